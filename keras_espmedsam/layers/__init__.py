@@ -1,0 +1,41 @@
+"""Layers of ESP-MedSAM, one per box of the paper's figure."""
+
+from keras_espmedsam.layers.bilinear_upsampling import BilinearUpsampling
+from keras_espmedsam.layers.conv_norm import ConvNorm
+from keras_espmedsam.layers.feature_neck import FeatureNeck
+from keras_espmedsam.layers.fourier_positional_encoding import FourierPositionalEncoding
+from keras_espmedsam.layers.mbconv import MBConv
+from keras_espmedsam.layers.mlp import MLP
+from keras_espmedsam.layers.modality_adapter import ModalityAdapter
+from keras_espmedsam.layers.modality_variables import ModalityVariables
+from keras_espmedsam.layers.patch_embedding import ConvPatchEmbedding
+from keras_espmedsam.layers.patch_merging import PatchMerging
+from keras_espmedsam.layers.query_decoupled_modality_decoder import QueryDecoupledModalityDecoder
+from keras_espmedsam.layers.self_patch_prompt_generator import SelfPatchPromptGenerator
+from keras_espmedsam.layers.two_way_transformer import (
+    DownsampledAttention,
+    TwoWayAttentionBlock,
+    TwoWayTransformer,
+)
+from keras_espmedsam.layers.window_attention import WindowAttention
+from keras_espmedsam.layers.window_attention_block import WindowAttentionBlock
+
+__all__ = [
+    "MLP",
+    "BilinearUpsampling",
+    "ConvNorm",
+    "ConvPatchEmbedding",
+    "DownsampledAttention",
+    "FeatureNeck",
+    "FourierPositionalEncoding",
+    "MBConv",
+    "ModalityAdapter",
+    "ModalityVariables",
+    "PatchMerging",
+    "QueryDecoupledModalityDecoder",
+    "SelfPatchPromptGenerator",
+    "TwoWayAttentionBlock",
+    "TwoWayTransformer",
+    "WindowAttention",
+    "WindowAttentionBlock",
+]

@@ -1,0 +1,88 @@
+"""Convolution followed by batch normalisation, padded as PyTorch pads."""
+
+import keras
+
+from keras_espmedsam.layers.activations import gelu
+
+# PyTorch's momentum 0.1 is Keras' 0.9; TinyViT's released weights expect eps 1e-5.
+BATCH_NORM_MOMENTUM = 0.9
+BATCH_NORM_EPSILON = 1e-5
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class ConvNorm(keras.layers.Layer):
+    """A convolution without bias, batch normalisation and, if asked for, GELU.
+
+    Padding is symmetric, `kernel_size // 2` on each side, whatever the stride: Keras' own
+    `padding="same"` is asymmetric with stride 2 and would shift the grid of released weights.
+
+    Args:
+        filters: int or None. Output channels; `None` makes a depthwise convolution that keeps
+            the input's channels.
+        kernel_size: int, odd. Side of the square kernel.
+        strides: int. Step of the kernel.
+        activation: bool. Whether GELU follows.
+
+    Input shape: `(batch, height, width, channels)`.
+    Output shape: `(batch, ceil(height / strides), ceil(width / strides), filters)`.
+
+    Example:
+        >>> ConvNorm(32, 3, strides=2)(np.zeros((1, 64, 64, 3))).shape
+        (1, 32, 32, 32)
+
+    Source: TinyViT (arXiv 2207.10666).
+    """
+
+    def __init__(self, filters, kernel_size=1, strides=1, activation=False, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.activation = activation
+        shared = dict(strides=strides, use_bias=False, dtype=self.dtype_policy)
+        # With stride 1 "same" is symmetric for odd kernels and saves a padding step.
+        explicit = kernel_size > 1 and strides > 1
+        shared["padding"] = "valid" if explicit else "same"
+        if filters is None:
+            self.conv = keras.layers.DepthwiseConv2D(kernel_size, name="conv", **shared)
+        else:
+            self.conv = keras.layers.Conv2D(filters, kernel_size, name="conv", **shared)
+        self.padding = (
+            keras.layers.ZeroPadding2D(kernel_size // 2, name="padding", dtype=self.dtype_policy)
+            if explicit
+            else None
+        )
+        self.norm = keras.layers.BatchNormalization(
+            momentum=BATCH_NORM_MOMENTUM,
+            epsilon=BATCH_NORM_EPSILON,
+            name="norm",
+            dtype=self.dtype_policy,
+        )
+
+    def build(self, input_shape):
+        self.conv.build(input_shape)
+        self.norm.build((*input_shape[:-1], self.filters or input_shape[-1]))
+        self.built = True
+
+    def call(self, x, training=None):
+        if self.padding is not None:
+            x = self.padding(x)
+        x = self.norm(self.conv(x), training=training)
+        return gelu(x) if self.activation else x
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+
+        def strided(size):
+            return None if size is None else -(-size // self.strides)
+
+        return (batch, strided(height), strided(width), self.filters or channels)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "activation": self.activation,
+        }

@@ -1,0 +1,102 @@
+"""From a stage's feature map (or several) to the image embedding."""
+
+import keras
+
+from keras_espmedsam.layers.bilinear_upsampling import BilinearUpsampling
+
+CHANNEL_NORM_EPSILON = 1e-6
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class FeatureNeck(keras.layers.Layer):
+    """1 x 1 convolution, channel norm, 3 x 3 convolution, channel norm.
+
+    With one feature map this is SAM's neck. With several, each has its own first convolution and
+    the results are added at `output_stride`: coarser maps are enlarged bilinearly, finer ones are
+    reduced by a strided convolution. So an embedding keeps the detail of the early stages, which
+    thin structures such as vessels need at small image sizes.
+
+    Args:
+        hidden_dim: int. Width of the embedding.
+        strides: list of int. Pixels of the image per step of each input map.
+        output_stride: int. Pixels of the image per step of the embedding.
+
+    Input: list of `(batch, height / stride, width / stride, channels)`.
+    Output shape: `(batch, height / output_stride, width / output_stride, hidden_dim)`.
+
+    Example:
+        >>> neck = FeatureNeck(256, strides=[16], output_stride=16)
+        >>> neck([np.zeros((1, 4, 4, 320))]).shape
+        (1, 4, 4, 256)
+
+    Source: SAM (arXiv 2304.02643) for one map; several maps are ours.
+    """
+
+    def __init__(self, hidden_dim, strides, output_stride, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_dim = hidden_dim
+        self.strides = tuple(strides)
+        self.output_stride = output_stride
+        dtype = self.dtype_policy
+        self.laterals, self.upsamplings = [], []
+        for i, stride in enumerate(self.strides):
+            step = max(output_stride // stride, 1)
+            self.laterals.append(
+                keras.layers.Conv2D(
+                    hidden_dim,
+                    step,
+                    strides=step,
+                    use_bias=False,
+                    name=f"lateral_{i}",
+                    dtype=dtype,
+                )
+            )
+            self.upsamplings.append(
+                BilinearUpsampling(max(stride // output_stride, 1), name=f"up_{i}", dtype=dtype)
+            )
+        self.conv = keras.layers.Conv2D(
+            hidden_dim, 3, padding="same", use_bias=False, name="conv", dtype=dtype
+        )
+        self.norm_1, self.norm_2 = (
+            keras.layers.LayerNormalization(
+                epsilon=CHANNEL_NORM_EPSILON, name=f"norm_{i}", dtype=dtype
+            )
+            for i in (1, 2)
+        )
+
+    def build(self, input_shape):
+        for lateral, shape in zip(self.laterals, input_shape, strict=True):
+            lateral.build(shape)
+        merged = (None, None, None, self.hidden_dim)
+        for layer in (self.norm_1, self.conv, self.norm_2):
+            layer.build(merged)
+        self.built = True
+
+    def call(self, features):
+        maps = [
+            upsampling(lateral(x))
+            for x, lateral, upsampling in zip(
+                features, self.laterals, self.upsamplings, strict=True
+            )
+        ]
+        x = maps[0]
+        for other in maps[1:]:
+            x = x + other
+        return self.norm_2(self.conv(self.norm_1(x)))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape[0]
+        stride = self.strides[0]
+
+        def resized(size):
+            return None if size is None else size * stride // self.output_stride
+
+        return (batch, resized(height), resized(width), self.hidden_dim)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "hidden_dim": self.hidden_dim,
+            "strides": self.strides,
+            "output_stride": self.output_stride,
+        }

@@ -1,0 +1,61 @@
+"""Random-Fourier positional encoding of the image embedding's grid."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class FourierPositionalEncoding(keras.layers.Layer):
+    """Sines and cosines of random projections of each position of a grid.
+
+    Position `(row, column)` becomes the centre of its cell in `[-1, 1]^2`, is projected by a
+    fixed Gaussian matrix, and gives `hidden_dim / 2` sines followed by as many cosines. The
+    matrix is not trained, but saved: an embedding is only readable with the matrix it was
+    trained with.
+
+    Args:
+        hidden_dim: int, even. Width of the encoding.
+        scale: float. Standard deviation of the projections, in cycles per half image.
+
+    Input: a feature map `(batch, height, width, channels)`, of which only the size is used.
+    Output shape: `(1, height, width, hidden_dim)`, float32.
+
+    Example:
+        >>> FourierPositionalEncoding(256)(np.zeros((2, 4, 4, 256))).shape
+        (1, 4, 4, 256)
+
+    Source: Tancik et al. (arXiv 2006.10739), as used by SAM (arXiv 2304.02643).
+    """
+
+    def __init__(self, hidden_dim, scale=1.0, **kwargs):
+        # Float32 always: a phase of many radians has no digits left in half precision.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.hidden_dim = hidden_dim
+        self.scale = scale
+
+    def build(self, input_shape):
+        self.matrix = self.add_weight(
+            shape=(2, self.hidden_dim // 2),
+            initializer=keras.initializers.RandomNormal(stddev=self.scale),
+            trainable=False,
+            name="matrix",
+        )
+        self.built = True
+
+    def call(self, x):
+        _, height, width, _ = ops.shape(x)
+
+        def centres(size):
+            return (ops.cast(ops.arange(size), "float32") + 0.5) / ops.cast(size, "float32") * 2 - 1
+
+        horizontal = centres(width)[None, :, None] * self.matrix[0]
+        vertical = centres(height)[:, None, None] * self.matrix[1]
+        phase = 2 * np.pi * (horizontal + vertical)
+        return ops.concatenate([ops.sin(phase), ops.cos(phase)], axis=-1)[None]
+
+    def compute_output_shape(self, input_shape):
+        return (1, input_shape[1], input_shape[2], self.hidden_dim)
+
+    def get_config(self):
+        return {**super().get_config(), "hidden_dim": self.hidden_dim, "scale": self.scale}

@@ -1,0 +1,97 @@
+"""The adapter half of a modality controller: a small MLP per modality."""
+
+import keras
+from keras import ops
+
+from keras_espmedsam.layers.activations import gelu
+from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
+
+LAYER_NORM_EPSILON = 1e-5
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class ModalityAdapter(keras.layers.Layer):
+    """Layer normalisation, dense, GELU and dense, with weights of each sample's own modality.
+
+    Its output is added beside the MLP of a transformer block. One batch may mix modalities.
+
+    Args:
+        num_modalities: int. Number of adapters held.
+        hidden_dim: int. Width between the two dense layers.
+        zero_init: bool. Start the last dense layer at zero, so that an untrained adapter leaves
+            the network as it was (ours; the release starts it at random).
+
+    Input: `x`, `(batch, height, width, channels)`; `modalities`, `(batch,)` int, or `None` when
+    `num_modalities` is 1.
+    Output shape: that of `x`.
+
+    Example:
+        >>> adapter = ModalityAdapter(num_modalities=6, hidden_dim=32)
+        >>> adapter(np.ones((2, 4, 4, 8)), np.array([0, 3])).shape
+        (2, 4, 4, 8)
+
+    Source: ESP-MedSAM (arXiv 2407.14153), modality controller; the choice per sample is ours.
+    """
+
+    def __init__(self, num_modalities, hidden_dim, zero_init=False, **kwargs):
+        super().__init__(**kwargs)
+        self.num_modalities = num_modalities
+        self.hidden_dim = hidden_dim
+        self.zero_init = zero_init
+
+    def build(self, input_shape):
+        channels, hidden = input_shape[-1], self.hidden_dim
+        self.adapters = []
+        for k in range(self.num_modalities):
+            weights = ModalityVariables(
+                {
+                    "norm_gamma": (channels,),
+                    "norm_beta": (channels,),
+                    "dense_1_kernel": (channels, hidden),
+                    "dense_1_bias": (hidden,),
+                    "dense_2_kernel": (hidden, channels),
+                    "dense_2_bias": (channels,),
+                },
+                {
+                    "norm_gamma": keras.initializers.Ones(),
+                    "dense_1_kernel": keras.initializers.GlorotUniform(),
+                    "dense_2_kernel": keras.initializers.Zeros()
+                    if self.zero_init
+                    else keras.initializers.GlorotUniform(),
+                },
+                name=f"modality_{k}",
+                dtype=self.dtype_policy,
+            )
+            weights.build()
+            self.adapters.append(weights)
+        self.built = True
+
+    def call(self, x, modalities=None):
+        def weight(name):
+            values = [
+                ops.cast(adapter[name], self.compute_dtype) for adapter in self.adapters
+            ]
+            return select_modality(values, modalities)
+
+        batch, height, width, channels = ops.shape(x)
+        tokens = ops.reshape(x, (batch, height * width, channels))
+        wide = ops.cast(tokens, "float32")
+        centred = wide - ops.mean(wide, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        normed = ops.cast(centred * ops.rsqrt(variance + LAYER_NORM_EPSILON), x.dtype)
+        y = normed * weight("norm_gamma")[:, None, :] + weight("norm_beta")[:, None, :]
+        y = ops.matmul(y, weight("dense_1_kernel")) + weight("dense_1_bias")[:, None, :]
+        y = gelu(y)
+        y = ops.matmul(y, weight("dense_2_kernel")) + weight("dense_2_bias")[:, None, :]
+        return ops.reshape(y, (batch, height, width, channels))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_modalities": self.num_modalities,
+            "hidden_dim": self.hidden_dim,
+            "zero_init": self.zero_init,
+        }

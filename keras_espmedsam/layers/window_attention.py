@@ -1,0 +1,176 @@
+"""Multi-head self-attention inside windows, with a modality's own key/value token."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
+
+LAYER_NORM_EPSILON = 1e-5
+# The release draws the controller's token from U(-b, b), b^2 = 6 / (3 * 16 * 16 + 16).
+TOKEN_BOUND = (6 / (3 * 16 * 16 + 16)) ** 0.5
+
+
+def relative_position_index(window_size):
+    """Number of each (|dy|, |dx|) pair, in order of first appearance in a row-major scan.
+
+    Args:
+        window_size: int. Side of the window, in tokens.
+
+    Returns:
+        int array `(window_size**2, window_size**2)` with values in `[0, window_size**2)`.
+    """
+    y, x = np.divmod(np.arange(window_size**2), window_size)
+    # The scan's first row starts at (0, 0) and meets every pair in row-major order.
+    return np.abs(y[:, None] - y[None]) * window_size + np.abs(x[:, None] - x[None])
+
+
+def pad_to_multiple(x, multiple, axis):
+    """Append zeros along one axis until its size is a multiple, also of an unknown size."""
+    size = ops.shape(x)[axis]
+    widths = [(0, 0)] * len(x.shape)
+    if isinstance(size, int):
+        pad = -size % multiple
+        if not pad:
+            return x
+        widths[axis] = (0, pad)
+        return ops.pad(x, widths)
+    # A traced size: pad by the most that can be needed, then cut.
+    widths[axis] = (0, multiple - 1)
+    padded = (size + multiple - 1) // multiple * multiple
+    index = [slice(None)] * len(x.shape)
+    index[axis] = slice(0, padded)
+    return ops.pad(x, widths)[tuple(index)]
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class WindowAttention(keras.layers.Layer):
+    """Self-attention in square windows with relative position bias and controller tokens.
+
+    The map is padded with zeros at the right and bottom to whole windows, cut, normalised and
+    attended window by window. The padding is not masked: after normalisation it is the norm's
+    bias and takes part, as in the released model. Each modality has a learned token per head
+    that joins the keys and, the same token, the values; its logit gets one learned bias.
+
+    Args:
+        num_heads: int. Number of heads; divides the input's channels.
+        window_size: int. Side of the window, in tokens.
+        num_modalities: int. Number of controller tokens held; 0 for plain attention.
+
+    Input: `x`, `(batch, height, width, channels)`, any height and width; `modalities`,
+    `(batch,)` int, or `None` when `num_modalities` is 0 or 1.
+    Output shape: that of `x`.
+
+    Raises:
+        ValueError: when the heads do not divide the channels.
+
+    Example:
+        >>> attention = WindowAttention(num_heads=2, window_size=7, num_modalities=6)
+        >>> attention(np.ones((2, 10, 12, 16)), np.array([0, 5])).shape
+        (2, 10, 12, 16)
+
+    Source: TinyViT (arXiv 2207.10666); controller token: ESP-MedSAM (arXiv 2407.14153).
+    """
+
+    def __init__(self, num_heads, window_size, num_modalities=0, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.num_modalities = num_modalities
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels % self.num_heads:
+            raise ValueError(
+                f"WindowAttention received {channels} channels and num_heads={self.num_heads}; "
+                "choose a number of heads that divides the channels."
+            )
+        self.head_dim = channels // self.num_heads
+        dtype = self.dtype_policy
+        self.norm = keras.layers.LayerNormalization(
+            epsilon=LAYER_NORM_EPSILON, name="norm", dtype=dtype
+        )
+        self.qkv = keras.layers.Dense(3 * channels, name="qkv", dtype=dtype)
+        self.projection = keras.layers.Dense(channels, name="projection", dtype=dtype)
+        for layer in (self.norm, self.qkv, self.projection):
+            layer.build((None, None, channels))
+        self.position_bias = self.add_weight(
+            shape=(self.num_heads, self.window_size**2), initializer="zeros", name="position_bias"
+        )
+        self.position_index = relative_position_index(self.window_size)
+        self.tokens = []
+        for k in range(self.num_modalities):
+            weights = ModalityVariables(
+                {"token": (self.num_heads, self.head_dim), "bias": (1,)},
+                {"token": keras.initializers.RandomUniform(-TOKEN_BOUND, TOKEN_BOUND)},
+                name=f"modality_{k}",
+                dtype=dtype,
+            )
+            weights.build()
+            self.tokens.append(weights)
+        self.built = True
+
+    def call(self, x, modalities=None):
+        size, heads, dim = self.window_size, self.num_heads, self.head_dim
+        batch, height, width, channels = ops.shape(x)
+        x = pad_to_multiple(pad_to_multiple(x, size, 1), size, 2)
+        rows, columns = ops.shape(x)[1] // size, ops.shape(x)[2] // size
+        x = ops.reshape(x, (batch, rows, size, columns, size, channels))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        x = ops.reshape(x, (batch * rows * columns, size * size, channels))
+
+        x = self.attend(self.norm(x), modalities, batch, rows * columns)
+
+        x = ops.reshape(x, (batch, rows, columns, size, size, heads * dim))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        x = ops.reshape(x, (batch, rows * size, columns * size, channels))
+        return x[:, :height, :width, :]
+
+    def attend(self, x, modalities, batch, windows):
+        """Attention inside `(batch * windows, window_size**2, channels)` normalised tokens."""
+        heads, dim = self.num_heads, self.head_dim
+        tokens = self.window_size**2
+        # Laid out per head as (q, k, v), which is the order of the released weights.
+        qkv = ops.reshape(self.qkv(x), (batch * windows, tokens, heads, 3 * dim))
+        qkv = ops.transpose(qkv, (0, 2, 1, 3))
+        q, k, v = qkv[..., :dim], qkv[..., dim : 2 * dim], qkv[..., 2 * dim :]
+        q = q * (dim**-0.5)
+        bias = ops.take(
+            ops.cast(self.position_bias, self.compute_dtype), self.position_index.reshape(-1), axis=1
+        )
+        bias = ops.reshape(bias, (1, heads, tokens, tokens))
+        logits = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) + bias
+        if not self.num_modalities:
+            weights = self.softmax(logits)
+            out = ops.matmul(weights, v)
+        else:
+            own = [ops.cast(w["token"], self.compute_dtype) for w in self.tokens]
+            own_bias = [ops.cast(w["bias"], self.compute_dtype) for w in self.tokens]
+            token = select_modality(own, modalities)[:, None, :, None, :]
+            token_bias = select_modality(own_bias, modalities)[:, None, :, None, None]
+            # One token per sample for all its windows: (batch * windows, heads, 1, dim).
+            token = ops.broadcast_to(token, (batch, windows, heads, 1, dim))
+            token = ops.reshape(token, (batch * windows, heads, 1, dim))
+            token_bias = ops.broadcast_to(token_bias, (batch, windows, 1, 1, 1))
+            token_bias = ops.reshape(token_bias, (batch * windows, 1, 1, 1))
+            token_logit = ops.sum(q * token, axis=-1, keepdims=True) + token_bias
+            weights = self.softmax(ops.concatenate([logits, token_logit], axis=-1))
+            # The same token is key and value.
+            out = ops.matmul(weights[..., :tokens], v) + weights[..., tokens:] * token
+        out = ops.reshape(ops.transpose(out, (0, 2, 1, 3)), (batch * windows, tokens, heads * dim))
+        return self.projection(out)
+
+    def softmax(self, logits):
+        """Softmax over the keys in float32, whatever the compute dtype."""
+        return ops.cast(ops.softmax(ops.cast(logits, "float32"), axis=-1), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "window_size": self.window_size,
+            "num_modalities": self.num_modalities,
+        }

@@ -1,0 +1,108 @@
+"""Transformer block of TinyViT with a modality controller."""
+
+import keras
+
+from keras_espmedsam.layers.conv_norm import ConvNorm
+from keras_espmedsam.layers.mlp import MLP
+from keras_espmedsam.layers.modality_adapter import ModalityAdapter
+from keras_espmedsam.layers.window_attention import LAYER_NORM_EPSILON, WindowAttention
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class WindowAttentionBlock(keras.layers.Layer):
+    """Window attention, a depthwise 3 x 3 convolution, and an MLP beside the modality adapter.
+
+    `x += attention(x)`; `x = conv(x)`; `x = x + mlp(x) + adapter(x)`.
+
+    Args:
+        num_heads: int. Attention heads.
+        window_size: int. Side of the attention window, in tokens.
+        mlp_ratio: float. Hidden width of the MLP over the input's width.
+        num_modalities: int. Number of modality controllers held; 0 for none.
+        adapter_ratio: float. Hidden width of the adapters over the input's width.
+        adapter_zero_init: bool. See `ModalityAdapter`.
+
+    Input: `x`, `(batch, height, width, channels)`; `modalities`, `(batch,)` int, or `None` when
+    `num_modalities` is 0 or 1.
+    Output shape: that of `x`.
+
+    Example:
+        >>> block = WindowAttentionBlock(num_heads=2, window_size=4)
+        >>> block(np.ones((1, 8, 8, 16))).shape
+        (1, 8, 8, 16)
+
+    Source: TinyViT (arXiv 2207.10666) and ESP-MedSAM (arXiv 2407.14153).
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        window_size,
+        mlp_ratio=4,
+        num_modalities=0,
+        adapter_ratio=4,
+        adapter_zero_init=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.mlp_ratio = mlp_ratio
+        self.num_modalities = num_modalities
+        self.adapter_ratio = adapter_ratio
+        self.adapter_zero_init = adapter_zero_init
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        dtype = self.dtype_policy
+        self.attention = WindowAttention(
+            self.num_heads,
+            self.window_size,
+            self.num_modalities,
+            name="attention",
+            dtype=dtype,
+        )
+        self.local_conv = ConvNorm(None, 3, name="local_conv", dtype=dtype)
+        self.mlp = MLP(
+            (int(channels * self.mlp_ratio), channels),
+            activation="gelu",
+            norm_epsilon=LAYER_NORM_EPSILON,
+            name="mlp",
+            dtype=dtype,
+        )
+        parts = [self.attention, self.local_conv, self.mlp]
+        self.adapter = None
+        if self.num_modalities:
+            self.adapter = ModalityAdapter(
+                self.num_modalities,
+                int(channels * self.adapter_ratio),
+                zero_init=self.adapter_zero_init,
+                name="adapter",
+                dtype=dtype,
+            )
+            parts.append(self.adapter)
+        for part in parts:
+            part.build(input_shape)
+        self.built = True
+
+    def call(self, x, modalities=None, training=None):
+        x = x + self.attention(x, modalities)
+        x = self.local_conv(x, training=training)
+        y = self.mlp(x)
+        if self.adapter is not None:
+            y = y + self.adapter(x, modalities)
+        return x + y
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "window_size": self.window_size,
+            "mlp_ratio": self.mlp_ratio,
+            "num_modalities": self.num_modalities,
+            "adapter_ratio": self.adapter_ratio,
+            "adapter_zero_init": self.adapter_zero_init,
+        }

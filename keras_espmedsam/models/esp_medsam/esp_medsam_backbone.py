@@ -1,0 +1,257 @@
+"""ESP-MedSAM without its task: encoder, self-prompts and decoder in one functional model."""
+
+import keras
+from keras_hub.models import Backbone
+
+from keras_espmedsam.layers import (
+    BilinearUpsampling,
+    ModalityVariables,
+    QueryDecoupledModalityDecoder,
+    SelfPatchPromptGenerator,
+)
+from keras_espmedsam.layers.query_decoupled_modality_decoder import UPSCALING
+
+# The order of the released model's queries.
+MODALITIES = ("dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colonoscopy")
+PATCH_SIZE = 32
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class ESPMedSAMBackbone(Backbone):
+    """Image encoder, Self-Patch Prompt Generator and Query-Decoupled Modality Decoder.
+
+    Args:
+        image_encoder: a functional `keras.Model` from images `(batch, height, width, 3)`, or
+            from a dict of them and `modalities`, to a feature map
+            `(batch, height / stride, width / stride, channels)`, such as `TinyViTBackbone`. The
+            stride is its attribute `output_stride`, or follows from a fixed input size.
+        modalities: tuple of str. Names; a sample's modality index points into it.
+        num_queries: int or None. Learned queries of the decoder; `None` is one more than
+            modalities, as released (the last only attends).
+        query_indices: tuple of int or None. The query of each modality; `None` is 0, 1, 2, ...
+        transformer_depth: int. Blocks of the decoder's two-way transformer.
+        transformer_num_heads: int. Its attention heads.
+        transformer_mlp_dim: int. Hidden width of its MLPs.
+        shared_hypernetwork: bool. See `QueryDecoupledModalityDecoder`.
+        dtype: dtype or `keras.DTypePolicy`; the heads compute in float32 under any.
+
+    Call: `{"images": (batch, height, width, 3) normalised float, "modalities": (batch,) int}`
+    (no `modalities` when there is one) to a dict of `masks` `(batch, height, width, 1)` logits,
+    `patches` `(batch, height / 32, width / 32, 1)` logits and `image_embeddings`. Height and
+    width are multiples of 32.
+
+    Example:
+        >>> encoder = TinyViTBackbone(
+        ...     hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2),
+        ...     window_sizes=(4, 4, 4), neck_dim=32, num_modalities=6)
+        >>> backbone = ESPMedSAMBackbone(encoder, transformer_num_heads=2, transformer_mlp_dim=64)
+        >>> outputs = backbone({"images": np.zeros((2, 64, 96, 3)), "modalities": np.array([0, 3])})
+        >>> outputs["masks"].shape, outputs["patches"].shape
+        ((2, 64, 96, 1), (2, 2, 3, 1))
+
+    Source: ESP-MedSAM (arXiv 2407.14153); all controllers in one model, chosen per sample, is
+    drawn in the paper and ours in code.
+    """
+
+    def __init__(
+        self,
+        image_encoder,
+        modalities=MODALITIES,
+        num_queries=None,
+        query_indices=None,
+        transformer_depth=2,
+        transformer_num_heads=8,
+        transformer_mlp_dim=2048,
+        shared_hypernetwork=True,
+        dtype=None,
+        **kwargs,
+    ):
+        modalities = tuple(modalities)
+        held = getattr(image_encoder, "num_modalities", 0)
+        if held not in (0, len(modalities)):
+            raise ValueError(
+                f"ESPMedSAMBackbone received an image encoder with {held} modality controllers "
+                f"and {len(modalities)} modalities {modalities}; give the encoder "
+                f"num_modalities={len(modalities)}, or 0."
+            )
+        if len(set(modalities)) != len(modalities) or not modalities:
+            raise ValueError(
+                f"ESPMedSAMBackbone received modalities={modalities}; give at least one name, "
+                "each once."
+            )
+        num_queries = num_queries or len(modalities) + 1
+        query_indices = tuple(
+            query_indices if query_indices is not None else range(len(modalities))
+        )
+        if len(query_indices) != len(modalities):
+            raise ValueError(
+                f"ESPMedSAMBackbone received {len(query_indices)} query_indices for "
+                f"{len(modalities)} modalities; give one per modality."
+            )
+        stride = _output_stride(image_encoder)
+
+        # === Layers ===
+        self.image_encoder = image_encoder
+        self.prompt_generator = SelfPatchPromptGenerator(
+            PATCH_SIZE // stride, name="prompt_generator", dtype=dtype
+        )
+        self.mask_decoder = QueryDecoupledModalityDecoder(
+            num_queries,
+            query_indices,
+            depth=transformer_depth,
+            num_heads=transformer_num_heads,
+            mlp_dim=transformer_mlp_dim,
+            shared_hypernetwork=shared_hypernetwork,
+            name="mask_decoder",
+            dtype=dtype,
+        )
+        self.mask_upsampling = BilinearUpsampling(
+            stride // UPSCALING, name="mask_upsampling", dtype="float32"
+        )
+
+        # === Functional Model ===
+        images = keras.Input(
+            shape=_image_input(image_encoder).shape[1:], name="images", dtype="float32"
+        )
+        inputs, modality_input = {"images": images}, None
+        if len(modalities) > 1:
+            modality_input = keras.Input(shape=(), dtype="int32", name="modalities")
+            inputs["modalities"] = modality_input
+        image_embeddings = image_encoder(
+            {"images": images, "modalities": modality_input} if held > 1 else images
+        )
+        outputs = self._decode(image_embeddings, modality_input, all_queries=False)
+        super().__init__(
+            inputs=inputs,
+            outputs={**outputs, "image_embeddings": image_embeddings},
+            dtype=dtype,
+            **kwargs,
+        )
+
+        # === Config ===
+        self.modalities = modalities
+        self.num_queries = num_queries
+        self.query_indices = query_indices
+        self.transformer_depth = transformer_depth
+        self.transformer_num_heads = transformer_num_heads
+        self.transformer_mlp_dim = transformer_mlp_dim
+        self.shared_hypernetwork = shared_hypernetwork
+
+    def encode(self, images, modalities=None):
+        """The heavy pass: images to embeddings that carry their modality's controller.
+
+        Args:
+            images: float tensor `(batch, height, width, 3)`, normalised.
+            modalities: int tensor `(batch,)`; not needed with one modality.
+
+        Returns:
+            Image embeddings `(batch, height / stride, width / stride, channels)`.
+        """
+        self._check_modalities_given(modalities)
+        if getattr(self.image_encoder, "num_modalities", 0) > 1:
+            return self.image_encoder({"images": images, "modalities": modalities})
+        return self.image_encoder(images)
+
+    def decode(self, image_embeddings, modalities=None, all_queries=False):
+        """The cheap pass: embeddings to masks and patch logits.
+
+        Args:
+            image_embeddings: as `encode` gives them. An embedding belongs to the modality it
+                was encoded with.
+            modalities: int tensor `(batch,)`; not needed with one modality or `all_queries`.
+            all_queries: bool. Give the masks of all queries instead of each sample's own.
+
+        Returns:
+            dict of `masks`, `(batch, height, width, 1)` or with `all_queries`
+            `(batch, height, width, num_queries)`, and `patches`
+            `(batch, height / 32, width / 32, 1)`; float32 logits.
+        """
+        if not all_queries:
+            self._check_modalities_given(modalities)
+        return self._decode(image_embeddings, modalities, all_queries)
+
+    def _decode(self, image_embeddings, modalities, all_queries):
+        prompts = self.prompt_generator(image_embeddings)
+        masks = self.mask_decoder(
+            image_embeddings, prompts["dense_prompt"], modalities, all_queries=all_queries
+        )
+        return {"masks": self.mask_upsampling(masks), "patches": prompts["patches"]}
+
+    def _check_modalities_given(self, modalities):
+        if modalities is None and len(self.modalities) > 1:
+            raise ValueError(
+                "Received no modalities for a model of several; give one index into "
+                f"{self.modalities} per image."
+            )
+
+    def controller_layers(self, modality):
+        """The layers that hold one modality's controller, for freezing or counting.
+
+        Args:
+            modality: str or int. Name or index.
+
+        Returns:
+            List of layers; setting `trainable` on each freezes this controller alone.
+        """
+        index = modality if isinstance(modality, int) else self.modalities.index(modality)
+        return [
+            layer
+            for layer in self.image_encoder._flatten_layers()
+            if isinstance(layer, ModalityVariables) and layer.name == f"modality_{index}"
+        ]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "image_encoder": keras.layers.serialize(self.image_encoder),
+            "modalities": self.modalities,
+            "num_queries": self.num_queries,
+            "query_indices": self.query_indices,
+            "transformer_depth": self.transformer_depth,
+            "transformer_num_heads": self.transformer_num_heads,
+            "transformer_mlp_dim": self.transformer_mlp_dim,
+            "shared_hypernetwork": self.shared_hypernetwork,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Build from a config; its `dtype` and an `image_shape` also go to the encoder.
+
+        `from_preset(..., dtype=..., image_shape=...)` writes both into this config alone, and an
+        encoder left at its saved precision or size would silently ignore the user's wish.
+        """
+        config = dict(config)
+        encoder = config["image_encoder"]
+        if isinstance(encoder, dict):
+            overrides = {}
+            if config.get("dtype") is not None:
+                overrides["dtype"] = config["dtype"]
+            if config.get("image_shape") is not None:
+                overrides["image_shape"] = config["image_shape"]
+            encoder = {**encoder, "config": {**encoder["config"], **overrides}}
+            config["image_encoder"] = keras.layers.deserialize(encoder)
+        config.pop("image_shape", None)
+        return super().from_config(config)
+
+
+def _image_input(image_encoder):
+    inputs = image_encoder.input
+    return inputs["images"] if isinstance(inputs, dict) else inputs
+
+
+def _output_stride(image_encoder):
+    """Pixels per step of the encoder's feature map: declared, or from a fixed input size."""
+    stride = getattr(image_encoder, "output_stride", None)
+    if stride is None:
+        height, reduced = _image_input(image_encoder).shape[1], image_encoder.output.shape[1]
+        if height is None or reduced is None:
+            raise ValueError(
+                f"Received the image encoder {image_encoder.name!r} of unknown output stride; "
+                "give it a fixed input size or an attribute output_stride."
+            )
+        stride = height // reduced
+    if stride not in (4, 8, 16, 32):
+        raise ValueError(
+            f"Received an image encoder of output stride {stride}; expected 4, 8, 16 or 32."
+        )
+    return stride

@@ -1,0 +1,191 @@
+"""TinyViT as image encoder, with or without modality controllers."""
+
+import keras
+from keras_hub.models import Backbone
+
+from keras_espmedsam.layers import (
+    ConvPatchEmbedding,
+    FeatureNeck,
+    MBConv,
+    PatchMerging,
+    WindowAttentionBlock,
+)
+
+PATCH_STRIDE = 4
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class TinyViTBackbone(Backbone):
+    """Hybrid image encoder: a convolutional stage, then stages of window attention.
+
+    The defaults are the TinyViT-5M body and neck of MobileSAM and ESP-MedSAM: embeddings of
+    width 256 at a sixteenth of the resolution. It can be used alone (`num_modalities=0`, input an
+    image batch) or hold one modality controller per modality (input a dict with `modalities`).
+
+    Args:
+        hidden_dims: tuple of int. Width of each stage.
+        depths: tuple of int. Blocks of each stage; the first stage is convolutional.
+        num_heads: tuple of int. Heads of each attention stage, so one fewer than stages.
+        window_sizes: tuple of int. Side of the attention window of each attention stage.
+        strides: tuple of int. Stride of the merging between two stages.
+        mlp_ratio: float. Hidden width of the MLPs over the stage's width.
+        expand_ratio: int. Widening of the convolutional blocks.
+        neck_dim: int or None. Width of the embedding; `None` leaves the neck out and gives the
+            last stage's feature map.
+        neck_levels: tuple of int or None. Stages whose feature maps enter the neck; `None` is
+            the last one, as released. More of them keep finer detail (ours).
+        output_stride: int or None. Pixels per step of the embedding; `None` is the last stage's.
+        num_modalities: int. Number of modality controllers; 0 for none.
+        adapter_ratio: float. Hidden width of the controllers' adapters over the stage's width.
+        adapter_zero_init: bool. See `ModalityAdapter`.
+        image_shape: tuple `(height, width, 3)`; height and width `None` or multiples of 32.
+        dtype: dtype or `keras.DTypePolicy` of the layers.
+
+    Call: images `(batch, height, width, 3)`, normalised floats, or with controllers
+    `{"images": ..., "modalities": (batch,) int}`, to
+    `(batch, height / output_stride, width / output_stride, neck_dim)`.
+
+    Example:
+        >>> encoder = TinyViTBackbone(
+        ...     hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2),
+        ...     window_sizes=(4, 4, 4), neck_dim=32)
+        >>> encoder(np.zeros((1, 64, 96, 3))).shape
+        (1, 4, 6, 32)
+
+    Source: TinyViT (arXiv 2207.10666); neck: SAM (arXiv 2304.02643); controllers: ESP-MedSAM
+    (arXiv 2407.14153).
+    """
+
+    def __init__(
+        self,
+        hidden_dims=(64, 128, 160, 320),
+        depths=(2, 2, 6, 2),
+        num_heads=(4, 5, 10),
+        window_sizes=(7, 14, 7),
+        strides=(2, 2, 1),
+        mlp_ratio=4,
+        expand_ratio=4,
+        neck_dim=256,
+        neck_levels=None,
+        output_stride=None,
+        num_modalities=0,
+        adapter_ratio=4,
+        adapter_zero_init=False,
+        image_shape=(None, None, 3),
+        dtype=None,
+        **kwargs,
+    ):
+        stages = len(hidden_dims)
+        lengths = (len(depths), len(num_heads) + 1, len(window_sizes) + 1, len(strides) + 1)
+        if any(length != stages for length in lengths):
+            raise ValueError(
+                f"TinyViTBackbone received {stages} hidden_dims, {len(depths)} depths, "
+                f"{len(num_heads)} num_heads, {len(window_sizes)} window_sizes and "
+                f"{len(strides)} strides; give as many depths as hidden_dims and one fewer of "
+                "the other three."
+            )
+        stage_strides = [PATCH_STRIDE]
+        for stride in strides:
+            stage_strides.append(stage_strides[-1] * stride)
+        levels = tuple(neck_levels) if neck_levels is not None else (stages - 1,)
+        stride_out = output_stride or stage_strides[-1]
+        if neck_dim is None and (levels != (stages - 1,) or stride_out != stage_strides[-1]):
+            raise ValueError(
+                f"TinyViTBackbone received neck_levels={neck_levels} and "
+                f"output_stride={output_stride} without a neck; give neck_dim."
+            )
+
+        # === Layers ===
+        self.patch_embedding = ConvPatchEmbedding(
+            hidden_dims[0], name="patch_embedding", dtype=dtype
+        )
+        self.blocks, self.mergings = [], []
+        for stage in range(stages):
+            self.blocks.append(
+                [
+                    MBConv(expand_ratio, name=f"stage_{stage}_block_{i}", dtype=dtype)
+                    if stage == 0
+                    else WindowAttentionBlock(
+                        num_heads=num_heads[stage - 1],
+                        window_size=window_sizes[stage - 1],
+                        mlp_ratio=mlp_ratio,
+                        num_modalities=num_modalities,
+                        adapter_ratio=adapter_ratio,
+                        adapter_zero_init=adapter_zero_init,
+                        name=f"stage_{stage}_block_{i}",
+                        dtype=dtype,
+                    )
+                    for i in range(depths[stage])
+                ]
+            )
+            if stage + 1 < stages:
+                self.mergings.append(
+                    PatchMerging(
+                        hidden_dims[stage + 1],
+                        strides[stage],
+                        name=f"stage_{stage}_merging",
+                        dtype=dtype,
+                    )
+                )
+        self.neck = None
+        if neck_dim is not None:
+            self.neck = FeatureNeck(
+                neck_dim,
+                strides=[stage_strides[level] for level in levels],
+                output_stride=stride_out,
+                name="neck",
+                dtype=dtype,
+            )
+
+        # === Functional Model ===
+        images = keras.Input(shape=image_shape, name="images")
+        inputs, modalities = images, None
+        if num_modalities > 1:
+            modalities = keras.Input(shape=(), dtype="int32", name="modalities")
+            inputs = {"images": images, "modalities": modalities}
+        x = self.patch_embedding(images)
+        features = []
+        for stage in range(stages):
+            for block in self.blocks[stage]:
+                x = block(x) if stage == 0 or modalities is None else block(x, modalities)
+            features.append(x)
+            if stage + 1 < stages:
+                x = self.mergings[stage](x)
+        if self.neck is not None:
+            x = self.neck([features[level] for level in levels])
+        super().__init__(inputs=inputs, outputs=x, dtype=dtype, **kwargs)
+
+        # === Config ===
+        self.hidden_dims = tuple(hidden_dims)
+        self.depths = tuple(depths)
+        self.num_heads = tuple(num_heads)
+        self.window_sizes = tuple(window_sizes)
+        self.strides = tuple(strides)
+        self.mlp_ratio = mlp_ratio
+        self.expand_ratio = expand_ratio
+        self.neck_dim = neck_dim
+        self.neck_levels = levels
+        self.output_stride = stride_out
+        self.num_modalities = num_modalities
+        self.adapter_ratio = adapter_ratio
+        self.adapter_zero_init = adapter_zero_init
+        self.image_shape = tuple(image_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "hidden_dims": self.hidden_dims,
+            "depths": self.depths,
+            "num_heads": self.num_heads,
+            "window_sizes": self.window_sizes,
+            "strides": self.strides,
+            "mlp_ratio": self.mlp_ratio,
+            "expand_ratio": self.expand_ratio,
+            "neck_dim": self.neck_dim,
+            "neck_levels": self.neck_levels,
+            "output_stride": self.output_stride,
+            "num_modalities": self.num_modalities,
+            "adapter_ratio": self.adapter_ratio,
+            "adapter_zero_init": self.adapter_zero_init,
+            "image_shape": self.image_shape,
+        }
