@@ -1,0 +1,55 @@
+"""What all tests share: the compilation cache, the seeds, and where the shared files are."""
+
+import importlib
+import os
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Set before any backend is imported. JAX compiles every function of a new shape, which is most of
+# the time its tests take; kept between runs, a second run does not compile at all.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def pytest_terminal_summary(terminalreporter):
+    # At the end, because `pytest -q` does not print a header.
+    if "keras" in sys.modules:
+        keras = importlib.import_module("keras")
+        terminalreporter.write_line(f"backend: {keras.config.backend()}, keras {keras.__version__}")
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+    """Start every test from the same random state, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    # Modules that work without Keras are tested without waiting for its import.
+    if "keras" in sys.modules:
+        importlib.import_module("keras").utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with reference outputs and data: ESPMEDSAM_SHARED, or beside the repository."""
+    return _existing_folder("ESPMEDSAM_SHARED", REPOSITORY.parent / "shared")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with the labelled pictures: ESPMEDSAM_DATA, or `data` in the shared folder."""
+    shared = Path(os.environ.get("ESPMEDSAM_SHARED") or REPOSITORY.parent / "shared")
+    return _existing_folder("ESPMEDSAM_DATA", shared / "data")
+
+
+def _existing_folder(variable: str, default: Path) -> Path:
+    folder = Path(os.environ.get(variable) or default)
+    if not folder.is_dir():
+        pytest.skip(f"{folder} does not exist; set {variable} to the folder")
+    return folder
