@@ -1,0 +1,236 @@
+"""Putting a checkpoint's tensors into a model: all of them, or none and an error that names why."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_espmedsam.errors import InputError
+
+_MAX_NAMES = 8
+
+
+class Layout(NamedTuple):
+    """How PyTorch lays a tensor out and how Keras does.
+
+    Attributes:
+        to_keras: function from PyTorch's array to Keras'.
+        torch_shape: function from Keras' shape to PyTorch's.
+    """
+
+    to_keras: Callable[[np.ndarray], np.ndarray]
+    torch_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+
+
+def _permutation(*axes: int) -> Layout:
+    inverse = np.argsort(axes)
+    return Layout(
+        lambda array: array.transpose(axes),
+        lambda shape: tuple(shape[axis] for axis in inverse),
+    )
+
+
+UNCHANGED = Layout(lambda array: array, lambda shape: shape)
+# (out, in) to (in, out)
+DENSE = _permutation(1, 0)
+# (out, in, height, width) to (height, width, in, out). A transposed convolution is laid out
+# (in, out, height, width) in PyTorch and (height, width, out, in) in Keras: the same permutation.
+CONV = _permutation(2, 3, 1, 0)
+CONV_TRANSPOSE = CONV
+# (channels, 1, height, width) to (height, width, channels, 1)
+DEPTHWISE = _permutation(2, 3, 0, 1)
+# (heads, 1, head size) to (heads, head size)
+TOKEN = Layout(lambda array: array[:, 0], lambda shape: (shape[0], 1, *shape[1:]))
+
+
+class Entry(NamedTuple):
+    """One tensor of a checkpoint and where it goes.
+
+    Attributes:
+        name: the tensor's name in the checkpoint.
+        variable: the Keras variable.
+        layout: how to get from one to the other.
+    """
+
+    name: str
+    variable: Any
+    layout: Layout = UNCHANGED
+
+
+def assign_tensors(
+    tensors: Mapping[str, np.ndarray],
+    entries: Sequence[Entry],
+    ignored_prefixes: Iterable[str] = (),
+    source: str = "The checkpoint",
+) -> dict[str, int]:
+    """Assign a checkpoint's tensors to variables, after everything has been checked.
+
+    Args:
+        tensors: name to array, as `read_checkpoint` gives them.
+        entries: what the model needs, in any order.
+        ignored_prefixes: beginnings of names that may be there and are not used.
+        source: what to call the checkpoint, as the beginning of a sentence.
+
+    Returns:
+        dict of each ignored prefix that occurred to its number of tensors.
+
+    Raises:
+        InputError: see `check_tensors`. Nothing has been assigned then.
+
+    Example:
+        >>> dense = keras.layers.Dense(2)
+        >>> dense.build((None, 3))
+        >>> entries = [Entry("fc.weight", dense.kernel, DENSE), Entry("fc.bias", dense.bias)]
+        >>> tensors = {"fc.weight": np.ones((2, 3)), "fc.bias": np.ones(2), "old.x": np.ones(1)}
+        >>> assign_tensors(tensors, entries, ignored_prefixes=["old."])
+        {'old.': 1}
+
+    Source: ours.
+    """
+    ignored = check_tensors(tensors, entries, ignored_prefixes, source)
+    assign_checked(tensors, entries)
+    return ignored
+
+
+def check_tensors(
+    tensors: Mapping[str, np.ndarray],
+    entries: Sequence[Entry],
+    ignored_prefixes: Iterable[str] = (),
+    source: str = "The checkpoint",
+) -> dict[str, int]:
+    """Check that a checkpoint has exactly the tensors that a model needs.
+
+    BatchNorm's `num_batches_tracked` is allowed and not counted: Keras has no such number.
+
+    Args:
+        tensors, entries, ignored_prefixes, source: see `assign_tensors`.
+
+    Returns:
+        dict of each ignored prefix that occurred to its number of tensors.
+
+    Raises:
+        InputError: one sentence that names missing, unexpected and mis-shaped tensors and those
+            with NaN or infinite values.
+
+    Example:
+        >>> check_tensors({"unused.x": np.ones(1)}, [], ignored_prefixes=["unused."])
+        {'unused.': 1}
+
+    Source: ours.
+    """
+    expected = {entry.name: entry for entry in entries}
+    ignored, unexpected = _sort_unused(tensors, expected, tuple(ignored_prefixes))
+    misshaped, not_finite = [], []
+    for name, entry in expected.items():
+        if name not in tensors:
+            continue
+        shape = tensors[name].shape
+        want = tuple(entry.layout.torch_shape(tuple(entry.variable.shape)))
+        if shape != want:
+            misshaped.append(f"{name} ({_shape(shape)}, expected {_shape(want)})")
+        elif not np.isfinite(tensors[name]).all():
+            not_finite.append(name)
+    problems = [
+        f"{what}: {listed(names)}"
+        for what, names in (
+            ("missing", [name for name in expected if name not in tensors]),
+            ("unexpected", unexpected),
+            ("of another shape", misshaped),
+            ("with NaN or infinite values", not_finite),
+        )
+        if names
+    ]
+    if problems:
+        raise InputError(
+            f"{source} does not fit the model ({'; '.join(problems)}); give a checkpoint of the "
+            "published configuration."
+        )
+    return ignored
+
+
+def assign_checked(tensors: Mapping[str, np.ndarray], entries: Sequence[Entry]) -> None:
+    """Assign tensors that `check_tensors` has passed.
+
+    Args:
+        tensors, entries: see `assign_tensors`.
+
+    Example:
+        >>> assign_checked({}, [])
+
+    Source: ours.
+    """
+    for entry in entries:
+        array = entry.layout.to_keras(tensors[entry.name])
+        entry.variable.assign(np.ascontiguousarray(array))
+
+
+def differing_tensors(
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], names: Iterable[str]
+) -> list[str]:
+    """Names whose tensors are not the same in two checkpoints, bit for bit.
+
+    Args:
+        first, second: name to array. A name that either lacks differs.
+        names: the names to compare.
+
+    Returns:
+        The differing names, in the order of `names`.
+
+    Example:
+        >>> differing_tensors({"a": np.ones(2)}, {"a": np.zeros(2)}, ["a"])
+        ['a']
+
+    Source: ours.
+    """
+    return [
+        name
+        for name in names
+        if name not in first
+        or name not in second
+        or first[name].dtype != second[name].dtype
+        or first[name].shape != second[name].shape
+        or first[name].tobytes() != second[name].tobytes()
+    ]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names with commas, cut after the first eight with the number of the others.
+
+    Args:
+        names: what to list.
+
+    Returns:
+        The list as text.
+
+    Example:
+        >>> listed(["a", "b"])
+        'a, b'
+
+    Source: ours.
+    """
+    shown = ", ".join(names[:_MAX_NAMES])
+    more = len(names) - _MAX_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _sort_unused(tensors, expected, prefixes):
+    """Tensors that the model does not need: counts by allowed prefix, and the unexpected."""
+    ignored, unexpected = {}, []
+    for name in tensors:
+        if name in expected or _is_bookkeeping(name, expected):
+            continue
+        prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), None)
+        if prefix is None:
+            unexpected.append(name)
+        else:
+            ignored[prefix] = ignored.get(prefix, 0) + 1
+    return ignored, unexpected
+
+
+def _is_bookkeeping(name: str, expected: Mapping[str, Entry]) -> bool:
+    layer, _, last = name.rpartition(".")
+    return last == "num_batches_tracked" and f"{layer}.running_mean" in expected
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a scalar"

@@ -1,0 +1,81 @@
+"""A MobileSAM checkpoint to an untrained ESP-MedSAM that starts from it."""
+
+import os
+
+from keras_espmedsam.checkpoints.matching import assign_tensors
+from keras_espmedsam.checkpoints.names import decoder_entries, encoder_entries
+from keras_espmedsam.checkpoints.output import (
+    checked_output,
+    ignored_messages,
+    published_segmenter,
+    write_preset,
+)
+from keras_espmedsam.checkpoints.reader import read_checkpoint
+
+_PREFIX = "image_encoder."
+_OTHER_MASKS = "the hyper-network of another of SAM's masks"
+IGNORED = {
+    f"{_PREFIX}head.": "the ImageNet head, which the model does not use",
+    f"{_PREFIX}norm_head.": "the ImageNet head, which the model does not use",
+    "prompt_encoder.": "SAM's prompt encoder, of which the model uses the Fourier matrix alone",
+    "mask_decoder.iou_token.": "SAM's estimate of its own quality",
+    "mask_decoder.iou_prediction_head.": "SAM's estimate of its own quality",
+    "mask_decoder.mask_tokens.": "SAM's mask tokens, whose place the modality queries take",
+    "mask_decoder.output_hypernetworks_mlps.1.": _OTHER_MASKS,
+    "mask_decoder.output_hypernetworks_mlps.2.": _OTHER_MASKS,
+    "mask_decoder.output_hypernetworks_mlps.3.": _OTHER_MASKS,
+}
+# The logit bias with which a controller's token starts. At 0, as in the release, an untrained
+# token takes about a fiftieth of the attention from the pretrained keys; at -10 it takes a
+# millionth, so that the embeddings are MobileSAM's. It can still grow: the gradient is small but
+# not zero, and Adam does not mind its scale.
+CLOSED_TOKEN_BIAS = -10.0
+
+
+def convert_mobilesam(path: str | os.PathLike, output: str | os.PathLike) -> list[str]:
+    """Make a preset that starts ESP-MedSAM from a MobileSAM checkpoint.
+
+    The image encoder, the decoder's two-way transformer, upscaling and positional encoding, and
+    the hyper-network of SAM's single mask are MobileSAM's. The six controllers start so that
+    they change nothing (last adapter layers at zero, tokens closed): the embeddings of every
+    modality are MobileSAM's. Queries and self-prompts are random and need training.
+
+    Args:
+        path: `.pt`, `.pth` or `.safetensors` file, such as `mobile_sam.pt`.
+        output: folder for the preset; it does not exist yet or is empty.
+
+    Returns:
+        Messages: which tensors were ignored, what needs training, and what was written.
+
+    Raises:
+        InputError: when the file cannot be read or does not fit, or the output is not empty.
+
+    Example:
+        convert_mobilesam("mobile_sam.pt", "my_preset")
+
+    Source: MobileSAM (arXiv 2306.14289), from which the release of ESP-MedSAM starts; the closed
+    start of the controllers is ours.
+    """
+    from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
+
+    output = checked_output(output)
+    tensors = read_checkpoint(path)
+    segmenter = published_segmenter(
+        MODALITIES,
+        tuple(range(len(MODALITIES))),
+        normalization="imagenet",
+        resize_mode="pad",
+        adapter_zero_init=True,
+    )
+    encoder, decoder = segmenter.backbone.image_encoder, segmenter.backbone.mask_decoder
+    entries = [*encoder_entries(encoder, _PREFIX), *decoder_entries(decoder)]
+    ignored = assign_tensors(tensors, entries, IGNORED, f"The checkpoint {path}")
+    for blocks in encoder.blocks[1:]:
+        for block in blocks:
+            for token in block.attention.tokens:
+                token["bias"].assign([CLOSED_TOKEN_BIAS])
+    return [
+        *ignored_messages(ignored, IGNORED, path),
+        "The self-prompts and the modality queries are random: train the model before use.",
+        write_preset(segmenter, output),
+    ]
