@@ -1,0 +1,37 @@
+"""ESP-MedSAM and MSA-Conv / TiC for Keras 3: medical image segmentation without prompts.
+
+    import keras_espmedsam as kem
+
+    segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
+    masks = segmenter.segment(picture, "fundus")["masks"]
+
+The parts are loaded when first used: `import keras` costs seconds, and `espmedsam --help` need
+not wait for it.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_PARTS = (
+    "checkpoints",
+    "data",
+    "evaluation",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+)
+
+__all__ = ["__version__", *_PARTS]
+
+
+def __getattr__(name):
+    if name in _PARTS:
+        return importlib.import_module(f"keras_espmedsam.{name}")
+    raise AttributeError(f"module 'keras_espmedsam' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

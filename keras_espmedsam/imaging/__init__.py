@@ -1,0 +1,1 @@
+"""Pictures as arrays: values, sizes and their undoing. NumPy and Pillow only, no Keras."""

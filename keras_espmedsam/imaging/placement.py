@@ -1,0 +1,87 @@
+"""Where a picture lies on the model's canvas, and the way back."""
+
+import dataclasses
+
+import numpy as np
+from PIL import Image
+
+SIZE_MULTIPLE = 32
+RESIZE_MODES = ("pad", "stretch")
+
+
+def resize(image, height, width):
+    """Bilinear resize of a float32 `(h, w)` or `(h, w, c)` array, averaging when it shrinks.
+
+    Done by Pillow on the host, so that all backends see the same numbers and JAX does not
+    compile a program for each picture size.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    if image.ndim == 3:
+        channels = [resize(image[..., c], height, width) for c in range(image.shape[-1])]
+        return np.stack(channels, axis=-1)
+    picture = Image.fromarray(np.ascontiguousarray(image, dtype="float32"))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """A picture of `size` drawn at the top left of a `canvas`, scaled to `inner`.
+
+    Args:
+        size: (height, width) of the picture.
+        inner: (height, width) that it takes on the canvas.
+        canvas: (height, width) of the canvas; what the picture does not cover is padding.
+
+    Example:
+        >>> place = Placement.of((288, 384), image_size=(256, 256))
+        >>> place.inner
+        (192, 256)
+
+    Source: SAM pads at the right and bottom (arXiv 2304.02643); the rest is ours.
+    """
+
+    size: tuple
+    inner: tuple
+    canvas: tuple
+
+    @classmethod
+    def of(cls, size, image_size=None, resize_mode="pad"):
+        """The placement that a preset's properties ask for.
+
+        Args:
+            size: (height, width) of the picture.
+            image_size: (height, width) of the canvas; `None` keeps the picture's own size and
+                pads it to multiples of 32.
+            resize_mode: `"pad"` keeps the aspect ratio, `"stretch"` fills the canvas.
+        """
+        height, width = size
+        if image_size is None:
+            canvas = tuple(-(-s // SIZE_MULTIPLE) * SIZE_MULTIPLE for s in size)
+            return cls(tuple(size), tuple(size), canvas)
+        if resize_mode == "stretch":
+            return cls(tuple(size), tuple(image_size), tuple(image_size))
+        scale = min(image_size[0] / height, image_size[1] / width)
+        inner = (
+            min(max(round(height * scale), 1), image_size[0]),
+            min(max(round(width * scale), 1), image_size[1]),
+        )
+        return cls(tuple(size), inner, tuple(image_size))
+
+    def forward(self, image, fill=0.0):
+        """Draw the picture: `(*size[, c])` float32 to `(*canvas[, c])`."""
+        inner = resize(image, *self.inner)
+        if self.inner == self.canvas:
+            return inner
+        out = np.empty((*self.canvas, *image.shape[2:]), "float32")
+        out[...] = fill
+        out[: self.inner[0], : self.inner[1]] = inner
+        return out
+
+    def forward_mask(self, mask):
+        """Draw a mask as its image is drawn; a pixel at least half covered is foreground."""
+        return (self.forward(np.asarray(mask, "float32")) >= 0.5).astype("float32")
+
+    def backward(self, values):
+        """Undo: cut the padding off `(*canvas[, c])` and resize to `size`."""
+        return resize(values[: self.inner[0], : self.inner[1]], *self.size)

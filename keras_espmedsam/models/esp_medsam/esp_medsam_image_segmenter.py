@@ -1,0 +1,284 @@
+"""ESP-MedSAM as a task: raw pictures in, masks at their own size out."""
+
+import keras
+import numpy as np
+from keras_hub.models import ImageSegmenter
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.losses import DiceFocalLoss
+from keras_espmedsam.metrics import DiceScore, ForegroundIoU
+from keras_espmedsam.models.esp_medsam import specialization
+from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
+from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
+    ESPMedSAMImageSegmenterPreprocessor,
+)
+from keras_espmedsam.models.presets import BuiltinPresetsMixin
+from keras_espmedsam.models.training_data import preprocessed
+from keras_espmedsam.optimizers import ModalityMaskedOptimizer
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
+    """Segment medical images of several modalities without prompts.
+
+    Args:
+        backbone: `ESPMedSAMBackbone`.
+        preprocessor: `ESPMedSAMImageSegmenterPreprocessor`, or `None` to feed `fit`, `evaluate`
+            and `predict` with normalised images and ready targets.
+
+    Call: as the backbone, giving `masks` and `patches`. For pictures use `segment`.
+
+    Example:
+        >>> segmenter = ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
+        >>> picture = np.zeros((300, 400, 3), "uint8")
+        >>> segmenter.segment(picture, "fundus")["masks"].shape
+        (300, 400)
+
+    Source: ESP-MedSAM (arXiv 2407.14153).
+    """
+
+    backbone_cls = ESPMedSAMBackbone
+    preprocessor_cls = ESPMedSAMImageSegmenterPreprocessor
+
+    def __init__(self, backbone, preprocessor=None, **kwargs):
+        # === Layers ===
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+
+        # === Functional Model ===
+        super().__init__(
+            inputs=backbone.input,
+            outputs={name: backbone.output[name] for name in ("masks", "patches")},
+            **kwargs,
+        )
+
+    @property
+    def modalities(self):
+        """Tuple of the modalities' names; an index into it is a modality's number."""
+        return self.backbone.modalities
+
+    def encode(self, images, modalities=None):
+        """The heavy pass; see `ESPMedSAMBackbone.encode`."""
+        return self.backbone.encode(images, modalities)
+
+    def decode(self, image_embeddings, modalities=None, all_queries=False):
+        """The cheap pass; see `ESPMedSAMBackbone.decode`."""
+        return self.backbone.decode(image_embeddings, modalities, all_queries)
+
+    def specialize(self, modality):
+        """A model of one modality: its controller, all queries, and no `modalities` input.
+
+        Args:
+            modality: str or int. Name or index.
+
+        Returns:
+            `ESPMedSAMImageSegmenter` with weights of its own, whose masks for this modality equal
+            this model's.
+
+        Raises:
+            InputError: for an unknown modality.
+        """
+        (index,) = self.modality_indices(modality, 1)
+        return specialization.specialize(self, int(index))
+
+    # === Pictures in, masks out ===
+
+    def segment(self, images, modalities=None, threshold=0.5, batch_size=8):
+        """Find each picture's target and give its mask at the picture's own size.
+
+        Args:
+            images: one picture or a list of them, of any sizes: `(height, width)` or
+                `(height, width, channels)` with grey, RGB or RGBA values; uint8, uint16 (full
+                range) or float in [0, 1].
+            modalities: one name or index for all, or a list with one per picture; not needed
+                when the model has one modality.
+            threshold: float in [0, 1]. Probability from which a pixel is foreground.
+            batch_size: int. Pictures per forward pass.
+
+        Returns:
+            dict of `masks` (bool) and `probabilities` (float32), each `(height, width)` for one
+            picture, or a list of them for a list.
+
+        Raises:
+            InputError: for pictures, modalities or a threshold that cannot be used.
+        """
+        if self.preprocessor is None:
+            raise InputError(
+                "This segmenter has no preprocessor, which segment() needs; build it with "
+                "ESPMedSAMImageSegmenterPreprocessor, or load it with from_preset."
+            )
+        if not 0 <= threshold <= 1:
+            raise InputError(f"Received threshold={threshold}; expected a number from 0 to 1.")
+        if batch_size < 1:
+            raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
+        several = isinstance(images, list | tuple)
+        pictures = list(images) if several else [images]
+        indices = self.modality_indices(modalities, len(pictures))
+        probabilities = [None] * len(pictures)
+        for batch in self._batches(pictures, batch_size):
+            for i, values in zip(batch, self._probabilities(pictures, indices, batch), strict=True):
+                probabilities[i] = values
+        masks = [values >= np.float32(threshold) for values in probabilities]
+        if not several:
+            return {"masks": masks[0], "probabilities": probabilities[0]}
+        return {"masks": masks, "probabilities": probabilities}
+
+    def _batches(self, pictures, batch_size):
+        """Lists of picture numbers whose canvases have one size."""
+        converter = self.preprocessor.image_converter
+        by_canvas = {}
+        for i, picture in enumerate(pictures):
+            shape = np.shape(picture)
+            if len(shape) < 2 or 0 in shape:
+                to_rgb(picture)  # Raises the sentence that fits.
+            by_canvas.setdefault(converter.place(shape[:2]).canvas, []).append(i)
+        for members in by_canvas.values():
+            for start in range(0, len(members), batch_size):
+                yield members[start : start + batch_size]
+
+    def _probabilities(self, pictures, indices, batch):
+        converter = self.preprocessor.image_converter
+        rgb = [to_rgb(pictures[i]) for i in batch]
+        inputs = {"images": np.stack([converter.convert(image) for image in rgb])}
+        if len(self.modalities) > 1:
+            inputs["modalities"] = indices[batch]
+        # keras-hub's own predict_on_batch would preprocess a second time.
+        outputs = keras.Model.predict_on_batch(self, inputs)
+        logits = keras.ops.convert_to_numpy(outputs["masks"])[..., 0]
+        values = 0.5 * (1 + np.tanh(0.5 * logits.astype("float32")))
+        return [
+            converter.place(image.shape[:2]).backward(value)
+            for image, value in zip(rgb, values, strict=True)
+        ]
+
+    def modality_indices(self, modalities, count):
+        """Names or indices to an int32 array with one index per picture.
+
+        Raises:
+            InputError: for an unknown name, an index out of range, or a wrong number of them.
+        """
+        known = ", ".join(self.modalities)
+        if modalities is None:
+            if len(self.modalities) > 1:
+                raise InputError(f"Received no modality; give one of {known} per image.")
+            modalities = 0
+        if isinstance(modalities, str | int | np.integer) or np.ndim(modalities) == 0:
+            modalities = [modalities] * count
+        if len(modalities) != count:
+            raise InputError(
+                f"Received {len(modalities)} modalities for {count} images; give one for all or "
+                "one per image."
+            )
+        indices = []
+        for modality in modalities:
+            if isinstance(modality, str) and modality in self.modalities:
+                indices.append(self.modalities.index(modality))
+            elif not isinstance(modality, str) and 0 <= int(modality) < len(self.modalities):
+                indices.append(int(modality))
+            else:
+                raise InputError(
+                    f"Unknown modality {modality!r}; this model knows {known} (0 to "
+                    f"{len(self.modalities) - 1})."
+                )
+        return np.array(indices, "int32")
+
+    # === Training ===
+
+    def preprocess_samples(self, x, y=None, sample_weight=None):
+        """Raw samples to the model's inputs and targets; unchanged without a preprocessor."""
+        if self.preprocessor is None:
+            return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        # `call`, since Keras appends all pixels to the message of an error raised in `__call__`.
+        return self.preprocessor.call(x, y=y, sample_weight=sample_weight)
+
+    def compile(self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs):
+        """Configure training, with the paper's losses as default.
+
+        Args:
+            optimizer: `"auto"` (AdamW, 1e-4), a name or `keras.optimizers.Optimizer`. It is
+                wrapped in `ModalityMaskedOptimizer`, so that a modality absent from a batch is
+                not updated.
+            loss: `"auto"`: `DiceFocalLoss` of the masks plus binary cross-entropy of the patches.
+            metrics: `"auto"`: `DiceScore` and `ForegroundIoU` of the masks.
+            **kwargs: see `keras.Model.compile`.
+        """
+        if isinstance(optimizer, str) and optimizer == "auto":
+            optimizer = keras.optimizers.AdamW(1e-4)
+        optimizer = keras.optimizers.get(optimizer)
+        if len(self.modalities) > 1 and not _is_masked(optimizer):
+            optimizer = ModalityMaskedOptimizer(optimizer)
+        if isinstance(loss, str) and loss == "auto":
+            loss = {
+                "masks": DiceFocalLoss(),
+                "patches": keras.losses.BinaryCrossentropy(from_logits=True),
+            }
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = {"masks": [DiceScore(), ForegroundIoU()]}
+        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        validation_split=0.0,
+        validation_data=None,
+        sample_weight=None,
+        shuffle=True,
+        **kwargs,
+    ):
+        """Train on raw pictures and masks; see `keras.Model.fit` for all other arguments.
+
+        Args:
+            x: dict of raw `images` and `modalities` arrays, or a tf.data, grain,
+                `keras.utils.PyDataset` or torch `DataLoader` source of `(x, y)` or
+                `(x, y, sample_weight)` batches of them.
+            y: raw masks `(batch, height, width, 1)`, for arrays.
+            validation_data: a source as `x`, or a tuple of arrays.
+            validation_split: float. Last fraction of the arrays to validate on.
+        """
+        data, held_out = preprocessed(
+            self, x, y, sample_weight, batch_size, shuffle=shuffle, split=validation_split
+        )
+        if validation_data is not None:
+            if isinstance(validation_data, tuple | list):
+                validation_data = preprocessed(self, *_three(validation_data), batch_size)[0]
+            else:
+                validation_data = preprocessed(self, validation_data, None, None, batch_size)[0]
+        else:
+            validation_data = held_out
+        # `keras.Model.fit` calls `evaluate` with this very object.
+        self._ready_validation_data = validation_data
+        try:
+            return keras.Model.fit(self, data, validation_data=validation_data, **kwargs)
+        finally:
+            self._ready_validation_data = None
+
+    def evaluate(self, x=None, y=None, batch_size=None, sample_weight=None, **kwargs):
+        """Losses and metrics on raw pictures and masks; sources as in `fit`."""
+        data = x
+        if x is not getattr(self, "_ready_validation_data", None):
+            data, _ = preprocessed(self, x, y, sample_weight, batch_size)
+        return keras.Model.evaluate(self, data, **kwargs)
+
+    def predict(self, x, batch_size=None, **kwargs):
+        """Logits on the model's canvas for raw pictures; sources as in `fit`.
+
+        For masks at each picture's own size use `segment`.
+        """
+        data, _ = preprocessed(self, x, None, None, batch_size)
+        return keras.Model.predict(self, data, **kwargs)
+
+
+def _three(data):
+    return (*data, None)[:3] if len(data) < 3 else tuple(data)
+
+
+def _is_masked(optimizer):
+    inner = optimizer
+    while inner is not None:
+        if isinstance(inner, ModalityMaskedOptimizer):
+            return True
+        inner = getattr(inner, "inner_optimizer", None)
+    return False

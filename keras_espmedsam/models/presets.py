@@ -1,0 +1,111 @@
+"""The presets that come with the package, and loading them by name.
+
+keras-hub keeps its registry of names private, so this mixin maps our names to their folder and
+leaves everything else (folders, `hf://`, `kaggle://`) to keras-hub.
+"""
+
+import json
+import os
+import pathlib
+
+from keras_espmedsam.errors import InputError
+
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+METADATA_FILE = "preset.json"
+WEIGHTS_FILE = "model.weights.h5"
+
+
+def presets_dir():
+    """The folder of built-in presets: in the installed package, or beside it in a checkout."""
+    packaged = _PACKAGE / "presets"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "presets"
+
+
+def builtin_presets():
+    """Names of the built-in presets with their metadata.
+
+    Returns:
+        dict of name to `{"metadata": {"description", "params", "path"}, "path", "weights"}`, the
+        form of keras-hub's `presets`; `weights` says whether the weights are in the package.
+    """
+    found = {}
+    for file in sorted(presets_dir().glob(f"*/{METADATA_FILE}")):
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        entry["path"] = str(file.parent)
+        entry["weights"] = (file.parent / WEIGHTS_FILE).exists()
+        found[file.parent.name] = entry
+    return found
+
+
+def resolve_preset(preset, load_weights=True):
+    """A built-in name, folder or handle to what keras-hub's `from_preset` takes.
+
+    Raises:
+        InputError: for an unknown name, or a built-in one without weights in the package.
+    """
+    preset = os.fspath(preset)
+    builtin = builtin_presets()
+    if preset in builtin:
+        if load_weights and not builtin[preset]["weights"]:
+            raise InputError(
+                f"The preset {preset!r} comes without weights. {builtin[preset]['get_weights']} "
+                "Or load the architecture alone with load_weights=False."
+            )
+        return builtin[preset]["path"]
+    if "://" in preset:
+        return preset
+    folder = pathlib.Path(preset)
+    if folder.is_dir():
+        if not (folder / "config.json").exists():
+            raise InputError(
+                f"The folder {preset!r} holds no config.json, so it is no preset; give a folder "
+                "written by save_to_preset or `espmedsam convert`."
+            )
+        return preset
+    raise InputError(
+        f"Unknown preset {preset!r}: neither a folder nor one of {', '.join(builtin)}. A handle "
+        "starts with hf:// or kaggle://."
+    )
+
+
+class _BuiltinPresets:
+    """Class property: the built-in presets whose task or backbone is this class."""
+
+    def __get__(self, instance, owner):
+        return {
+            name: entry
+            for name, entry in builtin_presets().items()
+            if owner.__name__ in entry["classes"]
+        }
+
+
+class BuiltinPresetsMixin:
+    """Let `from_preset` and `presets` of a keras-hub class know our built-in presets.
+
+    Put it before the keras-hub class in the bases.
+    """
+
+    presets = _BuiltinPresets()
+
+    @classmethod
+    def from_preset(cls, preset, load_weights=True, **kwargs):
+        """Load by built-in name, folder, `hf://` or `kaggle://` handle.
+
+        Args:
+            preset: str or path.
+            load_weights: bool. `False` gives the architecture with random weights.
+            **kwargs: handed to keras-hub, such as `dtype` or, for a backbone, `image_shape`.
+
+        Raises:
+            InputError: for a name that is neither built in, nor a folder, nor a handle; the
+                message lists the known names.
+        """
+        path = resolve_preset(preset, load_weights)
+        try:
+            return super().from_preset(path, load_weights=load_weights, **kwargs)
+        except (OSError, KeyError, json.JSONDecodeError) as error:
+            # h5py and json speak of signatures and columns; say which preset is damaged.
+            raise InputError(
+                f"The preset {preset!r} cannot be read ({error}). It is incomplete or damaged; "
+                "install or convert it again."
+            ) from error

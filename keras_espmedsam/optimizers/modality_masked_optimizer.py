@@ -1,0 +1,115 @@
+"""An optimiser that leaves the controllers of absent modalities as they are."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class ModalityMaskedOptimizer(keras.optimizers.Optimizer):
+    """Wrap any Keras optimiser so that a modality absent from a batch is not updated.
+
+    With momentum or weight decay, an optimiser moves also the variables whose gradient is zero.
+    This one puts a modality's variables (those with the mark `is_modality_specific`) and their
+    optimiser state back, bit for bit, after a step in which their gradient was zero everywhere.
+    All other variables, and the modalities present, take the wrapped optimiser's step.
+
+    `ESPMedSAMImageSegmenter.compile` wraps the optimiser by itself.
+
+    Args:
+        inner_optimizer: `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: when the wrapped optimiser accumulates gradients: a modality seen only in an
+            earlier part of the accumulation would lose its step.
+
+    Example:
+        >>> optimizer = ModalityMaskedOptimizer(keras.optimizers.AdamW(1e-3, weight_decay=0.05))
+        >>> model.compile(optimizer=optimizer, loss="mse")
+
+    Source: ours; the paper's decoupling (arXiv 2407.14153) asks for it.
+    """
+
+    def __init__(self, inner_optimizer, name=None, **kwargs):
+        if getattr(inner_optimizer, "gradient_accumulation_steps", None):
+            raise ValueError(
+                "ModalityMaskedOptimizer received an optimizer with gradient_accumulation_steps="
+                f"{inner_optimizer.gradient_accumulation_steps}; give one without."
+            )
+        super().__init__(learning_rate=0.0, name=name, **kwargs)
+        self.inner_optimizer = inner_optimizer
+
+    def build(self, variables):
+        # The slots of each variable, learnt by watching the inner optimiser create them.
+        slots = {}
+        create = self.inner_optimizer.add_variable_from_reference
+
+        def watch(reference_variable, *args, **kwargs):
+            slot = create(reference_variable, *args, **kwargs)
+            slots.setdefault(id(reference_variable), []).append(slot)
+            return slot
+
+        self.inner_optimizer.add_variable_from_reference = watch
+        try:
+            self.inner_optimizer.build(variables)
+        finally:
+            del self.inner_optimizer.add_variable_from_reference
+        self._guarded = {
+            id(variable): [variable, *slots.get(id(variable), [])]
+            for variable in variables
+            if getattr(variable, "is_modality_specific", False)
+        }
+        super().build(variables)
+
+    @property
+    def variables(self):
+        return self._variables + self.inner_optimizer.variables
+
+    def apply(self, grads, trainable_variables=None):
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+            if not self.built:
+                self.build(trainable_variables)
+        else:
+            trainable_variables = self._trainable_variables
+        before = []
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            if gradient is None or id(variable) not in self._guarded:
+                continue
+            present = ops.any(ops.not_equal(gradient, 0))
+            for guarded in self._guarded[id(variable)]:
+                before.append((guarded, present, ops.stop_gradient(ops.copy(guarded.value))))
+        self.inner_optimizer.apply(grads, trainable_variables)
+        for guarded, present, value in before:
+            guarded.assign(ops.where(present, guarded.value, value))
+
+    @property
+    def learning_rate(self):
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate):
+        self.inner_optimizer.learning_rate = learning_rate
+
+    @property
+    def iterations(self):
+        return self.inner_optimizer.iterations
+
+    def scale_loss(self, loss):
+        return self.inner_optimizer.scale_loss(loss)
+
+    def finalize_variable_values(self, var_list):
+        self.inner_optimizer.finalize_variable_values(var_list)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        inner = keras.saving.deserialize_keras_object(
+            config.pop("inner_optimizer"), custom_objects=custom_objects
+        )
+        return cls(inner, **config)
