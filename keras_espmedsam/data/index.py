@@ -1,0 +1,160 @@
+"""An index of images and masks: one CSV file with one row per pair."""
+
+import csv
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_espmedsam.errors import InputError
+
+COLUMNS = ("split", "modality", "dataset", "image", "mask")
+"""The columns that an index must have; others are allowed and ignored."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One image with its mask.
+
+    Args:
+        split: such as `"test"`.
+        modality: such as `"fundus"`.
+        dataset: the data set's name.
+        image: path of the image.
+        mask: path of its mask.
+        group: what must not be split further (a patient, a video), or empty.
+
+    Source: ours.
+    """
+
+    split: str
+    modality: str
+    dataset: str
+    image: Path
+    mask: Path
+    group: str = ""
+
+
+def read_index(
+    path: str | os.PathLike,
+    splits: Sequence[str] | None = None,
+    datasets: Sequence[str] | None = None,
+) -> list[Record]:
+    """Read an index of images and masks.
+
+    Args:
+        path: a CSV file with the columns split, modality, dataset, image and mask; paths are
+            relative to the index.
+        splits: the splits to keep; all by default.
+        datasets: the data sets to keep; all by default.
+
+    Returns:
+        A `Record` per row, in the file's order.
+
+    Raises:
+        InputError: when the index cannot be read, lacks a column, names a file that is missing,
+            holds nothing of a chosen split or data set, or gives a data set two modalities.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "a.png").touch(), (folder / "b.png").touch()
+        >>> text = "split,modality,dataset,image,mask\\ntest,fundus,drive,a.png,b.png\\n"
+        >>> _ = (folder / "index.csv").write_text(text)
+        >>> read_index(folder / "index.csv", splits=["test"])[0].dataset
+        'drive'
+
+    Source: ours.
+    """
+    path = Path(path)
+    rows = _rows(path)
+    rows = _chosen(path, rows, "split", splits)
+    rows = _chosen(path, rows, "dataset", datasets)
+    records = [
+        Record(
+            split=row["split"],
+            modality=row["modality"],
+            dataset=row["dataset"],
+            image=path.parent / row["image"],
+            mask=path.parent / row["mask"],
+            group=row.get("group") or "",
+        )
+        for row in rows
+    ]
+    _check_modalities(path, records)
+    _check_files(path, records)
+    return records
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        # utf-8-sig: spreadsheet programs begin the file with a byte order mark.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            found = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = found
+            rows = list(reader)
+    except FileNotFoundError:
+        raise InputError(f"The index {path} does not exist; check the path.") from None
+    except OSError as error:
+        raise InputError(f"The index {path} cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"The index {path} is not a CSV text file in UTF-8; expected the columns "
+            f"{', '.join(COLUMNS)}."
+        ) from error
+    missing = [name for name in COLUMNS if name not in found]
+    if missing:
+        raise InputError(
+            f"The index {path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+            f"found {', '.join(found) or 'no columns'}. Expected {', '.join(COLUMNS)} in its first "
+            "line."
+        )
+    if not rows:
+        raise InputError(f"The index {path} has no rows; add one line per image.")
+    for number, row in enumerate(rows, start=1):
+        empty = [name for name in COLUMNS if not (row[name] or "").strip()]
+        if empty:
+            raise InputError(
+                f"Row {number} of the index {path} has no {', '.join(empty)}; fill it in or delete "
+                "the row."
+            )
+        row.update({name: row[name].strip() for name in COLUMNS})
+    return rows
+
+
+def _chosen(path, rows, column, names):
+    if names is None:
+        return rows
+    present = dict.fromkeys(row[column] for row in rows)
+    unknown = [name for name in names if name not in present]
+    if unknown or not names:
+        received = ", ".join(f"'{name}'" for name in unknown) or "none"
+        raise InputError(
+            f"Received the {column} {received}, which the index {path} does not have; it has "
+            f"{', '.join(present)}."
+        )
+    return [row for row in rows if row[column] in names]
+
+
+def _check_modalities(path, records):
+    modalities = {}
+    for record in records:
+        modalities.setdefault(record.dataset, set()).add(record.modality)
+    for dataset, names in modalities.items():
+        if len(names) > 1:
+            raise InputError(
+                f"The index {path} gives the data set {dataset} the modalities "
+                f"{', '.join(sorted(names))}; expected one. Give its parts names of their own."
+            )
+
+
+def _check_files(path, records):
+    files = [file for record in records for file in (record.image, record.mask)]
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise InputError(
+            f"The index {path} names files that do not exist: {', '.join(missing[:3])}{more}. "
+            "Paths are relative to the index."
+        )

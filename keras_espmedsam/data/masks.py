@@ -1,0 +1,119 @@
+"""Masks on disk: reading a ground truth, writing a result."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from keras_espmedsam._files import atomic_path
+from keras_espmedsam.data.nifti import write_nifti_mask
+from keras_espmedsam.data.picture import Picture
+from keras_espmedsam.data.pictures import MAX_PIXELS, read_picture
+from keras_espmedsam.errors import InputError
+
+
+def read_mask(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a mask as it is stored.
+
+    A mask of 0 and one other value means what it says. One of more values (a JPEG, a resized
+    mask) counts as foreground above half of the type's range. One of more values that are all
+    small is a map of several labels, and is refused, because which of them is meant is unknown.
+
+    Args:
+        path: a picture file of any supported type that holds one picture.
+        max_pixels: the most pixels that it may have.
+
+    Returns:
+        bool `(height, width)`, in the orientation in which the file is stored.
+
+    Raises:
+        InputError: when the file cannot be read, or holds several labels.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "mask.png"
+        >>> Image.new("L", (2, 1), 255).save(path)
+        >>> read_mask(path).tolist()
+        [[True, True]]
+
+    Source: ours.
+    """
+    picture = read_picture(path, max_pixels)
+    array = picture.layout.undo(picture.array)
+    if array.ndim == 3:
+        array = array.max(axis=-1)
+    values = np.unique(array)
+    if len(values) == 1 or (len(values) == 2 and values[0] == 0):
+        return array > 0
+    half = 0.5 if array.dtype.kind == "f" else np.iinfo(array.dtype).max / 2
+    if values[-1] <= half:
+        raise InputError(
+            f"{path} holds {len(values)} different values up to {values[-1]}; expected a mask of 0 "
+            "and 255 (or 0 and 1). Save the label to be compared as a mask of its own."
+        )
+    return array > half
+
+
+def write_mask(
+    path: str | os.PathLike,
+    mask: np.ndarray | Sequence[np.ndarray],
+    reference: Picture | None = None,
+) -> None:
+    """Write a mask, complete or not at all.
+
+    With a `reference` the mask gets the size and the orientation of what is stored in the
+    reference's file. A PNG holds 0 and 255, and repeats a JPEG's EXIF orientation, so that
+    viewers turn both alike. A NIfTI file holds 0 and 1, with its reference's shape and affine,
+    and nothing else of the header.
+
+    Args:
+        path: a `.png` file, or `.nii` or `.nii.gz` when the reference is NIfTI. An existing file
+            is replaced.
+        mask: `(height, width)` of any type, nonzero is foreground; for NIfTI one such mask for
+            every slice, in the order of `read_pictures`.
+        reference: the picture that was segmented.
+
+    Raises:
+        InputError: when the suffix is another one, or the mask does not fit the reference.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "mask.png"
+        >>> write_mask(path, np.array([[0, 1]]))
+        >>> read_mask(path).tolist()
+        [[False, True]]
+
+    Source: ours.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        if reference is None or reference.volume is None:
+            raise InputError(
+                f"Received the NIfTI name {path} for a mask without a NIfTI picture as its "
+                "reference; give one, or write a .png file."
+            )
+        masks = np.asarray(mask)
+        write_nifti_mask(path, masks[None] if masks.ndim == 2 else masks, reference)
+        return
+    if not name.endswith(".png"):
+        raise InputError(f"Received {path} for a mask; expected a name ending in .png or .nii.gz.")
+    mask = np.asarray(mask)
+    if mask.ndim != 2 or not mask.size:
+        raise InputError(f"Received a mask of shape {mask.shape}; expected (height, width).")
+    exif = Image.Exif()
+    if reference is not None:
+        if mask.shape != reference.size:
+            raise InputError(
+                f"Received a mask of {mask.shape} for {reference.path}, which is of "
+                f"{reference.size}; give it the height and width of its picture."
+            )
+        if reference.volume is None:
+            mask = reference.layout.undo(mask)
+            exif[ExifTags.Base.Orientation] = reference.layout.exif
+    image = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
+    turned = exif.get(ExifTags.Base.Orientation, 1) != 1
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG", **({"exif": exif} if turned else {}))

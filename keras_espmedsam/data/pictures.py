@@ -1,0 +1,256 @@
+"""Reading pictures of every supported type, with checks before and after decoding."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from keras_espmedsam.data.dicom import open_dicom
+from keras_espmedsam.data.nifti import open_nifti
+from keras_espmedsam.data.picture import Picture, PictureSource
+from keras_espmedsam.data.raster import open_raster
+from keras_espmedsam.data.tiff import open_tiff
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.pixels import unit_values
+
+MAX_PIXELS = 100_000_000
+"""The most pixels (height x width) that one picture may have unless more are allowed."""
+
+# A volume is held in memory as a whole; four times the default allows 512 x 512 x 1500.
+_VOLUME_FACTOR = 4
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureFile:
+    """A file whose header has been read and checked, and whose pixels have not.
+
+    Args:
+        path: the file.
+        source: what its header says.
+        is_volume: whether it is NIfTI, whose masks are written as one NIfTI file.
+
+    Source: ours.
+    """
+
+    path: Path
+    source: PictureSource
+    is_volume: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels, as stored."""
+        return self.source.height, self.source.width
+
+    @property
+    def count(self) -> int:
+        """The number of pictures in the file."""
+        return self.source.count
+
+    def pictures(self) -> Iterator[Picture]:
+        """Decode the file's pictures, one after another.
+
+        Yields:
+            `Picture`: pixels of type uint8, uint16, or float32 in [0, 1]; finite; upright.
+
+        Raises:
+            InputError: when the file is cut or damaged, or its values cannot be used.
+        """
+        frames = self.source.frames()
+        for index in range(self.count):
+            with _quiet_libraries(), _explained(self.path):
+                frame = next(frames)
+                array = _checked(self.path, np.ascontiguousarray(frame.array))
+            yield Picture(array, self.path, index, self.count, frame.layout, frame.volume)
+
+
+def inspect_picture_file(
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS
+) -> PictureFile:
+    """Read and check a file's header, without decoding its pixels.
+
+    Args:
+        path: a PNG, JPEG, TIFF, BMP, GIF, PPM, WebP, DICOM or NIfTI file. What it is is decided
+            by its content where the content says so.
+        max_pixels: the most pixels (height x width) that one picture may have.
+
+    Returns:
+        A `PictureFile`.
+
+    Raises:
+        InputError: when the file is missing, empty, unreadable or of no known type, holds no
+            pixels or too many, or needs a library that is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+        >>> Image.new("L", (6, 4)).save(path)
+        >>> inspect_picture_file(path).size
+        (4, 6)
+
+    Source: ours.
+    """
+    path = Path(path)
+    open_file = _opener(path)
+    with _quiet_libraries(), _explained(path):
+        source = open_file(path)
+    pixels = source.height * source.width
+    if pixels == 0 or source.count < 1:
+        raise InputError(f"{path} holds no pixels; give a file with a picture.")
+    advice = (
+        "If you trust the file, raise the limit: --max-pixels on the command line, max_pixels in "
+        "Python."
+    )
+    if pixels > max_pixels:
+        raise InputError(
+            f"{path} has {source.width} x {source.height} = {pixels:,} pixels; the limit is "
+            f"{max_pixels:,}. {advice}"
+        )
+    if source.read_at_once and pixels * source.count > _VOLUME_FACTOR * max_pixels:
+        raise InputError(
+            f"{path} has {source.count:,} slices of {source.width} x {source.height}, "
+            f"{pixels * source.count:,} voxels; the limit for a volume is "
+            f"{_VOLUME_FACTOR * max_pixels:,}, four times that for a picture. {advice}"
+        )
+    return PictureFile(path, source, open_file is open_nifti)
+
+
+def read_pictures(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[Picture]:
+    """Read all pictures of a file: slices, frames or pages, or the only one.
+
+    The pixels are upright: a JPEG's EXIF orientation is applied, as viewers do, and a NIfTI
+    slice is turned the way radiologists look at it. `Picture.layout` turns a mask back, and
+    `write_mask` does so, so that a mask always has the size of what is stored.
+
+    Args:
+        path: the file; see `inspect_picture_file`.
+        max_pixels: the most pixels (height x width) that one picture may have. It is checked
+            before anything is decoded.
+
+    Yields:
+        `Picture`: `(height, width)` or `(height, width, 3)` pixels, uint8, uint16 over its full
+        range, or float32 in [0, 1].
+
+    Raises:
+        InputError: when the file cannot be used; the sentence says why.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+        >>> Image.new("L", (6, 4)).save(path)
+        >>> [picture.array.shape for picture in read_pictures(path)]
+        [(4, 6)]
+
+    Source: ours.
+    """
+    yield from inspect_picture_file(path, max_pixels).pictures()
+
+
+def read_picture(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read a file that holds one picture.
+
+    Args:
+        path: the file; see `inspect_picture_file`.
+        max_pixels: the most pixels (height x width) that the picture may have.
+
+    Returns:
+        `Picture`; see `read_pictures`.
+
+    Raises:
+        InputError: when the file cannot be used, or holds several pictures.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+        >>> Image.new("L", (6, 4), 9).save(path)
+        >>> int(read_picture(path).array[0, 0])
+        9
+
+    Source: ours.
+    """
+    file = inspect_picture_file(path, max_pixels)
+    if file.count > 1:
+        raise InputError(
+            f"{path} holds {file.count} pictures; expected one. Use read_pictures for all of them."
+        )
+    return next(file.pictures())
+
+
+def _opener(path: Path):
+    try:
+        with path.open("rb") as file:
+            head = file.read(352)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; expected a picture file.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    if not head:
+        raise InputError(f"{path} is empty (0 bytes); expected a picture.")
+    name = path.name.lower()
+    # DICOM first: its free preamble may hold a TIFF header, so that TIFF viewers open the file.
+    if head[128:132] == b"DICM" or name.endswith((".dcm", ".dicom")):
+        return open_dicom
+    if head[:4] in _TIFF_MAGIC:
+        return open_tiff
+    if name.endswith((".nii", ".nii.gz")):
+        return open_nifti
+    return open_raster
+
+
+def _checked(path: Path, array: np.ndarray) -> np.ndarray:
+    if array.dtype in (np.uint8, np.uint16):
+        return array
+    try:
+        return unit_values(array)
+    except InputError as error:
+        raise InputError(f"{path} cannot be used. {error}") from error
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises on a damaged file into one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"{path} does not fit into this machine's memory.") from error
+    # Decoders answer damaged bytes with nearly any exception. Its text is left out: pydicom's
+    # can quote the header.
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be decoded ({type(error).__name__}): the file is cut short or "
+            "damaged. Get a new copy of it."
+        ) from error
+
+
+_quiet_lock = threading.RLock()
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep decoders from printing, and Pillow's own pixel limit from acting before ours."""
+    names = ("pydicom", "tifffile", "nibabel.global", "PIL")
+    loggers = [logging.getLogger(name) for name in names]
+    with _quiet_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        levels, limit = [logger.level for logger in loggers], Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,186 @@
+import numpy as np
+import pytest
+
+from keras_espmedsam.data import read_picture, read_pictures, write_mask
+from keras_espmedsam.errors import InputError
+
+nibabel = pytest.importorskip("nibabel", reason="needs the extra medical")
+
+VOLUME = np.arange(5 * 4 * 3, dtype=np.int16).reshape(5, 4, 3)
+LPS = np.diag([-2.0, -2.0, 3.0, 1.0])
+AFFINES = {
+    "LPS": LPS,
+    "RAS": np.diag([1.0, 1.0, 1.0, 1.0]),
+    "oblique": np.array(
+        [[0.1, -1.9, 0.2, 3], [0.1, 0.2, 2.5, -7], [2.1, 0.1, -0.1, 11], [0, 0, 0, 1.0]]
+    ),
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_nifti(data, affine=LPS, name="scan.nii.gz", image_class=None, **header):
+        image = (image_class or nibabel.Nifti1Image)(data, affine)
+        for field, value in header.items():
+            image.header[field] = value
+        path = tmp_path / name
+        nibabel.save(image, path)
+        return path
+
+    return write_nifti
+
+
+def test_slices_are_scaled_together(write):
+    pictures = list(read_pictures(write(VOLUME)))
+    assert [(p.index, p.count, p.size) for p in pictures] == [(k, 3, (4, 5)) for k in range(3)]
+    low, high = np.percentile(VOLUME, (0.5, 99.5))
+    expected = np.clip((VOLUME - low) / (high - low), 0, 1)
+    for k, picture in enumerate(pictures):
+        assert picture.array.dtype == np.float32
+        np.testing.assert_allclose(picture.array, expected[:, :, k].T, atol=1e-6)
+
+
+def test_the_display_range_of_the_header_counts(write):
+    picture = next(read_pictures(write(VOLUME, cal_min=10, cal_max=30)))
+    expected = np.clip((VOLUME[..., 0] - 10) / 20, 0, 1)
+    np.testing.assert_allclose(picture.array.T, expected, atol=1e-6)
+
+
+def test_scaled_storage(tmp_path, write):
+    """A file may store a slope and an intercept, here negative: bright becomes dark."""
+    image = nibabel.Nifti1Image(VOLUME, LPS)
+    image.header.set_slope_inter(-2, 5)
+    nibabel.save(image, tmp_path / "scaled.nii")
+    stored = nibabel.load(tmp_path / "scaled.nii").get_fdata()
+    low, high = np.percentile(stored, (0.5, 99.5))
+    picture = next(read_pictures(tmp_path / "scaled.nii"))
+    expected = np.clip((stored[..., 0] - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(picture.array.T, expected, atol=0.02)
+
+
+def test_uint8_is_taken_as_it_is(write):
+    path = write(VOLUME.astype(np.uint8), name="scan.nii")
+    np.testing.assert_array_equal(next(read_pictures(path)).array, VOLUME[..., 0].T)
+
+
+def test_rgb(write):
+    data = np.zeros((5, 4, 1), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    data["G"][2, 1] = 200
+    picture = read_picture(write(data))
+    assert picture.array.shape == (4, 5, 3)
+    assert picture.array[1, 2].tolist() == [0, 200, 0]
+
+
+@pytest.mark.parametrize(
+    ("codes", "right", "down"),
+    # What a step along the stored axes means, and which way the picture must run.
+    [("LPS", (1, 0), (0, 1)), ("RAS", (-1, 0), (0, -1)), ("PLS", (0, 1), (1, 0)),
+     ("PSR", (1, 0), (0, -1)), ("SPR", (0, 1), (-1, 0)), ("RSA", (-1, 0), (0, -1))],
+)  # fmt: skip
+def test_slices_stand_as_radiologists_see_them(write, codes, right, down):
+    affine = np.diag([0.0, 0.0, 0.0, 1.0])
+    for axis, code in enumerate(codes):
+        row = next(k for k, pair in enumerate(("LR", "PA", "IS")) if code in pair)
+        affine[row, axis] = 1 if code in "RAS" else -1
+    assert "".join(nibabel.aff2axcodes(affine)) == codes
+    x, y = np.meshgrid(np.arange(5), np.arange(4), indexing="ij")
+    stored = np.stack([x, y], axis=-1).astype(np.uint8)
+    data = np.zeros((5, 4, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    data["R"], data["G"] = stored[..., :1], stored[..., 1:]
+    array = next(read_pictures(write(data, affine))).array.astype(int)
+    assert tuple(array[0, 1, :2] - array[0, 0, :2]) == right
+    assert tuple(array[1, 0, :2] - array[0, 0, :2]) == down
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES.keys())
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 1), (5, 4, 3), (5, 4, 3, 2)])
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
+def test_masks_keep_shape_and_affine(tmp_path, write, affine, shape, name):
+    data = np.random.default_rng(0).random(shape, dtype=np.float32)
+    path = write(data, affine, name)
+    pictures = list(read_pictures(path))
+    low, high = np.percentile(data, (0.5, 99.5))
+    half = (0.6 - low) / (high - low)
+    out = tmp_path / f"mask_of_{name}"
+    write_mask(out, [picture.array > half for picture in pictures], pictures[0])
+    mask, source = nibabel.load(out), nibabel.load(path)
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), data > 0.6)
+    assert mask.shape == shape
+    assert mask.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(mask.affine, source.affine)
+    assert mask.header.get_zooms() == source.header.get_zooms()
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 1), (1, 4)])
+def test_masks_keep_the_codes_and_a_quaternion(tmp_path, write, codes):
+    image = nibabel.Nifti1Image(VOLUME, None)
+    image.set_qform(AFFINES["oblique"], codes[0])
+    image.set_sform(AFFINES["oblique"], codes[1])
+    image.header.set_xyzt_units("mm", "sec")
+    nibabel.save(image, tmp_path / "scan.nii")
+    picture = next(read_pictures(tmp_path / "scan.nii"))
+    write_mask(tmp_path / "mask.nii", np.zeros((3, *picture.size)), picture)
+    mask, source = nibabel.load(tmp_path / "mask.nii"), nibabel.load(tmp_path / "scan.nii")
+    np.testing.assert_array_equal(mask.affine, source.affine)
+    np.testing.assert_array_equal(mask.get_qform(), source.get_qform())
+    assert mask.header["qform_code"] == codes[0]
+    assert mask.header["sform_code"] == codes[1]
+    assert mask.header.get_xyzt_units() == ("mm", "sec")
+
+
+def test_nifti_2(tmp_path, write):
+    path = write(VOLUME, image_class=nibabel.Nifti2Image, name="scan.nii")
+    picture = next(read_pictures(path))
+    write_mask(tmp_path / "mask.nii", np.ones((3, *picture.size)), picture)
+    assert isinstance(nibabel.load(tmp_path / "mask.nii"), nibabel.Nifti2Image)
+
+
+def test_no_text_of_the_header_goes_into_the_mask(tmp_path, write):
+    path = write(VOLUME, name="scan.nii", descrip=b"Doe Jane", db_name=b"Doe", aux_file=b"Doe")
+    image = nibabel.load(path)
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"Doe Jane"))
+    nibabel.save(image, path := tmp_path / "extended.nii")
+    assert b"Doe" in path.read_bytes()
+    picture = next(read_pictures(path))
+    write_mask(tmp_path / "mask.nii", np.zeros((3, *picture.size)), picture)
+    assert b"Doe" not in (tmp_path / "mask.nii").read_bytes()
+
+
+def test_masks_must_fit(tmp_path, write):
+    picture = next(read_pictures(write(VOLUME)))
+    with pytest.raises(InputError, match="2 masks for the 3 slices"):
+        write_mask(tmp_path / "mask.nii", np.zeros((2, 4, 5)), picture)
+    with pytest.raises(InputError, match=r"mask of \(1, 1\)"):
+        write_mask(tmp_path / "mask.nii", np.zeros((3, 1, 1)), picture)
+    assert not (tmp_path / "mask.nii").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.array([[[0.0], [np.nan]]], np.float32), "NaN or infinite"),
+        (np.array([[[0.0], [np.inf]]], np.float32), "NaN or infinite"),
+        (np.ones((2, 2, 1), np.complex64), "complex64"),
+        (np.ones((2, 2, 1, 1, 2), np.uint8), "two .one slice., three or four"),
+    ],
+)
+def test_volumes_that_cannot_be_used(write, data, message):
+    with pytest.raises(InputError, match=message):
+        list(read_pictures(write(data)))
+
+
+def test_limits(write):
+    path = write(np.zeros((5, 4, 9), np.uint8))
+    with pytest.raises(InputError, match="20 pixels; the limit is 19"):
+        list(read_pictures(path, max_pixels=19))
+    with pytest.raises(InputError, match=r"9 slices of 5 x 4, 180 voxels; the limit .* is 160"):
+        list(read_pictures(path, max_pixels=40))
+    assert len(list(read_pictures(path, max_pixels=45))) == 9
+
+
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
+def test_cut_volume(write, name):
+    path = write(np.random.default_rng(0).random((30, 30, 3)), name=name)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(InputError, match="cut short or damaged"):
+        list(read_pictures(path))
