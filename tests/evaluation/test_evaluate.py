@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_espmedsam.data.index import Record
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.evaluation.evaluate import evaluate
+
+
+class FakeSegmenter:
+    """Says that everything brighter than half is foreground; notes how it was called."""
+
+    modalities = ("xray", "fundus")
+
+    def __init__(self):
+        self.calls = []
+
+    def segment(self, images, modalities, threshold=0.5, batch_size=8):
+        self.calls.append((len(images), list(modalities), threshold, batch_size))
+        probabilities = [image.astype(np.float32) / 255 for image in images]
+        return {"masks": [p >= threshold for p in probabilities], "probabilities": probabilities}
+
+
+@pytest.fixture
+def make_record(tmp_path):
+    def make(dataset, image, mask, split="test", modality="xray", exif=None):
+        number = len(list(tmp_path.iterdir()))
+        paths = tmp_path / f"{number}.png", tmp_path / f"{number}_mask.png"
+        extra = {"exif": exif} if exif else {}
+        Image.fromarray(np.asarray(image, np.uint8)).save(paths[0], **extra)
+        Image.fromarray(np.asarray(mask, np.uint8)).save(paths[1])
+        return Record(split, modality, dataset, *paths)
+
+    return make
+
+
+HALF = np.repeat([[255, 255, 0, 0]], 3, axis=0)
+QUARTER = np.repeat([[255, 0, 0, 0]], 3, axis=0)
+
+
+def test_report(make_record):
+    records = [
+        make_record("a", HALF, HALF),
+        make_record("a", HALF, QUARTER),
+        make_record("b", np.zeros((5, 5)), np.zeros((5, 5)), modality="fundus"),
+    ]
+    report = evaluate(FakeSegmenter(), records, batch_size=2, preset="tiny")
+    assert report["preset"] == "tiny"
+    assert report["backend"] in ("tensorflow", "jax", "torch")
+    assert set(report) == {"preset", "backend", "datasets"}
+    assert list(report["datasets"]) == ["a", "b"]
+    a = report["datasets"]["a"]
+    assert (a["split"], a["modality"], a["n"]) == ("test", "xray", 2)
+    assert a["dice"] == {"mean": pytest.approx((1 + 2 / 3) / 2), "std": pytest.approx(1 / 6)}
+    assert a["iou"]["mean"] == pytest.approx(0.75)
+    assert a["precision"]["mean"] == pytest.approx(0.75)
+    assert a["recall"] == {"mean": 1, "std": 0}
+    assert a["hd95"]["mean"] == pytest.approx(0.5)
+    assert report["datasets"]["b"]["dice"] == {"mean": 1, "std": 0}
+
+
+def test_several_splits_of_a_data_set_are_kept_apart(make_record):
+    records = [
+        make_record("a", HALF, HALF, split="test"),
+        make_record("a", HALF, QUARTER, split="unseen"),
+        make_record("b", HALF, HALF, split="test"),
+    ]
+    datasets = evaluate(FakeSegmenter(), records)["datasets"]
+    assert set(datasets) == {"a/test", "a/unseen", "b"}
+    assert datasets["a/unseen"]["dice"]["mean"] == pytest.approx(2 / 3)
+    assert datasets["a/unseen"]["split"] == "unseen"
+
+
+def test_batches_and_progress(make_record):
+    records = [make_record("a", HALF, HALF) for _ in range(5)]
+    segmenter, done = FakeSegmenter(), []
+    evaluate(segmenter, records, batch_size=2, threshold=0.25, progress=done.append)
+    assert [call[0] for call in segmenter.calls] == [2, 2, 1]
+    assert {call[2:] for call in segmenter.calls} == {(0.25, 2)}
+    assert done == [2, 2, 1]
+
+
+def test_paper_metrics(make_record):
+    report = evaluate(FakeSegmenter(), [make_record("a", HALF, HALF)], paper_metrics=True)
+    assert report["metrics"] == "paper"
+    a = report["datasets"]["a"]
+    assert set(a) - {"split", "modality", "n"} == {
+        *("dice", "iou", "accuracy", "precision", "recall", "f1", "hausdorff")
+    }
+    assert a["accuracy"]["mean"] > 0.98
+
+
+def test_a_turned_photograph_is_compared_as_stored(make_record):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    record = make_record("a", HALF, HALF, exif=exif)
+    assert evaluate(FakeSegmenter(), [record])["datasets"]["a"]["dice"]["mean"] == 1
+
+
+def test_unknown_modality_names_the_known_ones(make_record):
+    record = make_record("a", HALF, HALF, modality="mri")
+    with pytest.raises(InputError, match=r"modality mri.*it has xray, fundus"):
+        evaluate(FakeSegmenter(), [record])
+
+
+def test_sizes_are_checked_before_anything_is_segmented(make_record):
+    records = [make_record("a", HALF, HALF), make_record("a", HALF, HALF[:2])]
+    segmenter = FakeSegmenter()
+    with pytest.raises(InputError, match=r"is of \(2, 4\).*of \(3, 4\)"):
+        evaluate(segmenter, records, batch_size=1)
+    assert segmenter.calls == []
+
+
+def test_no_records():
+    with pytest.raises(InputError, match="no images"):
+        evaluate(FakeSegmenter(), [])
