@@ -1,0 +1,57 @@
+"""What all commands say and how: results on stdout, everything else on stderr."""
+
+import contextlib
+from collections.abc import Iterator
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from keras_espmedsam.errors import InputError
+
+SOME_FAILED, NOTHING_DONE = 1, 2
+"""Exit codes beside 0: some of the work failed; wrong usage, or nothing was done."""
+
+
+def stderr() -> Console:
+    """A console on stderr; made anew, so that it writes where stderr points at the moment."""
+    # Paths may hold brackets and any length: no markup, and no line breaks of ours in them.
+    return Console(stderr=True, markup=False, highlight=False, soft_wrap=True, emoji=False)
+
+
+def print_error(error: object, console: Console | None = None) -> None:
+    """Print `error: ...` on stderr.
+
+    Args:
+        error: the sentence, or the exception that holds it.
+        console: the console of a running progress bar, so that the two do not mix.
+    """
+    (console or stderr()).print(f"error: {error}", style="red")
+
+
+@contextlib.contextmanager
+def errors_reported() -> Iterator[None]:
+    """End the command with one sentence and exit code 2 on an error that is the user's to mend.
+
+    Source: ours.
+    """
+    try:
+        yield
+    except InputError as error:
+        print_error(error)
+        raise typer.Exit(NOTHING_DONE) from error
+
+
+def progress_bar() -> Progress:
+    """A progress bar on stderr, shown on a terminal only."""
+    console = stderr()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        # stdout may be a pipe: results must go there and not to the bar's terminal.
+        redirect_stdout=False,
+    )

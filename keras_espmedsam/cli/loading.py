@@ -1,0 +1,99 @@
+"""Importing Keras and loading a preset, late and quietly."""
+
+import logging
+import os
+import sys
+import warnings
+from typing import Any
+
+from keras_espmedsam._backend import choose_backend
+from keras_espmedsam.cli.console import stderr
+from keras_espmedsam.errors import InputError
+
+DEFAULT_PRESET = "espmedsam_nano_256"
+
+
+def import_segmenter_class() -> Any:
+    """Import Keras with the chosen backend, then our segmenter class.
+
+    Raises:
+        InputError: when no backend is installed, or not the chosen one.
+
+    Source: ours.
+    """
+    silence_backends()
+    try:
+        backend = choose_backend()
+    except ImportError as error:
+        raise InputError(str(error)) from error
+    try:
+        with stderr().status(f"Starting Keras on {backend}"):
+            from keras_espmedsam.models import ESPMedSAMImageSegmenter
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"Keras cannot be started on the backend {backend} (from KERAS_BACKEND or keras.json): "
+            f"{_first_line(error)}. Install that backend or choose another with KERAS_BACKEND."
+        ) from error
+    return ESPMedSAMImageSegmenter
+
+
+def load_segmenter(preset: str) -> Any:
+    """Load a segmenter from a preset.
+
+    Args:
+        preset: a built-in name, a folder, or an `hf://` or `kaggle://` address.
+
+    Returns:
+        An `ESPMedSAMImageSegmenter`.
+
+    Raises:
+        InputError: when there is no such preset, or it cannot be loaded.
+
+    Source: ours.
+    """
+    segmenter_class = import_segmenter_class()
+    try:
+        with stderr().status(f"Loading {preset}"):
+            return segmenter_class.from_preset(preset)
+    except InputError:
+        raise
+    # A damaged folder or a failed download raises nearly anything.
+    except Exception as error:
+        raise InputError(
+            f"The preset {preset} cannot be loaded ({type(error).__name__}: {_first_line(error)}). "
+            "See `espmedsam presets` for the built-in ones."
+        ) from error
+
+
+def check_modality(modality: str, segmenter: Any) -> None:
+    """Check that a segmenter knows a modality.
+
+    Args:
+        modality: the name.
+        segmenter: a loaded segmenter.
+
+    Raises:
+        InputError: when it does not; the sentence lists those it knows.
+    """
+    known = tuple(segmenter.modalities)
+    if modality not in known:
+        raise InputError(
+            f"Received the modality {modality!r}; expected one of this preset's: "
+            f"{', '.join(known)}."
+        )
+
+
+def silence_backends() -> None:
+    """Keep the chatter of the backends off the terminal; what the user set is left alone."""
+    # TensorFlow's C++ part reads these when it is imported, hence not later than here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    for name in ("tensorflow", "absl", "jax"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else "no reason given"

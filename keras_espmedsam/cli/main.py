@@ -1,0 +1,33 @@
+"""The command `espmedsam`."""
+
+import typer
+
+from keras_espmedsam.cli import convert
+from keras_espmedsam.cli.evaluate import evaluate
+from keras_espmedsam.cli.presets import presets
+from keras_espmedsam.cli.segment import segment
+
+app = typer.Typer(
+    name="espmedsam",
+    help="Segment medical images of six modalities with ESP-MedSAM. For research use only.",
+    no_args_is_help=True,
+    # A traceback with local variables could show what a DICOM header holds.
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+)
+app.command()(segment)
+app.command()(evaluate)
+app.command()(presets)
+app.add_typer(convert.app, name="convert")
+
+
+def main() -> None:
+    """Run the command line.
+
+    Source: ours.
+    """
+    app(prog_name="espmedsam")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""`espmedsam segment`: pictures in, masks out."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_espmedsam.cli.console import (
+    NOTHING_DONE,
+    SOME_FAILED,
+    errors_reported,
+    print_error,
+    progress_bar,
+    stderr,
+)
+from keras_espmedsam.cli.inputs import expand_inputs, unique_names
+from keras_espmedsam.cli.loading import DEFAULT_PRESET, check_modality, load_segmenter
+from keras_espmedsam.cli.segment_files import Job, segment_files
+from keras_espmedsam.data.pictures import MAX_PIXELS, inspect_picture_file
+from keras_espmedsam.errors import InputError
+
+
+def segment(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE",
+            help="PNG, JPEG, TIFF, DICOM or NIfTI files, folders of them, or quoted patterns.",
+            show_default=False,
+        ),
+    ],
+    modality: Annotated[
+        str,
+        typer.Option(
+            help="What kind of pictures these are, such as fundus or xray. A wrong name lists "
+            "those the preset knows.",
+            show_default=False,
+        ),
+    ],
+    preset: Annotated[
+        str, typer.Option(help="A built-in preset, a folder, hf://... or kaggle://...")
+    ] = DEFAULT_PRESET,
+    output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("masks"),
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write the picture with its mask drawn on it.")
+    ] = False,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Foreground is a probability of at least this.")
+    ] = 0.5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures segmented at a time.")] = 8,
+    max_pixels: Annotated[
+        int,
+        typer.Option(min=1, help="The most pixels (width x height) that one picture may have."),
+    ] = MAX_PIXELS,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that exist already.")
+    ] = False,
+) -> None:
+    """Segment pictures, and write a mask of the same size for each.
+
+    Writes OUTPUT/STEM_mask.png (0 and 255) and, with --overlay, OUTPUT/STEM_overlay.png. Equal
+    stems get their folder's name in front. Of a NIfTI file the mask is one NIfTI file (0 and 1)
+    with its shape and affine; of a DICOM or TIFF file with several pictures there is one mask
+    for each (STEM_frame1_mask.png). Nothing of a DICOM header is written anywhere.
+
+    TIFF, DICOM and NIfTI need the extra "medical". The masks' paths are printed on stdout.
+
+    Exit code: 0, all done; 1, some files failed; 2, wrong usage or nothing done.
+
+    \b
+    Examples:
+      espmedsam segment eye.png --modality fundus --overlay
+      espmedsam segment scans/ "more/**/*.dcm" --modality xray --output results
+      espmedsam segment skin.jpg --modality dermoscopy --preset ./my_preset --threshold 0.3
+    """
+    with errors_reported():
+        if math.isnan(threshold):  # passes the range check of the option
+            raise InputError("Received the threshold nan; expected a number from 0 to 1.")
+        paths, skipped = expand_inputs(images, output)
+        if skipped:
+            stderr().print(f"Left out {skipped} files of folders, named *_mask or *_overlay.")
+        jobs = _inspected(paths, output, overlay, max_pixels)
+        if not jobs:
+            raise InputError("None of the files can be read, so nothing was done.")
+        _check_outputs(jobs, paths, output, overwrite)
+        segmenter = load_segmenter(preset)
+        check_modality(modality, segmenter)
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"The folder {output} cannot be made: {error.strerror}.") from error
+        with progress_bar() as bar:
+            task = bar.add_task("Segmenting", total=sum(job.file.count for job in jobs))
+            completed = segment_files(
+                segmenter,
+                jobs,
+                modality,
+                threshold,
+                batch_size,
+                on_failure=lambda job, error: print_error(error, bar.console),
+                progress=lambda count: bar.advance(task, count),
+            )
+    for job in completed:
+        for path in job.mask_paths():
+            typer.echo(path)
+    failures = len(paths) - len(completed)
+    stderr().print(
+        f"{len(completed)} of {len(paths)} files segmented into {output}"
+        + (f"; {failures} failed." if failures else ".")
+    )
+    if failures:
+        raise typer.Exit(SOME_FAILED if completed else NOTHING_DONE)
+
+
+def _inspected(paths: Sequence[Path], output: Path, overlay: bool, max_pixels: int) -> list[Job]:
+    jobs = []
+    # Named before it is known which can be read: the names do not depend on the bad files.
+    for path, name in zip(paths, unique_names(paths), strict=True):
+        try:
+            file = inspect_picture_file(path, max_pixels)
+        except InputError as error:
+            print_error(error)
+        else:
+            jobs.append(Job(file, name, output, overlay))
+    return jobs
+
+
+def _check_outputs(jobs, inputs, output, overwrite):
+    if output.exists() and not output.is_dir():
+        raise InputError(f"The output {output} is a file; expected a folder.")
+    planned = [path for job in jobs for path in job.paths()]
+    count = Counter(str(path).casefold() for path in planned)
+    twice = [path for path in planned if count[str(path).casefold()] > 1]
+    if twice:
+        raise InputError(
+            f"Two inputs would both be written to {twice[0]}; segment them one by one, with "
+            "different --output folders."
+        )
+    sources = {path.resolve() for path in inputs}
+    clash = next((path for path in planned if path.resolve() in sources), None)
+    if clash:
+        raise InputError(
+            f"The result {clash} would replace an input of that name; choose another --output."
+        )
+    existing = [str(path) for path in planned if path.exists()]
+    if existing and not overwrite:
+        more = f" and {len(existing) - 3} more" if len(existing) > 3 else ""
+        raise InputError(
+            f"These results exist already: {', '.join(existing[:3])}{more}. Choose another "
+            "--output, or give --overwrite to replace them."
+        )

@@ -1,0 +1,80 @@
+import logging
+import os
+import sys
+import types
+import warnings
+
+import pytest
+
+from keras_espmedsam.cli import loading
+from keras_espmedsam.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _restored(monkeypatch):
+    for name in ("TF_CPP_MIN_LOG_LEVEL", "GRPC_VERBOSITY"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.delenv(name)
+    levels = {name: logging.getLogger(name).level for name in ("tensorflow", "absl", "jax")}
+    with warnings.catch_warnings():
+        yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture
+def from_preset(monkeypatch):
+    """Let `from_preset` be the given function, in a package that needs no Keras."""
+
+    def patch(function):
+        module = types.ModuleType("keras_espmedsam.models")
+        module.ESPMedSAMImageSegmenter = types.SimpleNamespace(from_preset=function)
+        monkeypatch.setitem(sys.modules, "keras_espmedsam.models", module)
+
+    return patch
+
+
+def test_tensorflow_is_silenced_unless_the_user_says_otherwise(monkeypatch):
+    loading.silence_backends()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    loading.silence_backends()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+
+
+def test_our_errors_pass_unchanged(from_preset):
+    def fail(preset):
+        raise InputError(f"Unknown preset {preset}: one of a, b.")
+
+    from_preset(fail)
+    with pytest.raises(InputError, match=r"^Unknown preset c: one of a, b\.$"):
+        loading.load_segmenter("c")
+
+
+def test_other_errors_become_one_sentence(from_preset):
+    def fail(preset):
+        raise OSError("Unable to open file\nwith a long story")
+
+    from_preset(fail)
+    with pytest.raises(InputError) as caught:
+        loading.load_segmenter("broken")
+    assert str(caught.value) == (
+        "The preset broken cannot be loaded (OSError: Unable to open file). "
+        "See `espmedsam presets` for the built-in ones."
+    )
+
+
+def test_no_backend(monkeypatch):
+    def none():
+        raise ImportError('install one: pip install "keras-espmedsam[tensorflow]"')
+
+    monkeypatch.setattr(loading, "choose_backend", none)
+    with pytest.raises(InputError, match=r"keras-espmedsam\[tensorflow\]"):
+        loading.load_segmenter("any")
+
+
+def test_a_backend_that_cannot_be_imported(monkeypatch):
+    monkeypatch.setattr(loading, "choose_backend", lambda: "jax")
+    monkeypatch.setitem(sys.modules, "keras_espmedsam.models", None)
+    with pytest.raises(InputError, match="cannot be started on the backend jax"):
+        loading.load_segmenter("any")

@@ -1,0 +1,45 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["segment", "evaluate", "presets", "convert"]),
+        (["segment"], ["Examples", "--modality", "--overlay", "--threshold", "--max-pixels"]),
+        (["evaluate"], ["Examples", "--data", "--split", "--paper-metrics"]),
+        (["presets"], ["Examples"]),
+        (["convert"], ["espmedsam", "mobilesam"]),
+        (["convert", "espmedsam"], ["Examples", "--modality", "--output"]),
+        (["convert", "mobilesam"], ["Example", "--output"]),
+    ],
+)
+def test_help(run, monkeypatch, arguments, words):
+    monkeypatch.setenv("COLUMNS", "120")
+    result = run(*arguments, "--help")
+    assert result.exit_code == 0
+    for word in words:
+        assert word in result.stdout
+
+
+def test_help_does_not_wait_for_keras():
+    code = (
+        "import sys\n"
+        "from keras_espmedsam.cli.main import app\n"
+        "try: app(['--help'])\n"
+        "finally: assert 'keras' not in sys.modules"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "segment" in done.stdout
+    assert time.monotonic() - start < 20
+
+
+def test_no_arguments_show_the_help(run):
+    result = run()
+    assert result.exit_code == 2
+    assert "Usage" in result.output

@@ -1,0 +1,346 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_espmedsam.cli import segment_files
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def names(folder="masks"):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def assert_error(result, code, *words):
+    """One sentence on stderr, no traceback, and the exit code."""
+    assert result.exit_code == code, result.output
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in result.output
+    for word in words:
+        assert any(word in line for line in errors), result.stderr
+    return errors
+
+
+# === Masks and overlays ===
+
+
+def test_a_mask_of_the_inputs_size(run, picture, segmenter):
+    picture("eye.png")
+    result = run("segment", "eye.png", "--modality", "fundus")
+    assert result.exit_code == 0, result.output
+    mask = read("masks/eye_mask.png")
+    assert mask.shape == (4, 6)
+    assert (mask[:, :3] == 0).all()
+    assert (mask[:, 3:] == 255).all()
+    assert names() == ["eye_mask.png"]
+    assert result.stdout.splitlines() == [str(Path("masks/eye_mask.png"))]
+    assert "1 of 1 files segmented" in result.stderr
+    assert segmenter.options == [(["fundus"], 0.5, 8)]
+    assert segmenter.loaded == ["espmedsam_nano_256"]
+
+
+def test_overlay_output_preset_and_threshold(run, picture, segmenter):
+    picture("eye.png")
+    result = run(
+        *("segment", "eye.png", "--modality", "fundus", "--overlay", "--output", "a/b"),
+        *("--preset", "mine", "--threshold", "0.9"),
+    )
+    assert result.exit_code == 0
+    assert names("a/b") == ["eye_mask.png", "eye_overlay.png"]
+    assert not read("a/b/eye_mask.png").any()  # 200 / 255 is below 0.9
+    assert read("a/b/eye_overlay.png").shape == (4, 6, 3)
+    assert segmenter.loaded == ["mine"]
+
+
+def test_one_pixel(run, picture, segmenter):
+    picture("dot.png", (1, 1))
+    assert run("segment", "dot.png", "--modality", "xray").exit_code == 0
+    assert read("masks/dot_mask.png").tolist() == [[255]]
+
+
+def test_a_turned_photograph_gets_a_mask_as_stored(run, picture, segmenter):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture("phone.png", exif=exif)
+    assert run("segment", "phone.png", "--modality", "xray", "--overlay").exit_code == 0
+    assert read("masks/phone_mask.png").shape == (4, 6)
+    assert (read("masks/phone_mask.png")[:, 3:] == 255).all()
+    assert read("masks/phone_overlay.png").shape == (6, 4, 3)  # upright, to be looked at
+
+
+def test_batches_reach_across_files(run, picture, segmenter):
+    for number in range(5):
+        picture(f"{number}.png", (4 + number, 6))
+    assert run("segment", ".", "--modality", "xray", "--batch-size", "2").exit_code == 0
+    assert segmenter.batches == [2, 2, 1]
+    assert [read(f"masks/{number}_mask.png").shape[0] for number in range(5)] == [4, 5, 6, 7, 8]
+
+
+def test_large_pictures_make_small_batches(run, picture, segmenter, monkeypatch):
+    monkeypatch.setattr(segment_files, "_BATCH_PIXELS", 50)
+    for number in range(4):
+        picture(f"{number}.png", (5, 6))
+    assert run("segment", ".", "--modality", "xray").exit_code == 0
+    assert segmenter.batches == [2, 2]
+
+
+# === Folders, patterns and names ===
+
+
+def test_folders_patterns_and_repetitions(run, picture, segmenter):
+    for name in ("a/1.png", "a/deep/2.jpg", "b/3.png", "b/4.jpg", ".hidden/5.png", "a/.6.png"):
+        picture(name)
+    Path("a/notes.txt").write_text("not a picture")
+    result = run("segment", "a", "b/*.png", "a/1.png", "--modality", "xray")
+    assert result.exit_code == 0, result.output
+    assert names() == ["1_mask.png", "2_mask.png", "3_mask.png"]
+
+
+def test_a_name_with_brackets_is_a_file_and_not_a_pattern(run, picture, segmenter):
+    picture("scan[1].png")
+    assert run("segment", "scan[1].png", "--modality", "xray").exit_code == 0
+    assert names() == ["scan[1]_mask.png"]
+
+
+def test_masks_in_a_folder_are_no_inputs(run, picture, segmenter):
+    picture("x.png")
+    first = run("segment", ".", "--modality", "xray", "--output", ".", "--overlay")
+    assert first.exit_code == 0
+    assert names(".") == ["x.png", "x_mask.png", "x_overlay.png"]
+    again = run("segment", ".", "--modality", "xray", "--output", ".", "--overwrite")
+    assert again.exit_code == 0
+    assert "Left out 2 files" in again.stderr
+    assert names(".") == ["x.png", "x_mask.png", "x_overlay.png"]
+
+
+def test_the_output_folder_is_no_input(run, picture, segmenter):
+    picture("x.png")
+    picture("masks/other.png")
+    assert run("segment", ".", "--modality", "xray").exit_code == 0
+    assert names() == ["other.png", "x_mask.png"]
+
+
+def test_equal_stems_are_told_apart(run, picture, segmenter):
+    for name in ("p/a/1.png", "p/b/1.png", "q/a/1.png", "p/b/2.png", "q/3.png", "q/3.jpg"):
+        picture(name)
+    result = run("segment", "p", "q", "--modality", "xray")
+    assert result.exit_code == 0, result.output
+    assert names() == [
+        *("2_mask.png", "3_jpg_mask.png", "3_png_mask.png"),
+        *("b_1_mask.png", "p_a_1_mask.png", "q_a_1_mask.png"),
+    ]
+
+
+def test_names_do_not_depend_on_unreadable_files(run, picture, segmenter):
+    picture("a/1.png")
+    picture("b/1.png").write_bytes(b"")
+    assert run("segment", "a", "b", "--modality", "xray").exit_code == 1
+    assert names() == ["a_1_mask.png"]
+
+
+# === Nothing is lost ===
+
+
+def test_existing_results_are_kept(run, picture, segmenter):
+    picture("x.png")
+    picture("y.png")
+    picture("masks/x_mask.png")
+    before = Path("masks/x_mask.png").read_bytes()
+    result = run("segment", "x.png", "y.png", "--modality", "xray")
+    assert_error(result, 2, "x_mask.png", "--overwrite")
+    assert names() == ["x_mask.png"]
+    assert Path("masks/x_mask.png").read_bytes() == before
+    assert segmenter.loaded == []  # said before any heavy work
+    assert run("segment", "x.png", "y.png", "--modality", "xray", "--overwrite").exit_code == 0
+    assert Path("masks/x_mask.png").read_bytes() != before
+
+
+def test_an_input_is_never_replaced(run, picture, segmenter):
+    picture("x.png")
+    picture("x_mask.png")
+    result = run(
+        *("segment", "x.png", "x_mask.png", "--modality", "xray", "--output", ".", "--overwrite")
+    )
+    assert_error(result, 2, "would replace an input")
+    assert names(".") == ["x.png", "x_mask.png"]
+
+
+def test_two_inputs_never_share_a_result(run, picture, segmenter):
+    for name in ("a/x.png", "b/x.png", "c/a_x.png", "c/b/a_x.png"):
+        picture(name)
+    result = run("segment", "a", "b", "c", "--modality", "xray")
+    assert result.exit_code == 0, result.output
+    assert len(names()) == 4
+
+
+def test_the_output_must_be_a_folder(run, picture, segmenter):
+    picture("x.png")
+    assert_error(run("segment", "x.png", "--modality", "xray", "--output", "x.png"), 2, "a folder")
+
+
+# === Malformed input ===
+
+
+@pytest.fixture
+def malformed(picture, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cut.png")
+    content = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("hello")
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    picture("unlucky.png", (13, 13))  # the fake refuses this size
+    return {
+        "cut.png": "cut short",
+        "empty.png": "is empty",
+        "text.png": "not a picture",
+        "huge.png": "100,000,000",
+        "unlucky.png": "bad luck",
+        "missing.png": "does not exist",
+    }
+
+
+def test_unreadable_files_are_reported_and_the_others_done(run, picture, segmenter, malformed):
+    picture("good.png")
+    picture("good2.png")
+    result = run("segment", "good.png", *malformed, "good2.png", "--modality", "xray")
+    errors = assert_error(result, 1, *malformed.values())
+    assert len(errors) == len(malformed)
+    for name, word in malformed.items():
+        assert sum(name in line and word in line for line in errors) == 1
+    assert names() == ["good2_mask.png", "good_mask.png"]
+    assert "2 of 8 files segmented into masks; 6 failed" in result.stderr
+
+
+def test_exit_code_2_when_nothing_was_done(run, segmenter, malformed):
+    for name, word in malformed.items():
+        assert_error(run("segment", name, "--modality", "xray"), 2, word)
+    assert not Path("masks").exists() or names() == []
+
+
+def test_the_pixel_limit_can_be_raised(run, picture, segmenter):
+    picture("x.png")
+    small = run("segment", "x.png", "--modality", "xray", "--max-pixels", "23")
+    assert_error(small, 2, "24 pixels; the limit is 23", "--max-pixels")
+    assert run("segment", "x.png", "--modality", "xray", "--max-pixels", "24").exit_code == 0
+
+
+def test_wrong_modality_lists_the_known_ones(run, picture, segmenter):
+    picture("x.png")
+    assert_error(run("segment", "x.png", "--modality", "xary"), 2, "'xary'", "xray, fundus")
+    assert segmenter.batches == []
+    assert not Path("masks").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["x.png"],
+        ["--modality", "xray"],
+        ["x.png", "--modality", "xray", "--threshold", "1.5"],
+        ["x.png", "--modality", "xray", "--threshold", "nan"],
+        ["x.png", "--modality", "xray", "--batch-size", "0"],
+        ["none*.png", "--modality", "xray"],
+        ["void", "--modality", "xray"],
+    ],
+)
+def test_wrong_usage(run, picture, segmenter, arguments):
+    picture("x.png")
+    Path("void").mkdir()
+    result = run("segment", *arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert segmenter.loaded == []
+
+
+def test_a_result_that_cannot_be_written(run, picture, segmenter, monkeypatch):
+    picture("x.png")
+    picture("y.png")
+    write = segment_files.write_mask
+
+    def fail_for_x(path, *arguments):
+        if path.name == "x_mask.png":
+            raise OSError(28, "No space left on device")
+        write(path, *arguments)
+
+    monkeypatch.setattr(segment_files, "write_mask", fail_for_x)
+    result = run("segment", "x.png", "y.png", "--modality", "xray")
+    assert_error(result, 1, "x.png cannot be written: No space left on device")
+    assert names() == ["y_mask.png"]
+
+
+# === Medical files ===
+
+
+def test_nifti(run, segmenter):
+    nibabel = pytest.importorskip("nibabel", reason="needs the extra medical")
+    data = np.zeros((6, 5, 3), np.uint8)
+    data[2:4, 1:3, 1] = 255
+    affine = np.diag([-2.0, 3.0, 4.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(data, affine), "brain.nii.gz")
+    result = run("segment", "brain.nii.gz", "--modality", "xray", "--overlay", "--batch-size", 2)
+    assert result.exit_code == 0, result.output
+    mask = nibabel.load("masks/brain_mask.nii.gz")
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), data > 0)
+    np.testing.assert_array_equal(mask.affine, affine)
+    overlays = [f"brain_slice{k}_overlay.png" for k in (1, 2, 3)]
+    assert names() == ["brain_mask.nii.gz", *overlays]
+    assert result.stdout.splitlines() == [str(Path("masks/brain_mask.nii.gz"))]
+    assert segmenter.batches == [2, 1]
+
+
+def test_a_volume_with_nan(run, picture, segmenter):
+    nibabel = pytest.importorskip("nibabel", reason="needs the extra medical")
+    picture("x.png")
+    nibabel.save(nibabel.Nifti1Image(np.full((3, 3, 2), np.nan, np.float32), np.eye(4)), "nan.nii")
+    assert_error(run("segment", "nan.nii", "x.png", "--modality", "xray"), 1, "nan.nii holds NaN")
+    assert names() == ["x_mask.png"]
+
+
+def test_dicom_frames_without_any_header_field(run, segmenter):
+    pydicom = pytest.importorskip("pydicom", reason="needs the extra medical")
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.UltrasoundMultiFrameImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.PatientName, dataset.PatientID = "Doe^Jane", "SECRET7"
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames = 4, 6, 12
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelRepresentation = 7, 0
+    frames = np.zeros((12, 4, 6), np.uint8)
+    frames[1, 0, 0] = 255
+    dataset.PixelData = frames.tobytes()
+    dataset.save_as("IM0001", enforce_file_format=True)
+    result = run("segment", ".", "--modality", "xray", "--overlay")
+    assert result.exit_code == 0, result.output
+    assert len(names()) == 24
+    assert read("masks/IM0001_frame02_mask.png")[0, 0] == 255
+    told = result.output.encode() + b"".join(path.read_bytes() for path in Path("masks").iterdir())
+    assert b"Doe" not in told
+    assert b"SECRET7" not in told
+
+
+def test_16_bit_tiff(run, segmenter):
+    tifffile = pytest.importorskip("tifffile", reason="needs the extra medical")
+    tifffile.imwrite("deep.tif", (np.arange(24).reshape(4, 6) / 23).astype(np.float32))
+    assert run("segment", "deep.tif", "--modality", "xray").exit_code == 0
+    assert (read("masks/deep_mask.png").ravel() == [0] * 12 + [255] * 12).all()
+
+
+def test_a_damaged_frame_fails_its_file_only(run, picture, segmenter, monkeypatch):
+    tifffile = pytest.importorskip("tifffile", reason="needs the extra medical")
+    with tifffile.TiffWriter("pages.tif") as tiff:
+        tiff.write(np.zeros((4, 6), np.float32))
+        tiff.write(np.full((4, 6), 7, np.float32))  # out of range
+    picture("x.png")
+    result = run("segment", "pages.tif", "x.png", "--modality", "xray")
+    assert len(assert_error(result, 1, "pages.tif")) == 1
+    assert names() == ["x_mask.png"]
