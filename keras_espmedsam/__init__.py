@@ -22,6 +22,7 @@ _PARTS = (
     "metrics",
     "models",
     "optimizers",
+    "training",
 )
 
 __all__ = ["__version__", *_PARTS]

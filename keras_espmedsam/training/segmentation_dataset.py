@@ -1,0 +1,117 @@
+"""Batches of raw pictures, modalities and masks from files."""
+
+import keras
+import numpy as np
+
+from keras_espmedsam.data import read_mask, read_picture
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.imaging.placement import Placement
+from keras_espmedsam.training.augmentation import FILL
+
+
+class SegmentationDataset(keras.utils.PyDataset):
+    """Pictures of an index as batches for `ESPMedSAMImageSegmenter.fit`.
+
+    All pictures are read once, placed on a canvas of `image_size` and kept as uint8. With
+    `steps`, an epoch is that many batches of pictures drawn at random, data set by data set in
+    the proportions of `weights`; without, it is every picture once, in order.
+
+    Args:
+        records: list of `Record`, as `read_index` gives them.
+        modalities: tuple of str. The model's modalities.
+        image_size: (height, width) of the canvas.
+        batch_size: int.
+        steps: int or None. Batches per epoch, or one pass in order.
+        weights: dict of data set name to float, or None for equal shares.
+        augment: dict of modality to `Augmentation`, or None.
+        seed: int. What is drawn depends on it, the epoch and the batch's number alone.
+        **kwargs: `workers` and the like, see `keras.utils.PyDataset`.
+
+    Gives `({"images": (batch, height, width, 3) uint8, "modalities": (batch,) int32},
+    masks (batch, height, width, 1) uint8 in {0, 1})`.
+
+    Raises:
+        InputError: for no records, a modality that the model does not know, or a picture that
+            does not fit its mask.
+
+    Source: ours.
+    """
+
+    def __init__(
+        self,
+        records,
+        modalities,
+        image_size,
+        batch_size=16,
+        steps=None,
+        weights=None,
+        augment=None,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not records:
+            raise InputError("Received no records; choose splits or data sets that have some.")
+        unknown = {r.modality for r in records} - set(modalities)
+        if unknown:
+            raise InputError(
+                f"Received records of {', '.join(sorted(unknown))}; the model knows "
+                f"{', '.join(modalities)}."
+            )
+        self.records = list(records)
+        self.batch_size = batch_size
+        self.steps = steps
+        self.augment = augment or {}
+        self.seed = seed
+        self.epoch = 0
+        self.indices = np.array([tuple(modalities).index(r.modality) for r in records], "int32")
+        pairs = [_read_pair(record, image_size) for record in self.records]
+        self.images = np.stack([image for image, _ in pairs])
+        self.masks = np.stack([mask for _, mask in pairs])
+        datasets = sorted({r.dataset for r in self.records})
+        self._members = [
+            np.array([i for i, r in enumerate(self.records) if r.dataset == name])
+            for name in datasets
+        ]
+        shares = np.array([(weights or {}).get(name, 1.0) for name in datasets], "float64")
+        self._shares = shares / shares.sum()
+
+    @property
+    def num_batches(self):
+        return self.steps or -(-len(self.records) // self.batch_size)
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        if self.steps:
+            drawn = rng.choice(len(self._members), self.batch_size, p=self._shares)
+            rows = np.array([rng.choice(self._members[d]) for d in drawn])
+        else:
+            rows = np.arange(len(self.records))[index * self.batch_size :][: self.batch_size]
+        images, masks = [], []
+        for row in rows:
+            image, mask = self.images[row], self.masks[row]
+            augmentation = self.augment.get(self.records[row].modality)
+            if augmentation is not None:
+                image, mask = augmentation(image, mask, rng)
+            images.append(image)
+            masks.append(mask)
+        x = {"images": np.stack(images), "modalities": self.indices[rows]}
+        return x, np.stack(masks)[..., None].astype("uint8")
+
+
+def _read_pair(record, image_size):
+    picture = read_picture(record.image)
+    image = to_rgb(picture.layout.undo(picture.array))
+    mask = read_mask(record.mask)
+    if image.shape[:2] != mask.shape:
+        raise InputError(
+            f"{record.image} has {image.shape[1]} x {image.shape[0]} pixels and its mask "
+            f"{record.mask} {mask.shape[1]} x {mask.shape[0]}; expected the same size."
+        )
+    place = Placement.of(mask.shape, image_size)
+    canvas = place.forward(image * np.float32(255))
+    filled = np.zeros(place.canvas, bool)
+    filled[: place.inner[0], : place.inner[1]] = True
+    canvas = np.where(filled[..., None], np.round(canvas), np.array(FILL, "float32"))
+    return canvas.astype("uint8"), place.forward_mask(mask).astype(bool)
