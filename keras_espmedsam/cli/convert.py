@@ -8,15 +8,11 @@ import typer
 
 from keras_espmedsam.cli.console import errors_reported, stderr
 from keras_espmedsam.cli.loading import import_segmenter_class
-from keras_espmedsam.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="Make a preset from published checkpoints.")
 
 _Output = Annotated[
-    Path, typer.Option(metavar="DIR", help="Folder for the preset.", show_default=False)
-]
-_Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Write into a folder that holds something already.")
+    Path, typer.Option(metavar="DIR", help="New or empty folder.", show_default=False)
 ]
 
 
@@ -38,7 +34,6 @@ def espmedsam(
         ),
     ],
     output: _Output,
-    overwrite: _Overwrite = False,
 ) -> None:
     """Make a preset from released ESP-MedSAM checkpoints.
 
@@ -52,7 +47,6 @@ def espmedsam(
       espmedsam convert espmedsam a.pth b.pth --modality fundus --modality xray --output both
     """
     with errors_reported():
-        _check(checkpoints, output, overwrite)
         import_segmenter_class()
         from keras_espmedsam.checkpoints import convert_espmedsam
 
@@ -72,7 +66,6 @@ def mobilesam(
         ),
     ],
     output: _Output,
-    overwrite: _Overwrite = False,
 ) -> None:
     """Make a preset to train from: encoder and decoder transformer from MobileSAM.
 
@@ -81,27 +74,12 @@ def mobilesam(
       espmedsam convert mobilesam mobile_sam.pt --output presets/from_mobilesam
     """
     with errors_reported():
-        _check([checkpoint], output, overwrite)
         import_segmenter_class()
         from keras_espmedsam.checkpoints import convert_mobilesam
 
         with stderr().status("Converting"):
             messages = convert_mobilesam(checkpoint, output)
     _report(messages, output)
-
-
-def _check(checkpoints: Sequence[Path], output: Path, overwrite: bool) -> None:
-    for path in checkpoints:
-        if not path.is_file():
-            raise InputError(f"The checkpoint {path} does not exist; check the path.")
-        if path.stat().st_size == 0:
-            raise InputError(f"The checkpoint {path} is empty (0 bytes); get a new copy of it.")
-    if output.exists() and not output.is_dir():
-        raise InputError(f"The output {output} is a file; expected a folder.")
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        raise InputError(
-            f"The folder {output} is not empty; choose another --output, or give --overwrite."
-        )
 
 
 def _report(messages: Sequence[str], output: Path) -> None:

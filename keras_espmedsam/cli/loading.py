@@ -1,9 +1,11 @@
 """Importing Keras and loading a preset, late and quietly."""
 
+import contextlib
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from keras_espmedsam._backend import choose_backend
@@ -21,13 +23,18 @@ def import_segmenter_class() -> Any:
 
     Source: ours.
     """
+    # Who sets TensorFlow's log level wants to read its log.
+    quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
     silence_backends()
     try:
         backend = choose_backend()
     except ImportError as error:
         raise InputError(str(error)) from error
+    console = stderr()
+    if console.is_terminal:  # not a moving status: it would be discarded with the rest
+        console.print(f"Starting Keras on {backend}")
     try:
-        with stderr().status(f"Starting Keras on {backend}"):
+        with _stderr_discarded() if quiet else contextlib.nullcontext():
             from keras_espmedsam.models import ESPMedSAMImageSegmenter
     except (ImportError, ValueError) as error:
         raise InputError(
@@ -92,6 +99,28 @@ def silence_backends() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+@contextlib.contextmanager
+def _stderr_discarded() -> Iterator[None]:
+    """Discard what is written to file descriptor 2 meanwhile.
+
+    TensorFlow 2.21 prints before it reads TF_CPP_MIN_LOG_LEVEL, so nothing else stops it. What
+    fails in the meantime fails with an exception, whose text is not lost.
+    """
+    try:
+        saved = os.dup(2)
+    except OSError:  # a program without stderr
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def _first_line(error: BaseException) -> str:

@@ -42,6 +42,13 @@ def test_tensorflow_is_silenced_unless_the_user_says_otherwise(monkeypatch):
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
 
 
+def test_what_cpp_prints_is_discarded_and_stderr_comes_back(capfd):
+    with loading._stderr_discarded():
+        os.write(2, b"I0000 cuda drivers")
+    os.write(2, b"ours")
+    assert capfd.readouterr().err == "ours"
+
+
 def test_our_errors_pass_unchanged(from_preset):
     def fail(preset):
         raise InputError(f"Unknown preset {preset}: one of a, b.")

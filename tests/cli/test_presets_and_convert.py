@@ -1,3 +1,4 @@
+import sys
 import types
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def conversions(monkeypatch):
 
     module = types.ModuleType("keras_espmedsam.checkpoints")
     module.convert_espmedsam, module.convert_mobilesam = convert_espmedsam, convert_mobilesam
-    monkeypatch.setitem(__import__("sys").modules, "keras_espmedsam.checkpoints", module)
+    monkeypatch.setitem(sys.modules, "keras_espmedsam.checkpoints", module)
     monkeypatch.setattr(convert, "import_segmenter_class", lambda: None)
     return calls
 
@@ -75,28 +76,34 @@ def test_errors_of_the_conversion(run, checkpoints, conversions):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "word"),
+    "arguments",
     [
-        (("none.pth", "--output", "o"), "none.pth does not exist"),
-        (("empty.pth", "--output", "o"), "empty"),
-        (("a.pth", "--output", "a.pth"), "expected a folder"),
-        (("a.pth", "--output", "full"), "--overwrite"),
-        (("a.pth",), "--output"),
+        ("mobilesam", "a.pth"),
+        ("mobilesam", "--output", "o"),
+        ("espmedsam", "a.pth", "--output", "o"),
     ],
 )
-@pytest.mark.parametrize("command", [("mobilesam",), ("espmedsam", "--modality", "xray")])
-def test_wrong_usage(run, checkpoints, conversions, command, arguments, word):
-    Path("empty.pth").touch()
-    Path("full").mkdir()
-    Path("full/precious.txt").touch()
-    result = run("convert", *command, *arguments)
+def test_wrong_usage(run, checkpoints, conversions, arguments):
+    result = run("convert", *arguments)
     assert result.exit_code == 2
-    assert word in result.stderr
+    assert "Missing" in result.stderr
     assert conversions == []
 
 
-def test_overwrite_is_possible(run, checkpoints, conversions):
+def test_the_real_functions_refuse_what_cannot_be_used(run, checkpoints, monkeypatch):
+    """Through the command line, each in one sentence, and before any model is built."""
+    monkeypatch.setattr(convert, "import_segmenter_class", lambda: None)
     Path("full").mkdir()
-    Path("full/old.txt").touch()
-    assert run("convert", "mobilesam", "a.pth", "--output", "full", "--overwrite").exit_code == 0
-    assert len(conversions) == 1
+    Path("full/precious.txt").touch()
+    for arguments, word in (
+        (("espmedsam", "a.pth", "--modality", "mri", "--output", "o"), "mri"),
+        (("espmedsam", "a.pth", "b.pth", "--modality", "xray", "--output", "o"), "2 checkpoints"),
+        (("espmedsam", "a.pth", "--modality", "xray", "--output", "full"), "not empty"),
+        (("mobilesam", "a.pth", "--output", "a.pth"), "is a file"),
+    ):
+        result = run("convert", *arguments)
+        assert result.exit_code == 2, result.output
+        assert result.stderr.startswith("error: ")
+        assert word in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert [file.name for file in Path("full").iterdir()] == ["precious.txt"]
