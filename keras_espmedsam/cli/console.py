@@ -19,6 +19,14 @@ def stderr() -> Console:
     return Console(stderr=True, markup=False, highlight=False, soft_wrap=True, emoji=False)
 
 
+def stdout() -> Console:
+    """A console on stdout for tables; a pipe or a file has no width that would cut them."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 200
+    return console
+
+
 def print_error(error: object, console: Console | None = None) -> None:
     """Print `error: ...` on stderr.
 

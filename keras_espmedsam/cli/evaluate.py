@@ -6,11 +6,10 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from keras_espmedsam._files import atomic_path
-from keras_espmedsam.cli.console import errors_reported, progress_bar, stderr
+from keras_espmedsam.cli.console import errors_reported, progress_bar, stderr, stdout
 from keras_espmedsam.cli.loading import DEFAULT_PRESET, load_segmenter
 from keras_espmedsam.data.index import read_index
 from keras_espmedsam.data.pictures import MAX_PIXELS
@@ -121,17 +120,14 @@ def print_report(report: dict[str, Any]) -> None:
     for name, row in datasets.items():
         cells = [_cell(measure, row[measure]) for measure in measures]
         table.add_row(name, row["split"], row["modality"], str(row["n"]), *cells)
+    table.add_section()
     for split in dict.fromkeys(row["split"] for row in datasets.values()):
         rows = [row for row in datasets.values() if row["split"] == split]
         if len(rows) > 1:
-            table.add_section()
             means = [_cell(measure, {"mean": _mean(rows, measure)}) for measure in measures]
             total = str(sum(row["n"] for row in rows))
             table.add_row("mean of sets", split, "", total, *means)
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:  # a pipe or a file has no width that would cut the table
-        console = Console(markup=False, highlight=False, emoji=False, width=200)
-    console.print(table)
+    stdout().print(table)
 
 
 def _mean(rows, measure):

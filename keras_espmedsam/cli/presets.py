@@ -1,10 +1,9 @@
 """`espmedsam presets`: which presets there are."""
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from keras_espmedsam.cli.console import errors_reported
+from keras_espmedsam.cli.console import errors_reported, stdout
 from keras_espmedsam.cli.loading import import_segmenter_class
 
 
@@ -34,7 +33,4 @@ def presets() -> None:
             "yes" if entry.get("weights", True) else "no",
             metadata.get("description", ""),
         )
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(markup=False, highlight=False, emoji=False, width=200)
-    console.print(table)
+    stdout().print(table)

@@ -48,9 +48,7 @@ def open_nifti(path: Path) -> PictureSource:
             "dimensions (width, height, slices, time)."
         )
     count = int(np.prod(shape[2:], dtype=np.int64))
-    return PictureSource(
-        shape[1], shape[0], count, lambda: _slices(path), read_at_once=True
-    )
+    return PictureSource(shape[1], shape[0], count, lambda: _slices(path), read_at_once=True)
 
 
 def _slices(path: Path) -> Iterator[Frame]:

@@ -72,9 +72,7 @@ class PictureFile:
             yield Picture(array, self.path, index, self.count, frame.layout, frame.volume)
 
 
-def inspect_picture_file(
-    path: str | os.PathLike, max_pixels: int = MAX_PIXELS
-) -> PictureFile:
+def inspect_picture_file(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> PictureFile:
     """Read and check a file's header, without decoding its pixels.
 
     Args:

@@ -33,9 +33,7 @@ def open_tiff(path: Path) -> PictureSource:
     with tifffile.TiffFile(path) as tiff:
         pages = _pages(tiff)
         first = tiff.pages[pages[0]]
-        return PictureSource(
-            first.imagelength, first.imagewidth, len(pages), lambda: _decode(path)
-        )
+        return PictureSource(first.imagelength, first.imagewidth, len(pages), lambda: _decode(path))
 
 
 def _pages(tiff) -> list[int]:

@@ -137,6 +137,4 @@ def _batches(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]
 
 
 def _summarise(measures: list[dict[str, float]]) -> dict[str, dict]:
-    return {
-        name: mean_and_std(np.array([one[name] for one in measures])) for name in measures[0]
-    }
+    return {name: mean_and_std(np.array([one[name] for one in measures])) for name in measures[0]}
