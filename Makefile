@@ -28,10 +28,12 @@ $(BIN)/python:
 
 # TensorFlow, because keras-hub installs it anyway: any other backend would come on top.
 $(DEMO_READY): pyproject.toml | $(BIN)/python
+	@echo "Installing the package with TensorFlow into $(VENV) (once; some minutes)"
 	$(BIN)/python -m pip install --quiet --editable '.[tensorflow,demo]'
 	@touch $@
 
 $(DEV_READY): pyproject.toml | $(BIN)/python
+	@echo "Installing the package with all three backends into $(VENV) (once; some minutes)"
 	$(BIN)/python -m pip install --quiet '$(TORCH)'
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@

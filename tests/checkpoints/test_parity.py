@@ -29,7 +29,10 @@ def oracle(shared_dir):
     folder = shared_dir / "oracle"
     spec = importlib.util.spec_from_file_location("oracle_recipe", folder / "recipe.py")
     recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
+    with pytest.MonkeyPatch.context() as patch:
+        # The shared folder is not ours to put a __pycache__ into.
+        patch.setattr("sys.dont_write_bytecode", True)
+        spec.loader.exec_module(recipe)
 
     def load(name):
         with np.load(folder / name) as file:
