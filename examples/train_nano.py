@@ -40,8 +40,8 @@ AUGMENT = {
 }
 
 PHASES = (
-    dict(name="128", size=128, batch_size=32, epochs=18, steps=100, rate=1.5e-3, final=5e-4),
-    dict(name="256", size=256, batch_size=16, epochs=22, steps=100, rate=1e-3, final=1e-6),
+    dict(name="128", size=128, batch_size=32, epochs=14, steps=100, rate=1.5e-3, final=5e-4),
+    dict(name="256", size=256, batch_size=16, epochs=12, steps=100, rate=1e-3, final=1e-6),
 )
 
 

@@ -53,11 +53,14 @@ class ModalityMaskedOptimizer(keras.optimizers.Optimizer):
             self.inner_optimizer.build(variables)
         finally:
             del self.inner_optimizer.add_variable_from_reference
-        self._guarded = {
+        guarded = {
             id(variable): [variable, *slots.get(id(variable), [])]
             for variable in variables
             if getattr(variable, "is_modality_specific", False)
         }
+        # Behind a function, since Keras would count variables in an attribute as this
+        # optimiser's own and save, and on JAX donate, them twice.
+        self._guarded = guarded.get
         super().build(variables)
 
     @property
@@ -73,10 +76,11 @@ class ModalityMaskedOptimizer(keras.optimizers.Optimizer):
             trainable_variables = self._trainable_variables
         before = []
         for gradient, variable in zip(grads, trainable_variables, strict=True):
-            if gradient is None or id(variable) not in self._guarded:
+            own = self._guarded(id(variable))
+            if gradient is None or own is None:
                 continue
             present = ops.any(ops.not_equal(gradient, 0))
-            for guarded in self._guarded[id(variable)]:
+            for guarded in own:
                 before.append((guarded, present, ops.stop_gradient(ops.copy(guarded.value))))
         self.inner_optimizer.apply(grads, trainable_variables)
         for guarded, present, value in before:
