@@ -120,6 +120,6 @@ def ignored_messages(ignored, reasons, path):
         List of str.
     """
     return [
-        f"Ignored {count} tensors {prefix}* of {path}: {reasons[prefix]}."
+        f"Ignored {prefix}* of {path} (tensors: {count}): {reasons[prefix]}."
         for prefix, count in ignored.items()
     ]

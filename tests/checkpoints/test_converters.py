@@ -152,9 +152,9 @@ def test_training_checkpoint_of_data_parallel(parts, tmp_path):
     messages = convert_espmedsam(path, "fundus", output)
 
     assert messages[:2] == [
-        f"Ignored 1 tensors image_encoder.* of {path}: the teacher of a training checkpoint.",
-        f"Ignored 1 tensors SemiTViT.head.* of {path}: the ImageNet head, which the model does "
-        "not use.",
+        f"Ignored image_encoder.* of {path} (tensors: 1): the teacher of a training checkpoint.",
+        f"Ignored SemiTViT.head.* of {path} (tensors: 1): the ImageNet head, which the model "
+        "does not use.",
     ]
     assert messages[-1].startswith(f"Wrote the preset {output}: fundus;")
     assert [entry.name for entry in output.parent.iterdir()] == ["preset"]
@@ -253,7 +253,7 @@ def test_mobilesam(parts, tmp_path):
 
     messages = convert_mobilesam(path, output)
 
-    assert sum(message.startswith("Ignored 1 tensors") for message in messages) == 3
+    assert sum("(tensors: 1)" in message for message in messages) == 3
     segmenter = ESPMedSAMImageSegmenter.from_preset(str(output))
     backbone = segmenter.backbone
     converter = segmenter.preprocessor.image_converter
