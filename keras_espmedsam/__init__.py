@@ -11,6 +11,8 @@ not wait for it.
 
 import importlib
 
+from keras_espmedsam._backend import choose_backend
+
 __version__ = "0.1.0"
 
 _PARTS = (
@@ -30,6 +32,8 @@ __all__ = ["__version__", *_PARTS]
 
 def __getattr__(name):
     if name in _PARTS:
+        if name != "data":  # The rest imports Keras, which would insist on TensorFlow.
+            choose_backend()
         return importlib.import_module(f"keras_espmedsam.{name}")
     raise AttributeError(f"module 'keras_espmedsam' has no attribute {name!r}")
 

@@ -8,9 +8,9 @@ class InputError(ValueError):
     prints it without a traceback.
 
     Example:
-        >>> raise InputError("Received 7 modalities for 6 images; give one modality per image.")
+        >>> raise InputError("Received 7 modalities for 6 images; give one per image.")
         Traceback (most recent call last):
-        keras_espmedsam.errors.InputError: Received 7 modalities for 6 images; give one modality per image.
+        keras_espmedsam.errors.InputError: Received 7 modalities for 6 images; give one per image.
 
     Source: ours.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_espmedsam.data.extras import require
+from keras_espmedsam._extras import require
 from keras_espmedsam.errors import InputError
 
 # Training scripts put the weights under one of these names, beside optimiser and epoch.

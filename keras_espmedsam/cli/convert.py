@@ -34,6 +34,13 @@ def espmedsam(
         ),
     ],
     output: _Output,
+    resize_mode: Annotated[
+        str,
+        typer.Option(
+            help="stretch or pad: how pictures are brought to 1024 x 1024. Which of them the "
+            "released weights saw is unpublished."
+        ),
+    ] = "stretch",
 ) -> None:
     """Make a preset from released ESP-MedSAM checkpoints.
 
@@ -51,8 +58,8 @@ def espmedsam(
         from keras_espmedsam.checkpoints import convert_espmedsam
 
         with stderr().status("Converting"):
-            messages = convert_espmedsam(checkpoints, modality, output)
-    _report(messages, output)
+            messages = convert_espmedsam(checkpoints, modality, output, resize_mode)
+    _report(messages)
 
 
 @app.command()
@@ -79,10 +86,9 @@ def mobilesam(
 
         with stderr().status("Converting"):
             messages = convert_mobilesam(checkpoint, output)
-    _report(messages, output)
+    _report(messages)
 
 
-def _report(messages: Sequence[str], output: Path) -> None:
+def _report(messages: Sequence[str]) -> None:
     for message in messages:
         typer.echo(message)
-    stderr().print(f"Preset: {output}")

@@ -6,11 +6,13 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from keras_espmedsam._backend import choose_backend
 from keras_espmedsam.cli.console import stderr
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.preset_registry import resolve_preset
 
 DEFAULT_PRESET = "espmedsam_nano_256"
 
@@ -58,6 +60,7 @@ def load_segmenter(preset: str) -> Any:
 
     Source: ours.
     """
+    resolve_preset(preset)  # A wrong name is told before the seconds that Keras takes to start.
     segmenter_class = import_segmenter_class()
     try:
         with stderr().status(f"Loading {preset}"):
@@ -95,6 +98,9 @@ def silence_backends() -> None:
     # TensorFlow's C++ part reads these when it is imported, hence not later than here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # JAX compiles for many seconds; kept on disk, only the first run of a preset waits for it.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "keras-espmedsam" / "jax"))
     for name in ("tensorflow", "absl", "jax"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if not sys.warnoptions:

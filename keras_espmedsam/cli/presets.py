@@ -4,7 +4,7 @@ from rich import box
 from rich.table import Table
 
 from keras_espmedsam.cli.console import errors_reported, stdout
-from keras_espmedsam.cli.loading import import_segmenter_class
+from keras_espmedsam.preset_registry import builtin_presets
 
 
 def presets() -> None:
@@ -18,7 +18,7 @@ def presets() -> None:
       espmedsam segment eye.png --modality fundus --preset espmedsam_nano_256
     """
     with errors_reported():
-        known = import_segmenter_class().presets
+        known = builtin_presets()
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("preset", no_wrap=True)
     table.add_column("parameters", justify="right", no_wrap=True)

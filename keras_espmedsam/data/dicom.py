@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_espmedsam.data.extras import require
+from keras_espmedsam._extras import require
 from keras_espmedsam.data.intensity import stretch_range, to_unit
 from keras_espmedsam.data.picture import Frame, PictureSource
 from keras_espmedsam.errors import InputError

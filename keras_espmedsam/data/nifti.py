@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_espmedsam._extras import require
 from keras_espmedsam._files import atomic_path
-from keras_espmedsam.data.extras import require
 from keras_espmedsam.data.intensity import stretch_range, to_unit
 from keras_espmedsam.data.picture import Frame, Layout, Picture, PictureSource, Volume
 from keras_espmedsam.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_espmedsam.data.extras import require
+from keras_espmedsam._extras import require
 from keras_espmedsam.data.picture import Frame, Layout, PictureSource
 from keras_espmedsam.data.raster import pillow_to_array
 from keras_espmedsam.errors import InputError

@@ -68,9 +68,7 @@ class ModalityAdapter(keras.layers.Layer):
 
     def call(self, x, modalities=None):
         def weight(name):
-            values = [
-                ops.cast(adapter[name], self.compute_dtype) for adapter in self.adapters
-            ]
+            values = [ops.cast(adapter[name], self.compute_dtype) for adapter in self.adapters]
             return select_modality(values, modalities)
 
         batch, height, width, channels = ops.shape(x)

@@ -71,7 +71,7 @@ class SelfPatchPromptGenerator(keras.layers.Layer):
         return {"patches": patches, "dense_prompt": prompt}
 
     def compute_output_spec(self, image_embeddings):
-        batch, height, width, channels = image_embeddings.shape
+        batch, height, width, _ = image_embeddings.shape
 
         def patched(size):
             return None if size is None else size // self.patch_ratio

@@ -136,7 +136,9 @@ class WindowAttention(keras.layers.Layer):
         q, k, v = qkv[..., :dim], qkv[..., dim : 2 * dim], qkv[..., 2 * dim :]
         q = q * (dim**-0.5)
         bias = ops.take(
-            ops.cast(self.position_bias, self.compute_dtype), self.position_index.reshape(-1), axis=1
+            ops.cast(self.position_bias, self.compute_dtype),
+            self.position_index.reshape(-1),
+            axis=1,
         )
         bias = ops.reshape(bias, (1, heads, tokens, tokens))
         logits = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) + bias

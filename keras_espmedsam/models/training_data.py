@@ -148,9 +148,9 @@ class ArrayDataset(keras.utils.PyDataset):
     def __init__(self, task, x, y=None, sample_weight=None, batch_size=32, shuffle=False):
         super().__init__()
         self.task = task
-        self.x = {k: to_numpy(v) for k, v in x.items()} if isinstance(x, dict) else to_numpy(x)
-        self.y = None if y is None else to_numpy(y)
-        self.sample_weight = None if sample_weight is None else to_numpy(sample_weight)
+        self.x, self.y, self.sample_weight = keras.tree.map_structure(
+            lambda a: None if a is None else to_numpy(a), (x, y, sample_weight)
+        )
         self.batch_size = batch_size
         self.shuffle = shuffle
         arrays = keras.tree.flatten([self.x, self.y, self.sample_weight])

@@ -82,7 +82,9 @@ class Augmentation:
         ]
         shift = rng.uniform(-self.shift, self.shift, 2) * (width, height)
         cos, sin = np.cos(angle), np.sin(angle)
-        to_centre = np.array([[1, 0, -width / 2 - shift[0]], [0, 1, -height / 2 - shift[1]], [0, 0, 1]])
+        to_centre = np.array(
+            [[1, 0, -width / 2 - shift[0]], [0, 1, -height / 2 - shift[1]], [0, 0, 1]]
+        )
         turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
         size_and_flip = np.diag([flips[0] / (scale * stretch), flips[1] * stretch / scale, 1])
         back = np.array([[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1]])

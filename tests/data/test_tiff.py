@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.data import extras, read_picture, read_pictures
+from keras_espmedsam import _extras as extras
+from keras_espmedsam.data import read_picture, read_pictures
 from keras_espmedsam.errors import InputError
 
 tifffile = pytest.importorskip("tifffile", reason="needs the extra medical")

@@ -44,9 +44,7 @@ class ESPMedSAMImageConverter(ImageConverter):
 
     backbone_cls = ESPMedSAMBackbone
 
-    def __init__(
-        self, image_size=None, resize_mode="pad", normalization="imagenet", **kwargs
-    ):
+    def __init__(self, image_size=None, resize_mode="pad", normalization="imagenet", **kwargs):
         if resize_mode not in RESIZE_MODES:
             raise ValueError(f"Received resize_mode={resize_mode!r}; expected {RESIZE_MODES}.")
         if normalization not in NORMALIZATIONS:

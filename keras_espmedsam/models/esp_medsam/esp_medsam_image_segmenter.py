@@ -13,9 +13,9 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackb
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     ESPMedSAMImageSegmenterPreprocessor,
 )
-from keras_espmedsam.models.presets import BuiltinPresetsMixin
 from keras_espmedsam.models.training_data import preprocessed
 from keras_espmedsam.optimizers import ModalityMaskedOptimizer
+from keras_espmedsam.preset_registry import BuiltinPresetsMixin
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -116,8 +116,9 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
         pictures = list(images) if several else [images]
         indices = self.modality_indices(modalities, len(pictures))
         probabilities = [None] * len(pictures)
-        for batch in self._batches(pictures, batch_size):
-            for i, values in zip(batch, self._probabilities(pictures, indices, batch), strict=True):
+        for batch, size in self._batches(pictures, batch_size):
+            found = self._probabilities(pictures, indices, batch, size)
+            for i, values in zip(batch, found, strict=True):
                 probabilities[i] = values
         masks = [values >= np.float32(threshold) for values in probabilities]
         if not several:
@@ -125,7 +126,7 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
         return {"masks": masks, "probabilities": probabilities}
 
     def _batches(self, pictures, batch_size):
-        """Lists of picture numbers whose canvases have one size."""
+        """Lists of picture numbers whose canvases have one size, and the size of their batch."""
         converter = self.preprocessor.image_converter
         by_canvas = {}
         for i, picture in enumerate(pictures):
@@ -135,14 +136,17 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
             by_canvas.setdefault(converter.place(shape[:2]).canvas, []).append(i)
         for members in by_canvas.values():
             for start in range(0, len(members), batch_size):
-                yield members[start : start + batch_size]
+                yield members[start : start + batch_size], min(batch_size, len(members))
 
-    def _probabilities(self, pictures, indices, batch):
+    def _probabilities(self, pictures, indices, batch, size):
         converter = self.preprocessor.image_converter
         rgb = [to_rgb(pictures[i]) for i in batch]
-        inputs = {"images": np.stack([converter.convert(image) for image in rgb])}
+        # A last, smaller batch is filled up: another size would be another compilation.
+        rows = batch + [batch[0]] * (size - len(batch))
+        placed = [converter.convert(image) for image in rgb]
+        inputs = {"images": np.stack(placed + placed[:1] * (size - len(batch)))}
         if len(self.modalities) > 1:
-            inputs["modalities"] = indices[batch]
+            inputs["modalities"] = indices[rows]
         # keras-hub's own predict_on_batch would preprocess a second time.
         outputs = keras.Model.predict_on_batch(self, inputs)
         logits = keras.ops.convert_to_numpy(outputs["masks"])[..., 0]

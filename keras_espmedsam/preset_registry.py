@@ -10,7 +10,7 @@ import pathlib
 
 from keras_espmedsam.errors import InputError
 
-_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+_PACKAGE = pathlib.Path(__file__).resolve().parent
 METADATA_FILE = "preset.json"
 WEIGHTS_FILE = "model.weights.h5"
 

@@ -1,0 +1,297 @@
+"""Write the folders of `presets/` from a training run and its evaluation.
+
+    python examples/build_presets.py tinyvit
+    python examples/build_presets.py nano --run runs/nano --report runs/nano/report.json
+
+`tinyvit` writes the published configuration without weights. `nano` copies the preset of
+`examples/train_nano.py` and writes its model card from the report of `espmedsam evaluate`, so that
+no number in the card is typed by hand.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import math
+import pathlib
+import shutil
+import tempfile
+
+import keras_espmedsam as kem
+from keras_espmedsam.checkpoints.output import published_segmenter
+from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
+from keras_espmedsam.preset_registry import METADATA_FILE, WEIGHTS_FILE
+
+PRESETS = pathlib.Path(__file__).resolve().parents[1] / "presets"
+CLASSES = ["ESPMedSAMImageSegmenter", "ESPMedSAMBackbone"]
+
+# What each data set is, its terms as far as known, and what to cite.
+SOURCES = {
+    "isic2018": (
+        "skin lesions, dermoscopy; CC BY-NC 4.0, masks CC0",
+        "Codella et al. 2018, arXiv 1902.03368; Tschandl et al. 2018, Sci. Data 5:180161",
+    ),
+    "shenzhen": (
+        "lungs, X-ray; NLM, research use with citation; masks CC BY-NC-SA 4.0",
+        "Jaeger et al. 2014, QIMS 4(6):475; Stirenko et al. 2018, arXiv 1803.01199",
+    ),
+    "montgomery": (
+        "lungs, X-ray; NLM, research use with citation",
+        "Jaeger et al. 2014, QIMS 4(6):475; Candemir et al. 2014, IEEE TMI 33(2):577",
+    ),
+    "busi": (
+        "breast lesions, ultrasound; research use with citation",
+        "Al-Dhabyani et al. 2020, Data in Brief 28:104863",
+    ),
+    "drive": (
+        "vessels, fundus; research use with citation",
+        "Staal et al. 2004, IEEE TMI 23(4):501",
+    ),
+    "chase_db1": (
+        "vessels, fundus; CC BY 4.0 (not verified)",
+        "Fraz et al. 2012, IEEE TBME 59(9):2538",
+    ),
+    "dsb2018": (
+        "nuclei, microscopy; CC0 (BBBC038)",
+        "Caicedo et al. 2019, Nature Methods 16:1247",
+    ),
+    "cvc_clinicdb": (
+        "polyps, colonoscopy; research and education only",
+        "Bernal et al. 2015, CMIG 43:99",
+    ),
+    "etis_larib": (
+        "polyps, colonoscopy; research use with citation",
+        "Silva et al. 2014, IJCARS 9(2):283",
+    ),
+}
+
+
+def write_tinyvit():
+    """The published configuration: every file of a preset but the weights."""
+    folder = PRESETS / "espmedsam_tinyvit_1024"
+    segmenter = published_segmenter(MODALITIES, tuple(range(6)), "released", "stretch")
+    with tempfile.TemporaryDirectory() as temporary:
+        segmenter.save_to_preset(temporary)
+        copy_preset(pathlib.Path(temporary), folder, weights=False)
+    trainable = sum(math.prod(weight.shape) for weight in segmenter.trainable_weights)
+    write_json(
+        folder / METADATA_FILE,
+        {
+            "classes": CLASSES,
+            "metadata": {
+                "description": "The published configuration (TinyViT-5M, 1024 x 1024, six "
+                "modalities), without weights: convert the released checkpoints.",
+                "params": segmenter.count_params(),
+            },
+            "get_weights": "Download the released ESP-MedSAM checkpoints and convert them: "
+            "`espmedsam convert espmedsam ONE.pth --modality NAME --output DIR`, then load DIR.",
+        },
+    )
+    (folder / "README.md").write_text(TINYVIT_CARD.format(trainable=trainable), encoding="utf-8")
+    print(f"Wrote {folder}: {trainable:,} trainable parameters")
+
+
+def write_nano(run, report_file):
+    """The trained nano preset with its card."""
+    folder = PRESETS / "espmedsam_nano_256"
+    segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
+    copy_preset(run / "preset", folder, weights=True)
+    params = segmenter.count_params()
+    write_json(
+        folder / METADATA_FILE,
+        {
+            "classes": CLASSES,
+            "metadata": {
+                "description": "Small configuration for 256 x 256, six modalities, trained with "
+                "model.fit on about 1,600 images. Research use only.",
+                "params": params,
+            },
+            "get_weights": "",
+        },
+    )
+    report = json.loads(report_file.read_text(encoding="utf-8"))
+    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    card = NANO_CARD.format(
+        params=params,
+        size=(folder / WEIGHTS_FILE).stat().st_size / 1e6,
+        digest=digest,
+        phases=phase_table(run),
+        test=result_table(report, "test"),
+        unseen=result_table(report, "unseen"),
+        backend=report["backend"],
+        sources=source_table(),
+        weaknesses=weaknesses(report),
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    print(f"Wrote {folder}: {params:,} parameters")
+
+
+def copy_preset(source, folder, weights):
+    """Copy the files of a preset; an older weights file goes when none is wanted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(source.iterdir()):
+        if file.name != WEIGHTS_FILE or weights:
+            shutil.copyfile(file, folder / file.name)
+
+
+def write_json(path, content):
+    path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+
+
+def rows(report, split):
+    return {
+        name.split("/")[0]: entry
+        for name, entry in report["datasets"].items()
+        if entry["split"] == split
+    }
+
+
+def result_table(report, split):
+    lines = [
+        "| data set | modality | images | Dice | IoU | precision | recall | HD95 (pixels) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    entries = rows(report, split)
+    for name, entry in entries.items():
+        values = " | ".join(
+            f"{entry[key]['mean']:.3f} ± {entry[key]['std']:.3f}"
+            for key in ("dice", "iou", "precision", "recall")
+        )
+        hd95 = f"{entry['hd95']['mean']:.1f}"
+        lines.append(f"| {name} | {entry['modality']} | {entry['n']} | {values} | {hd95} |")
+    mean = sum(entry["dice"]["mean"] for entry in entries.values()) / len(entries)
+    iou = sum(entry["iou"]["mean"] for entry in entries.values()) / len(entries)
+    lines.append(f"| **mean of the sets** | | | **{mean:.3f}** | **{iou:.3f}** | | | |")
+    return "\n".join(lines)
+
+
+def phase_table(run):
+    lines = ["| phase | epochs | best validation Dice |", "|---|---|---|"]
+    for log in sorted(run.glob("*/log.csv")):
+        with log.open(newline="") as file:
+            dice = [float(row["val_masks_dice"]) for row in csv.DictReader(file)]
+        name = log.parent.name
+        lines.append(f"| {name} x {name} pixels | {len(dice)} | {max(dice):.3f} |")
+    return "\n".join(lines)
+
+
+def source_table():
+    lines = ["| data set | what, and terms | cite |", "|---|---|---|"]
+    lines += [f"| {name} | {terms} | {cite} |" for name, (terms, cite) in SOURCES.items()]
+    return "\n".join(lines)
+
+
+def weaknesses(report):
+    """The sets on which more is missed than found, in words."""
+    entries = {**rows(report, "test"), **rows(report, "unseen")}
+    weak = [
+        f"- {name} ({entry['modality']}): mean Dice {entry['dice']['mean']:.2f}, deviation "
+        f"{entry['dice']['std']:.2f}."
+        for name, entry in sorted(entries.items(), key=lambda item: item[1]["dice"]["mean"])
+        if entry["dice"]["mean"] < 0.7
+    ]
+    return "\n".join(weak) or "- No data set below a mean Dice of 0.7."
+
+
+TINYVIT_CARD = """\
+---
+library_name: keras-hub
+license: apache-2.0
+tags: [image-segmentation, medical, keras, esp-medsam]
+pipeline_tag: image-segmentation
+---
+# espmedsam_tinyvit_1024
+
+The configuration of the ESP-MedSAM paper (arXiv 2407.14153): TinyViT-5M, six modality controllers,
+1024 x 1024 pixels, {trainable:,} trainable parameters. **It comes without weights.**
+
+To get weights, download the checkpoints that the paper's authors released and convert them:
+
+    espmedsam convert espmedsam ONE.pth [MORE.pth ...] --modality NAME [--modality NAME ...] --output DIR
+
+`espmedsam segment IMAGE --modality NAME --preset DIR` then uses them. Their licence is their
+authors'. To train from scratch:
+
+    segmenter = ESPMedSAMImageSegmenter.from_preset("espmedsam_tinyvit_1024", load_weights=False)
+
+Normalisation: `released`, (x - mean) / mean, which the released weights expect. Resizing:
+`stretch`; which resizing the released weights saw is unpublished.
+"""
+
+NANO_CARD = """\
+---
+library_name: keras-hub
+license: other
+license_name: research-use-only
+tags: [image-segmentation, medical, keras, esp-medsam]
+pipeline_tag: image-segmentation
+metrics: [dice, iou]
+---
+# espmedsam_nano_256
+
+A small ESP-MedSAM (configuration ours) for pictures of 256 x 256 pixels and six modalities: skin
+lesions in dermoscopy, lungs in chest X-ray, breast lesions in ultrasound, vessels in fundus
+photographs, nuclei in microscopy, polyps in colonoscopy. {params:,} parameters with all six modality
+controllers, {size:.1f} MB.
+
+**Research use only; not a medical device.** The weights were trained on data whose terms forbid
+other use (below).
+
+## Results
+
+Per image at its own size, threshold 0.5, no smoothing; mean ± standard deviation over the images.
+Test: the data sets that it was trained on, other images.
+
+{test}
+
+Unseen: the same modalities from another hospital or camera, never trained or tuned on.
+
+{unseen}
+
+    espmedsam evaluate --preset espmedsam_nano_256 --data INDEX.csv --split test --split unseen --output report.json
+
+on two CPU cores, Keras backend {backend}.
+
+## Training
+
+Plain `model.fit` on the train split, from random weights, on one core of a two-core CPU machine
+(Keras on PyTorch). Val chose the weights; test and unseen were looked at for these tables only.
+
+    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python examples/train_nano.py --output runs/nano
+
+{phases}
+
+Losses: 0.8 Dice + 0.2 focal on the mask, per image, and binary cross-entropy on the patch map.
+This is not the paper's distillation: no teacher was used.
+
+## Weaknesses
+
+{weaknesses}
+- A picture without a target gets a mask all the same: nearly all training pictures hold one.
+- At 256 x 256 a vessel one pixel wide in a large photograph is lost.
+- The modality must be named rightly; a wrong one gives a confident wrong mask.
+
+## Data
+
+{sources}
+
+## Files
+
+`model.weights.h5`, SHA-256 `{digest}`
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("preset", choices=["tinyvit", "nano"])
+    parser.add_argument("--run", type=pathlib.Path, default=pathlib.Path("runs/nano"))
+    parser.add_argument("--report", type=pathlib.Path)
+    arguments = parser.parse_args()
+    if arguments.preset == "tinyvit":
+        write_tinyvit()
+    else:
+        write_nano(arguments.run, arguments.report or arguments.run / "report.json")
+
+
+if __name__ == "__main__":
+    main()
