@@ -35,6 +35,38 @@ def _seeds():
         importlib.import_module("keras").utils.set_random_seed(0)
 
 
+@pytest.fixture
+def input_gradient():
+    """`input_gradient(function, x)`: the gradient of a scalar of tensors by its input array."""
+
+    def gradient(function, x):
+        keras = importlib.import_module("keras")
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            x = tf.convert_to_tensor(x)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = function(x)
+            # Zeros, not None, where nothing depends on the input, as JAX gives.
+            result = tape.gradient(value, x, unconnected_gradients="zero")
+        elif keras.backend.backend() == "torch":
+            import torch
+
+            x = torch.tensor(x, requires_grad=True)
+            (result,) = torch.autograd.grad(
+                function(x), x, allow_unused=True, materialize_grads=True
+            )
+            result = result.detach()
+        else:
+            import jax
+
+            result = jax.jit(jax.grad(function))(x)
+        return keras.ops.convert_to_numpy(result)
+
+    return gradient
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder with reference outputs and data: ESPMEDSAM_SHARED, or beside the repository."""

@@ -1,0 +1,161 @@
+"""Every public layer: its configuration makes its twin, and it keeps to its dtype policy."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_espmedsam import layers
+
+MAP = (2, 4, 4, 8)
+MODALITIES = np.array([1, 0], "int32")
+
+
+def _maps(*shapes):
+    rng = np.random.default_rng(2)
+    return tuple(rng.normal(size=shape).astype("float32") for shape in shapes)
+
+
+# No argument at its default, so that one missing from a configuration is noticed.
+CASES = {
+    "MLP": (dict(dims=(5, 3), activation="gelu", norm_epsilon=1e-2), (MAP,), ()),
+    "BilinearUpsampling": (dict(factor=2), (MAP,), ()),
+    "ConvNorm": (dict(filters=4, kernel_size=3, strides=2, activation=True), (MAP,), ()),
+    "ConvPatchEmbedding": (dict(hidden_dim=4), (MAP,), ()),
+    "DownsampledAttention": (dict(num_heads=2, downsample_rate=2), ((2, 3, 8),) * 3, ()),
+    "FeatureNeck": (dict(hidden_dim=8, strides=[8, 16], output_stride=8), None, ()),
+    "FourierPositionalEncoding": (dict(hidden_dim=8, scale=2.0), (MAP,), ()),
+    "MBConv": (dict(expand_ratio=2), (MAP,), ()),
+    "ModalityAdapter": (
+        dict(num_modalities=2, hidden_dim=4, zero_init=True),
+        (MAP,),
+        (MODALITIES,),
+    ),
+    "ModalityVariables": (
+        dict(shapes={"a": (2, 3), "b": (1,)}, initializers={"a": "ones"}),
+        (),
+        (),
+    ),
+    "PatchMerging": (dict(hidden_dim=4, strides=1), (MAP,), ()),
+    "QueryDecoupledModalityDecoder": (
+        dict(
+            num_queries=3,
+            query_indices=(2, 0),
+            depth=1,
+            num_heads=2,
+            mlp_dim=4,
+            downsample_rate=1,
+            shared_hypernetwork=False,
+        ),
+        (MAP, MAP),
+        (MODALITIES,),
+    ),
+    "SelfPatchPromptGenerator": (dict(patch_ratio=4), (MAP,), ()),
+    "TwoWayAttentionBlock": (
+        dict(num_heads=2, mlp_dim=4, downsample_rate=4, is_first=True),
+        ((2, 3, 8), (2, 5, 8)) * 2,
+        (),
+    ),
+    "TwoWayTransformer": (
+        dict(depth=1, num_heads=2, mlp_dim=4, downsample_rate=4),
+        ((2, 3, 8), (2, 5, 8), (2, 5, 8)),
+        (),
+    ),
+    "WindowAttention": (
+        dict(num_heads=2, window_size=3, num_modalities=2),
+        (MAP,),
+        (MODALITIES,),
+    ),
+    "WindowAttentionBlock": (
+        dict(
+            num_heads=2,
+            window_size=3,
+            mlp_ratio=2,
+            num_modalities=2,
+            adapter_ratio=1,
+            adapter_zero_init=True,
+        ),
+        (MAP,),
+        (MODALITIES,),
+    ),
+}
+
+
+def _inputs(name):
+    _, shapes, choice = CASES[name]
+    return ([*_maps(MAP, (2, 2, 2, 8))], *choice) if shapes is None else (*_maps(*shapes), *choice)
+
+
+def test_every_public_layer_has_a_case():
+    assert set(CASES) == set(layers.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_round_trip(name, run, randomize):
+    options = CASES[name][0]
+    layer = getattr(layers, name)(**options, name="some_name", dtype="float32")
+    text = json.dumps(keras.saving.serialize_keras_object(layer))
+    assert f"keras_espmedsam>{name}" in text
+    # A frozen part of every preset that is saved.
+    twin = keras.saving.deserialize_keras_object(json.loads(text))
+    assert type(twin) is type(layer)
+    assert twin.name == "some_name"
+    assert twin.get_config() == layer.get_config()
+    assert set(options) <= set(layer.get_config())
+    inputs = _inputs(name)
+    if not inputs:
+        layer.build()
+        twin.build()
+        assert [v.path for v in twin.variables] == [v.path for v in layer.variables]
+        return
+    shape = keras.tree.map_structure(lambda x: x.shape, inputs[0])
+    layer.build(shape)
+    twin.build(shape)
+    assert [v.path for v in twin.variables] == [v.path for v in layer.variables]
+    randomize(layer)
+    for ours, theirs in zip(twin.variables, layer.variables, strict=True):
+        ours.assign(theirs.value)
+    expected = run(layer, *inputs)
+    keras.tree.map_structure(np.testing.assert_array_equal, run(twin, *inputs), expected)
+    # What is promised symbolically is what comes out.
+    symbols = keras.tree.map_structure(
+        lambda x: keras.KerasTensor(x.shape, dtype=str(x.dtype)), inputs
+    )
+    spec = layer(*symbols)
+    promised = keras.tree.map_structure(lambda s: (s.shape, s.dtype), spec)
+    given = keras.tree.map_structure(lambda x: (x.shape, str(x.dtype)), expected)
+    assert promised == given
+
+
+HEADS_IN_FLOAT32 = {
+    "FourierPositionalEncoding": None,
+    "QueryDecoupledModalityDecoder": None,
+    "SelfPatchPromptGenerator": "patches",
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"ModalityVariables"}))
+def test_mixed_precision(name, run, randomize):
+    layer, half = (
+        getattr(layers, name)(**CASES[name][0], dtype=dtype)
+        for dtype in ("float32", "mixed_bfloat16")
+    )
+    inputs = _inputs(name)
+    outputs = []
+    for each in (layer, half):
+        each.build(keras.tree.map_structure(lambda x: x.shape, inputs[0]))
+        randomize(each)
+        assert all(v.dtype == "float32" for v in each.variables)
+        outputs.append(run(each, *inputs, as_numpy=False))
+    flat = zip(
+        keras.tree.flatten_with_path(outputs[0]), keras.tree.flatten(outputs[1]), strict=True
+    )
+    for (path, full), reduced in flat:
+        key = path[0] if path else None
+        head = name in HEADS_IN_FLOAT32 and HEADS_IN_FLOAT32[name] == key
+        expected_dtype = "float32" if head else "bfloat16"
+        assert keras.backend.standardize_dtype(reduced.dtype) == expected_dtype
+        full, reduced = (keras.ops.convert_to_numpy(t).astype("float32") for t in (full, reduced))
+        # The mean, since a channel norm can blow up a single pixel's rounding.
+        assert np.abs(full - reduced).mean() <= 0.02 * np.abs(full).max()
