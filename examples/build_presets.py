@@ -23,7 +23,12 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 from keras_espmedsam.preset_registry import METADATA_FILE, WEIGHTS_FILE
 
 PRESETS = pathlib.Path(__file__).resolve().parents[1] / "presets"
-CLASSES = ["ESPMedSAMImageSegmenter", "ESPMedSAMBackbone"]
+CLASSES = [
+    "ESPMedSAMImageSegmenter",
+    "ESPMedSAMImageSegmenterPreprocessor",
+    "ESPMedSAMImageConverter",
+    "ESPMedSAMBackbone",
+]
 
 # What each data set is, its terms as far as known, and what to cite.
 SOURCES = {
@@ -207,7 +212,7 @@ The configuration of the ESP-MedSAM paper (arXiv 2407.14153): TinyViT-5M, six mo
 
 To get weights, download the checkpoints that the paper's authors released and convert them:
 
-    espmedsam convert espmedsam ONE.pth [MORE.pth ...] --modality NAME [--modality NAME ...] --output DIR
+    espmedsam convert espmedsam A.pth B.pth --modality NAME --modality NAME --output DIR
 
 `espmedsam segment IMAGE --modality NAME --preset DIR` then uses them. Their licence is their
 authors'. To train from scratch:
@@ -231,8 +236,8 @@ metrics: [dice, iou]
 
 A small ESP-MedSAM (configuration ours) for pictures of 256 x 256 pixels and six modalities: skin
 lesions in dermoscopy, lungs in chest X-ray, breast lesions in ultrasound, vessels in fundus
-photographs, nuclei in microscopy, polyps in colonoscopy. {params:,} parameters with all six modality
-controllers, {size:.1f} MB.
+photographs, nuclei in microscopy, polyps in colonoscopy. {params:,} parameters with all six
+modality controllers, {size:.1f} MB.
 
 **Research use only; not a medical device.** The weights were trained on data whose terms forbid
 other use (below).
@@ -248,7 +253,8 @@ Unseen: the same modalities from another hospital or camera, never trained or tu
 
 {unseen}
 
-    espmedsam evaluate --preset espmedsam_nano_256 --data INDEX.csv --split test --split unseen --output report.json
+    espmedsam evaluate --preset espmedsam_nano_256 --data INDEX.csv --split test --split unseen \\
+        --output report.json
 
 on two CPU cores, Keras backend {backend}.
 

@@ -86,26 +86,27 @@ class BuiltinPresetsMixin:
     """
 
     presets = _BuiltinPresets()
+    preset_has_weights = True  # Whether this class loads any; preprocessing does not.
 
     @classmethod
-    def from_preset(cls, preset, load_weights=True, **kwargs):
+    def from_preset(cls, preset, **kwargs):
         """Load by built-in name, folder, `hf://` or `kaggle://` handle.
 
         Args:
             preset: str or path.
-            load_weights: bool. `False` gives the architecture with random weights.
-            **kwargs: handed to keras-hub, such as `dtype` or, for a backbone, `image_shape`.
+            **kwargs: handed to keras-hub, such as `load_weights=False` for the architecture
+                alone, `dtype` or, for a backbone, `image_shape`.
 
         Raises:
             InputError: for a name that is neither built in, nor a folder, nor a handle; the
-                message lists the known names.
+                message lists the known names. Also for a damaged preset.
         """
-        path = resolve_preset(preset, load_weights)
+        path = resolve_preset(preset, kwargs.get("load_weights", cls.preset_has_weights))
         try:
-            return super().from_preset(path, load_weights=load_weights, **kwargs)
+            return super().from_preset(path, **kwargs)
         except (OSError, KeyError, json.JSONDecodeError) as error:
             # h5py and json speak of signatures and columns; say which preset is damaged.
             raise InputError(
-                f"The preset {preset!r} cannot be read ({error}). It is incomplete or damaged; "
-                "install or convert it again."
+                f"The preset {str(preset)!r} cannot be read ({error}). It is incomplete or "
+                "damaged; install or convert it again."
             ) from error

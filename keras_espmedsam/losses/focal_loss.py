@@ -40,7 +40,8 @@ class FocalLoss(keras.losses.Loss):
         # softplus(-z) = -log(p_t) where z is the logit of the truth.
         truth_logit = y_pred * (2 * y_true - 1)
         cross_entropy = ops.softplus(-truth_logit)
-        fade = ops.power(ops.sigmoid(-truth_logit), self.gamma)
+        # (1 - p_t)^gamma. As a power its gradient would be NaN where p_t rounds to 1 and gamma < 1.
+        fade = ops.exp(-self.gamma * ops.softplus(truth_logit))
         axes = tuple(range(1, len(y_pred.shape)))
         return self.alpha * ops.mean(fade * cross_entropy, axis=axes)
 

@@ -25,6 +25,8 @@ class _MeanOverlap(keras.metrics.Metric):
             weight = ops.ones_like(value)
         else:
             weight = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
+            # A single weight counts once for every image.
+            weight = ops.broadcast_to(weight, ops.shape(value))
         self.total.assign_add(ops.sum(value * weight))
         self.count.assign_add(ops.sum(weight))
 

@@ -10,6 +10,7 @@ from keras_espmedsam.layers import (
     SelfPatchPromptGenerator,
 )
 from keras_espmedsam.layers.query_decoupled_modality_decoder import UPSCALING
+from keras_espmedsam.preset_registry import BuiltinPresetsMixin
 
 # The order of the released model's queries.
 MODALITIES = ("dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colonoscopy")
@@ -17,7 +18,7 @@ PATCH_SIZE = 32
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class ESPMedSAMBackbone(Backbone):
+class ESPMedSAMBackbone(BuiltinPresetsMixin, Backbone):
     """Image encoder, Self-Patch Prompt Generator and Query-Decoupled Modality Decoder.
 
     Args:

@@ -9,6 +9,7 @@ from keras_espmedsam.imaging.pixels import unit_values
 from keras_espmedsam.imaging.placement import RESIZE_MODES, SIZE_MULTIPLE, Placement
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.host_call import host_call
+from keras_espmedsam.preset_registry import BuiltinPresetsMixin
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -17,7 +18,7 @@ NORMALIZATIONS = {"imagenet": (MEAN, STD), "released": (MEAN, MEAN)}
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class ESPMedSAMImageConverter(ImageConverter):
+class ESPMedSAMImageConverter(BuiltinPresetsMixin, ImageConverter):
     """Resize, pad and normalise pictures; never crop them.
 
     All work is done on the host by NumPy and Pillow, also inside a tf.data or grain pipeline, so
@@ -43,6 +44,7 @@ class ESPMedSAMImageConverter(ImageConverter):
     """
 
     backbone_cls = ESPMedSAMBackbone
+    preset_has_weights = False
 
     def __init__(self, image_size=None, resize_mode="pad", normalization="imagenet", **kwargs):
         if resize_mode not in RESIZE_MODES:

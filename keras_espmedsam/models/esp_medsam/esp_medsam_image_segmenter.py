@@ -6,7 +6,7 @@ from keras_hub.models import ImageSegmenter
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.pixels import to_rgb
-from keras_espmedsam.losses import DiceFocalLoss
+from keras_espmedsam.losses import DiceFocalLoss, PatchLoss
 from keras_espmedsam.metrics import DiceScore, ForegroundIoU
 from keras_espmedsam.models.esp_medsam import specialization
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
@@ -153,7 +153,7 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
         values = 0.5 * (1 + np.tanh(0.5 * logits.astype("float32")))
         return [
             converter.place(image.shape[:2]).backward(value)
-            for image, value in zip(rgb, values, strict=True)
+            for image, value in zip(rgb, values[: len(rgb)], strict=True)
         ]
 
     def modality_indices(self, modalities, count):
@@ -181,8 +181,9 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
             elif not isinstance(modality, str) and 0 <= int(modality) < len(self.modalities):
                 indices.append(int(modality))
             else:
+                shown = modality if isinstance(modality, str) else int(modality)
                 raise InputError(
-                    f"Unknown modality {modality!r}; this model knows {known} (0 to "
+                    f"Unknown modality {shown!r}; this model knows {known} (0 to "
                     f"{len(self.modalities) - 1})."
                 )
         return np.array(indices, "int32")
@@ -203,7 +204,7 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
             optimizer: `"auto"` (AdamW, 1e-4), a name or `keras.optimizers.Optimizer`. It is
                 wrapped in `ModalityMaskedOptimizer`, so that a modality absent from a batch is
                 not updated.
-            loss: `"auto"`: `DiceFocalLoss` of the masks plus binary cross-entropy of the patches.
+            loss: `"auto"`: `DiceFocalLoss` of the masks plus `PatchLoss` of the patches.
             metrics: `"auto"`: `DiceScore` and `ForegroundIoU` of the masks.
             **kwargs: see `keras.Model.compile`.
         """
@@ -215,11 +216,17 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
         if isinstance(loss, str) and loss == "auto":
             loss = {
                 "masks": DiceFocalLoss(),
-                "patches": keras.losses.BinaryCrossentropy(from_logits=True),
+                "patches": PatchLoss(),
             }
         if isinstance(metrics, str) and metrics == "auto":
             metrics = {"masks": [DiceScore(), ForegroundIoU()]}
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+
+    def compile_from_config(self, config):
+        """Compile as saved; Keras leaves this to classes that override `compile`."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
 
     def fit(
         self,
@@ -255,7 +262,11 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
         # `keras.Model.fit` calls `evaluate` with this very object.
         self._ready_validation_data = validation_data
         try:
-            return keras.Model.fit(self, data, validation_data=validation_data, **kwargs)
+            # Arrays are shuffled by their own data set; of sources, Keras shuffles a PyDataset.
+            shuffle = shuffle and isinstance(x, keras.utils.PyDataset)
+            return keras.Model.fit(
+                self, data, validation_data=validation_data, shuffle=shuffle, **kwargs
+            )
         finally:
             self._ready_validation_data = None
 

@@ -8,10 +8,11 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import PATCH_SIZE, ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_converter import ESPMedSAMImageConverter
 from keras_espmedsam.models.esp_medsam.host_call import host_call
+from keras_espmedsam.preset_registry import BuiltinPresetsMixin
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
+class ESPMedSAMImageSegmenterPreprocessor(BuiltinPresetsMixin, ImageSegmenterPreprocessor):
     """Place image and mask alike on the model's canvas, and derive the patch target.
 
     Args:
@@ -35,6 +36,7 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
     """
 
     backbone_cls = ESPMedSAMBackbone
+    preset_has_weights = False
     image_converter_cls = ESPMedSAMImageConverter
 
     def __init__(self, image_converter=None, **kwargs):

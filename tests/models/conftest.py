@@ -1,0 +1,80 @@
+"""A tiny segmenter of three modalities, small enough for all backends."""
+
+import types
+
+import keras
+import numpy as np
+import pytest
+
+import keras_espmedsam as kem
+
+NAMES = ("skin", "lung", "eye")
+
+
+def make_encoder(**kwargs):
+    config = dict(
+        hidden_dims=(8, 8, 16, 16),
+        depths=(1, 1, 1, 1),
+        num_heads=(1, 2, 2),
+        window_sizes=(4, 4, 4),
+        neck_dim=16,
+        num_modalities=3,
+        adapter_ratio=1,
+    )
+    return kem.models.TinyViTBackbone(**{**config, **kwargs})
+
+
+def make_backbone(encoder=None, **kwargs):
+    config = dict(modalities=NAMES, transformer_num_heads=2, transformer_mlp_dim=16)
+    return kem.models.ESPMedSAMBackbone(encoder or make_encoder(), **{**config, **kwargs})
+
+
+def make_segmenter(backbone=None, image_size=(64, 64), **converter):
+    models = kem.models
+    preprocessor = models.ESPMedSAMImageSegmenterPreprocessor(
+        models.ESPMedSAMImageConverter(image_size=image_size, **converter)
+    )
+    return models.ESPMedSAMImageSegmenter(backbone or make_backbone(), preprocessor)
+
+
+def make_plain_segmenter():
+    """One convolution as encoder: it compiles fast, for tests of what is fed to a model."""
+    image = keras.Input((64, 64, 3))
+    encoder = keras.Model(image, keras.layers.Conv2D(16, 16, strides=16)(image))
+    return make_segmenter(make_backbone(encoder, transformer_depth=1))
+
+
+def randomize(model, seed=1):
+    """Weights away from their tame initial values, so that every part matters."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        value = rng.normal(scale=0.3, size=weight.shape)
+        name = weight.path.rsplit("/", 1)[-1]
+        if "variance" in name or "gamma" in name:
+            value = 1 + np.abs(value)
+        weight.assign(value.astype("float32"))
+    return model
+
+
+def array(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+@pytest.fixture(scope="session")
+def build():
+    """The builders above, since test modules cannot import each other."""
+    return types.SimpleNamespace(
+        names=NAMES,
+        encoder=make_encoder,
+        backbone=make_backbone,
+        segmenter=make_segmenter,
+        plain_segmenter=make_plain_segmenter,
+        randomize=randomize,
+        array=array,
+    )
+
+
+@pytest.fixture(scope="session")
+def segmenter():
+    """One segmenter with random weights, shared by tests that do not change it."""
+    return randomize(make_segmenter())

@@ -1,0 +1,108 @@
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+import keras_espmedsam as kem
+from keras_espmedsam.errors import InputError
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
+Segmenter = kem.models.ESPMedSAMImageSegmenter
+
+
+@pytest.fixture(scope="module")
+def folder(segmenter, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("preset")
+    segmenter.save_to_preset(folder)
+    return folder
+
+
+def test_a_saved_preset_gives_the_same_masks(segmenter, folder):
+    again = Segmenter.from_preset(folder)
+    np.testing.assert_array_equal(
+        again.segment(PICTURE, "eye")["probabilities"],
+        segmenter.segment(PICTURE, "eye")["probabilities"],
+    )
+    assert again.modalities == segmenter.modalities
+
+
+def test_backbone_and_preprocessing_load_from_the_same_preset(segmenter, folder, build):
+    backbone = kem.models.ESPMedSAMBackbone.from_preset(folder)
+    for old, new in zip(segmenter.backbone.weights, backbone.weights, strict=True):
+        np.testing.assert_array_equal(build.array(old), build.array(new))
+    converter = kem.models.ESPMedSAMImageConverter.from_preset(folder)
+    assert converter.get_config() == segmenter.preprocessor.image_converter.get_config()
+
+
+def test_dtype_reaches_the_encoder(folder):
+    segmenter = Segmenter.from_preset(folder, dtype="bfloat16")
+    encoder = segmenter.backbone.image_encoder
+    kernel = encoder.get_layer("stage_1_block_0").mlp.dense_layers[0].kernel
+    assert keras.backend.standardize_dtype(kernel.dtype) == "bfloat16"
+
+
+def test_image_shape_reaches_the_encoder(folder):
+    backbone = kem.models.ESPMedSAMBackbone.from_preset(folder, image_shape=(96, 64, 3))
+    assert backbone.input["images"].shape == (None, 96, 64, 3)
+
+
+def test_keras_file_keeps_the_compiled_model(segmenter, tmp_path):
+    model = type(segmenter).from_config(segmenter.get_config())
+    model.set_weights(segmenter.get_weights())
+    model.compile(keras.optimizers.Adam(1e-3))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        again.segment(PICTURE, "skin")["probabilities"],
+        segmenter.segment(PICTURE, "skin")["probabilities"],
+        atol=1e-6,
+    )
+    assert isinstance(again.optimizer, kem.optimizers.ModalityMaskedOptimizer)
+    assert float(again.optimizer.learning_rate) == pytest.approx(1e-3)
+    assert isinstance(again.optimizer.inner_optimizer, keras.optimizers.Adam)
+
+
+def test_builtin_presets_are_listed():
+    presets = Segmenter.presets
+    assert {"espmedsam_tinyvit_1024", "espmedsam_nano_256"} <= set(presets)
+    for entry in presets.values():
+        assert entry["metadata"]["description"] and entry["metadata"]["params"] > 0
+    assert presets["espmedsam_nano_256"]["weights"]
+
+
+def test_nano_is_small_and_segments():
+    entry = Segmenter.presets["espmedsam_nano_256"]
+    assert entry["metadata"]["params"] <= 6_000_000
+    segmenter = Segmenter.from_preset("espmedsam_nano_256")
+    assert segmenter.count_params() == entry["metadata"]["params"]
+    assert len(segmenter.modalities) == 6
+
+
+def test_published_configuration_without_weights():
+    with pytest.raises(InputError, match="convert espmedsam"):
+        Segmenter.from_preset("espmedsam_tinyvit_1024")
+    segmenter = Segmenter.from_preset("espmedsam_tinyvit_1024", load_weights=False)
+    assert segmenter.preprocessor.image_converter.image_size == (1024, 1024)
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path):
+    with pytest.raises(InputError, match="espmedsam_nano_256, espmedsam_tinyvit_1024"):
+        Segmenter.from_preset("espmedsam_nona_256")
+    with pytest.raises(InputError, match=r"no config\.json"):
+        Segmenter.from_preset(tmp_path)
+
+
+def test_a_damaged_preset_is_named(folder, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder, damaged)
+    weights = damaged / "model.weights.h5"
+    weights.write_bytes(weights.read_bytes()[:2000])
+    with pytest.raises(InputError, match="incomplete or damaged"):
+        Segmenter.from_preset(damaged)
+
+
+def test_config_files_are_plain_json(folder):
+    config = json.loads((folder / "config.json").read_text())
+    assert config["registered_name"] == "keras_espmedsam>ESPMedSAMBackbone"

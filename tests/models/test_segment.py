@@ -1,0 +1,114 @@
+"""Pictures in, masks at their own size out."""
+
+import numpy as np
+import pytest
+
+from keras_espmedsam.errors import InputError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (50, 70), dtype="uint8")
+RGB = np.repeat(GREY[..., None], 3, axis=-1)
+
+
+def test_one_picture_gives_arrays_of_its_size(segmenter):
+    result = segmenter.segment(RGB, "eye")
+    assert result["masks"].shape == result["probabilities"].shape == (50, 70)
+    assert result["masks"].dtype == bool
+    assert result["probabilities"].dtype == np.float32
+    assert 0 <= result["probabilities"].min() and result["probabilities"].max() <= 1
+
+
+def test_kinds_of_one_picture_agree(segmenter):
+    expected = segmenter.segment(RGB, "eye")["probabilities"]
+    alpha = np.full((50, 70, 1), 7, "uint8")
+    for picture in (
+        GREY,
+        GREY[..., None],
+        np.concatenate([RGB, alpha], axis=-1),
+        GREY.astype("uint16") * 257,
+        (GREY / 255).astype("float64"),
+    ):
+        np.testing.assert_allclose(
+            segmenter.segment(picture, "eye")["probabilities"], expected, atol=1e-5
+        )
+
+
+def test_a_list_of_any_sizes_equals_one_by_one(segmenter):
+    pictures = [RGB, RGB[:20, :64], np.full((1, 1), 200, "uint8"), RGB[::2]]
+    modalities = ["eye", 0, "lung", "skin"]
+    together = segmenter.segment(pictures, modalities, batch_size=3)
+    for i, (picture, modality) in enumerate(zip(pictures, modalities, strict=True)):
+        alone = segmenter.segment(picture, modality)["probabilities"]
+        assert together["masks"][i].shape == picture.shape[:2]
+        np.testing.assert_allclose(together["probabilities"][i], alone, atol=1e-5)
+
+
+def test_threshold_cuts_the_probabilities(segmenter):
+    result = segmenter.segment(RGB, "eye", threshold=0.3)
+    np.testing.assert_array_equal(result["masks"], result["probabilities"] >= np.float32(0.3))
+    assert segmenter.segment(RGB, "eye", threshold=0)["masks"].all()
+
+
+def test_native_size_pads_to_32_and_cuts_the_padding_off(segmenter, build):
+    native = build.segmenter(segmenter.backbone, image_size=None)
+    picture = RGB[:32, :64]
+    exact = native.segment(picture, "eye")["probabilities"]
+    images = native.preprocessor.image_converter(picture[None])
+    logits = build.array(
+        segmenter.backbone({"images": images, "modalities": np.array([2])})["masks"]
+    )
+    np.testing.assert_allclose(exact, 1 / (1 + np.exp(-logits[0, ..., 0])), atol=1e-5)
+    assert native.segment(RGB[:33, :40], "eye")["masks"].shape == (33, 40)
+
+
+def test_stretch_fills_the_canvas(segmenter, build):
+    stretched = build.segmenter(segmenter.backbone, resize_mode="stretch")
+    pad = segmenter.preprocessor.image_converter.place((32, 64))
+    fill = stretched.preprocessor.image_converter.place((32, 64))
+    assert pad.inner == (32, 64) and fill.inner == (64, 64)
+    assert stretched.segment(RGB, "eye")["masks"].shape == (50, 70)
+
+
+def test_normalisations_are_a_property_of_the_preset(build):
+    grey = np.full((1, 64, 64, 3), 128, "uint8")
+    values = {
+        name: build.segmenter(normalization=name).preprocessor.image_converter(grey)[0, 0, 0]
+        for name in ("imagenet", "released")
+    }
+    mean = np.array([123.675, 116.28, 103.53])
+    std = np.array([58.395, 57.12, 57.375])
+    np.testing.assert_allclose(values["imagenet"], (128 - mean) / std, rtol=1e-5)
+    np.testing.assert_allclose(values["released"], (128 - mean) / mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((RGB.astype("float32"), "eye"), "expected values in"),
+        ((np.full((4, 4), np.nan), "eye"), "NaN"),
+        ((RGB.astype("int32"), "eye"), "dtype int32"),
+        ((np.zeros((0, 5), "uint8"), "eye"), "no pixel"),
+        ((np.zeros((2, 8, 8, 3), "uint8"), "eye"), "one image per array"),
+        ((np.zeros(5, "uint8"), "eye"), r"shape \(5,\)"),
+        ((RGB, "brain"), "knows skin, lung, eye"),
+        ((RGB, 3), "Unknown modality 3"),
+        ((RGB, -1), "Unknown modality -1"),
+        ((RGB, None), "give one of skin, lung, eye"),
+        (([RGB, RGB], ["eye"]), "1 modalities for 2 images"),
+        ((RGB, "eye", 1.5), "threshold=1.5"),
+        ((RGB, "eye", 0.5, 0), "batch_size=0"),
+    ],
+)
+def test_bad_input_is_explained(segmenter, arguments, words):
+    with pytest.raises(InputError, match=words):
+        segmenter.segment(*arguments)
+
+
+def test_no_pictures_give_no_masks(segmenter):
+    assert segmenter.segment([], []) == {"masks": [], "probabilities": []}
+
+
+def test_without_preprocessor_is_explained(segmenter):
+    bare = type(segmenter)(segmenter.backbone)
+    with pytest.raises(InputError, match="no preprocessor"):
+        bare.segment(RGB, "eye")
