@@ -1,0 +1,111 @@
+import keras
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from keras_espmedsam.metrics import DiceScore, ForegroundIoU
+
+
+def _scores(y_true, logits, threshold=0.5):
+    """Dice and IoU per image, by counting pixels."""
+    dice, iou = [], []
+    for truth, predicted in zip(y_true >= 0.5, expit(logits) >= threshold, strict=True):
+        both, either = (truth & predicted).sum(), (truth | predicted).sum()
+        dice.append(2 * both / (truth.sum() + predicted.sum()) if either else 1.0)
+        iou.append(both / either if either else 1.0)
+    return {DiceScore: np.array(dice), ForegroundIoU: np.array(iou)}
+
+
+@pytest.fixture
+def batch():
+    """Five images: two ordinary, both empty, only the truth empty, only the prediction empty."""
+    rng = np.random.default_rng(4)
+    y_true = (rng.random((5, 3, 5, 1)) < 0.5).astype("float32")
+    logits = rng.normal(0, 3, (5, 3, 5, 1)).astype("float32")
+    y_true[2:4] = 0
+    logits[2] = logits[4] = -3
+    return y_true, logits
+
+
+both = pytest.mark.parametrize("metric_class", [DiceScore, ForegroundIoU])
+
+
+@both
+@pytest.mark.parametrize("threshold", [0.5, 0.9])
+def test_mean_over_the_images_of_all_batches(metric_class, threshold, batch):
+    metric = metric_class(threshold)
+    metric.update_state(*batch)
+    metric.update_state(batch[0][:2], batch[1][:2])
+    each = _scores(*batch, threshold)[metric_class]
+    expected = np.concatenate([each, each[:2]]).mean()
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@both
+def test_empty_masks(metric_class):
+    empty = np.zeros((1, 3, 5, 1), "float32")
+    metric = metric_class()
+    metric.update_state(empty, empty - 1)
+    assert float(metric.result()) == 1.0
+    metric.reset_state()
+    metric.update_state(empty, empty + 1)
+    assert float(metric.result()) == 0.0
+    metric.reset_state()
+    metric.update_state(empty + 1, empty - 1)
+    assert float(metric.result()) == 0.0
+
+
+@both
+@pytest.mark.parametrize("shape", [(5,), (5, 1)])
+def test_sample_weight(metric_class, shape, batch):
+    weights = np.array([0.5, 2.0, 1.0, 0.0, 3.0], "float32")
+    metric = metric_class()
+    metric.update_state(*batch, sample_weight=weights.reshape(shape))
+    each = _scores(*batch)[metric_class]
+    expected = (each * weights).sum() / weights.sum()
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@both
+def test_one_sample_weight_for_all(metric_class, batch):
+    metric = metric_class()
+    metric.update_state(*batch, sample_weight=0.5)
+    expected = _scores(*batch)[metric_class].mean()
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@both
+def test_reset(metric_class, batch):
+    metric = metric_class()
+    metric.update_state(*batch)
+    metric.reset_state()
+    assert float(metric.result()) == 0.0
+    metric.update_state(batch[0][:1], batch[1][:1])
+    expected = _scores(*batch)[metric_class][0]
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@both
+def test_threshold_is_foreground(metric_class):
+    y_true = np.array([1, 0], "float32").reshape(1, 1, 2, 1)
+    metric = metric_class()
+    # A probability of exactly one half.
+    metric.update_state(y_true, np.array([0, -1], "float32").reshape(1, 1, 2, 1))
+    assert float(metric.result()) == 1.0
+
+
+@both
+def test_integer_truth(metric_class, batch):
+    y_true, logits = batch
+    metric = metric_class()
+    metric.update_state(y_true.astype("uint8"), logits)
+    expected = _scores(y_true, logits)[metric_class].mean()
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@both
+def test_round_trip(metric_class):
+    metric = metric_class(threshold=0.3, name="some_name")
+    twin = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert type(twin) is metric_class
+    assert (twin.threshold, twin.name) == (0.3, "some_name")
