@@ -39,9 +39,35 @@ AUGMENT = {
     "colonoscopy": Augmentation(vertical_flip=0.5, right_angles=True, rotation=30, contrast=0.3),
 }
 
+# At the full size nuclei are also shown enlarged: the data set's are all small.
+FINAL_AUGMENT = {
+    **AUGMENT,
+    "microscopy": Augmentation(
+        vertical_flip=0.5, right_angles=True, contrast=0.3, scale=(0.7, 3.5), blur=0.2
+    ),
+}
+
 PHASES = (
-    dict(name="128", size=128, batch_size=32, epochs=14, steps=100, rate=1.5e-3, final=5e-4),
-    dict(name="256", size=256, batch_size=16, epochs=12, steps=100, rate=1e-3, final=1e-6),
+    dict(
+        name="128",
+        size=128,
+        batch_size=32,
+        epochs=14,
+        steps=100,
+        rate=1.5e-3,
+        final=5e-4,
+        augment=AUGMENT,
+    ),
+    dict(
+        name="256",
+        size=256,
+        batch_size=16,
+        epochs=12,
+        steps=100,
+        rate=1e-3,
+        final=1e-6,
+        augment=FINAL_AUGMENT,
+    ),
 )
 
 
@@ -97,7 +123,7 @@ def run_phase(segmenter, phase, index, output, seed):
         batch_size=phase["batch_size"],
         steps=phase["steps"],
         weights=WEIGHTS,
-        augment=AUGMENT,
+        augment=phase["augment"],
         seed=seed,
         workers=1,
         **options,

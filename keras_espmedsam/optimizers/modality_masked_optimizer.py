@@ -19,8 +19,10 @@ class ModalityMaskedOptimizer(keras.optimizers.Optimizer):
         inner_optimizer: `keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: when the wrapped optimiser accumulates gradients: a modality seen only in an
-            earlier part of the accumulation would lose its step.
+        ValueError: when the wrapped optimiser accumulates gradients (a modality seen only in an
+            earlier part of the accumulation would lose its step), scales the loss (that belongs
+            outside), or is built already (whose state belongs to which variable is learnt while
+            it is built).
 
     Example:
         >>> optimizer = ModalityMaskedOptimizer(keras.optimizers.AdamW(1e-3, weight_decay=0.05))
@@ -35,15 +37,32 @@ class ModalityMaskedOptimizer(keras.optimizers.Optimizer):
                 "ModalityMaskedOptimizer received an optimizer with gradient_accumulation_steps="
                 f"{inner_optimizer.gradient_accumulation_steps}; give one without."
             )
+        if isinstance(inner_optimizer, keras.optimizers.LossScaleOptimizer):
+            raise ValueError(
+                "ModalityMaskedOptimizer received a LossScaleOptimizer; put the loss scaling "
+                "outside: LossScaleOptimizer(ModalityMaskedOptimizer(optimizer))."
+            )
+        if inner_optimizer.built:
+            raise ValueError(
+                f"ModalityMaskedOptimizer received the optimizer {inner_optimizer.name!r}, which is "
+                "already built; give a new one, for example "
+                "`type(optimizer).from_config(optimizer.get_config())`."
+            )
         super().__init__(learning_rate=0.0, name=name, **kwargs)
         self.inner_optimizer = inner_optimizer
 
     def build(self, variables):
+        if self.built:
+            return
         # The slots of each variable, learnt by watching the inner optimiser create them.
         slots = {}
         create = self.inner_optimizer.add_variable_from_reference
 
         def watch(reference_variable, *args, **kwargs):
+            if kwargs.get("name") == "average":
+                # Keras starts a moving average at zero and sets it in the first step. A modality
+                # absent from that step would keep the zero, and `fit` ends by taking the averages.
+                kwargs["initializer"] = lambda *_, **__: ops.copy(reference_variable)
             slot = create(reference_variable, *args, **kwargs)
             slots.setdefault(id(reference_variable), []).append(slot)
             return slot
