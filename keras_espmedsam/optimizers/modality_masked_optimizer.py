@@ -44,8 +44,8 @@ class ModalityMaskedOptimizer(keras.optimizers.Optimizer):
             )
         if inner_optimizer.built:
             raise ValueError(
-                f"ModalityMaskedOptimizer received the optimizer {inner_optimizer.name!r}, which is "
-                "already built; give a new one, for example "
+                f"ModalityMaskedOptimizer received the optimizer {inner_optimizer.name!r}, already "
+                "built; give a new one, for example "
                 "`type(optimizer).from_config(optimizer.get_config())`."
             )
         super().__init__(learning_rate=0.0, name=name, **kwargs)

@@ -214,3 +214,17 @@ def test_compile_wraps_the_optimizer_once(segmenter):
     wrapped = kem.optimizers.ModalityMaskedOptimizer(keras.optimizers.SGD(0.1))
     model.compile(wrapped)
     assert model.optimizer is wrapped
+
+
+def test_compile_puts_the_mask_inside_a_loss_scaling(segmenter):
+    model = type(segmenter)(segmenter.backbone, segmenter.preprocessor)
+    scaling = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.SGD(0.5, momentum=0.5), initial_scale=8.0, dynamic_growth_steps=7
+    )
+    model.compile(scaling)
+    # Outermost, where Keras looks for it under mixed_float16: there it must not be added again.
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert (model.optimizer.initial_scale, model.optimizer.dynamic_growth_steps) == (8.0, 7)
+    masked = model.optimizer.inner_optimizer
+    assert isinstance(masked, kem.optimizers.ModalityMaskedOptimizer)
+    assert masked.inner_optimizer is scaling.inner_optimizer

@@ -212,7 +212,7 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
             optimizer = keras.optimizers.AdamW(1e-4)
         optimizer = keras.optimizers.get(optimizer)
         if len(self.modalities) > 1 and not _is_masked(optimizer):
-            optimizer = ModalityMaskedOptimizer(optimizer)
+            optimizer = _masked(optimizer)
         if isinstance(loss, str) and loss == "auto":
             loss = {
                 "masks": DiceFocalLoss(),
@@ -288,6 +288,19 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
 
 def _three(data):
     return (*data, None)[:3] if len(data) < 3 else tuple(data)
+
+
+def _masked(optimizer):
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return ModalityMaskedOptimizer(optimizer)
+    # The scaling stays outermost, where Keras looks for it under mixed_float16.
+    config = optimizer.get_config()
+    return keras.optimizers.LossScaleOptimizer(
+        _masked(optimizer.inner_optimizer),
+        initial_scale=config["initial_scale"],
+        dynamic_growth_steps=config["dynamic_growth_steps"],
+        name=config["name"],
+    )
 
 
 def _is_masked(optimizer):
