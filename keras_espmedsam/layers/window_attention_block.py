@@ -93,6 +93,10 @@ class WindowAttentionBlock(keras.layers.Layer):
             y = y + self.adapter(x, modalities)
         return x + y
 
+    def controller_layers(self, index):
+        """The two layers that hold the controller of modality `index`: token and adapter."""
+        return [self.attention.tokens[index], self.adapter.adapters[index]]
+
     def compute_output_shape(self, input_shape):
         return input_shape
 

@@ -5,7 +5,6 @@ from keras_hub.models import Backbone
 
 from keras_espmedsam.layers import (
     BilinearUpsampling,
-    ModalityVariables,
     QueryDecoupledModalityDecoder,
     SelfPatchPromptGenerator,
 )
@@ -25,7 +24,8 @@ class ESPMedSAMBackbone(BuiltinPresetsMixin, Backbone):
         image_encoder: a functional `keras.Model` from images `(batch, height, width, 3)`, or
             from a dict of them and `modalities`, to a feature map
             `(batch, height / stride, width / stride, channels)`, such as `TinyViTBackbone`. The
-            stride is its attribute `output_stride`, or follows from a fixed input size.
+            stride is its attribute `output_stride`, or follows from a fixed input size. One that
+            holds controllers has `num_modalities` and `controller_layers(index)`.
         modalities: tuple of str. Names; a sample's modality index points into it.
         num_queries: int or None. Learned queries of the decoder; `None` is one more than
             modalities, as released (the last only attends).
@@ -192,14 +192,13 @@ class ESPMedSAMBackbone(BuiltinPresetsMixin, Backbone):
             modality: str or int. Name or index.
 
         Returns:
-            List of layers; setting `trainable` on each freezes this controller alone.
+            List of layers; setting `trainable` on each freezes this controller alone. Empty for
+            an encoder without controllers.
         """
         index = modality if isinstance(modality, int) else self.modalities.index(modality)
-        return [
-            layer
-            for layer in self.image_encoder._flatten_layers()
-            if isinstance(layer, ModalityVariables) and layer.name == f"modality_{index}"
-        ]
+        if not getattr(self.image_encoder, "num_modalities", 0):
+            return []
+        return self.image_encoder.controller_layers(index)
 
     def get_config(self):
         return {

@@ -2,8 +2,6 @@
 
 import keras
 
-from keras_espmedsam.layers import ModalityVariables
-
 
 def specialize(segmenter, index):
     """A segmenter with the controller of modality `index` alone, weights copied.
@@ -24,12 +22,10 @@ def specialize(segmenter, index):
     single = type(backbone).from_config(config)
     copy_shared_weights(backbone, single)
     for source, target in zip(
-        backbone.controller_layers(index) if len(single.controller_layers(0)) else [],
-        single.controller_layers(0),
-        strict=True,
+        backbone.controller_layers(index), single.controller_layers(0), strict=True
     ):
         for old, new in zip(source.weights, target.weights, strict=True):
-            new.assign(old)
+            new.assign(keras.ops.convert_to_numpy(old.value))
     preprocessor = segmenter.preprocessor
     if preprocessor is not None:
         preprocessor = type(preprocessor).from_config(preprocessor.get_config())
@@ -40,8 +36,8 @@ def shared_weights(backbone):
     """All weights of a backbone but its controllers', in an order that does not depend on them."""
     controllers = {
         id(weight)
-        for layer in backbone._flatten_layers()
-        if isinstance(layer, ModalityVariables)
+        for modality in backbone.modalities
+        for layer in backbone.controller_layers(modality)
         for weight in layer.weights
     }
     return [weight for weight in backbone.weights if id(weight) not in controllers]

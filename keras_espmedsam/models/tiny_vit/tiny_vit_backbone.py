@@ -171,6 +171,19 @@ class TinyViTBackbone(Backbone):
         self.adapter_zero_init = adapter_zero_init
         self.image_shape = tuple(image_shape)
 
+    def controller_layers(self, index):
+        """The layers that hold one modality's controller, in the order of the blocks.
+
+        Args:
+            index: int. The modality; below `num_modalities`.
+        """
+        return [
+            layer
+            for stage in self.blocks[1:]
+            for block in stage
+            for layer in block.controller_layers(index)
+        ]
+
     def get_config(self):
         return {
             **super().get_config(),
