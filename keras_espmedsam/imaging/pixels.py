@@ -52,7 +52,8 @@ def unit_values(image):
         InputError: for another dtype, values out of range, or NaN.
     """
     image = np.asarray(image)
-    scale = _FULL_SCALE.get(image.dtype)
+    # Big-endian values, as TIFF readers give them, are the same numbers.
+    scale = _FULL_SCALE.get(image.dtype.newbyteorder("="))
     if scale is not None:
         return image.astype("float32") / np.float32(scale)
     if image.dtype == bool:

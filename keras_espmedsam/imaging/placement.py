@@ -79,7 +79,7 @@ class Placement:
         return out
 
     def forward_mask(self, mask):
-        """Draw a mask as its image is drawn; a pixel at least half covered is foreground."""
+        """Draw a mask as its image is drawn; foreground is what then has a value of 0.5 or more."""
         return (self.forward(np.asarray(mask, "float32")) >= 0.5).astype("float32")
 
     def backward(self, values):
