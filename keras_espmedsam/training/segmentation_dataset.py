@@ -23,17 +23,18 @@ class SegmentationDataset(keras.utils.PyDataset):
         image_size: (height, width) of the canvas.
         batch_size: int.
         steps: int or None. Batches per epoch, or one pass in order.
-        weights: dict of data set name to float, or None for equal shares.
+        weights: dict of data set name to float, 1 where it has no name; None for equal shares.
         augment: dict of modality to `Augmentation`, or None.
-        seed: int. What is drawn depends on it, the epoch and the batch's number alone.
+        seed: int. What is drawn depends on it, the batch's number and the attribute `epoch` alone.
+            `fit` counts `epoch` up; set it to resume in the middle.
         **kwargs: `workers` and the like, see `keras.utils.PyDataset`.
 
     Gives `({"images": (batch, height, width, 3) uint8, "modalities": (batch,) int32},
     masks (batch, height, width, 1) uint8 in {0, 1})`.
 
     Raises:
-        InputError: for no records, a modality that the model does not know, or a picture that
-            does not fit its mask.
+        InputError: for no records, a modality that the model does not know, a picture that does
+            not fit its mask, or weights of which none is above zero or one is below.
 
     Source: ours.
     """
@@ -75,6 +76,11 @@ class SegmentationDataset(keras.utils.PyDataset):
             for name in datasets
         ]
         shares = np.array([(weights or {}).get(name, 1.0) for name in datasets], "float64")
+        if not (shares >= 0).all() or not shares.any():
+            raise InputError(
+                f"Received weights={weights} for the data sets {', '.join(datasets)}; expected "
+                "numbers of at least 0, and one above 0."
+            )
         self._shares = shares / shares.sum()
 
     @property
@@ -98,6 +104,10 @@ class SegmentationDataset(keras.utils.PyDataset):
             masks.append(mask)
         x = {"images": np.stack(images), "modalities": self.indices[rows]}
         return x, np.stack(masks)[..., None].astype("uint8")
+
+    def on_epoch_end(self):
+        # New draws for the next epoch, else `fit` would show the same pictures again and again.
+        self.epoch += 1
 
 
 def _read_pair(record, image_size):
