@@ -1,0 +1,146 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from keras_espmedsam.training import Augmentation
+
+STILL = Augmentation(
+    horizontal_flip=0,
+    rotation=0,
+    scale=(1, 1),
+    shift=0,
+    stretch=0,
+    brightness=0,
+    contrast=0,
+    saturation=0,
+)
+MARK = np.zeros((64, 80), bool)
+# Off the middle and longer than wide: it shows every flip and turn.
+MARK[14:30, 18:52] = True
+
+
+FILL = (124, 116, 104)
+
+
+def _picture(mask):
+    """White on what is also moved in from outside, so that one threshold finds the mark."""
+    return np.where(mask[..., None], 255, FILL).astype("uint8")
+
+
+def _change(mask=MARK, seed=0, **options):
+    augmentation = dataclasses.replace(STILL, **options)
+    return augmentation(_picture(mask), mask, np.random.default_rng(seed))
+
+
+def _dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def test_nothing_asked_nothing_changed():
+    image, mask = _change()
+    np.testing.assert_array_equal(image, _picture(MARK))
+    np.testing.assert_array_equal(mask, MARK)
+
+
+@pytest.mark.parametrize(
+    ("options", "flip"),
+    [
+        ({"horizontal_flip": 1}, lambda x: x[:, ::-1]),
+        ({"vertical_flip": 1}, lambda x: x[::-1]),
+        ({"horizontal_flip": 1, "vertical_flip": 1}, lambda x: x[::-1, ::-1]),
+    ],
+)
+def test_flips_are_exact(options, flip):
+    image, mask = _change(**options)
+    np.testing.assert_array_equal(mask, flip(MARK))
+    np.testing.assert_array_equal(image, flip(_picture(MARK)))
+
+
+def test_right_angles_are_exact_on_a_square():
+    square = MARK[:, :64]
+    turns = [np.rot90(square, k) for k in range(4)]
+    seen = set()
+    for seed in range(20):
+        image, mask = _change(square, seed, right_angles=True)
+        (k,) = (k for k in range(4) if (turns[k] == mask).all())
+        # A value may round down: the cosine of a right angle is 6e-17.
+        np.testing.assert_allclose(image, np.rot90(_picture(square), k), atol=1)
+        seen.add(k)
+    assert seen == {0, 1, 2, 3}
+
+
+def test_right_angles_only_on_squares():
+    for seed in range(5):
+        np.testing.assert_array_equal(_change(seed=seed, right_angles=True)[1], MARK)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rotation": 45},
+        {"scale": (0.6, 1.5)},
+        {"shift": 0.2},
+        {"stretch": 0.3},
+        dict(horizontal_flip=0.5, vertical_flip=0.5, rotation=30, scale=(0.8, 1.3), shift=0.1),
+        dict(rotation=15, brightness=0.2, contrast=0.2, saturation=0.2, blur=1.0),
+    ],
+    ids=str,
+)
+def test_picture_and_mask_move_together(options):
+    moved = 0
+    for seed in range(8):
+        image, mask = _change(seed=seed, **options)
+        assert image.shape == (64, 80, 3)
+        assert (image.dtype, mask.shape, mask.dtype) == (np.uint8, (64, 80), bool)
+        grey = image.mean(-1)
+        assert _dice(grey > (grey.min() + grey.max()) / 2, mask) > 0.9
+        moved += _dice(mask, MARK) < 0.95
+    assert moved >= 3
+
+
+def test_magnification_grows_the_area_by_its_square():
+    mask = np.zeros((64, 64), bool)
+    mask[24:40, 24:40] = True
+    assert _change(mask, scale=(2, 2))[1].sum() == pytest.approx(4 * 256, rel=0.03)
+    assert _change(mask, scale=(0.5, 0.5))[1].sum() == pytest.approx(256 / 4, rel=0.03)
+
+
+def test_shift_by_hand():
+    class Fixed:
+        """The generator's answers: no turn, no scale, no stretch, no flip, then this shift."""
+
+        def uniform(self, low, high, size=None):
+            return 0.0 if size is None else np.array([0.125, -0.25])
+
+        def random(self):
+            return 1.0
+
+    augmentation = dataclasses.replace(STILL, shift=0.25)
+    mask = augmentation(_picture(MARK), MARK, Fixed())[1]
+    # An eighth of 80 to the right, a quarter of 64 up.
+    expected = np.zeros_like(MARK)
+    expected[0:14, 28:62] = True
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_colour_leaves_the_mask_alone():
+    geometry = dict(horizontal_flip=0.5, rotation=20, scale=(0.8, 1.2), shift=0.1)
+    image, mask = _change(**geometry)
+    coloured, same = _change(**geometry, brightness=0.3, contrast=0.3, blur=1.0)
+    np.testing.assert_array_equal(mask, same)
+    assert (image != coloured).any()
+
+
+def test_what_moves_in_is_neutral():
+    image, mask = _change(np.ones((64, 80), bool), scale=(0.5, 0.5))
+    np.testing.assert_array_equal(image[0, 0], FILL)
+    assert not mask[0, 0]
+    assert mask[32, 40]
+
+
+def test_the_generator_decides():
+    options = dict(rotation=20, scale=(0.8, 1.2), brightness=0.2)
+    for one, other in zip(_change(**options), _change(**options), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (_change(seed=1, **options)[1] != _change(**options)[1]).any()

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_espmedsam.data.index import Record
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.training import Augmentation, SegmentationDataset
+
+MODALITIES = ("xray", "fundus", "microscopy")
+FILL = (124, 116, 104)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a picture of one grey and its mask (left half), 8 x 16, and give their record."""
+
+    def write(grey, modality="fundus", dataset="drive", mask_size=(8, 16)):
+        image, mask = tmp_path / f"{grey}.png", tmp_path / f"{grey}_mask.png"
+        Image.fromarray(np.full((8, 16, 3), grey, "uint8")).save(image)
+        left = np.zeros(mask_size, "uint8")
+        left[:, : mask_size[1] // 2] = 255
+        Image.fromarray(left).save(mask)
+        return Record("train", modality, dataset, image, mask)
+
+    return write
+
+
+def _dataset(records, **options):
+    return SegmentationDataset(records, MODALITIES, **{"image_size": (32, 32), **options})
+
+
+def _greys(batch):
+    return [int(image[0, 0, 0]) for image in batch[0]["images"]]
+
+
+def test_one_pass_in_order(write):
+    records = [write(g, m) for g, m in ((10, "fundus"), (20, "xray"), (30, "microscopy"))]
+    dataset = _dataset(records, batch_size=2)
+    assert dataset.num_batches == 2
+    batches = [dataset[0], dataset[1]]
+    assert [_greys(batch) for batch in batches] == [[10, 20], [30]]
+    assert [b[0]["modalities"].tolist() for b in batches] == [[1, 0], [2]]
+    x, masks = batches[0]
+    assert (x["images"].shape, x["images"].dtype) == ((2, 32, 32, 3), np.uint8)
+    assert (masks.shape, masks.dtype) == ((2, 32, 32, 1), np.uint8)
+    assert x["modalities"].dtype == np.int32
+
+
+def test_pictures_are_placed_with_their_masks(write):
+    x, masks = _dataset([write(200)])[0]
+    # 8 x 16 becomes 16 x 32; below it the canvas is neutral.
+    expected = np.full((32, 32, 3), 200)
+    expected[16:] = FILL
+    np.testing.assert_array_equal(x["images"][0], expected)
+    left = np.zeros((32, 32))
+    left[:16, :16] = 1
+    np.testing.assert_array_equal(masks[0, ..., 0], left)
+
+
+def test_draws_depend_on_seed_epoch_and_number_alone(write):
+    records = [write(g) for g in range(0, 200, 10)]
+    augment = {"fundus": Augmentation(rotation=0, scale=(1, 1), shift=0, stretch=0)}
+    options = dict(batch_size=8, steps=3, augment=augment)
+    one, other = (_dataset(records, seed=1, **options) for _ in range(2))
+    assert one.num_batches == 3
+    other[2], other[0]  # what was asked before does not matter
+    for a, b in ((one[1], other[1]), (one[2], other[2])):
+        np.testing.assert_array_equal(a[0]["images"], b[0]["images"])
+        np.testing.assert_array_equal(a[1], b[1])
+    first = _greys(one[0])
+    assert len(set(first)) > 2
+    assert _greys(one[1]) != first
+    assert _greys(_dataset(records, seed=2, **options)[0]) != first
+    other.epoch = 1
+    assert _greys(other[0]) != first
+
+
+def test_every_epoch_draws_anew(write):
+    records = [write(g) for g in range(0, 200, 10)]
+    dataset = _dataset(records, batch_size=8, steps=1)
+    draws = []
+    for _ in range(3):
+        dataset.on_epoch_begin()
+        draws.append(_greys(dataset[0]))
+        dataset.on_epoch_end()
+    assert draws[0] != draws[1] != draws[2] != draws[0]
+    resumed = _dataset(records, batch_size=8, steps=1)
+    resumed.epoch = 2
+    assert _greys(resumed[0]) == draws[2]
+
+
+def test_data_sets_are_drawn_by_weight_not_by_size(write):
+    records = [write(g, dataset="large") for g in range(10, 90, 10)]
+    records += [write(200, dataset="small"), write(210, dataset="never")]
+    options = dict(batch_size=100, steps=6)
+    weights = {"large": 1, "small": 3, "never": 0}
+    dataset = _dataset(records, weights=weights, **options)
+    greys = np.array([_greys(dataset[i]) for i in range(6)]).ravel()
+    assert (greys == 200).mean() == pytest.approx(0.75, abs=0.07)
+    assert not (greys == 210).any()
+    # Each picture of a data set is as likely as the others.
+    counts = [(greys == g).sum() for g in range(10, 90, 10)]
+    assert min(counts) >= 5
+    equal = _dataset(records, **options)
+    greys = np.array([_greys(equal[i]) for i in range(6)]).ravel()
+    for share in ((greys == 200).mean(), (greys == 210).mean(), (greys < 100).mean()):
+        assert share == pytest.approx(1 / 3, abs=0.07)
+
+
+def test_a_modality_has_its_own_augmentation(write):
+    records = [write(10, "fundus"), write(20, "xray")]
+    flip = Augmentation(
+        horizontal_flip=1,
+        rotation=0,
+        scale=(1, 1),
+        shift=0,
+        stretch=0,
+        brightness=0,
+        contrast=0,
+        saturation=0,
+    )
+    plain, flipped = _dataset(records)[0], _dataset(records, augment={"xray": flip})[0]
+    np.testing.assert_array_equal(flipped[1][0], plain[1][0])
+    np.testing.assert_array_equal(flipped[1][1], plain[1][1][:, ::-1])
+
+
+def test_no_records():
+    with pytest.raises(InputError, match="Received no records"):
+        _dataset([])
+
+
+def test_an_unknown_modality(write):
+    with pytest.raises(InputError, match="records of colonoscopy; the model knows xray, fundus"):
+        _dataset([write(10), write(20, "colonoscopy")])
+
+
+def test_a_mask_of_another_size(write):
+    with pytest.raises(InputError, match=r"has 16 x 8 pixels and its mask .* 12 x 8"):
+        _dataset([write(10, mask_size=(8, 12))])
+
+
+@pytest.mark.parametrize("weights", [{"drive": 0}, {"drive": -1.0}, {"drive": float("nan")}])
+def test_weights_that_are_no_shares(weights, write):
+    with pytest.raises(InputError, match="for the data sets drive; expected numbers"):
+        _dataset([write(10)], weights=weights)
