@@ -60,6 +60,11 @@ def array(x):
     return keras.ops.convert_to_numpy(x)
 
 
+def run(model, inputs):
+    """Call a model compiled, which JAX does ten times faster than eagerly; NumPy out."""
+    return keras.Model.predict_on_batch(model, inputs)
+
+
 @pytest.fixture(scope="session")
 def build():
     """The builders above, since test modules cannot import each other."""
@@ -71,6 +76,7 @@ def build():
         plain_segmenter=make_plain_segmenter,
         randomize=randomize,
         array=array,
+        run=run,
     )
 
 

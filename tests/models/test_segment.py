@@ -54,9 +54,7 @@ def test_native_size_pads_to_32_and_cuts_the_padding_off(segmenter, build):
     picture = RGB[:32, :64]
     exact = native.segment(picture, "eye")["probabilities"]
     images = native.preprocessor.image_converter(picture[None])
-    logits = build.array(
-        segmenter.backbone({"images": images, "modalities": np.array([2])})["masks"]
-    )
+    logits = build.run(segmenter.backbone, {"images": images, "modalities": np.array([2])})["masks"]
     np.testing.assert_allclose(exact, 1 / (1 + np.exp(-logits[0, ..., 0])), atol=1e-5)
     assert native.segment(RGB[:33, :40], "eye")["masks"].shape == (33, 40)
 

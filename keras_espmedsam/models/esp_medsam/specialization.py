@@ -1,6 +1,7 @@
 """Reduce a universal model to one modality."""
 
 import keras
+import numpy as np
 
 
 def specialize(segmenter, index):
@@ -25,7 +26,7 @@ def specialize(segmenter, index):
         backbone.controller_layers(index), single.controller_layers(0), strict=True
     ):
         for old, new in zip(source.weights, target.weights, strict=True):
-            new.assign(keras.ops.convert_to_numpy(old.value))
+            new.assign(_copied(old))
     preprocessor = segmenter.preprocessor
     if preprocessor is not None:
         preprocessor = type(preprocessor).from_config(preprocessor.get_config())
@@ -46,4 +47,10 @@ def shared_weights(backbone):
 def copy_shared_weights(source, target):
     """Copy everything but the controllers from one backbone to another of the same shape."""
     for old, new in zip(shared_weights(source), shared_weights(target), strict=True):
-        new.assign(keras.ops.convert_to_numpy(old.value))
+        new.assign(_copied(old))
+
+
+def _copied(weight):
+    # Through the host: on JAX two variables given one array would be deleted together when
+    # training donates the buffers of one of them.
+    return np.array(keras.ops.convert_to_numpy(weight.value))
