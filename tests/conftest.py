@@ -67,6 +67,17 @@ def input_gradient():
     return gradient
 
 
+@pytest.fixture(autouse=True)
+def _quick_compilation(request):
+    """Let JAX compile without optimising: tests run a program a few times and compile many.
+
+    Not where 1024 x 1024 pixels are computed, which optimised code does several times faster.
+    """
+    if "keras" in sys.modules and importlib.import_module("keras").backend.backend() == "jax":
+        config = importlib.import_module("jax").config
+        config.update("jax_disable_most_optimizations", request.path.name != "test_parity.py")
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder with reference outputs and data: ESPMEDSAM_SHARED, or beside the repository."""

@@ -27,6 +27,7 @@ class SegmentationDataset(keras.utils.PyDataset):
         augment: dict of modality to `Augmentation`, or None.
         seed: int. What is drawn depends on it, the batch's number and the attribute `epoch` alone.
             `fit` counts `epoch` up; set it to resume in the middle.
+        resize_mode: `"pad"` or `"stretch"`; that of the preset's `ESPMedSAMImageConverter`.
         **kwargs: `workers` and the like, see `keras.utils.PyDataset`.
 
     Gives `({"images": (batch, height, width, 3) uint8, "modalities": (batch,) int32},
@@ -49,6 +50,7 @@ class SegmentationDataset(keras.utils.PyDataset):
         weights=None,
         augment=None,
         seed=0,
+        resize_mode="pad",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -67,7 +69,7 @@ class SegmentationDataset(keras.utils.PyDataset):
         self.seed = seed
         self.epoch = 0
         self.indices = np.array([tuple(modalities).index(r.modality) for r in records], "int32")
-        pairs = [_read_pair(record, image_size) for record in self.records]
+        pairs = [_read_pair(record, image_size, resize_mode) for record in self.records]
         self.images = np.stack([image for image, _ in pairs])
         self.masks = np.stack([mask for _, mask in pairs])
         datasets = sorted({r.dataset for r in self.records})
@@ -110,7 +112,7 @@ class SegmentationDataset(keras.utils.PyDataset):
         self.epoch += 1
 
 
-def _read_pair(record, image_size):
+def _read_pair(record, image_size, resize_mode):
     picture = read_picture(record.image)
     image = to_rgb(picture.layout.undo(picture.array))
     mask = read_mask(record.mask)
@@ -119,7 +121,7 @@ def _read_pair(record, image_size):
             f"{record.image} has {image.shape[1]} x {image.shape[0]} pixels and its mask "
             f"{record.mask} {mask.shape[1]} x {mask.shape[0]}; expected the same size."
         )
-    place = Placement.of(mask.shape, image_size)
+    place = Placement.of(mask.shape, image_size, resize_mode)
     canvas = place.forward(image * np.float32(255))
     filled = np.zeros(place.canvas, bool)
     filled[: place.inner[0], : place.inner[1]] = True

@@ -8,19 +8,6 @@ import pytest
 from scipy.special import erf
 
 
-@pytest.fixture(autouse=True)
-def _quick_compilation():
-    """These programs are compiled for one run on a few numbers: not worth optimising."""
-    if keras.backend.backend() != "jax":
-        yield
-        return
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture
 def run():
     """`run(layer, *inputs)`: build, call, and give the outputs as NumPy arrays, or as tensors.
