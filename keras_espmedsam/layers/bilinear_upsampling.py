@@ -39,7 +39,7 @@ class BilinearUpsampling(keras.layers.Layer):
     Output shape: `(batch, factor * height, factor * width, channels)`.
 
     Example:
-        >>> BilinearUpsampling(4)(np.zeros((1, 8, 6, 1))).shape
+        >>> tuple(BilinearUpsampling(4)(np.zeros((1, 8, 6, 1))).shape)
         (1, 32, 24, 1)
 
     Source: ours; equal to a bilinear resize (`align_corners=False`).

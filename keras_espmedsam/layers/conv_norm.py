@@ -27,7 +27,7 @@ class ConvNorm(keras.layers.Layer):
     Output shape: `(batch, ceil(height / strides), ceil(width / strides), filters)`.
 
     Example:
-        >>> ConvNorm(32, 3, strides=2)(np.zeros((1, 64, 64, 3))).shape
+        >>> tuple(ConvNorm(32, 3, strides=2)(np.zeros((1, 64, 64, 3))).shape)
         (1, 32, 32, 32)
 
     Source: TinyViT (arXiv 2207.10666).

@@ -26,7 +26,7 @@ class FeatureNeck(keras.layers.Layer):
 
     Example:
         >>> neck = FeatureNeck(256, strides=[16], output_stride=16)
-        >>> neck([np.zeros((1, 4, 4, 320))]).shape
+        >>> tuple(neck([np.zeros((1, 4, 4, 320))]).shape)
         (1, 4, 4, 256)
 
     Source: SAM (arXiv 2304.02643) for one map; several maps are ours.

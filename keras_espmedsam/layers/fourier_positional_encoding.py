@@ -22,7 +22,7 @@ class FourierPositionalEncoding(keras.layers.Layer):
     Output shape: `(1, height, width, hidden_dim)`, float32.
 
     Example:
-        >>> FourierPositionalEncoding(256)(np.zeros((2, 4, 4, 256))).shape
+        >>> tuple(FourierPositionalEncoding(256)(np.zeros((2, 4, 4, 256))).shape)
         (1, 4, 4, 256)
 
     Source: Tancik et al. (arXiv 2006.10739), as used by SAM (arXiv 2304.02643).

@@ -18,7 +18,7 @@ class MBConv(keras.layers.Layer):
     Input and output shape: `(batch, height, width, channels)`.
 
     Example:
-        >>> MBConv(expand_ratio=4)(np.zeros((1, 16, 16, 8))).shape
+        >>> tuple(MBConv(expand_ratio=4)(np.zeros((1, 16, 16, 8))).shape)
         (1, 16, 16, 8)
 
     Source: TinyViT (arXiv 2207.10666), as used by MobileSAM and ESP-MedSAM.

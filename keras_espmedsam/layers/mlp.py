@@ -15,7 +15,7 @@ class MLP(keras.layers.Layer):
     Input shape: `(..., channels)`. Output shape: `(..., dims[-1])`.
 
     Example:
-        >>> MLP((256, 256, 32))(np.zeros((2, 7, 256))).shape
+        >>> tuple(MLP((256, 256, 32))(np.zeros((2, 7, 256))).shape)
         (2, 7, 32)
 
     Source: common practice; with three layers SAM's hyper-network (arXiv 2304.02643).

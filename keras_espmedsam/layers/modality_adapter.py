@@ -27,7 +27,7 @@ class ModalityAdapter(keras.layers.Layer):
 
     Example:
         >>> adapter = ModalityAdapter(num_modalities=6, hidden_dim=32)
-        >>> adapter(np.ones((2, 4, 4, 8)), np.array([0, 3])).shape
+        >>> tuple(adapter(np.ones((2, 4, 4, 8)), np.array([0, 3])).shape)
         (2, 4, 4, 8)
 
     Source: ESP-MedSAM (arXiv 2407.14153), modality controller; the choice per sample is ours.

@@ -19,7 +19,7 @@ class ModalityVariables(keras.layers.Layer):
     Example:
         >>> weights = ModalityVariables({"bias": (4,)})
         >>> weights.build()
-        >>> weights["bias"].shape
+        >>> tuple(weights["bias"].shape)
         (4,)
 
     Source: ours.

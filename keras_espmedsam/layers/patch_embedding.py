@@ -16,7 +16,7 @@ class ConvPatchEmbedding(keras.layers.Layer):
     Output shape: `(batch, height / 4, width / 4, hidden_dim)`.
 
     Example:
-        >>> ConvPatchEmbedding(64)(np.zeros((1, 64, 64, 3))).shape
+        >>> tuple(ConvPatchEmbedding(64)(np.zeros((1, 64, 64, 3))).shape)
         (1, 16, 16, 64)
 
     Source: TinyViT (arXiv 2207.10666).

@@ -20,7 +20,7 @@ class PatchMerging(keras.layers.Layer):
     Output shape: `(batch, height / strides, width / strides, hidden_dim)`.
 
     Example:
-        >>> PatchMerging(128)(np.zeros((1, 16, 16, 64))).shape
+        >>> tuple(PatchMerging(128)(np.zeros((1, 16, 16, 64))).shape)
         (1, 8, 8, 128)
 
     Source: TinyViT (arXiv 2207.10666); the stride is configuration here, where the release

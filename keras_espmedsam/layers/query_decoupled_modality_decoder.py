@@ -39,7 +39,7 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
     Example:
         >>> decoder = QueryDecoupledModalityDecoder(7, query_indices=range(6), num_heads=2)
         >>> x = np.ones((2, 4, 4, 32))
-        >>> decoder(x, x, np.array([0, 3])).shape
+        >>> tuple(decoder(x, x, np.array([0, 3])).shape)
         (2, 16, 16, 1)
 
     Source: ESP-MedSAM (arXiv 2407.14153).

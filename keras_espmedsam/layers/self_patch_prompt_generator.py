@@ -27,7 +27,7 @@ class SelfPatchPromptGenerator(keras.layers.Layer):
 
     Example:
         >>> outputs = SelfPatchPromptGenerator()(np.zeros((1, 8, 8, 256)))
-        >>> outputs["patches"].shape, outputs["dense_prompt"].shape
+        >>> tuple(outputs["patches"].shape), tuple(outputs["dense_prompt"].shape)
         ((1, 4, 4, 1), (1, 8, 8, 256))
 
     Source: ESP-MedSAM (arXiv 2407.14153).

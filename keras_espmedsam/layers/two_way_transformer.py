@@ -21,7 +21,7 @@ class DownsampledAttention(keras.layers.Layer):
 
     Example:
         >>> x = np.ones((1, 5, 16))
-        >>> DownsampledAttention(num_heads=2, downsample_rate=2)(x, x, x).shape
+        >>> tuple(DownsampledAttention(num_heads=2, downsample_rate=2)(x, x, x).shape)
         (1, 5, 16)
 
     Source: SAM (arXiv 2304.02643).
@@ -96,7 +96,7 @@ class TwoWayAttentionBlock(keras.layers.Layer):
     Example:
         >>> q, k = np.ones((1, 7, 32)), np.ones((1, 16, 32))
         >>> queries, keys = TwoWayAttentionBlock(num_heads=2, mlp_dim=64)(q, k, q, k)
-        >>> queries.shape, keys.shape
+        >>> tuple(queries.shape), tuple(keys.shape)
         ((1, 7, 32), (1, 16, 32))
 
     Source: SAM (arXiv 2304.02643).
@@ -186,7 +186,7 @@ class TwoWayTransformer(keras.layers.Layer):
     Example:
         >>> q, k = np.ones((1, 7, 32)), np.ones((1, 16, 32))
         >>> queries, keys = TwoWayTransformer(num_heads=2, mlp_dim=64)(q, k, k)
-        >>> queries.shape, keys.shape
+        >>> tuple(queries.shape), tuple(keys.shape)
         ((1, 7, 32), (1, 16, 32))
 
     Source: SAM (arXiv 2304.02643), as used by ESP-MedSAM (arXiv 2407.14153).

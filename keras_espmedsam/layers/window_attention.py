@@ -66,7 +66,7 @@ class WindowAttention(keras.layers.Layer):
 
     Example:
         >>> attention = WindowAttention(num_heads=2, window_size=7, num_modalities=6)
-        >>> attention(np.ones((2, 10, 12, 16)), np.array([0, 5])).shape
+        >>> tuple(attention(np.ones((2, 10, 12, 16)), np.array([0, 5])).shape)
         (2, 10, 12, 16)
 
     Source: TinyViT (arXiv 2207.10666); controller token: ESP-MedSAM (arXiv 2407.14153).

@@ -28,7 +28,7 @@ class WindowAttentionBlock(keras.layers.Layer):
 
     Example:
         >>> block = WindowAttentionBlock(num_heads=2, window_size=4)
-        >>> block(np.ones((1, 8, 8, 16))).shape
+        >>> tuple(block(np.ones((1, 8, 8, 16))).shape)
         (1, 8, 8, 16)
 
     Source: TinyViT (arXiv 2207.10666) and ESP-MedSAM (arXiv 2407.14153).

@@ -47,7 +47,7 @@ class ESPMedSAMBackbone(BuiltinPresetsMixin, Backbone):
         ...     window_sizes=(4, 4, 4), neck_dim=32, num_modalities=6)
         >>> backbone = ESPMedSAMBackbone(encoder, transformer_num_heads=2, transformer_mlp_dim=64)
         >>> outputs = backbone({"images": np.zeros((2, 64, 96, 3)), "modalities": np.array([0, 3])})
-        >>> outputs["masks"].shape, outputs["patches"].shape
+        >>> tuple(outputs["masks"].shape), tuple(outputs["patches"].shape)
         ((2, 64, 96, 1), (2, 2, 3, 1))
 
     Source: ESP-MedSAM (arXiv 2407.14153); all controllers in one model, chosen per sample, is

@@ -49,7 +49,7 @@ class TinyViTBackbone(Backbone):
         >>> encoder = TinyViTBackbone(
         ...     hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2),
         ...     window_sizes=(4, 4, 4), neck_dim=32)
-        >>> encoder(np.zeros((1, 64, 96, 3))).shape
+        >>> tuple(encoder(np.zeros((1, 64, 96, 3))).shape)
         (1, 4, 6, 32)
 
     Source: TinyViT (arXiv 2207.10666); neck: SAM (arXiv 2304.02643); controllers: ESP-MedSAM
