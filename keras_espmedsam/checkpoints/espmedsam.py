@@ -61,8 +61,14 @@ def convert_espmedsam(
         InputError: when a file cannot be read or does not fit, shared parts differ (the tensors
             are named), a modality is unknown or the output is not empty.
 
-    Example:
-        convert_espmedsam(["derm.pth", "drive.pth"], ["dermoscopy", "fundus"], "my_preset")
+    Example, which needs the released files::
+
+        from keras_espmedsam.checkpoints import convert_espmedsam
+
+        messages = convert_espmedsam(
+            ["derm.pth", "drive.pth"], ["dermoscopy", "fundus"], "my_preset"
+        )
+        print(*messages)
 
     Source: ESP-MedSAM (arXiv 2407.14153), released code; the merging is ours.
     """

@@ -50,8 +50,12 @@ def convert_mobilesam(path: str | os.PathLike, output: str | os.PathLike) -> lis
     Raises:
         InputError: when the file cannot be read or does not fit, or the output is not empty.
 
-    Example:
-        convert_mobilesam("mobile_sam.pt", "my_preset")
+    Example, which needs MobileSAM's file::
+
+        from keras_espmedsam.checkpoints import convert_mobilesam
+
+        messages = convert_mobilesam("mobile_sam.pt", "my_preset")
+        print(*messages)
 
     Source: MobileSAM (arXiv 2306.14289), from which the release of ESP-MedSAM starts; the closed
     start of the controllers is ours.

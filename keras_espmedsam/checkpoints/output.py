@@ -21,6 +21,12 @@ def checked_output(output):
 
     Raises:
         InputError: when it is a file, or a folder that holds something.
+
+    Example:
+        >>> checked_output(tempfile.mkdtemp()).is_dir()
+        True
+
+    Source: ours.
     """
     output = Path(output)
     if output.is_dir():
@@ -47,6 +53,8 @@ def published_segmenter(
 
     Returns:
         `ESPMedSAMImageSegmenter`.
+
+    Source: ESP-MedSAM (arXiv 2407.14153), released code.
     """
     from keras_espmedsam.models import (
         ESPMedSAMBackbone,
@@ -81,6 +89,8 @@ def write_preset(segmenter, output):
 
     Raises:
         InputError: when the folder cannot be written.
+
+    Source: ours.
     """
     temporary = None
     try:
@@ -118,6 +128,12 @@ def ignored_messages(ignored, reasons, path):
 
     Returns:
         List of str.
+
+    Example:
+        >>> ignored_messages({"old.": 2}, {"old.": "an older head"}, "a.pt")
+        ['Ignored old.* of a.pt (tensors: 2): an older head.']
+
+    Source: ours.
     """
     return [
         f"Ignored {prefix}* of {path} (tensors: {count}): {reasons[prefix]}."

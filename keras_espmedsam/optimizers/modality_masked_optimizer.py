@@ -26,7 +26,12 @@ class ModalityMaskedOptimizer(keras.optimizers.Optimizer):
 
     Example:
         >>> optimizer = ModalityMaskedOptimizer(keras.optimizers.AdamW(1e-3, weight_decay=0.05))
-        >>> model.compile(optimizer=optimizer, loss="mse")
+        >>> own = keras.Variable([1.0, 2.0])
+        >>> own.is_modality_specific = True
+        >>> optimizer.build([own])
+        >>> optimizer.apply([keras.ops.zeros(2)])  # absent: neither a step nor weight decay
+        >>> keras.ops.convert_to_numpy(own).tolist()
+        [1.0, 2.0]
 
     Source: ours; the paper's decoupling (arXiv 2407.14153) asks for it.
     """

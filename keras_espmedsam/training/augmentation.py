@@ -33,9 +33,9 @@ class Augmentation:
     Example:
         >>> flip = Augmentation(horizontal_flip=1.0, rotation=0, scale=(1, 1), shift=0,
         ...                     stretch=0, brightness=0, contrast=0, saturation=0)
-        >>> image = np.zeros((4, 4, 3), "uint8"); image[:, 0] = 255
-        >>> flip(image, image[..., 0] > 0, np.random.default_rng(0))[1][:, -1].all()
-        True
+        >>> image = np.array([[255, 0], [255, 0]], "uint8")[..., None].repeat(3, axis=-1)
+        >>> flip(image, image[..., 0] > 0, np.random.default_rng(0))[1].tolist()
+        [[False, True], [False, True]]
 
     Source: ours.
     """

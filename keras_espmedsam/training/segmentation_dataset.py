@@ -37,6 +37,18 @@ class SegmentationDataset(keras.utils.PyDataset):
         InputError: for no records, a modality that the model does not know, a picture that does
             not fit its mask, or weights of which none is above zero or one is below.
 
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> image, mask = (tempfile.mkdtemp() + "/picture.png" for _ in range(2))
+        >>> Image.new("RGB", (40, 30), "red").save(image)
+        >>> Image.new("L", (40, 30), 255).save(mask)
+        >>> record = kem.data.Record("train", "fundus", "drive", image, mask)
+        >>> dataset = SegmentationDataset([record], ("xray", "fundus"), (32, 32), batch_size=1)
+        >>> x, masks = dataset[0]
+        >>> x["images"].shape, x["modalities"].tolist(), masks.shape
+        ((1, 32, 32, 3), [1], (1, 32, 32, 1))
+
     Source: ours.
     """
 
