@@ -13,11 +13,11 @@ def conversions(monkeypatch):
     """Replace the conversion functions by ones that note their arguments."""
     calls = []
 
-    def convert_espmedsam(paths, modalities, output):
+    def convert_espmedsam(paths, modalities, output, resize_mode="stretch"):
         if len(paths) != len(modalities):
             raise InputError(f"Received {len(modalities)} modalities for {len(paths)} files.")
-        calls.append((paths, modalities, output))
-        return ["Ignored 3 teacher tensors."]
+        calls.append((paths, modalities, output, resize_mode))
+        return ["Ignored 3 teacher tensors.", f"Wrote the preset {output}."]
 
     def convert_mobilesam(path, output):
         calls.append((path, output))
@@ -41,9 +41,7 @@ def test_presets(run, monkeypatch):
         "nano": {"metadata": {"description": "A small one.", "params": 5_678_901}, "weights": True},
         "big": {"metadata": {"description": "A big one.", "params": 28_182_737}, "weights": False},
     }
-    monkeypatch.setattr(
-        presets, "import_segmenter_class", lambda: types.SimpleNamespace(presets=known)
-    )
+    monkeypatch.setattr(presets, "builtin_presets", lambda: known)
     result = run("presets")
     assert result.exit_code == 0
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.split()}
@@ -59,9 +57,19 @@ def test_convert_espmedsam(run, checkpoints, conversions):
         *("--output", "both"),
     )
     assert result.exit_code == 0, result.output
-    assert conversions == [([Path("a.pth"), Path("b.pth")], ["fundus", "xray"], Path("both"))]
-    assert result.stdout == "Ignored 3 teacher tensors.\n"
-    assert "both" in result.stderr
+    files = [Path("a.pth"), Path("b.pth")]
+    assert conversions == [(files, ["fundus", "xray"], Path("both"), "stretch")]
+    assert result.stdout == "Ignored 3 teacher tensors.\nWrote the preset both.\n"
+    assert result.stderr == ""
+
+
+def test_resize_mode_is_passed_on(run, checkpoints, conversions):
+    result = run(
+        *("convert", "espmedsam", "a.pth", "--modality", "xray", "--output", "o"),
+        *("--resize-mode", "pad"),
+    )
+    assert result.exit_code == 0, result.output
+    assert conversions == [([Path("a.pth")], ["xray"], Path("o"), "pad")]
 
 
 def test_convert_mobilesam(run, checkpoints, conversions):
@@ -99,6 +107,10 @@ def test_the_real_functions_refuse_what_cannot_be_used(run, checkpoints, monkeyp
         (("espmedsam", "a.pth", "--modality", "mri", "--output", "o"), "mri"),
         (("espmedsam", "a.pth", "b.pth", "--modality", "xray", "--output", "o"), "2 checkpoints"),
         (("espmedsam", "a.pth", "--modality", "xray", "--output", "full"), "not empty"),
+        (
+            ("espmedsam", "a.pth", "--modality", "xray", "--output", "o", "--resize-mode", "crop"),
+            "resize_mode='crop'",
+        ),
         (("mobilesam", "a.pth", "--output", "a.pth"), "is a file"),
     ):
         result = run("convert", *arguments)
