@@ -100,7 +100,9 @@ def write_nano(run, report_file):
     """The trained nano preset with its card."""
     folder = PRESETS / "espmedsam_nano_256"
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
-    copy_preset(run / "preset", folder, weights=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        segmenter.save_to_preset(temporary)
+        copy_preset(pathlib.Path(temporary), folder, weights=True)
     params = segmenter.count_params()
     write_json(
         folder / METADATA_FILE,

@@ -1,4 +1,4 @@
-"""ESP-MedSAM and MSA-Conv / TiC for Keras 3: medical image segmentation without prompts.
+"""ESP-MedSAM for Keras 3: medical image segmentation without prompts.
 
     import keras_espmedsam as kem
 
@@ -9,6 +9,7 @@ The parts are loaded when first used: `import keras` costs seconds, and `espmeds
 not wait for it.
 """
 
+import contextlib
 import importlib
 
 from keras_espmedsam._backend import choose_backend
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 _PARTS = (
     "checkpoints",
     "data",
+    "errors",
     "evaluation",
     "layers",
     "losses",
@@ -30,10 +32,14 @@ _PARTS = (
 __all__ = ["__version__", *_PARTS]
 
 
+# Before any part imports Keras, which would insist on TensorFlow where only another backend is
+# installed. With none installed, the parts that need no Keras still work.
+with contextlib.suppress(ImportError):
+    choose_backend()
+
+
 def __getattr__(name):
     if name in _PARTS:
-        if name != "data":  # The rest imports Keras, which would insist on TensorFlow.
-            choose_backend()
         return importlib.import_module(f"keras_espmedsam.{name}")
     raise AttributeError(f"module 'keras_espmedsam' has no attribute {name!r}")
 

@@ -32,7 +32,7 @@ def builtin_presets():
     """Names of the built-in presets with their metadata.
 
     Returns:
-        dict of name to `{"metadata": {"description", "params", "path"}, "path", "weights"}`, the
+        dict of name to `{"metadata": {"description", "params"}, "path", "weights", ...}`, the
         form of keras-hub's `presets`; `weights` says whether the weights are in the package.
 
     Example:

@@ -63,6 +63,13 @@ class SelfPatchPromptGenerator(keras.layers.Layer):
         self.built = True
 
     def call(self, image_embeddings):
+        _, height, width, _ = image_embeddings.shape
+        if any(isinstance(size, int) and size % self.patch_ratio for size in (height, width)):
+            raise ValueError(
+                f"Received embeddings of {height} x {width} for patches of {self.patch_ratio} x "
+                f"{self.patch_ratio}; pad the images, so that their height and width are "
+                "multiples of the patch size, 32 pixels."
+            )
         patches = self.patch_logits(gelu(self.patch_norm(self.patch_conv(image_embeddings))))
         # sigmoid(x) >= 0.5 is x >= 0.
         prompt = ops.cast(ops.stop_gradient(patches) >= 0, self.compute_dtype)

@@ -5,6 +5,7 @@ there. Here the preprocessing is attached to each kind of source in its own way,
 `keras.Model.fit` gets the result.
 """
 
+import copy
 import math
 
 import keras
@@ -28,6 +29,8 @@ def preprocessed(task, x, y=None, sample_weight=None, batch_size=None, shuffle=F
     Returns:
         Tuple of the source for Keras and the held-out source (or `None`).
     """
+    if x is None:
+        raise InputError("Received no data; give images and masks, or a data source.")
     if not isinstance(x, dict) and not hasattr(x, "shape"):
         if y is not None or sample_weight is not None:
             raise InputError(
@@ -50,7 +53,7 @@ def _from_source(task, source):
     def prepare(*batch):
         batch = batch[0] if len(batch) == 1 and isinstance(batch[0], tuple | list) else batch
         x, y, sample_weight = (*batch, None, None)[:3]
-        return _prepare(task, x, y, sample_weight)
+        return prepare_batch(task, x, y, sample_weight)
 
     if isinstance(source, keras.utils.PyDataset):
         return MappedPyDataset(source, prepare)
@@ -59,59 +62,66 @@ def _from_source(task, source):
         import tensorflow as tf
 
         return source.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    if module == "grain":
+    if module == "grain" and hasattr(source, "map"):
         return source.map(prepare)
-    if hasattr(source, "collate_fn") and hasattr(source, "batch_sampler"):
+    if any(base.__module__.startswith("torch.utils.data") for base in type(source).__mro__):
         return _from_data_loader(source, prepare)
     raise InputError(
-        f"Received data of type {type(source).__name__}; expected arrays, a tf.data.Dataset, a "
-        "grain dataset, a keras.utils.PyDataset or a torch DataLoader."
+        f"Received data of type {type(source).__module__}.{type(source).__name__}; expected "
+        "arrays, a tf.data.Dataset, a grain MapDataset or IterDataset, a keras.utils.PyDataset or "
+        "a torch DataLoader."
     )
 
 
 def _from_data_loader(loader, prepare):
-    """A loader like the given one whose batches are preprocessed as they are collated."""
+    """The user's own loader, all its options kept, whose batches are prepared as they come out.
+
+    A copy of a class derived from the loader's, since Keras knows a DataLoader by its class. The
+    workers do what they did; the preprocessing runs in the main process, where no backend that
+    has threads of its own is forked.
+    """
     import torch
 
-    if loader.batch_sampler is None:
-        raise InputError("Received a DataLoader with batch_size=None; give it a batch size.")
-    collate = loader.collate_fn
+    class PreparedLoader(type(loader)):
+        def __iter__(self):
+            for batch in super().__iter__():
+                yield keras.tree.map_structure(torch.as_tensor, prepare(batch))
 
-    def prepared(samples):
-        return keras.tree.map_structure(torch.as_tensor, prepare(*collate(samples)))
-
-    options = dict(
-        num_workers=loader.num_workers,
-        collate_fn=prepared,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        generator=loader.generator,
-        persistent_workers=loader.persistent_workers,
-    )
-    if not isinstance(loader.dataset, torch.utils.data.IterableDataset):
-        options["batch_sampler"] = loader.batch_sampler
-    else:
-        options.update(batch_size=loader.batch_size, drop_last=loader.drop_last)
-    return torch.utils.data.DataLoader(loader.dataset, **options)
+    prepared = copy.copy(loader)
+    prepared.__class__ = PreparedLoader
+    return prepared
 
 
-def _prepare(task, x, y, sample_weight):
-    """Check one batch's modalities and preprocess it."""
-    if isinstance(x, dict) and "modalities" in x and len(task.modalities) == 1:
-        x = {name: value for name, value in x.items() if name != "modalities"}
-    elif isinstance(x, dict) and "modalities" in x:
-        (indices,) = host_call(
+def prepare_batch(task, x, y=None, sample_weight=None):
+    """Check one batch's modalities and preprocess it.
+
+    Args:
+        task: `ESPMedSAMImageSegmenter`.
+        x: dict of raw `images` and `modalities` (indices or names), or images alone for a model
+            of one modality.
+        y: raw masks, or a dict of them as `masks`, or `None`.
+        sample_weight: `(batch,)` or `None`.
+
+    Returns:
+        `x`, `(x, y)` or `(x, y, sample_weight)`, ready for the model.
+    """
+    x = dict(x) if isinstance(x, dict) else {"images": x}
+    modalities = x.pop("modalities", None)
+    if len(task.modalities) > 1:
+        if modalities is None:
+            raise InputError(
+                "Received images without modalities for a model of several; give "
+                '{"images": ..., "modalities": ...}.'
+            )
+        if isinstance(modalities, tuple | list):
+            modalities = np.asarray(modalities)
+        (x["modalities"],) = host_call(
             lambda m: task.modality_indices(m.reshape(-1), m.size).reshape(m.shape),
-            (x["modalities"],),
-            (("int32", x["modalities"].shape),),
+            (modalities,),
+            (("int32", modalities.shape),),
         )
-        x = {**x, "modalities": indices}
-    elif len(task.modalities) > 1:
-        raise InputError(
-            "Received images without modalities for a model of several; give "
-            '{"images": ..., "modalities": ...}.'
-        )
+    if isinstance(y, dict) and set(y) == {"masks"} and task.preprocessor is not None:
+        y = y["masks"]
     return task.preprocess_samples(x, y=y, sample_weight=sample_weight)
 
 
@@ -148,6 +158,9 @@ class ArrayDataset(keras.utils.PyDataset):
     def __init__(self, task, x, y=None, sample_weight=None, batch_size=32, shuffle=False):
         super().__init__()
         self.task = task
+        if isinstance(x, dict):
+            # A list of names or numbers is one array, not a structure of many.
+            x = {k: np.asarray(v) if isinstance(v, tuple | list) else v for k, v in x.items()}
         self.x, self.y, self.sample_weight = keras.tree.map_structure(
             lambda a: None if a is None else to_numpy(a), (x, y, sample_weight)
         )
@@ -189,9 +202,9 @@ class ArrayDataset(keras.utils.PyDataset):
         x, y, sample_weight = keras.tree.map_structure(
             lambda a: None if a is None else a[rows], (self.x, self.y, self.sample_weight)
         )
-        return _prepare(self.task, x, y, sample_weight)
+        return prepare_batch(self.task, x, y, sample_weight)
 
     def on_epoch_begin(self):
         if self.shuffle:
-            # Keras' own generator, so that keras.utils.set_random_seed decides the order.
+            # NumPy's global generator, which keras.utils.set_random_seed seeds.
             np.random.shuffle(self.order)

@@ -6,12 +6,16 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ModalityMaskedOptimizer(keras.optimizers.Optimizer):
-    """Wrap any Keras optimiser so that a modality absent from a batch is not updated.
+    """Wrap a Keras optimiser so that a modality absent from a batch is not updated.
 
     With momentum or weight decay, an optimiser moves also the variables whose gradient is zero.
     This one puts a modality's variables (those with the mark `is_modality_specific`) and their
     optimiser state back, bit for bit, after a step in which their gradient was zero everywhere.
-    All other variables, and the modalities present, take the wrapped optimiser's step.
+    All other variables take the wrapped optimiser's step.
+
+    The count of steps is shared. A modality that is first seen after many steps is past the bias
+    correction of Adam and its kind: its first tens of steps are up to five times as long as the
+    learning rate says. Mix the modalities from the start, or lower the rate.
 
     `ESPMedSAMImageSegmenter.compile` wraps the optimiser by itself.
 
@@ -21,8 +25,8 @@ class ModalityMaskedOptimizer(keras.optimizers.Optimizer):
     Raises:
         ValueError: when the wrapped optimiser accumulates gradients (a modality seen only in an
             earlier part of the accumulation would lose its step), scales the loss (that belongs
-            outside), or is built already (whose state belongs to which variable is learnt while
-            it is built).
+            outside), is built already (whose state belongs to which variable is learnt while it
+            is built), or keeps state that cannot be told apart by variable (Adafactor).
 
     Example:
         >>> optimizer = ModalityMaskedOptimizer(keras.optimizers.AdamW(1e-3, weight_decay=0.05))
@@ -77,6 +81,14 @@ class ModalityMaskedOptimizer(keras.optimizers.Optimizer):
             self.inner_optimizer.build(variables)
         finally:
             del self.inner_optimizer.add_variable_from_reference
+        known = {id(slot) for own in slots.values() for slot in own}
+        unknown = [v for v in self.inner_optimizer.variables if v.shape and id(v) not in known]
+        if unknown:
+            raise ValueError(
+                f"ModalityMaskedOptimizer received {type(self.inner_optimizer).__name__}, which "
+                f"keeps state whose variable is not known ({unknown[0].path}); give another "
+                "optimizer, such as AdamW."
+            )
         guarded = {
             id(variable): [variable, *slots.get(id(variable), [])]
             for variable in variables

@@ -123,6 +123,18 @@ def test_mixed_precision_stays_near_float32(segmenter, build):
     assert np.abs(exact - close).mean() < 0.05 * np.abs(exact).mean()
 
 
+def test_an_encoder_keeps_a_precision_of_its_own(build):
+    backbone = build.backbone(build.encoder(dtype="mixed_bfloat16"), dtype="float32")
+    again = kem.models.ESPMedSAMBackbone.from_config(backbone.get_config())
+    assert again.image_encoder.dtype_policy.name == "mixed_bfloat16"
+    assert again.dtype_policy.name == "float32"
+
+
+def test_a_size_that_does_not_fit_names_the_size_to_pad_to(backbone):
+    with pytest.raises(ValueError, match="Pad them to 64 x 96"):
+        backbone.encode(np.zeros((1, 40, 96, 3), "float32"), np.array([0]))
+
+
 def test_number_and_names_of_modalities_are_configuration(build):
     backbone = build.backbone(build.encoder(num_modalities=2), modalities=("a", "b"))
     assert backbone.num_queries == 3

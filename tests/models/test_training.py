@@ -205,7 +205,7 @@ def test_bad_training_data_is_explained(plain, x, y, words):
 
 
 def test_an_unknown_source_is_explained(plain):
-    with pytest.raises(InputError, match="data of type list"):
+    with pytest.raises(InputError, match="data of type builtins.list"):
         plain.fit([1, 2], verbose=0)
 
 
@@ -228,3 +228,71 @@ def test_compile_puts_the_mask_inside_a_loss_scaling(segmenter):
     masked = model.optimizer.inner_optimizer
     assert isinstance(masked, kem.optimizers.ModalityMaskedOptimizer)
     assert masked.inner_optimizer is scaling.inner_optimizer
+
+
+def test_a_loader_of_pictures_alone_predicts(plain):
+    import torch
+
+    class Pictures(Samples):
+        def __getitem__(self, index):
+            return super().__getitem__(index)[0]
+
+    loader = torch.utils.data.DataLoader(Pictures(), batch_size=2)
+    expected = plain.predict(X, batch_size=2, verbose=0)
+    np.testing.assert_allclose(
+        plain.predict(loader, verbose=0)["masks"], expected["masks"], atol=1e-5
+    )
+
+
+def test_names_serve_as_modalities_in_every_source(plain):
+    import tensorflow as tf
+
+    names = {**X, "modalities": [plain.modalities[k] for k in X["modalities"]]}
+    expected = plain.evaluate(X, Y, batch_size=2, verbose=0, return_dict=True)["loss"]
+    sources = {
+        "list": (names, Y),
+        "tf.data": (tf.data.Dataset.from_tensor_slices((names, Y)).batch(2),),
+    }
+    for source in sources.values():
+        found = plain.evaluate(*source, batch_size=2, verbose=0, return_dict=True)["loss"]
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_single_batches_take_raw_pictures(plain):
+    expected = plain.evaluate(X, Y, batch_size=4, verbose=0, return_dict=True)
+    found = plain.test_on_batch(X, Y, return_dict=True)
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    outputs = plain.predict_on_batch(X)
+    whole = plain.predict(X, batch_size=4, verbose=0)
+    np.testing.assert_allclose(outputs["masks"], whole["masks"], atol=1e-5)
+    before = keras.ops.convert_to_numpy(plain.backbone.mask_decoder.queries)
+    plain.train_on_batch(X, Y)
+    after = keras.ops.convert_to_numpy(plain.backbone.mask_decoder.queries)
+    assert not np.array_equal(before, after)
+
+
+def test_masks_of_0_and_1_stand_beside_masks_of_0_and_255(plain):
+    mixed = Y.copy()
+    mixed[1] *= 255
+    _, one = plain.preprocess_samples(X, Y)
+    _, other = plain.preprocess_samples(X, mixed)
+    np.testing.assert_array_equal(one["masks"], other["masks"])
+
+
+def test_grey_batches_are_taken(plain):
+    grey = {**X, "images": X["images"][..., :1]}
+    colour = {**X, "images": np.repeat(grey["images"], 3, axis=-1)}
+    np.testing.assert_array_equal(
+        plain.preprocess_samples(grey)["images"], plain.preprocess_samples(colour)["images"]
+    )
+
+
+def test_threads_may_segment_at_once(plain):
+    from concurrent.futures import ThreadPoolExecutor
+
+    picture = X["images"][0]
+    expected = plain.segment(picture, 1)["probabilities"]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: plain.segment(picture, 1), range(12)))
+    for result in results:
+        np.testing.assert_allclose(result["probabilities"], expected, atol=1e-6)

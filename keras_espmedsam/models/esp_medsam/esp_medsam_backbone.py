@@ -147,8 +147,22 @@ class ESPMedSAMBackbone(BuiltinPresetsMixin, Backbone):
 
         Returns:
             Image embeddings `(batch, height / stride, width / stride, channels)`.
+
+        Example, with the class's `backbone`:
+            >>> embeddings = backbone.encode(np.zeros((1, 64, 96, 3), "float32"), np.array([3]))
+            >>> tuple(embeddings.shape)
+            (1, 4, 6, 32)
+
+        Source: ESP-MedSAM (arXiv 2407.14153).
         """
         self._check_modalities_given(modalities)
+        height, width = images.shape[1:3]
+        if any(isinstance(size, int) and size % PATCH_SIZE for size in (height, width)):
+            padded = [-(-size // PATCH_SIZE) * PATCH_SIZE for size in (height, width)]
+            raise ValueError(
+                f"Received images of {height} x {width} pixels; expected multiples of "
+                f"{PATCH_SIZE}. Pad them to {padded[0]} x {padded[1]}."
+            )
         if getattr(self.image_encoder, "num_modalities", 0) > 1:
             return self.image_encoder({"images": images, "modalities": modalities})
         return self.image_encoder(images)
@@ -166,6 +180,13 @@ class ESPMedSAMBackbone(BuiltinPresetsMixin, Backbone):
             dict of `masks`, `(batch, height, width, 1)` or with `all_queries`
             `(batch, height, width, num_queries)`, and `patches`
             `(batch, height / 32, width / 32, 1)`; float32 logits.
+
+        Example, with the class's `backbone`:
+            >>> embeddings = backbone.encode(np.zeros((1, 64, 96, 3), "float32"), np.array([3]))
+            >>> tuple(backbone.decode(embeddings, all_queries=True)["masks"].shape)
+            (1, 64, 96, 7)
+
+        Source: ESP-MedSAM (arXiv 2407.14153); `all_queries` is ours.
         """
         if not all_queries:
             self._check_modalities_given(modalities)
@@ -194,6 +215,14 @@ class ESPMedSAMBackbone(BuiltinPresetsMixin, Backbone):
         Returns:
             List of layers; setting `trainable` on each freezes this controller alone. Empty for
             an encoder without controllers.
+
+        Example, with the class's `backbone`:
+            >>> for layer in backbone.controller_layers("fundus"):
+            ...     layer.trainable = False
+            >>> len(backbone.controller_layers("fundus"))
+            6
+
+        Source: ours; the controller is ESP-MedSAM's (arXiv 2407.14153).
         """
         index = modality if isinstance(modality, int) else self.modalities.index(modality)
         if not getattr(self.image_encoder, "num_modalities", 0):
@@ -201,9 +230,14 @@ class ESPMedSAMBackbone(BuiltinPresetsMixin, Backbone):
         return self.image_encoder.controller_layers(index)
 
     def get_config(self):
+        config = super().get_config()
+        encoder = keras.layers.serialize(self.image_encoder)
+        if encoder["config"].get("dtype") == config["dtype"]:
+            # None: the encoder follows, also when `from_preset(dtype=...)` changes the backbone's.
+            encoder = {**encoder, "config": {**encoder["config"], "dtype": None}}
         return {
-            **super().get_config(),
-            "image_encoder": keras.layers.serialize(self.image_encoder),
+            **config,
+            "image_encoder": encoder,
             "modalities": self.modalities,
             "num_queries": self.num_queries,
             "query_indices": self.query_indices,
@@ -218,14 +252,15 @@ class ESPMedSAMBackbone(BuiltinPresetsMixin, Backbone):
         """Build from a config; its `dtype` and an `image_shape` also go to the encoder.
 
         `from_preset(..., dtype=..., image_shape=...)` writes both into this config alone, and an
-        encoder left at its saved precision or size would silently ignore the user's wish.
+        encoder left at its saved precision or size would silently ignore the user's wish. An
+        encoder that was given a precision of its own keeps it.
         """
         config = dict(config)
         encoder = config["image_encoder"]
         if isinstance(encoder, dict):
             overrides = {}
-            if config.get("dtype") is not None:
-                overrides["dtype"] = config["dtype"]
+            if "dtype" in encoder["config"] and encoder["config"]["dtype"] is None:
+                overrides["dtype"] = config.get("dtype")
             if config.get("image_shape") is not None:
                 overrides["image_shape"] = config["image_shape"]
             encoder = {**encoder, "config": {**encoder["config"], **overrides}}

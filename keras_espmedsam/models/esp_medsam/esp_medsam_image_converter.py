@@ -8,7 +8,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.pixels import unit_values
 from keras_espmedsam.imaging.placement import RESIZE_MODES, SIZE_MULTIPLE, Placement
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
-from keras_espmedsam.models.esp_medsam.host_call import host_call
+from keras_espmedsam.models.esp_medsam.host_call import host_call, rank
 from keras_espmedsam.preset_registry import BuiltinPresetsMixin
 
 MEAN = (123.675, 116.28, 103.53)
@@ -32,7 +32,7 @@ class ESPMedSAMImageConverter(BuiltinPresetsMixin, ImageConverter):
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean, which
             the published ESP-MedSAM checkpoints expect.
 
-    Call: `(height, width, 3)` or `(batch, height, width, 3)`; uint8, uint16 (full range) or
+    Call: `(height, width, 3)` or `(batch, height, width, 3)`, or grey with 1 channel; uint8, uint16 (full range) or
     float in [0, 1]. Gives float32 of the model's size.
 
     Example:
@@ -64,25 +64,30 @@ class ESPMedSAMImageConverter(BuiltinPresetsMixin, ImageConverter):
     def convert(self, image):
         """One picture, `(height, width, 3)` float32 in [0, 1], to `(*canvas, 3)` normalised."""
         mean, divisor = (np.array(v, "float32") for v in NORMALIZATIONS[self.normalization])
-        normalised = (image * np.float32(255) - mean) / divisor
-        return self.place(image.shape[:2]).forward(normalised)
+        place = self.place(image.shape[:2])
+        # Resized before it is normalised, which is the same and costs less of a large picture;
+        # the padding becomes 0, the mean colour.
+        return (place.forward(image * np.float32(255), fill=mean) - mean) / divisor
 
     def convert_batch(self, images):
         """A NumPy batch, or one picture, of raw values to the model's input."""
         images = np.asarray(images)
-        if images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape:
+        if images.ndim not in (3, 4) or images.shape[-1] not in (1, 3) or 0 in images.shape:
             raise InputError(
-                f"Received images of shape {images.shape}; expected (height, width, 3) or "
-                "(batch, height, width, 3). For other pictures use segment()."
+                f"Received images of shape {images.shape}; expected (height, width, channels) or "
+                "(batch, height, width, channels) with 1 or 3 channels. For other pictures use "
+                "segment()."
             )
         values = unit_values(images)
+        if values.shape[-1] == 1:
+            values = np.repeat(values, 3, axis=-1)
         if values.ndim == 3:
             return self.convert(values)
         return np.stack([self.convert(image) for image in values])
 
     def call(self, inputs):
         height, width = self.image_size or (None, None)
-        shape = (height, width, 3) if len(inputs.shape) == 3 else (None, height, width, 3)
+        shape = (height, width, 3) if rank(inputs) == 3 else (None, height, width, 3)
         return host_call(self.convert_batch, (inputs,), (("float32", shape),))[0]
 
     def get_config(self):

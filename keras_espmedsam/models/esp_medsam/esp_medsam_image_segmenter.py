@@ -1,5 +1,7 @@
 """ESP-MedSAM as a task: raw pictures in, masks at their own size out."""
 
+import threading
+
 import keras
 import numpy as np
 from keras_hub.models import ImageSegmenter
@@ -13,9 +15,11 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackb
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     ESPMedSAMImageSegmenterPreprocessor,
 )
-from keras_espmedsam.models.training_data import preprocessed
+from keras_espmedsam.models.training_data import prepare_batch, preprocessed
 from keras_espmedsam.optimizers import ModalityMaskedOptimizer
 from keras_espmedsam.preset_registry import BuiltinPresetsMixin
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -29,11 +33,16 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
 
     Call: as the backbone, giving `masks` and `patches`. For pictures use `segment`.
 
-    Example:
-        >>> segmenter = ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
-        >>> picture = np.zeros((300, 400, 3), "uint8")
-        >>> segmenter.segment(picture, "fundus")["masks"].shape
-        (300, 400)
+    Example, a small untrained one (`from_preset` loads a trained one):
+        >>> encoder = TinyViTBackbone(
+        ...     hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2),
+        ...     window_sizes=(4, 4, 4), neck_dim=32, num_modalities=6)
+        >>> backbone = ESPMedSAMBackbone(encoder, transformer_num_heads=2, transformer_mlp_dim=64)
+        >>> converter = ESPMedSAMImageConverter(image_size=(64, 64))
+        >>> segmenter = ESPMedSAMImageSegmenter(
+        ...     backbone, ESPMedSAMImageSegmenterPreprocessor(converter))
+
+    The examples of the methods go on from here.
 
     Source: ESP-MedSAM (arXiv 2407.14153).
     """
@@ -55,15 +64,39 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
 
     @property
     def modalities(self):
-        """Tuple of the modalities' names; an index into it is a modality's number."""
+        """Tuple of the modalities' names; an index into it is a modality's number.
+
+        Example:
+            >>> segmenter.modalities[3]
+            'fundus'
+
+        Source: ESP-MedSAM (arXiv 2407.14153), the order of the released queries.
+        """
         return self.backbone.modalities
 
     def encode(self, images, modalities=None):
-        """The heavy pass; see `ESPMedSAMBackbone.encode`."""
+        """The heavy pass; see `ESPMedSAMBackbone.encode`.
+
+        Example:
+            >>> images = segmenter.preprocessor({"images": np.zeros((1, 48, 80, 3), "uint8")})
+            >>> embeddings = segmenter.encode(images["images"], np.array([3]))
+            >>> tuple(embeddings.shape)
+            (1, 4, 4, 32)
+
+        Source: ESP-MedSAM (arXiv 2407.14153).
+        """
         return self.backbone.encode(images, modalities)
 
     def decode(self, image_embeddings, modalities=None, all_queries=False):
-        """The cheap pass; see `ESPMedSAMBackbone.decode`."""
+        """The cheap pass; see `ESPMedSAMBackbone.decode`.
+
+        Example:
+            >>> embeddings = segmenter.encode(np.zeros((1, 64, 64, 3), "float32"), np.array([3]))
+            >>> tuple(segmenter.decode(embeddings, np.array([3]))["masks"].shape)
+            (1, 64, 64, 1)
+
+        Source: ESP-MedSAM (arXiv 2407.14153).
+        """
         return self.backbone.decode(image_embeddings, modalities, all_queries)
 
     def specialize(self, modality):
@@ -78,6 +111,13 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
 
         Raises:
             InputError: for an unknown modality.
+
+        Example:
+            >>> fundus = segmenter.specialize("fundus")
+            >>> fundus.modalities, fundus.count_params() < segmenter.count_params()
+            (('fundus',), True)
+
+        Source: ours; the released checkpoints hold one modality each.
         """
         (index,) = self.modality_indices(modality, 1)
         return specialization.specialize(self, int(index))
@@ -102,6 +142,14 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
 
         Raises:
             InputError: for pictures, modalities or a threshold that cannot be used.
+
+        Example:
+            >>> segmenter = ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
+            >>> picture = np.zeros((300, 400, 3), "uint8")
+            >>> segmenter.segment(picture, "fundus")["masks"].shape
+            (300, 400)
+
+        Source: ours.
         """
         if self.preprocessor is None:
             raise InputError(
@@ -140,20 +188,21 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
 
     def _probabilities(self, pictures, indices, batch, size):
         converter = self.preprocessor.image_converter
-        rgb = [to_rgb(pictures[i]) for i in batch]
         # A last, smaller batch is filled up: another size would be another compilation.
         rows = batch + [batch[0]] * (size - len(batch))
-        placed = [converter.convert(image) for image in rgb]
+        placed = [converter.convert(to_rgb(pictures[i])) for i in batch]
         inputs = {"images": np.stack(placed + placed[:1] * (size - len(batch)))}
         if len(self.modalities) > 1:
             inputs["modalities"] = indices[rows]
-        # keras-hub's own predict_on_batch would preprocess a second time.
-        outputs = keras.Model.predict_on_batch(self, inputs)
+        # keras-hub's own predict_on_batch would preprocess a second time. One at a time: on JAX
+        # Keras donates the model's state to each call, and a second thread would find it gone.
+        with _ONE_AT_A_TIME:
+            outputs = keras.Model.predict_on_batch(self, inputs)
         logits = keras.ops.convert_to_numpy(outputs["masks"])[..., 0]
         values = 0.5 * (1 + np.tanh(0.5 * logits.astype("float32")))
         return [
-            converter.place(image.shape[:2]).backward(value)
-            for image, value in zip(rgb, values[: len(rgb)], strict=True)
+            converter.place(np.shape(pictures[i])[:2]).backward(value)
+            for i, value in zip(batch, values[: len(batch)], strict=True)
         ]
 
     def modality_indices(self, modalities, count):
@@ -161,13 +210,19 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
 
         Raises:
             InputError: for an unknown name, an index out of range, or a wrong number of them.
+
+        Example:
+            >>> segmenter.modality_indices(["fundus", "xray"], 2).tolist()
+            [3, 1]
+
+        Source: ours.
         """
         known = ", ".join(self.modalities)
         if modalities is None:
             if len(self.modalities) > 1:
                 raise InputError(f"Received no modality; give one of {known} per image.")
             modalities = 0
-        if isinstance(modalities, str | int | np.integer) or np.ndim(modalities) == 0:
+        if isinstance(modalities, str) or np.ndim(modalities) == 0:
             modalities = [modalities] * count
         if len(modalities) != count:
             raise InputError(
@@ -176,12 +231,14 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
             )
         indices = []
         for modality in modalities:
-            if isinstance(modality, str) and modality in self.modalities:
-                indices.append(self.modalities.index(modality))
-            elif not isinstance(modality, str) and 0 <= int(modality) < len(self.modalities):
-                indices.append(int(modality))
+            # TensorFlow gives the bytes of a string.
+            name = modality.decode() if isinstance(modality, bytes) else modality
+            if isinstance(name, str) and name in self.modalities:
+                indices.append(self.modalities.index(name))
+            elif _is_integer(name) and 0 <= name < len(self.modalities):
+                indices.append(int(name))
             else:
-                shown = modality if isinstance(modality, str) else int(modality)
+                shown = int(name) if _is_integer(name) else name
                 raise InputError(
                     f"Unknown modality {shown!r}; this model knows {known} (0 to "
                     f"{len(self.modalities) - 1})."
@@ -207,10 +264,20 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
             loss: `"auto"`: `DiceFocalLoss` of the masks plus `PatchLoss` of the patches.
             metrics: `"auto"`: `DiceScore` and `ForegroundIoU` of the masks.
             **kwargs: see `keras.Model.compile`.
+
+        Example:
+            >>> segmenter.compile(optimizer="sgd")
+            >>> type(segmenter.optimizer).__name__
+            'ModalityMaskedOptimizer'
+
+        Source: losses: ESP-MedSAM (arXiv 2407.14153); the masking of the optimiser is ours.
         """
         if isinstance(optimizer, str) and optimizer == "auto":
             optimizer = keras.optimizers.AdamW(1e-4)
         optimizer = keras.optimizers.get(optimizer)
+        current = getattr(self, "optimizer", None)
+        if current is not None and optimizer is getattr(current, "inner_optimizer", None):
+            optimizer = current  # Compiled again with the same one, as Keras allows.
         if len(self.modalities) > 1 and not _is_masked(optimizer):
             optimizer = _masked(optimizer)
         if isinstance(loss, str) and loss == "auto":
@@ -232,6 +299,7 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
         self,
         x=None,
         y=None,
+        *,
         batch_size=None,
         validation_split=0.0,
         validation_data=None,
@@ -248,6 +316,15 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
             y: raw masks `(batch, height, width, 1)`, for arrays.
             validation_data: a source as `x`, or a tuple of arrays.
             validation_split: float. Last fraction of the arrays to validate on.
+
+        Example:
+            >>> segmenter.compile()
+            >>> x = {"images": np.zeros((2, 64, 64, 3), "uint8"), "modalities": np.array([0, 3])}
+            >>> history = segmenter.fit(x, np.ones((2, 64, 64, 1)), verbose=0)
+            >>> len(history.history["loss"])
+            1
+
+        Source: ours.
         """
         data, held_out = preprocessed(
             self, x, y, sample_weight, batch_size, shuffle=shuffle, split=validation_split
@@ -270,20 +347,42 @@ class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
         finally:
             self._ready_validation_data = None
 
-    def evaluate(self, x=None, y=None, batch_size=None, sample_weight=None, **kwargs):
+    def evaluate(self, x=None, y=None, *, batch_size=None, sample_weight=None, **kwargs):
         """Losses and metrics on raw pictures and masks; sources as in `fit`."""
         data = x
         if x is not getattr(self, "_ready_validation_data", None):
             data, _ = preprocessed(self, x, y, sample_weight, batch_size)
         return keras.Model.evaluate(self, data, **kwargs)
 
-    def predict(self, x, batch_size=None, **kwargs):
+    def predict(self, x, *, batch_size=None, **kwargs):
         """Logits on the model's canvas for raw pictures; sources as in `fit`.
 
         For masks at each picture's own size use `segment`.
         """
         data, _ = preprocessed(self, x, None, None, batch_size)
         return keras.Model.predict(self, data, **kwargs)
+
+    def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+        """One step on one batch of raw pictures and masks; see `keras.Model.train_on_batch`."""
+        batch = _as_tuple(prepare_batch(self, x, y, sample_weight))
+        return keras.Model.train_on_batch(self, *batch, **kwargs)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+        """Losses and metrics of one batch of raw pictures; see `keras.Model.test_on_batch`."""
+        batch = _as_tuple(prepare_batch(self, x, y, sample_weight))
+        return keras.Model.test_on_batch(self, *batch, **kwargs)
+
+    def predict_on_batch(self, x):
+        """Logits on the model's canvas for one batch of raw pictures."""
+        return keras.Model.predict_on_batch(self, prepare_batch(self, x))
+
+
+def _as_tuple(batch):
+    return batch if isinstance(batch, tuple) else (batch,)
+
+
+def _is_integer(value):
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _three(data):

@@ -7,7 +7,7 @@ from keras_hub.models import ImageSegmenterPreprocessor
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import PATCH_SIZE, ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_converter import ESPMedSAMImageConverter
-from keras_espmedsam.models.esp_medsam.host_call import host_call
+from keras_espmedsam.models.esp_medsam.host_call import host_call, rank
 from keras_espmedsam.preset_registry import BuiltinPresetsMixin
 
 
@@ -53,7 +53,7 @@ class ESPMedSAMImageSegmenterPreprocessor(BuiltinPresetsMixin, ImageSegmenterPre
             converted = self.image_converter.call(images)
         else:
             height, width = self.image_converter.image_size or (None, None)
-            batch = (None,) if len(images.shape) == 4 else ()
+            batch = (None,) if rank(images) == 4 else ()
             patched = [size and size // PATCH_SIZE for size in (height, width)]
             converted, masks, patches = host_call(
                 self._convert_pair,
@@ -79,20 +79,30 @@ class ESPMedSAMImageSegmenterPreprocessor(BuiltinPresetsMixin, ImageSegmenterPre
                 f"Received masks of shape {masks.shape} for images of shape {images.shape}; "
                 "expected one mask (height, width, 1) of the image's own size per image."
             )
-        values = masks.astype("float32")
-        if masks.dtype == np.uint8 and masks.max(initial=0) > 1:
-            values /= np.float32(255)
-        if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):
-            raise InputError(
-                f"Received masks of dtype {masks.dtype} with values from {masks.min():g} to "
-                f"{masks.max():g}; expected 0 and 1, or 0 and 255 in uint8."
-            )
         place = self.image_converter.place(images.shape[-3:-1])
         if masks.ndim == 3:
-            placed = place.forward_mask(values)
+            placed = place.forward_mask(mask_values(masks))
             return converted, placed, max_pool_patches(placed[None])[0]
-        placed = np.stack([place.forward_mask(mask) for mask in values])
+        placed = np.stack([place.forward_mask(mask_values(mask)) for mask in masks])
         return converted, placed, max_pool_patches(placed)
+
+
+def mask_values(mask):
+    """One raw mask to float32 in [0, 1]; uint8 may also hold 0 and 255.
+
+    Raises:
+        InputError: for other values, such as a map of several labels.
+    """
+    values = mask.astype("float32")
+    highest = values.max(initial=0)
+    if mask.dtype == np.uint8 and highest == 255:
+        return values / np.float32(255)
+    if not (values.min(initial=0) >= 0 and highest <= 1):
+        raise InputError(
+            f"Received a mask of dtype {mask.dtype} with values from {mask.min():g} to "
+            f"{mask.max():g}; expected 0 and 1, or 0 and 255 in uint8."
+        )
+    return values
 
 
 def max_pool_patches(masks):

@@ -7,6 +7,8 @@ there.
 
 import numpy as np
 
+from keras_espmedsam.errors import InputError
+
 
 def host_call(function, inputs, outputs):
     """Call `function(*arrays)` and give its results as NumPy arrays, or tensors in a graph.
@@ -34,6 +36,17 @@ def host_call(function, inputs, outputs):
             for result, (_, shape) in zip(results, outputs, strict=True)
         )
     return _as_tuple(function(*(to_numpy(x) for x in inputs)))
+
+
+def rank(x):
+    """The number of axes of an array or tensor; refused where a tf.data source does not say it."""
+    shape = x.shape
+    if getattr(shape, "rank", 0) is None:
+        raise InputError(
+            "Received tensors of unknown rank from tf.data; give the source an output_signature "
+            "with (batch, height, width, channels), unknown sizes as None."
+        )
+    return len(shape)
 
 
 def to_numpy(x):
