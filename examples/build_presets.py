@@ -1,7 +1,7 @@
 """Write the folders of `presets/` from a training run and its evaluation.
 
     python examples/build_presets.py tinyvit
-    python examples/build_presets.py nano --run runs/nano --report runs/nano/report.json
+    python examples/build_presets.py nano --run runs/nano --commit COMMIT
 
 `tinyvit` writes the published configuration without weights. `nano` copies the preset of
 `examples/train_nano.py` and writes its model card from the report of `espmedsam evaluate`, so that
@@ -96,7 +96,7 @@ def write_tinyvit():
     print(f"Wrote {folder}: {trainable:,} trainable parameters")
 
 
-def write_nano(run, report_file):
+def write_nano(run, report_file, commit):
     """The trained nano preset with its card."""
     folder = PRESETS / "espmedsam_nano_256"
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
@@ -123,6 +123,7 @@ def write_nano(run, report_file):
         size=(folder / WEIGHTS_FILE).stat().st_size / 1e6,
         digest=digest,
         phases=phase_table(run),
+        commit=commit,
         test=result_table(report, "test"),
         unseen=result_table(report, "unseen"),
         backend=report["backend"],
@@ -269,6 +270,8 @@ Plain `model.fit` on the train split, from random weights, on one core of a two-
 
 {phases}
 
+Package at commit {commit}.
+
 Losses: 0.8 Dice + 0.2 focal on the mask, per image, and binary cross-entropy on the patch map.
 This is not the paper's distillation: no teacher was used.
 
@@ -294,11 +297,13 @@ def main():
     parser.add_argument("preset", choices=["tinyvit", "nano"])
     parser.add_argument("--run", type=pathlib.Path, default=pathlib.Path("runs/nano"))
     parser.add_argument("--report", type=pathlib.Path)
+    parser.add_argument("--commit", help="of the package that trained it")
     arguments = parser.parse_args()
     if arguments.preset == "tinyvit":
         write_tinyvit()
     else:
-        write_nano(arguments.run, arguments.report or arguments.run / "report.json")
+        report = arguments.report or arguments.run / "report.json"
+        write_nano(arguments.run, report, arguments.commit)
 
 
 if __name__ == "__main__":
