@@ -78,6 +78,11 @@ def convert_espmedsam(
     if resize_mode not in ("stretch", "pad"):
         raise InputError(f"Received resize_mode={resize_mode!r}; expected 'stretch' or 'pad'.")
     output = checked_output(output)
+    # Before the seconds that the model takes, so that a bad file is told at once. Only the first
+    # is kept: a training checkpoint holds its teacher, and six of those fill the memory.
+    first = read_checkpoint(paths[0])
+    for path in paths[1:]:
+        read_checkpoint(path)
 
     names = sorted(modalities, key=query_indices.get)
     segmenter = published_segmenter(
@@ -92,14 +97,13 @@ def convert_espmedsam(
         *decoder_entries(backbone.mask_decoder),
         *prompt_entries(backbone),
     ]
-    messages, first = [], None
-    for path, modality in zip(paths, modalities, strict=True):
+    messages = []
+    for number, (path, modality) in enumerate(zip(paths, modalities, strict=True)):
         own = controller_entries(backbone.image_encoder, _PREFIX, names.index(modality))
-        tensors = read_checkpoint(path)
+        tensors = read_checkpoint(path) if number else first
         ignored = check_tensors(tensors, [*shared, *own], IGNORED, f"The checkpoint {path}")
         messages += ignored_messages(ignored, IGNORED, path)
-        if first is None:
-            first = tensors
+        if number == 0:
             assign_checked(tensors, shared)
         else:
             differing = differing_tensors(first, tensors, [entry.name for entry in shared])

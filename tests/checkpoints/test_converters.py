@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_espmedsam.checkpoints import convert_espmedsam, convert_mobilesam
+from keras_espmedsam.checkpoints import convert_espmedsam, convert_mobilesam, espmedsam
 from keras_espmedsam.checkpoints.mobilesam import CLOSED_TOKEN_BIAS
 from keras_espmedsam.checkpoints.names import (
     controller_entries,
@@ -14,7 +14,13 @@ from keras_espmedsam.checkpoints.names import (
 )
 from keras_espmedsam.checkpoints.output import published_segmenter
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.models import ESPMedSAMImageSegmenter
+from keras_espmedsam.models import (
+    ESPMedSAMBackbone,
+    ESPMedSAMImageConverter,
+    ESPMedSAMImageSegmenter,
+    ESPMedSAMImageSegmenterPreprocessor,
+    TinyViTBackbone,
+)
 
 save_file = pytest.importorskip("safetensors.numpy").save_file
 torch = pytest.importorskip("torch")
@@ -39,38 +45,36 @@ def tensors_of(entries, variant=0):
     }
 
 
+class Parts:
+    """The tensors of a model's checkpoint: `shared`, `mobilesam`, and `controller(variant)`."""
+
+    def __init__(self, backbone):
+        self.encoder = backbone.image_encoder
+        decoder = decoder_entries(backbone.mask_decoder)
+        self.shared = tensors_of(
+            [*encoder_entries(self.encoder, "SemiTViT."), *decoder, *prompt_entries(backbone)]
+        )
+        self.mobilesam = tensors_of([*encoder_entries(self.encoder, "image_encoder."), *decoder])
+
+    def controller(self, variant):
+        return tensors_of(controller_entries(self.encoder, "SemiTViT.", 0), variant)
+
+    def released(self, variant):
+        return {**self.shared, **self.controller(variant)}
+
+
 @pytest.fixture(scope="module")
 def parts():
-    """The tensors of a released checkpoint: `shared`, and `controller(variant)`."""
-    backbone = published_segmenter(("fundus",), (3,), "released", "pad").backbone
-    encoder = backbone.image_encoder
-
-    class Parts:
-        shared = tensors_of(
-            [
-                *encoder_entries(encoder, "SemiTViT."),
-                *decoder_entries(backbone.mask_decoder),
-                *prompt_entries(backbone),
-            ]
-        )
-        mobilesam = tensors_of(
-            [*encoder_entries(encoder, "image_encoder."), *decoder_entries(backbone.mask_decoder)]
-        )
-
-        @staticmethod
-        def controller(variant):
-            return tensors_of(controller_entries(encoder, "SemiTViT.", 0), variant)
-
-        def released(self, variant):
-            return {**self.shared, **self.controller(variant)}
-
-    return Parts()
+    return Parts(published_segmenter(("fundus",), (3,), "released", "pad").backbone)
 
 
 @pytest.fixture(scope="module")
 def universal(parts, tmp_path_factory):
     """A preset of fundus alone, and one of fundus and X-ray, given in this order."""
-    folder = tmp_path_factory.mktemp("presets")
+    return converted_alone_and_both(parts, tmp_path_factory.mktemp("presets"))
+
+
+def converted_alone_and_both(parts, folder):
     names = ["fundus", "xray"]
     files = [folder / f"{name}.safetensors" for name in names]
     for variant, file in enumerate(files):
@@ -114,9 +118,35 @@ def test_files_are_merged_in_the_order_of_the_release(parts, universal):
     assert_holds(controller_entries(encoder, "SemiTViT.", 1), parts.controller(0))
 
 
-@pytest.mark.slow  # JAX compiles two models of the published size.
-def test_universal_mask_is_that_of_the_single_preset(universal):
-    image = np.random.default_rng(0).standard_normal((1, 32, 64, 3)).astype("float32")
+def tiny_segmenter(modalities, query_indices, **converter):
+    """In place of the published configuration, which JAX compiles for most of a minute."""
+    encoder = TinyViTBackbone(
+        hidden_dims=(8, 8, 16, 16),
+        depths=(1, 1, 1, 1),
+        num_heads=(1, 2, 2),
+        window_sizes=(4, 4, 4),
+        neck_dim=16,
+        num_modalities=len(modalities),
+        adapter_ratio=1,
+    )
+    backbone = ESPMedSAMBackbone(
+        encoder,
+        modalities=modalities,
+        num_queries=7,
+        query_indices=query_indices,
+        transformer_depth=1,
+        transformer_num_heads=2,
+        transformer_mlp_dim=16,
+    )
+    converter = ESPMedSAMImageConverter(image_size=(64, 64), **converter)
+    return ESPMedSAMImageSegmenter(backbone, ESPMedSAMImageSegmenterPreprocessor(converter))
+
+
+def test_universal_mask_is_that_of_the_single_preset(tmp_path, monkeypatch):
+    monkeypatch.setattr(espmedsam, "published_segmenter", tiny_segmenter)
+    parts = Parts(tiny_segmenter(("fundus",), (3,)).backbone)
+    universal = converted_alone_and_both(parts, tmp_path)
+    image = np.random.default_rng(0).standard_normal((1, 64, 64, 3)).astype("float32")
 
     def masks(segmenter, inputs):
         return keras.ops.convert_to_numpy(segmenter.backbone.predict_on_batch(inputs)["masks"])
@@ -227,6 +257,19 @@ def test_output_is_not_overwritten(released_file, tmp_path):
 def test_files_and_modalities_must_pair_up(tmp_path, count, modalities, says):
     with pytest.raises(InputError, match=says):
         convert_espmedsam(["a.pth"] * count, modalities, tmp_path / "preset")
+
+
+@pytest.mark.parametrize("bad", ["first", "second"])
+def test_a_bad_file_is_told_before_the_model_is_built(released_file, tmp_path, monkeypatch, bad):
+    monkeypatch.setattr(espmedsam, "published_segmenter", lambda *_, **__: pytest.fail("built"))
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(released_file.read_bytes()[:2000])
+    for wrong, says in ((cut, "damaged or cut short"), (tmp_path / "no.pth", "does not exist")):
+        files = [wrong, released_file] if bad == "first" else [released_file, wrong]
+        with pytest.raises(InputError, match=says) as error:
+            convert_espmedsam(files, ["fundus", "xray"], tmp_path / "preset")
+        assert str(wrong) in str(error.value)
+    assert not (tmp_path / "preset").exists()
 
 
 def test_failed_write_leaves_nothing(released_file, tmp_path, monkeypatch):
