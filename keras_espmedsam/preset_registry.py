@@ -1,6 +1,6 @@
 """The presets that come with the package, and loading them by name.
 
-keras-hub keeps its registry of names private, so this mixin maps our names to their folder and
+keras-hub keeps its registry of names private, so this maps our names to their folder and
 leaves everything else (folders, `hf://`, `kaggle://`) to keras-hub.
 """
 
@@ -105,10 +105,14 @@ class _BuiltinPresets:
         }
 
 
-class BuiltinPresetsMixin:
-    """Let `from_preset` and `presets` of a keras-hub class know our built-in presets.
+def knows_builtin_presets(has_weights=True):
+    """Class decorator: `from_preset` and `presets` of a keras-hub class know our presets.
 
-    Put it before the keras-hub class in the bases.
+    A decorator and not a base class, since keras-hub writes the name of a task's first base into
+    the presets that it saves.
+
+    Args:
+        has_weights: bool. Whether the class loads weights; preprocessing does not.
 
     Example:
         >>> "espmedsam_tinyvit_1024" in kem.models.ESPMedSAMImageSegmenter.presets
@@ -117,35 +121,42 @@ class BuiltinPresetsMixin:
     Source: ours.
     """
 
-    presets = _BuiltinPresets()
-    preset_has_weights = True  # Whether this class loads any; preprocessing does not.
+    def decorate(decorated):
+        @classmethod
+        def from_preset(cls, preset, *args, **kwargs):
+            """Load by built-in name, folder, `hf://` or `kaggle://` handle.
 
-    @classmethod
-    def from_preset(cls, preset, **kwargs):
-        """Load by built-in name, folder, `hf://` or `kaggle://` handle.
+            Args:
+                preset: str or path.
+                *args, **kwargs: handed to keras-hub, such as `load_weights=False` for the
+                    architecture alone, `dtype` or, for a backbone, `image_shape`.
 
-        Args:
-            preset: str or path.
-            **kwargs: handed to keras-hub, such as `load_weights=False` for the architecture
-                alone, `dtype` or, for a backbone, `image_shape`.
+            Raises:
+                InputError: for a name that is neither built in, nor a folder, nor a handle; the
+                    message lists the known names. Also for a damaged preset.
 
-        Raises:
-            InputError: for a name that is neither built in, nor a folder, nor a handle; the
-                message lists the known names. Also for a damaged preset.
+            Example:
+                >>> Segmenter = kem.models.ESPMedSAMImageSegmenter
+                >>> Segmenter.from_preset("espmedsam_nano_256").modalities[:3]
+                ('dermoscopy', 'xray', 'ultrasound')
 
-        Example:
-            >>> segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
-            >>> segmenter.modalities[:3]
-            ('dermoscopy', 'xray', 'ultrasound')
+            Source: keras-hub's `from_preset`; the built-in names are ours.
+            """
+            wanted = args[0] if args else kwargs.get("load_weights", has_weights)
+            path = resolve_preset(preset, wanted)
+            try:
+                return super(decorated, cls).from_preset(path, *args, **kwargs)
+            except (OSError, KeyError, json.JSONDecodeError) as error:
+                if "://" in path:
+                    raise  # A failed download says so itself.
+                # h5py and json speak of signatures and columns; say which preset is damaged.
+                raise InputError(
+                    f"The preset {str(preset)!r} cannot be read ({error}). It is incomplete or "
+                    "damaged; install or convert it again."
+                ) from error
 
-        Source: keras-hub's `from_preset`; the built-in names are ours.
-        """
-        path = resolve_preset(preset, kwargs.get("load_weights", cls.preset_has_weights))
-        try:
-            return super().from_preset(path, **kwargs)
-        except (OSError, KeyError, json.JSONDecodeError) as error:
-            # h5py and json speak of signatures and columns; say which preset is damaged.
-            raise InputError(
-                f"The preset {str(preset)!r} cannot be read ({error}). It is incomplete or "
-                "damaged; install or convert it again."
-            ) from error
+        decorated.presets = _BuiltinPresets()
+        decorated.from_preset = from_preset
+        return decorated
+
+    return decorate

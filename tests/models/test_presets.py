@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -78,6 +79,14 @@ def test_nano_is_small_and_segments():
     segmenter = Segmenter.from_preset("espmedsam_nano_256")
     assert segmenter.count_params() == entry["metadata"]["params"]
     assert len(segmenter.modalities) == 6
+    weights = Path(entry["path"]) / "model.weights.h5"
+    assert weights.stat().st_size <= 26_000_000
+    # Small bright discs on black are what it knows as nuclei.
+    rows, columns = np.mgrid[:256, :256]
+    discs = (rows % 64 - 32) ** 2 + (columns % 64 - 32) ** 2 < 8**2
+    picture = np.where(discs, 120, 10).astype("uint8")
+    found = segmenter.segment(picture, "microscopy")["masks"]
+    assert 2 * (found & discs).sum() / (found.sum() + discs.sum()) > 0.8
 
 
 def test_published_configuration_without_weights():
@@ -106,3 +115,5 @@ def test_a_damaged_preset_is_named(folder, tmp_path):
 def test_config_files_are_plain_json(folder):
     config = json.loads((folder / "config.json").read_text())
     assert config["registered_name"] == "keras_espmedsam>ESPMedSAMBackbone"
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert metadata["tasks"] == ["ImageSegmenter"]

@@ -205,7 +205,7 @@ def test_bad_training_data_is_explained(plain, x, y, words):
 
 
 def test_an_unknown_source_is_explained(plain):
-    with pytest.raises(InputError, match="data of type builtins.list"):
+    with pytest.raises(InputError, match=r"data of type builtins\.list"):
         plain.fit([1, 2], verbose=0)
 
 

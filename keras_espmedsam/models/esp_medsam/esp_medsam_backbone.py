@@ -9,15 +9,16 @@ from keras_espmedsam.layers import (
     SelfPatchPromptGenerator,
 )
 from keras_espmedsam.layers.query_decoupled_modality_decoder import UPSCALING
-from keras_espmedsam.preset_registry import BuiltinPresetsMixin
+from keras_espmedsam.preset_registry import knows_builtin_presets
 
 # The order of the released model's queries.
 MODALITIES = ("dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colonoscopy")
 PATCH_SIZE = 32
 
 
+@knows_builtin_presets()
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class ESPMedSAMBackbone(BuiltinPresetsMixin, Backbone):
+class ESPMedSAMBackbone(Backbone):
     """Image encoder, Self-Patch Prompt Generator and Query-Decoupled Modality Decoder.
 
     Args:

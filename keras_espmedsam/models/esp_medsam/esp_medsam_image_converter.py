@@ -9,7 +9,7 @@ from keras_espmedsam.imaging.pixels import unit_values
 from keras_espmedsam.imaging.placement import RESIZE_MODES, SIZE_MULTIPLE, Placement
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.host_call import host_call, rank
-from keras_espmedsam.preset_registry import BuiltinPresetsMixin
+from keras_espmedsam.preset_registry import knows_builtin_presets
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -17,8 +17,9 @@ STD = (58.395, 57.12, 57.375)
 NORMALIZATIONS = {"imagenet": (MEAN, STD), "released": (MEAN, MEAN)}
 
 
+@knows_builtin_presets(has_weights=False)
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class ESPMedSAMImageConverter(BuiltinPresetsMixin, ImageConverter):
+class ESPMedSAMImageConverter(ImageConverter):
     """Resize, pad and normalise pictures; never crop them.
 
     All work is done on the host by NumPy and Pillow, also inside a tf.data or grain pipeline, so
@@ -32,8 +33,8 @@ class ESPMedSAMImageConverter(BuiltinPresetsMixin, ImageConverter):
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean, which
             the published ESP-MedSAM checkpoints expect.
 
-    Call: `(height, width, 3)` or `(batch, height, width, 3)`, or grey with 1 channel; uint8, uint16 (full range) or
-    float in [0, 1]. Gives float32 of the model's size.
+    Call: `(height, width, 3)` or `(batch, height, width, 3)`, or grey with 1 channel; uint8,
+    uint16 (full range) or float in [0, 1]. Gives float32 of the model's size.
 
     Example:
         >>> converter = ESPMedSAMImageConverter(image_size=(256, 256))
@@ -44,7 +45,6 @@ class ESPMedSAMImageConverter(BuiltinPresetsMixin, ImageConverter):
     """
 
     backbone_cls = ESPMedSAMBackbone
-    preset_has_weights = False
 
     def __init__(self, image_size=None, resize_mode="pad", normalization="imagenet", **kwargs):
         if resize_mode not in RESIZE_MODES:

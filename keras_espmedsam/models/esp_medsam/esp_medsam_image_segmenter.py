@@ -17,13 +17,14 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor i
 )
 from keras_espmedsam.models.training_data import prepare_batch, preprocessed
 from keras_espmedsam.optimizers import ModalityMaskedOptimizer
-from keras_espmedsam.preset_registry import BuiltinPresetsMixin
+from keras_espmedsam.preset_registry import knows_builtin_presets
 
 _ONE_AT_A_TIME = threading.Lock()
 
 
+@knows_builtin_presets()
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class ESPMedSAMImageSegmenter(BuiltinPresetsMixin, ImageSegmenter):
+class ESPMedSAMImageSegmenter(ImageSegmenter):
     """Segment medical images of several modalities without prompts.
 
     Args:

@@ -8,11 +8,12 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import PATCH_SIZE, ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_converter import ESPMedSAMImageConverter
 from keras_espmedsam.models.esp_medsam.host_call import host_call, rank
-from keras_espmedsam.preset_registry import BuiltinPresetsMixin
+from keras_espmedsam.preset_registry import knows_builtin_presets
 
 
+@knows_builtin_presets(has_weights=False)
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class ESPMedSAMImageSegmenterPreprocessor(BuiltinPresetsMixin, ImageSegmenterPreprocessor):
+class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
     """Place image and mask alike on the model's canvas, and derive the patch target.
 
     Args:
@@ -36,7 +37,6 @@ class ESPMedSAMImageSegmenterPreprocessor(BuiltinPresetsMixin, ImageSegmenterPre
     """
 
     backbone_cls = ESPMedSAMBackbone
-    preset_has_weights = False
     image_converter_cls = ESPMedSAMImageConverter
 
     def __init__(self, image_converter=None, **kwargs):
