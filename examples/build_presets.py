@@ -18,6 +18,7 @@ import shutil
 import tempfile
 
 import keras_espmedsam as kem
+from keras_espmedsam._files import atomic_path
 from keras_espmedsam.checkpoints.output import published_segmenter
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 from keras_espmedsam.preset_registry import METADATA_FILE, WEIGHTS_FILE
@@ -92,7 +93,7 @@ def write_tinyvit():
             "`espmedsam convert espmedsam ONE.pth --modality NAME --output DIR`, then load DIR.",
         },
     )
-    (folder / "README.md").write_text(TINYVIT_CARD.format(trainable=trainable), encoding="utf-8")
+    write_text(folder / "README.md", TINYVIT_CARD.format(trainable=trainable))
     print(f"Wrote {folder}: {trainable:,} trainable parameters")
 
 
@@ -130,7 +131,7 @@ def write_nano(run, report_file, commit):
         sources=source_table(),
         weaknesses=weaknesses(report),
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_text(folder / "README.md", card)
     print(f"Wrote {folder}: {params:,} parameters")
 
 
@@ -139,11 +140,19 @@ def copy_preset(source, folder, weights):
     folder.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.iterdir()):
         if file.name != WEIGHTS_FILE or weights:
-            shutil.copyfile(file, folder / file.name)
+            with atomic_path(folder / file.name) as temporary:
+                shutil.copyfile(file, temporary)
+    if not weights:
+        (folder / WEIGHTS_FILE).unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path, content):
-    path.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=4) + "\n")
 
 
 def rows(report, split):

@@ -85,7 +85,10 @@ def _from_data_loader(loader, prepare):
     class PreparedLoader(type(loader)):
         def __iter__(self):
             for batch in super().__iter__():
-                yield keras.tree.map_structure(torch.as_tensor, prepare(batch))
+                ready = prepare(batch)
+                # Keras on TensorFlow takes tuples from a loader, not the dict by itself.
+                ready = ready if isinstance(ready, tuple) else (ready,)
+                yield keras.tree.map_structure(torch.as_tensor, ready)
 
     prepared = copy.copy(loader)
     prepared.__class__ = PreparedLoader

@@ -82,7 +82,7 @@ class ModalityMaskedOptimizer(keras.optimizers.Optimizer):
         finally:
             del self.inner_optimizer.add_variable_from_reference
         known = {id(slot) for own in slots.values() for slot in own}
-        unknown = [v for v in self.inner_optimizer.variables if v.shape and id(v) not in known]
+        unknown = [v for v in self.inner_optimizer.variables if len(v.shape) and id(v) not in known]
         if unknown:
             raise ValueError(
                 f"ModalityMaskedOptimizer received {type(self.inner_optimizer).__name__}, which "
