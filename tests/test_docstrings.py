@@ -32,6 +32,18 @@ def test_examples_are_found():
     assert len(_CASES) > 50
 
 
+@pytest.fixture(autouse=True)
+def _uncompiled():
+    """Let TensorFlow run without tracing, which takes `fit` most of a minute and proves no more."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    functions = importlib.import_module("tensorflow").config
+    functions.run_functions_eagerly(True)
+    yield
+    functions.run_functions_eagerly(False)
+
+
 @pytest.mark.parametrize("name", _CASES)
 def test_example(name):
     cases = [_CASES[name]]
