@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.models.esp_medsam.host_call import host_call, to_numpy
+from keras_espmedsam.models.esp_medsam.host_call import as_tuple, host_call, to_numpy
 
 
 def preprocessed(task, x, y=None, sample_weight=None, batch_size=None, shuffle=False, split=0.0):
@@ -87,8 +87,7 @@ def _from_data_loader(loader, prepare):
             for batch in super().__iter__():
                 ready = prepare(batch)
                 # Keras on TensorFlow takes tuples from a loader, not the dict by itself.
-                ready = ready if isinstance(ready, tuple) else (ready,)
-                yield keras.tree.map_structure(torch.as_tensor, ready)
+                yield keras.tree.map_structure(torch.as_tensor, as_tuple(ready))
 
     prepared = copy.copy(loader)
     prepared.__class__ = PreparedLoader

@@ -15,6 +15,7 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackb
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     ESPMedSAMImageSegmenterPreprocessor,
 )
+from keras_espmedsam.models.esp_medsam.host_call import as_tuple
 from keras_espmedsam.models.training_data import prepare_batch, preprocessed
 from keras_espmedsam.optimizers import ModalityMaskedOptimizer
 from keras_espmedsam.preset_registry import knows_builtin_presets
@@ -365,21 +366,17 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """One step on one batch of raw pictures and masks; see `keras.Model.train_on_batch`."""
-        batch = _as_tuple(prepare_batch(self, x, y, sample_weight))
+        batch = as_tuple(prepare_batch(self, x, y, sample_weight))
         return keras.Model.train_on_batch(self, *batch, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """Losses and metrics of one batch of raw pictures; see `keras.Model.test_on_batch`."""
-        batch = _as_tuple(prepare_batch(self, x, y, sample_weight))
+        batch = as_tuple(prepare_batch(self, x, y, sample_weight))
         return keras.Model.test_on_batch(self, *batch, **kwargs)
 
     def predict_on_batch(self, x):
         """Logits on the model's canvas for one batch of raw pictures."""
         return keras.Model.predict_on_batch(self, prepare_batch(self, x))
-
-
-def _as_tuple(batch):
-    return batch if isinstance(batch, tuple) else (batch,)
 
 
 def _is_integer(value):

@@ -25,17 +25,17 @@ def host_call(function, inputs, outputs):
         import tensorflow as tf
 
         results = tf.numpy_function(
-            lambda *arrays: _as_tuple(function(*arrays)),
+            lambda *arrays: as_tuple(function(*arrays)),
             inputs,
             [tf.as_dtype(dtype) for dtype, _ in outputs],
             stateful=False,
         )
-        results = _as_tuple(results if not isinstance(results, list) else tuple(results))
+        results = as_tuple(results if not isinstance(results, list) else tuple(results))
         return tuple(
             tf.ensure_shape(result, shape)
             for result, (_, shape) in zip(results, outputs, strict=True)
         )
-    return _as_tuple(function(*(to_numpy(x) for x in inputs)))
+    return as_tuple(function(*(to_numpy(x) for x in inputs)))
 
 
 def rank(x):
@@ -56,7 +56,8 @@ def to_numpy(x):
     return np.asarray(x)
 
 
-def _as_tuple(x):
+def as_tuple(x):
+    """A tuple as it is, anything else as a tuple of one."""
     return x if isinstance(x, tuple) else (x,)
 
 
