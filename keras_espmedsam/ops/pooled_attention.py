@@ -1,0 +1,56 @@
+"""Attention to a window of a coarser, average-pooled grid."""
+
+from keras import ops
+
+from keras_espmedsam.ops.padding import pad_to_multiple
+from keras_espmedsam.ops.tiled_attention import tiled_window_attention
+
+
+def average_pool_cells(x, cell):
+    """Mean of square cells; cells that the border cuts take the mean of what they have.
+
+    Args:
+        x: `(batch, height, width, channels)`.
+        cell: int. The side of a cell.
+
+    Returns:
+        `(batch, ceil(height / cell), ceil(width / cell), channels)`.
+
+    Source: ours (Keras' average pooling with "same" padding differs between backends).
+    """
+    return _cell_sums(x, cell) / _cell_sums(ops.ones_like(x[:1, :, :, :1]), cell)
+
+
+def _cell_sums(x, cell):
+    x = pad_to_multiple(pad_to_multiple(x, cell, 1), cell, 2)
+    batch, height, width, channels = ops.shape(x)
+    x = ops.reshape(x, (batch, height // cell, cell, width // cell, cell, channels))
+    return ops.sum(x, axis=(2, 4))
+
+
+def pooled_window_attention(q, k, v, cell, kernel_size, num_heads, scale=None):
+    """Attention of every pixel to the window of pooled keys around its own cell.
+
+    The window ends at the border: on a coarse grid most of it would lie outside.
+
+    Args:
+        q, k, v: tensors `(batch, height, width, channels)`; k and v are pooled here.
+        cell: int. Side of the cells that become one key.
+        kernel_size: (int, int), odd. The window, in cells.
+        num_heads: int. Divides the channels.
+        scale: float or None. `None` is `(channels / num_heads) ** -0.5`.
+
+    Returns:
+        As `msa_conv2d(..., return_log_total=True)`: `(batch, height, width, channels)` and the
+        log of the softmax's denominator, `(batch, height, width, num_heads)`.
+
+    Source: TiC (arXiv 2310.04134) for the name of inter-pooling; the design is ours.
+    """
+    channels = v.shape[-1]
+    if scale is None:
+        scale = (channels // num_heads) ** -0.5
+    k, v = average_pool_cells(k, cell), average_pool_cells(v, cell)
+    out = tiled_window_attention(
+        q, k, v, kernel_size, num_heads, scale, True, None, True, cell=cell
+    )
+    return ops.cast(out[..., :channels], v.dtype), out[..., channels:]

@@ -1,0 +1,122 @@
+"""Window attention by shifted slices: one offset of the window after the other.
+
+For heads of few channels, one channel in the depthwise case, where a matrix product has nothing to
+multiply. Each of the k * k offsets is a slice of the padded map; the softmax is streamed, so that
+a handful of maps is held whatever the window, and the gradient computes the weights again.
+"""
+
+import itertools
+
+from keras import ops
+
+FORBIDDEN = -1e30
+
+
+def sliced_window_attention(
+    q, k, v, kernel_size, dilation_rate, num_heads, scale, masked_border, dropout, lse
+):
+    """See `msa_conv2d`, which checks the arguments.
+
+    Args:
+        dropout: None, or a function of a shape giving float factors, 0 or 1 / (1 - rate).
+        lse: bool. Append the log of the softmax's denominator, one channel per head.
+
+    Returns:
+        `(batch, height, width, channels)`, or with `lse` `channels + num_heads`, float32.
+    """
+    batch, height, width = ops.shape(q)[:3]
+    radius = [size // 2 * rate for size, rate in zip(kernel_size, dilation_rate, strict=True)]
+    offsets = list(
+        itertools.product(
+            *(range(-r, r + 1, rate) for r, rate in zip(radius, dilation_rate, strict=True))
+        )
+    )
+    channels = v.shape[-1]
+    depthwise = num_heads == channels
+    # One more axis where heads have several channels: (batch, height, width, heads, channels).
+    heads = (num_heads,) if depthwise else (num_heads, channels // num_heads)
+    inner = [(0, 0)] * len(heads)
+    border = [(0, 0), (radius[0], radius[0]), (radius[1], radius[1]), *inner]
+    factors = []
+    if dropout is not None:
+        # The one thing held for every offset, since the gradient needs the same draw again.
+        shape = (batch, height, width, num_heads, *([] if depthwise else [1]))
+        factors = [dropout(shape) for _ in offsets]
+
+    def split(x):
+        return x if depthwise else ops.reshape(x, (batch, height, width, num_heads, -1))
+
+    def flat(x):
+        return x if depthwise else ops.reshape(x, (batch, height, width, x.shape[3] * x.shape[4]))
+
+    def per_head(x):
+        """Sum the channels of each head."""
+        return x if depthwise else ops.sum(x, axis=-1, keepdims=True)
+
+    def shifted(padded, offset):
+        y, x = radius[0] + offset[0], radius[1] + offset[1]
+        return padded[:, y : y + height, x : x + width]
+
+    def shifted_back(x, offset):
+        """What a query gives to its key, laid where the key is; what falls outside is lost."""
+        above, left = radius[0] + offset[0], radius[1] + offset[1]
+        below, right = 2 * radius[0] - above, 2 * radius[1] - left
+        x = ops.pad(x, [(0, 0), (above, below), (left, right), *inner])
+        return x[:, radius[0] : radius[0] + height, radius[1] : radius[1] + width]
+
+    @ops.custom_gradient
+    def attend(q, k, v, *factors):
+        # All in float32, as the release does: these are sums of elementwise products.
+        dtype = q.dtype
+        q, k, v = (split(ops.cast(x, "float32")) for x in (q, k, v))
+        q = q * scale
+        k_padded, v_padded = ops.pad(k, border), ops.pad(v, border)
+        invalid = None
+        if masked_border:
+            ones = ops.ones_like(per_head(q[:1]))
+            invalid = (1 - ops.pad(ones, border)) * FORBIDDEN
+
+        def logit(offset):
+            value = per_head(q * shifted(k_padded, offset))
+            return value if invalid is None else value + shifted(invalid, offset)
+
+        highest = None
+        for offset in offsets:
+            value = logit(offset)
+            highest = value if highest is None else ops.maximum(highest, value)
+        total, out = 0.0, 0.0
+        for i, offset in enumerate(offsets):
+            weight = ops.exp(logit(offset) - highest)
+            total = total + weight
+            if factors:
+                weight = weight * factors[i]
+            out = out + weight * shifted(v_padded, offset)
+        out = out / total
+        log_total = highest + ops.log(total)
+
+        def gradient(*args, upstream=None):
+            if upstream is None:
+                (upstream,) = args
+            to_log = split(upstream[..., channels:]) if lse else 0.0
+            upstream = split(upstream[..., :channels])
+            mean = per_head(out * upstream) - to_log
+            to_q, to_k, to_v = 0.0, 0.0, 0.0
+            for i, offset in enumerate(offsets):
+                weight = ops.exp(logit(offset) - log_total)
+                to_weight = per_head(upstream * shifted(v_padded, offset))
+                kept = weight
+                if factors:
+                    to_weight, kept = to_weight * factors[i], weight * factors[i]
+                to_logit = weight * (to_weight - mean)
+                to_q = to_q + to_logit * shifted(k_padded, offset)
+                to_k = to_k + shifted_back(to_logit * q, offset)
+                to_v = to_v + shifted_back(kept * upstream, offset)
+            gradients = (ops.cast(flat(x), dtype) for x in (to_q * scale, to_k, to_v))
+            return (*gradients, *(ops.zeros_like(x) for x in factors))
+
+        if not lse:
+            return flat(out), gradient
+        return ops.concatenate([flat(out), flat(log_total)], axis=-1), gradient
+
+    # Arguments all: what JAX traces cannot be closed over by a function with its own gradient.
+    return attend(q, k, v, *factors)
