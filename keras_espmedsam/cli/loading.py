@@ -1,6 +1,7 @@
 """Importing Keras and loading a preset, late and quietly."""
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -13,12 +14,16 @@ from keras_espmedsam._backend import choose_backend
 from keras_espmedsam.cli.console import stderr
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.preset_registry import resolve_preset
+from keras_espmedsam.recognition import AUTO
 
 DEFAULT_PRESET = "espmedsam_nano_256"
 
 
-def import_segmenter_class() -> Any:
-    """Import Keras with the chosen backend, then our segmenter class.
+def import_models() -> Any:
+    """Import Keras with the chosen backend, then our models.
+
+    Returns:
+        The module `keras_espmedsam.models`.
 
     Raises:
         InputError: when no backend is installed, or not the chosen one.
@@ -33,17 +38,25 @@ def import_segmenter_class() -> Any:
     except ImportError as error:
         raise InputError(str(error)) from error
     console = stderr()
-    if console.is_terminal:  # not a moving status: it would be discarded with the rest
+    # Not a moving status: it would be discarded with the rest.
+    if console.is_terminal and "keras" not in sys.modules:
         console.print(f"Starting Keras on {backend}")
     try:
         with _stderr_discarded() if quiet else contextlib.nullcontext():
-            from keras_espmedsam.models import ESPMedSAMImageSegmenter
+            return importlib.import_module("keras_espmedsam.models")
     except (ImportError, ValueError) as error:
         raise InputError(
             f"Keras cannot be started on the backend {backend} (from KERAS_BACKEND or keras.json): "
             f"{_first_line(error)}. Install that backend or choose another with KERAS_BACKEND."
         ) from error
-    return ESPMedSAMImageSegmenter
+
+
+def import_segmenter_class() -> Any:
+    """Import Keras with the chosen backend, then our segmenter class; see `import_models`.
+
+    Source: ours.
+    """
+    return import_models().ESPMedSAMImageSegmenter
 
 
 def load_segmenter(preset: str) -> Any:
@@ -60,11 +73,38 @@ def load_segmenter(preset: str) -> Any:
 
     Source: ours.
     """
-    resolve_preset(preset)  # A wrong name is told before the seconds that Keras takes to start.
-    segmenter_class = import_segmenter_class()
+    return _load("ESPMedSAMImageSegmenter", preset)
+
+
+def load_recognizer(preset: str) -> Any:
+    """Load a classifier of modalities from a preset; arguments and errors as `load_segmenter`.
+
+    Returns:
+        A `TiCImageClassifier`.
+
+    Source: ours.
+    """
+    return _load("TiCImageClassifier", preset)
+
+
+def check_preset(preset: str) -> None:
+    """Check a preset's name, before the seconds that Keras takes to start.
+
+    Args:
+        preset: a built-in name, a folder, or an `hf://` or `kaggle://` address.
+
+    Raises:
+        InputError: when there is no such preset.
+    """
+    resolve_preset(preset)
+
+
+def _load(class_name: str, preset: str) -> Any:
+    resolve_preset(preset)  # A wrong name is told before Keras starts.
+    model_class = getattr(import_models(), class_name)
     try:
         with stderr().status(f"Loading {preset}"):
-            return segmenter_class.from_preset(preset)
+            return model_class.from_preset(preset)
     except InputError:
         raise
     # A damaged folder or a failed download raises nearly anything.
@@ -88,7 +128,7 @@ def check_modality(modality: str, segmenter: Any) -> None:
     known = tuple(segmenter.modalities)
     if modality not in known:
         raise InputError(
-            f"Received the modality {modality!r}; expected one of this preset's: "
+            f"Received the modality {modality!r}; expected {AUTO}, or one of this preset's: "
             f"{', '.join(known)}."
         )
 

@@ -1,5 +1,6 @@
 """`espmedsam segment`: pictures in, masks out."""
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -17,10 +18,18 @@ from keras_espmedsam.cli.console import (
     stderr,
 )
 from keras_espmedsam.cli.inputs import expand_inputs, unique_names
-from keras_espmedsam.cli.loading import DEFAULT_PRESET, check_modality, load_segmenter
+from keras_espmedsam.cli.loading import (
+    DEFAULT_PRESET,
+    check_modality,
+    check_preset,
+    load_recognizer,
+    load_segmenter,
+)
+from keras_espmedsam.cli.recognize_files import FileRecognizer, basis
 from keras_espmedsam.cli.segment_files import Job, segment_files
 from keras_espmedsam.data.pictures import MAX_PIXELS, inspect_picture_file
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.recognition import AUTO, DEFAULT_RECOGNIZER, Recognition, shown
 
 
 def segment(
@@ -35,14 +44,16 @@ def segment(
     modality: Annotated[
         str,
         typer.Option(
-            help="What kind of pictures these are, such as fundus or xray. A wrong name lists "
-            "those the preset knows.",
-            show_default=False,
+            help="What kind of pictures these are, such as fundus or xray; auto recognises it "
+            "for each file. A wrong name lists those the preset knows.",
         ),
-    ],
+    ] = AUTO,
     preset: Annotated[
         str, typer.Option(help="A built-in preset, a folder, hf://... or kaggle://...")
     ] = DEFAULT_PRESET,
+    recognizer: Annotated[
+        str, typer.Option(metavar="PRESET", help="What recognises with --modality auto.")
+    ] = DEFAULT_RECOGNIZER,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("masks"),
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write the picture with its mask drawn on it.")
@@ -66,13 +77,17 @@ def segment(
     with its shape and affine; of a DICOM or TIFF file with several pictures there is one mask
     for each (STEM_frame1_mask.png). Nothing of a DICOM header is written anywhere.
 
+    What a file is recognised as, and how sure that is (0 to 1), is printed on stderr; of several
+    pictures in a file, the mean over five decides. A file that is not recognised surely enough is
+    left out and counts as failed.
+
     TIFF, DICOM and NIfTI need the extra "medical". The masks' paths are printed on stdout.
 
     Exit code: 0, all done; 1, some files failed; 2, wrong usage or nothing done.
 
     \b
     Examples:
-      espmedsam segment eye.png --modality fundus --overlay
+      espmedsam segment eye.png --overlay
       espmedsam segment scans/ "more/**/*.dcm" --modality xray --output results
       espmedsam segment skin.jpg --modality dermoscopy --preset ./my_preset --threshold 0.3
     """
@@ -86,8 +101,10 @@ def segment(
         if not jobs:
             raise InputError("None of the files can be read, so nothing was done.")
         _check_outputs(jobs, paths, output, overwrite)
-        segmenter = load_segmenter(preset)
-        check_modality(modality, segmenter)
+        segmenter, file_recognizer = _loaded(preset, modality, recognizer, batch_size)
+        if not file_recognizer:
+            for job in jobs:
+                job.modality = modality
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -97,11 +114,12 @@ def segment(
             completed = segment_files(
                 segmenter,
                 jobs,
-                modality,
                 threshold,
                 batch_size,
                 on_failure=lambda job, error: print_error(error, bar.console),
                 progress=lambda count: bar.advance(task, count),
+                recognizer=file_recognizer,
+                on_recognition=lambda job, found: bar.console.print(_recognized(job, found)),
             )
     for job in completed:
         for path in job.mask_paths():
@@ -113,6 +131,34 @@ def segment(
     )
     if failures:
         raise typer.Exit(SOME_FAILED if completed else NOTHING_DONE)
+
+
+def _loaded(preset, modality, recognizer, batch_size):
+    """The segmenter, and what recognises files or None; a wrong name of either is told first."""
+    check_preset(preset)
+    if modality != AUTO:
+        segmenter = load_segmenter(preset)
+        check_modality(modality, segmenter)
+        return segmenter, None
+    with _can_be_spared():
+        check_preset(recognizer)
+    segmenter = load_segmenter(preset)
+    with _can_be_spared():
+        classifier = load_recognizer(recognizer)
+    return segmenter, FileRecognizer(classifier, segmenter.modalities, batch_size)
+
+
+@contextlib.contextmanager
+def _can_be_spared():
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error} With --modality no recogniser is needed.") from error
+
+
+def _recognized(job: Job, found: Recognition) -> str:
+    how_sure = ", ".join(filter(None, (shown(found.confidence), basis(job.file))))
+    return f"{job.file.path}: {found.modality} ({how_sure})"
 
 
 def _inspected(paths: Sequence[Path], output: Path, overlay: bool, max_pixels: int) -> list[Job]:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from keras_espmedsam.cli.batches import batches
+from keras_espmedsam.cli.recognize_files import FileRecognizer
 from keras_espmedsam.data.masks import write_mask
 from keras_espmedsam.data.overlay import write_overlay
 from keras_espmedsam.data.picture import Picture, is_gzipped_nifti
 from keras_espmedsam.data.pictures import PictureFile
 from keras_espmedsam.errors import InputError
-
-# A batch ends early when its pictures are large: what is held at a time stays below some GB.
-_BATCH_PIXELS = 64_000_000
+from keras_espmedsam.recognition import Recognition
 
 
 @dataclasses.dataclass
@@ -26,6 +26,7 @@ class Job:
         name: the first part of the results' names, of the input's stem only.
         output: the folder for the results.
         overlay: whether overlays are written too.
+        modality: what its pictures are; None until it has been recognised.
 
     Source: ours.
     """
@@ -34,6 +35,7 @@ class Job:
     name: str
     output: Path
     overlay: bool
+    modality: str | None = None
     _masks: list[np.ndarray] = dataclasses.field(default_factory=list)
     _done: int = 0
 
@@ -79,25 +81,30 @@ class Job:
         return f"_{what}{index + 1:0{len(str(self.file.count))}}"
 
 
+_Item = tuple[Job, Picture]
+
+
 def segment_files(
     segmenter: Any,
     jobs: Sequence[Job],
-    modality: str,
     threshold: float,
     batch_size: int,
     on_failure: Callable[[Job, Exception], None],
     progress: Callable[[int], None],
+    recognizer: FileRecognizer | None = None,
+    on_recognition: Callable[[Job, Recognition], None] | None = None,
 ) -> list[Job]:
     """Segment files in batches that reach across files, and write the results as they come.
 
     Args:
         segmenter: an `ESPMedSAMImageSegmenter`, or an object with its `segment`.
-        jobs: the files.
-        modality: the modality of all of them.
+        jobs: the files; those without a modality need a recognizer, which finds it.
         threshold: foreground is a probability of at least this.
-        batch_size: how many pictures are segmented at a time.
+        batch_size: how many pictures are recognised or segmented at a time.
         on_failure: called once for a file that cannot be done; the others are.
         progress: called with the number of pictures done or given up.
+        recognizer: finds the modality of a file.
+        on_recognition: called once for a file whose modality was recognised.
 
     Returns:
         The jobs that were completed.
@@ -113,9 +120,23 @@ def segment_files(
             on_failure(job, error)
             progress(job.file.count - job._done)
 
-    def pictures() -> Iterator[tuple[Job, Picture]]:
+    def settle(job: Job, recognition: Recognition) -> None:
+        if recognition.refusal:
+            sentence = f"{job.file.path} {recognition.refusal}. Give --modality if you know it."
+            fail(job, InputError(sentence))
+            return
+        job.modality = recognition.modality
+        if on_recognition:
+            on_recognition(job, recognition)
+
+    def pictures() -> Iterator[_Item]:
         for job in jobs:
             try:
+                # Its sample is read first and let go: a volume is not held twice.
+                if job.modality is None and job.file.count > 1:
+                    settle(job, recognizer.recognize_file(job.file))
+                if id(job) in failed:
+                    continue
                 for picture in job.file.pictures():
                     if id(job) in failed:
                         break
@@ -123,24 +144,40 @@ def segment_files(
             except InputError as error:
                 fail(job, error)
 
-    def run(batch: list[tuple[Job, Picture]]) -> None:
+    def recognized(items: Iterator[_Item]) -> Iterator[_Item]:
+        for batch in batches(items, batch_size, _size):
+            attempt(recognize, [item for item in batch if item[0].modality is None])
+            # Let go one by one, while the batch to segment grows.
+            while batch:
+                item = batch.pop(0)
+                if id(item[0]) not in failed:
+                    yield item
+
+    def attempt(function: Callable[[list[_Item]], None], batch: list[_Item]) -> None:
         batch = [(job, picture) for job, picture in batch if id(job) not in failed]
         if not batch:
             return
         try:
-            masks = segmenter.segment(
-                [picture.array for _, picture in batch],
-                [modality] * len(batch),
-                threshold=threshold,
-                batch_size=batch_size,
-            )["masks"]
+            function(batch)
         except InputError as error:
             if len(batch) == 1:
                 fail(batch[0][0], InputError(f"{batch[0][1].path}: {error}"))
             else:  # one of them is to blame: the others are done without it
                 for one in batch:
-                    run([one])
-            return
+                    attempt(function, [one])
+
+    def recognize(batch: list[_Item]) -> None:
+        found = recognizer.recognize([picture for _, picture in batch])
+        for (job, _), recognition in zip(batch, found, strict=True):
+            settle(job, recognition)
+
+    def segment(batch: list[_Item]) -> None:
+        masks = segmenter.segment(
+            [picture.array for _, picture in batch],
+            [job.modality for job, _ in batch],
+            threshold=threshold,
+            batch_size=batch_size,
+        )["masks"]
         for (job, picture), mask in zip(batch, masks, strict=True):
             if id(job) in failed:
                 continue
@@ -152,18 +189,13 @@ def segment_files(
                 reason = getattr(error, "strerror", None) or error
                 fail(job, InputError(f"The result of {picture.path} cannot be written: {reason}."))
 
-    for batch in _batches(pictures(), batch_size):
-        run(batch)
+    # What is refused leaves no gap in the batches to segment: on JAX each size is compiled.
+    items = recognized(pictures()) if recognizer else pictures()
+    for batch in batches(items, batch_size, _size):
+        attempt(segment, batch)
+        batch.clear()  # Let go before the next is read.
     return completed
 
 
-def _batches(pictures, batch_size):
-    batch, pixels = [], 0
-    for job, picture in pictures:
-        batch.append((job, picture))
-        pixels += picture.size[0] * picture.size[1]
-        if len(batch) == batch_size or pixels >= _BATCH_PIXELS:
-            yield batch
-            batch, pixels = [], 0
-    if batch:
-        yield batch
+def _size(item: _Item) -> tuple[int, int]:
+    return item[1].size

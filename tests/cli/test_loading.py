@@ -29,6 +29,7 @@ def from_preset(monkeypatch):
     def patch(function):
         module = types.ModuleType("keras_espmedsam.models")
         module.ESPMedSAMImageSegmenter = types.SimpleNamespace(from_preset=function)
+        module.TiCImageClassifier = types.SimpleNamespace(from_preset=lambda n: function(n.upper()))
         monkeypatch.setitem(sys.modules, "keras_espmedsam.models", module)
 
     return patch
@@ -42,14 +43,17 @@ def preset(tmp_path):
 
 
 def test_a_wrong_name_is_told_before_keras_starts(monkeypatch):
-    monkeypatch.setattr(loading, "import_segmenter_class", lambda: pytest.fail("Keras started"))
-    with pytest.raises(InputError, match=r"^Unknown preset 'nona': neither a folder nor one of"):
-        loading.load_segmenter("nona")
+    monkeypatch.setattr(loading, "import_models", lambda: pytest.fail("Keras started"))
+    for function in (loading.load_segmenter, loading.load_recognizer, loading.check_preset):
+        with pytest.raises(InputError, match=r"^Unknown preset 'nona': neither a folder nor one"):
+            function("nona")
 
 
 def test_what_is_loaded_is_returned(from_preset, preset):
     from_preset(lambda name: ["loaded", name])
     assert loading.load_segmenter(preset) == ["loaded", preset]
+    assert loading.load_recognizer(preset) == ["loaded", preset.upper()]
+    assert loading.import_segmenter_class().from_preset(preset) == ["loaded", preset]
 
 
 def test_tensorflow_is_silenced_unless_the_user_says_otherwise(monkeypatch):

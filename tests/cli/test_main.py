@@ -9,7 +9,7 @@ import pytest
     ("arguments", "words"),
     [
         ([], ["segment", "evaluate", "presets", "convert"]),
-        (["segment"], ["Examples", "--modality", "--overlay", "--threshold", "--max-pixels"]),
+        (["segment"], ["Examples", "--modality", "--recognizer", "--overlay", "--max-pixels"]),
         (["evaluate"], ["Examples", "--data", "--split", "--paper-metrics"]),
         (["presets"], ["Examples"]),
         (["convert"], ["espmedsam", "mobilesam"]),

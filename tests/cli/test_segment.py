@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.cli import segment_files
+from keras_espmedsam.cli import batches, segment, segment_files
+from keras_espmedsam.errors import InputError
 
 
 def read(path):
@@ -82,7 +83,7 @@ def test_batches_reach_across_files(run, picture, segmenter):
 
 
 def test_large_pictures_make_small_batches(run, picture, segmenter, monkeypatch):
-    monkeypatch.setattr(segment_files, "_BATCH_PIXELS", 50)
+    monkeypatch.setattr(batches, "BATCH_PIXELS", 50)
     for number in range(4):
         picture(f"{number}.png", (5, 6))
     assert run("segment", ".", "--modality", "xray").exit_code == 0
@@ -241,7 +242,6 @@ def test_wrong_modality_lists_the_known_ones(run, picture, segmenter):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["x.png"],
         ["--modality", "xray"],
         ["x.png", "--modality", "xray", "--threshold", "1.5"],
         ["x.png", "--modality", "xray", "--threshold", "nan"],
@@ -273,6 +273,140 @@ def test_a_result_that_cannot_be_written(run, picture, segmenter, monkeypatch):
     result = run("segment", "x.png", "y.png", "--modality", "xray")
     assert_error(result, 1, "x.png cannot be written: No space left on device")
     assert names() == ["y_mask.png"]
+
+
+# === Recognised modalities ===
+
+
+def told(result):
+    """What is printed of each file on stderr, without the last line's count."""
+    return result.stderr.splitlines()[:-1]
+
+
+def test_the_modality_is_recognised_unless_given(run, picture, segmenter, classifier):
+    picture("lung.png", dark=40)
+    picture("eye.png", dark=109)
+    result = run("segment", "lung.png", "eye.png")
+    assert result.exit_code == 0, result.output
+    assert segmenter.options == [(["xray", "fundus"], 0.5, 8)]
+    assert told(result) == ["lung.png: xray (1.000)", "eye.png: fundus (0.900)"]
+    assert result.stdout.splitlines() == [
+        str(Path("masks") / name) for name in ("lung_mask.png", "eye_mask.png")
+    ]
+    assert segmenter.loaded == ["espmedsam_nano_256", "tic_tiny_modality"]
+    assert classifier.batches == [2]
+
+
+def test_auto_and_another_recognizer_can_be_given(run, picture, segmenter, classifier):
+    picture("x.png")
+    result = run("segment", "x.png", "--modality", "auto", "--recognizer", "mine")
+    assert result.exit_code == 0, result.output
+    assert segmenter.loaded == ["espmedsam_nano_256", "mine"]
+
+
+def test_nothing_is_recognised_where_the_modality_is_given(run, picture, segmenter, classifier):
+    picture("x.png", dark=109)
+    result = run("segment", "x.png", "--modality", "xray", "--recognizer", "missing")
+    assert result.exit_code == 0
+    assert segmenter.options[0][0] == ["xray"]
+    assert segmenter.loaded == ["espmedsam_nano_256"] and classifier.batches == []
+
+
+def test_what_is_not_recognised_is_refused_and_the_others_done(run, picture, segmenter, classifier):
+    picture("good.png", dark=9)
+    picture("unclear.png", dark=106)
+    picture("mri.png", dark=200)
+    picture("unlucky.png", (13, 13))
+    picture("good2.png", dark=110)
+    names_in = ("good", "unclear", "mri", "unlucky", "good2")
+    result = run("segment", *(f"{name}.png" for name in names_in))
+    errors = assert_error(result, 1)
+    assert sorted(errors) == [
+        "error: mri.png was recognised as mri (1.000), which this segmenter does not know (it "
+        "knows xray, fundus). Give --modality if you know it.",
+        "error: unclear.png was not recognised: fundus 0.60, xray 0.20, mri 0.20 (at least 0.75 is "
+        "needed). Give --modality if you know it.",
+        "error: unlucky.png: Received an image of 13 x 13; such images bring bad luck.",
+    ]
+    assert names() == ["good2_mask.png", "good_mask.png"]
+    assert segmenter.options[0][0] == ["xray", "fundus"]
+    assert "2 of 5 files segmented into masks; 3 failed" in result.stderr
+
+
+def test_exit_code_2_when_nothing_is_recognised(run, picture, segmenter, classifier):
+    picture("unclear.png", dark=106)
+    assert_error(run("segment", "unclear.png"), 2, "unclear.png was not recognised")
+    assert segmenter.batches == []
+
+
+def test_refused_files_leave_no_gaps_in_the_batches(run, picture, segmenter, classifier):
+    for number, dark in enumerate((10, 106, 10, 106, 10, 10)):
+        picture(f"{number}.png", dark=dark)
+    assert run("segment", ".", "--batch-size", "2").exit_code == 1
+    assert classifier.batches == [2, 2, 2]
+    assert segmenter.batches == [2, 2]
+
+
+def test_a_recognizer_that_shares_no_modality(run, picture, segmenter, classifier):
+    picture("x.png")
+    classifier.class_names = ("cat", "dog", "cow")
+    assert_error(run("segment", "x.png"), 2, "tells cat, dog, cow apart", "knows xray, fundus")
+
+
+@pytest.mark.parametrize("function", ["check_preset", "load_recognizer"])
+def test_a_recognizer_that_cannot_be_loaded(run, picture, segmenter, monkeypatch, function):
+    def fail(preset):
+        if preset == "mine":
+            raise InputError("Unknown preset 'mine'.")
+
+    picture("x.png")
+    monkeypatch.setattr(segment, function, fail)
+    result = run("segment", "x.png", "--recognizer", "mine")
+    (line,) = assert_error(result, 2)
+    assert line == "error: Unknown preset 'mine'. With --modality no recogniser is needed."
+    assert not Path("masks").exists()
+
+
+def volume(name, values):
+    nibabel = pytest.importorskip("nibabel", reason="needs the extra medical")
+    data = np.zeros((6, 5, len(values)), np.uint8)
+    data[:] = values
+    nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), name)
+
+
+def test_a_few_slices_decide_for_a_volume(run, picture, segmenter, classifier):
+    # Slices 2, 4, 6, 8 and 10 of 10 are looked at; 0.6 and four times 0.9 are 0.84 in the mean.
+    volume("brain.nii", [200, 106, 200, 109, 200, 109, 200, 109, 200, 109])
+    picture("x.png")
+    result = run("segment", "brain.nii", "x.png", "--batch-size", "4")
+    assert result.exit_code == 0, result.output
+    assert told(result) == [
+        "brain.nii: fundus (0.840, mean of 5 of 10 slices)",
+        "x.png: xray (1.000)",
+    ]
+    assert classifier.batches == [4, 1, 1]
+    assert [modality for batch, *_ in segmenter.options for modality in batch] == (
+        ["fundus"] * 10 + ["xray"]
+    )
+
+
+def test_a_volume_is_refused_as_a_whole(run, picture, segmenter, classifier):
+    volume("brain.nii", [10, 110, 10])
+    picture("x.png")
+    result = run("segment", "brain.nii", "x.png")
+    errors = assert_error(result, 1, "brain.nii was not recognised: xray 0.66, fundus 0.33 (at")
+    assert len(errors) == 1
+    assert names() == ["x_mask.png"]
+
+
+def test_a_damaged_frame_is_found_while_recognising(run, picture, segmenter, classifier):
+    tifffile = pytest.importorskip("tifffile", reason="needs the extra medical")
+    with tifffile.TiffWriter("pages.tif") as tiff:
+        tiff.write(np.zeros((4, 6), np.float32))
+        tiff.write(np.full((4, 6), 7, np.float32))  # out of range
+    picture("x.png")
+    assert len(assert_error(run("segment", "pages.tif", "x.png"), 1, "pages.tif")) == 1
+    assert names() == ["x_mask.png"]
 
 
 # === Medical files ===

@@ -103,7 +103,8 @@ def test_bad_input_is_explained(segmenter, arguments, words):
 
 
 def test_no_pictures_give_no_masks(segmenter):
-    assert segmenter.segment([], []) == {"masks": [], "probabilities": []}
+    result = segmenter.segment([], [])
+    assert result == {name: [] for name in ("masks", "probabilities", "modalities", "confidences")}
 
 
 def test_without_preprocessor_is_explained(segmenter):

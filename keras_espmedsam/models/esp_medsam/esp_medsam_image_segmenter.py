@@ -16,6 +16,7 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor i
     ESPMedSAMImageSegmenterPreprocessor,
 )
 from keras_espmedsam.models.esp_medsam.host_call import as_tuple
+from keras_espmedsam.models.esp_medsam.modality_recognition import fill_in
 from keras_espmedsam.models.training_data import prepare_batch, preprocessed
 from keras_espmedsam.optimizers import ModalityMaskedOptimizer
 from keras_espmedsam.preset_registry import knows_builtin_presets
@@ -126,7 +127,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
     # === Pictures in, masks out ===
 
-    def segment(self, images, modalities=None, threshold=0.5, batch_size=8):
+    def segment(self, images, modalities=None, threshold=0.5, batch_size=8, recognizer=None):
         """Find each picture's target and give its mask at the picture's own size.
 
         Args:
@@ -134,22 +135,31 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
                 `(height, width, channels)` with grey, RGB or RGBA values; uint8, uint16 (full
                 range) or float in [0, 1].
             modalities: one name or index for all, or a list with one per picture; not needed
-                when the model has one modality.
+                when the model has one modality. `"auto"`, for all or in the list, lets a
+                classifier recognise it.
             threshold: float in [0, 1]. Probability from which a pixel is foreground.
             batch_size: int. Pictures per forward pass.
+            recognizer: `TiCImageClassifier` for `"auto"`, or the name or folder of its preset;
+                `None` is `tic_tiny_modality`. Built-in ones are loaded once, a folder each time.
 
         Returns:
-            dict of `masks` (bool) and `probabilities` (float32), each `(height, width)` for one
-            picture, or a list of them for a list.
+            dict of `masks` (bool) and `probabilities` (float32), each `(height, width)`;
+            `modalities`, the name that was used; and `confidences`, how sure the classifier was
+            of it (float), or `None` where it was given. For a list of pictures, lists of them.
 
         Raises:
-            InputError: for pictures, modalities or a threshold that cannot be used.
+            InputError: for pictures, modalities or a threshold that cannot be used, before
+                anything is segmented. With `"auto"` also when a picture is not recognised with
+                the confidence that the classifier's preset asks for, or as a modality that this
+                model does not know; the message gives its number and the candidates. To go on
+                without such pictures, ask the classifier's `classify` first.
 
         Example:
             >>> segmenter = ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
             >>> picture = np.zeros((300, 400, 3), "uint8")
-            >>> segmenter.segment(picture, "fundus")["masks"].shape
-            (300, 400)
+            >>> result = segmenter.segment(picture, "fundus")
+            >>> result["masks"].shape, result["modalities"], result["confidences"]
+            ((300, 400), 'fundus', None)
 
         Source: ours.
         """
@@ -164,16 +174,25 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
         several = isinstance(images, list | tuple)
         pictures = list(images) if several else [images]
+        if modalities is None and len(self.modalities) > 1:
+            raise InputError(
+                f"Received no modality; give one of {', '.join(self.modalities)} per picture, or "
+                "'auto' to have it recognised."
+            )
+        modalities, confidences = fill_in(modalities, pictures, self, recognizer, batch_size)
         indices = self.modality_indices(modalities, len(pictures))
         probabilities = [None] * len(pictures)
         for batch, size in self._batches(pictures, batch_size):
             found = self._probabilities(pictures, indices, batch, size)
             for i, values in zip(batch, found, strict=True):
                 probabilities[i] = values
-        masks = [values >= np.float32(threshold) for values in probabilities]
-        if not several:
-            return {"masks": masks[0], "probabilities": probabilities[0]}
-        return {"masks": masks, "probabilities": probabilities}
+        result = {
+            "masks": [values >= np.float32(threshold) for values in probabilities],
+            "probabilities": probabilities,
+            "modalities": [self.modalities[i] for i in indices],
+            "confidences": confidences,
+        }
+        return result if several else {name: values[0] for name, values in result.items()}
 
     def _batches(self, pictures, batch_size):
         """Lists of picture numbers whose canvases have one size, and the size of their batch."""

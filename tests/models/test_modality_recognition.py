@@ -1,0 +1,186 @@
+"""`segment` with "auto": what is recognised, what is refused, and what is loaded for it."""
+
+import numpy as np
+import pytest
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.models.esp_medsam import modality_recognition
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (50, 70, 3), dtype="uint8")
+
+
+class PixelClassifier:
+    """The first pixel names the class, the second is the confidence in per cent."""
+
+    class_names = ("eye", "brain", "lung")
+    min_confidence = 0.8
+
+    def __init__(self):
+        self.calls = []
+
+    def classify(self, images, batch_size=32):
+        self.calls.append((len(images), batch_size))
+        rows = []
+        for image in images:
+            row = np.full(3, (1 - image[0, 1, 0] / 100) / 2, "float32")
+            row[image[0, 0, 0]] = image[0, 1, 0] / 100
+            rows.append(row)
+        return {"probabilities": rows}
+
+
+EYE, BRAIN, LUNG = 0, 1, 2
+
+
+def picture(name, confidence=90, size=(50, 70)):
+    image = RGB[: size[0], : size[1]].copy()
+    image[0, :2, 0] = name, confidence
+    return image
+
+
+@pytest.fixture(scope="module")
+def segmenter(build):
+    """One that compiles fast, but whose masks differ between the modalities."""
+    return build.randomize(build.plain_segmenter())
+
+
+@pytest.fixture
+def classifier():
+    return PixelClassifier()
+
+
+@pytest.fixture(autouse=True)
+def presets(monkeypatch):
+    """Lists which presets were loaded; each is a `PixelClassifier` of its own."""
+    loaded = []
+
+    def from_preset(name):
+        loaded.append(name)
+        return PixelClassifier()
+
+    monkeypatch.setattr(modality_recognition, "_from_preset", from_preset)
+    monkeypatch.setattr(modality_recognition, "_KEPT", {})
+    monkeypatch.setattr(modality_recognition, "builtin_presets", lambda: {"tic_tiny_modality": 0})
+    return loaded
+
+
+def test_one_picture(segmenter, classifier):
+    eye = picture(EYE)
+    found = segmenter.segment(eye, "auto", recognizer=classifier)
+    given = segmenter.segment(eye, "eye")
+    np.testing.assert_allclose(found["probabilities"], given["probabilities"], atol=1e-5)
+    np.testing.assert_array_equal(found["masks"], found["probabilities"] >= 0.5)
+    assert found["modalities"] == given["modalities"] == "eye"
+    assert found["confidences"] == pytest.approx(0.9)
+    assert given["confidences"] is None
+    # The modality matters, so that the right one was used.
+    other = segmenter.segment(eye, "lung")["probabilities"]
+    assert np.abs(other - found["probabilities"]).max() > 1e-3
+
+
+def test_a_list(segmenter, classifier):
+    pictures = [picture(EYE, 80), picture(LUNG, 95, (20, 64)), picture(EYE, 99)]
+    found = segmenter.segment(pictures, "auto", batch_size=1, recognizer=classifier)
+    assert found["modalities"] == ["eye", "lung", "eye"]
+    np.testing.assert_allclose(found["confidences"], [0.8, 0.95, 0.99], rtol=1e-6)
+    assert classifier.calls == [(3, 1)]
+    given = segmenter.segment(pictures, ["eye", "lung", "eye"], batch_size=1)
+    for one, other in zip(found["probabilities"], given["probabilities"], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_entries_of_a_list(segmenter, classifier):
+    pictures = [picture(EYE), picture(LUNG), picture(EYE, 10)]
+    modalities = [0, "auto", "lung"]
+    found = segmenter.segment(pictures, modalities, batch_size=1, recognizer=classifier)
+    assert found["modalities"] == ["skin", "lung", "lung"]
+    assert found["confidences"] == [None, pytest.approx(0.9), None]
+    assert classifier.calls == [(1, 1)]
+
+
+def test_one_refused_picture(segmenter, classifier, monkeypatch):
+    monkeypatch.setattr(type(segmenter), "_probabilities", lambda *_: pytest.fail("segmented"))
+    with pytest.raises(InputError) as caught:
+        segmenter.segment(picture(EYE, 60), "auto", recognizer=classifier)
+    assert str(caught.value) == (
+        "The picture was not recognised: eye 0.60, brain 0.20, lung 0.20 (at least 0.8 is needed). "
+        "Give the modality: skin, lung, eye; or leave out what is none of them."
+    )
+    pictures = [picture(EYE), picture(LUNG, 79), picture(BRAIN)]
+    with pytest.raises(InputError) as caught:
+        segmenter.segment(pictures, "auto", recognizer=classifier)
+    assert str(caught.value).startswith(
+        "images[1] was not recognised: lung 0.79, eye 0.10, brain 0.10 (at least 0.8 is needed); "
+        "images[2] was recognised as brain (0.900), which this segmenter does not know (it knows "
+        "skin, lung, eye). Give"
+    )
+
+
+def test_many_refused_pictures_are_counted(segmenter, classifier):
+    pictures = [picture(EYE, 60)] * 5
+    with pytest.raises(InputError, match=r"images\[2\] was not [^;]*; and 2 more\. Give"):
+        segmenter.segment(pictures, "auto", recognizer=classifier)
+
+
+def test_a_segmenter_of_one_modality_segments_no_other(segmenter, classifier):
+    lung = segmenter.specialize("lung")
+    found = lung.segment(picture(LUNG), "auto", recognizer=classifier)
+    assert (found["modalities"], found["confidences"]) == ("lung", pytest.approx(0.9))
+    with pytest.raises(InputError, match=r"recognised as eye .* does not know \(it knows lung\)"):
+        lung.segment(picture(EYE), "auto", recognizer=classifier)
+    given = lung.segment(picture(EYE))
+    assert (given["modalities"], given["confidences"]) == ("lung", None)
+
+
+def test_a_recognizer_of_other_things(segmenter, classifier):
+    classifier.class_names = ("cat", "dog", "cow")
+    with pytest.raises(InputError, match="tells cat, dog, cow apart, and the segmenter knows skin"):
+        segmenter.segment(picture(EYE), "auto", recognizer=classifier)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "words"),
+    [
+        (None, "skin, lung, eye per picture, or 'auto'"),
+        (["auto"], "1 modalities for 2 images"),
+        (["auto", "brain"], "Unknown modality 'brain'"),
+        (["auto", "auto", "auto"], "3 modalities for 2 images"),
+        ("automatic", "Unknown modality 'automatic'"),
+    ],
+)
+def test_bad_modalities_are_told_before_anything_is_loaded(segmenter, presets, modalities, words):
+    with pytest.raises(InputError, match=words):
+        segmenter.segment([picture(EYE), picture(EYE)], modalities)
+    assert presets == []
+
+
+# === What is loaded ===
+
+
+def test_nothing_is_loaded_for_given_modalities(segmenter, presets):
+    assert segmenter.segment([picture(EYE)], "eye")["modalities"] == ["eye"]
+    empty = {"masks": [], "probabilities": [], "modalities": [], "confidences": []}
+    assert segmenter.segment([], "auto") == empty
+    assert presets == []
+
+
+def test_the_built_in_one_is_loaded_once_and_is_no_part_of_a_segmenter(segmenter, presets):
+    weights, layers = len(segmenter.weights), len(segmenter.layers)
+    first = modality_recognition.load_recognizer()
+    segmenter.segment(picture(EYE), "auto")
+    segmenter.segment(picture(EYE), "auto", recognizer="tic_tiny_modality")
+    assert presets == ["tic_tiny_modality"]
+    assert len(first.calls) == 2
+    assert (len(segmenter.weights), len(segmenter.layers)) == (weights, layers)
+    assert not any(value is first for value in vars(segmenter).values())
+
+
+def test_a_folder_is_loaded_each_time(segmenter, presets, tmp_path):
+    for recognizer in (tmp_path, str(tmp_path)):
+        segmenter.segment(picture(EYE), "auto", recognizer=recognizer)
+    assert presets == [str(tmp_path)] * 2
+
+
+def test_what_is_no_recognizer_is_explained(segmenter):
+    with pytest.raises(InputError, match="recognizer of type int; expected a TiCImageClassifier"):
+        segmenter.segment(picture(EYE), "auto", recognizer=3)
