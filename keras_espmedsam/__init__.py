@@ -25,6 +25,7 @@ _PARTS = (
     "losses",
     "metrics",
     "models",
+    "ops",
     "optimizers",
     "training",
 )

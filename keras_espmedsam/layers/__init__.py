@@ -1,17 +1,21 @@
-"""Layers of ESP-MedSAM, one per box of the paper's figure."""
+"""Layers of ESP-MedSAM and TiC, one per box of the papers' figures."""
 
 from keras_espmedsam.layers.bilinear_upsampling import BilinearUpsampling
 from keras_espmedsam.layers.conv_norm import ConvNorm
+from keras_espmedsam.layers.cyclic_shift import MultiDirectionalCyclicShift
 from keras_espmedsam.layers.feature_neck import FeatureNeck
 from keras_espmedsam.layers.fourier_positional_encoding import FourierPositionalEncoding
+from keras_espmedsam.layers.inter_pooling import InterPooling
 from keras_espmedsam.layers.mbconv import MBConv
 from keras_espmedsam.layers.mlp import MLP
 from keras_espmedsam.layers.modality_adapter import ModalityAdapter
 from keras_espmedsam.layers.modality_variables import ModalityVariables
+from keras_espmedsam.layers.msa_conv2d import MSAConv2D
 from keras_espmedsam.layers.patch_embedding import ConvPatchEmbedding
 from keras_espmedsam.layers.patch_merging import PatchMerging
 from keras_espmedsam.layers.query_decoupled_modality_decoder import QueryDecoupledModalityDecoder
 from keras_espmedsam.layers.self_patch_prompt_generator import SelfPatchPromptGenerator
+from keras_espmedsam.layers.tic_block import TiCBlock
 from keras_espmedsam.layers.two_way_transformer import (
     DownsampledAttention,
     TwoWayAttentionBlock,
@@ -28,12 +32,16 @@ __all__ = [
     "DownsampledAttention",
     "FeatureNeck",
     "FourierPositionalEncoding",
+    "InterPooling",
     "MBConv",
+    "MSAConv2D",
     "ModalityAdapter",
     "ModalityVariables",
+    "MultiDirectionalCyclicShift",
     "PatchMerging",
     "QueryDecoupledModalityDecoder",
     "SelfPatchPromptGenerator",
+    "TiCBlock",
     "TwoWayAttentionBlock",
     "TwoWayTransformer",
     "WindowAttention",

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
+from keras_espmedsam.ops.padding import pad_to_multiple
 
 LAYER_NORM_EPSILON = 1e-5
 # The release draws the controller's token from U(-b, b), b^2 = 6 / (3 * 16 * 16 + 16).
@@ -23,24 +24,6 @@ def relative_position_index(window_size):
     y, x = np.divmod(np.arange(window_size**2), window_size)
     # The scan's first row starts at (0, 0) and meets every pair in row-major order.
     return np.abs(y[:, None] - y[None]) * window_size + np.abs(x[:, None] - x[None])
-
-
-def pad_to_multiple(x, multiple, axis):
-    """Append zeros along one axis until its size is a multiple, also of an unknown size."""
-    size = ops.shape(x)[axis]
-    widths = [(0, 0)] * len(x.shape)
-    if isinstance(size, int):
-        pad = -size % multiple
-        if not pad:
-            return x
-        widths[axis] = (0, pad)
-        return ops.pad(x, widths)
-    # A traced size: pad by the most that can be needed, then cut.
-    widths[axis] = (0, multiple - 1)
-    padded = (size + multiple - 1) // multiple * multiple
-    index = [slice(None)] * len(x.shape)
-    index[axis] = slice(0, padded)
-    return ops.pad(x, widths)[tuple(index)]
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")

@@ -6,6 +6,7 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter import ESPMedS
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     ESPMedSAMImageSegmenterPreprocessor,
 )
+from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
 from keras_espmedsam.models.tiny_vit.tiny_vit_backbone import TinyViTBackbone
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "ESPMedSAMImageConverter",
     "ESPMedSAMImageSegmenter",
     "ESPMedSAMImageSegmenterPreprocessor",
+    "TiCBackbone",
     "TinyViTBackbone",
 ]

@@ -18,6 +18,8 @@ TILE_SIZE = 8
 # float32 logits held at a time. Small enough for the caches, large enough for the threads.
 CHUNK_BYTES = 2**22
 FORBIDDEN = -1e30
+# exp(-80) is 2e-35: nothing beside a weight, and not the slow path that exp takes further down.
+LOWEST = -80.0
 
 
 def tiled_window_attention(
@@ -218,7 +220,7 @@ def _attend(
         k, v, valid = split(kv)
         logits = logits_of(q, k, valid)
         highest = ops.max(logits, axis=-1, keepdims=True)
-        weights = ops.exp(logits - highest)
+        weights = ops.exp(ops.maximum(logits - highest, LOWEST))
         total = ops.sum(weights, axis=-1, keepdims=True)
         weights = weights / total
         if factors:
@@ -234,7 +236,7 @@ def _attend(
         out, log_total, upstream, upstream_log = (
             query_tiles(x) for x in (out, log_total, upstream, upstream_log)
         )
-        weights = ops.exp(logits_of(q, k, valid) - log_total)
+        weights = ops.exp(ops.maximum(logits_of(q, k, valid) - log_total, LOWEST))
         # The softmax's gradient subtracts the mean; the log of the denominator adds its own.
         mean = ops.sum(out * upstream, axis=-1, keepdims=True) - upstream_log
         upstream = ops.cast(upstream, q.dtype)

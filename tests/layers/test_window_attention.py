@@ -5,7 +5,6 @@ import pytest
 from keras_espmedsam.layers import WindowAttention
 from keras_espmedsam.layers.window_attention import (
     TOKEN_BOUND,
-    pad_to_multiple,
     relative_position_index,
 )
 
@@ -118,13 +117,6 @@ def test_only_the_controllers_are_marked():
 def test_heads_must_divide_the_channels():
     with pytest.raises(ValueError, match="received 10 channels and num_heads=4"):
         WindowAttention(4, 3).build((None, 4, 4, 10))
-
-
-@pytest.mark.parametrize(("size", "padded"), [(5, 6), (6, 6), (1, 3)])
-def test_pad_to_multiple_appends_zeros(size, padded, draw, ref):
-    x = draw(2, size)
-    out = ref.array(pad_to_multiple(keras.ops.convert_to_tensor(x), 3, 1))
-    np.testing.assert_array_equal(out, np.pad(x, ((0, 0), (0, padded - size))))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces sizes")

@@ -1,0 +1,153 @@
+"""Transformer block of TiC, with a modality controller if wanted."""
+
+import keras
+
+from keras_espmedsam.layers.conv_norm import ConvNorm
+from keras_espmedsam.layers.cyclic_shift import MultiDirectionalCyclicShift
+from keras_espmedsam.layers.mlp import MLP
+from keras_espmedsam.layers.modality_adapter import ModalityAdapter
+from keras_espmedsam.layers.msa_conv2d import MSAConv2D
+
+LAYER_NORM_EPSILON = 1e-5
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class TiCBlock(keras.layers.Layer):
+    """MSA-Conv attention, a depthwise 3 x 3 convolution, and an MLP beside the modality adapter.
+
+    `x += attention(norm(x))`; `x = conv(x)`; `x = x + mlp(x) + adapter(x)`. No part knows the
+    map's size, and the convolution is what tells positions apart, as it is in the released layer.
+
+    Args:
+        num_heads: int. Attention heads; they divide the input's channels.
+        kernel_size: int, odd. Side of the attention's window, in tokens.
+        shift_size: int or None. Steps of a `MultiDirectionalCyclicShift` around the attention;
+            `None` switches it off.
+        pool_size: int or None. Cells of an `InterPooling`; `None` switches it off.
+        mlp_ratio: float. Hidden width of the MLP over the input's width.
+        border: `"zero"` or `"mask"`, see `MSAConv2D`.
+        attention_dropout: float. Share of attention weights dropped in training.
+        num_modalities: int. Number of modality controllers held; 0 for none.
+        adapter_ratio: float. Hidden width of the adapters over the input's width.
+        adapter_zero_init: bool. See `ModalityAdapter`.
+
+    Input: `x`, `(batch, height, width, channels)`; `modalities`, `(batch,)` int, or `None` when
+    `num_modalities` is 0 or 1.
+    Output shape: that of `x`.
+
+    Example:
+        >>> block = TiCBlock(num_heads=2, kernel_size=5, shift_size=5, pool_size=4)
+        >>> tuple(block(np.ones((1, 9, 11, 16))).shape)
+        (1, 9, 11, 16)
+
+    Source: TiC (arXiv 2310.04134) for its parts; the block is ours. Controllers: ESP-MedSAM
+    (arXiv 2407.14153).
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        kernel_size,
+        shift_size=None,
+        pool_size=None,
+        mlp_ratio=4,
+        border="zero",
+        attention_dropout=0.0,
+        num_modalities=0,
+        adapter_ratio=4,
+        adapter_zero_init=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.kernel_size = kernel_size
+        self.shift_size = shift_size
+        self.pool_size = pool_size
+        self.mlp_ratio = mlp_ratio
+        self.border = border
+        self.attention_dropout = attention_dropout
+        self.num_modalities = num_modalities
+        self.adapter_ratio = adapter_ratio
+        self.adapter_zero_init = adapter_zero_init
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        dtype = self.dtype_policy
+        self.norm = keras.layers.LayerNormalization(
+            epsilon=LAYER_NORM_EPSILON, name="norm", dtype=dtype
+        )
+        self.attention = MSAConv2D(
+            channels,
+            self.kernel_size,
+            num_heads=self.num_heads,
+            border=self.border,
+            attention_dropout=self.attention_dropout,
+            conv_kernel_size=1,
+            residual=False,
+            pool_size=self.pool_size,
+            num_modalities=self.num_modalities,
+            activation=None,
+            name="attention",
+            dtype=dtype,
+        )
+        self.local_conv = ConvNorm(None, 3, name="local_conv", dtype=dtype)
+        self.mlp = MLP(
+            (int(channels * self.mlp_ratio), channels),
+            activation="gelu",
+            norm_epsilon=LAYER_NORM_EPSILON,
+            name="mlp",
+            dtype=dtype,
+        )
+        parts = [self.norm, self.attention, self.local_conv, self.mlp]
+        self.shift = None
+        if self.shift_size is not None:
+            self.shift = MultiDirectionalCyclicShift(self.shift_size, name="shift", dtype=dtype)
+            parts.append(self.shift)
+        self.adapter = None
+        if self.num_modalities:
+            self.adapter = ModalityAdapter(
+                self.num_modalities,
+                int(channels * self.adapter_ratio),
+                zero_init=self.adapter_zero_init,
+                name="adapter",
+                dtype=dtype,
+            )
+            parts.append(self.adapter)
+        for part in parts:
+            part.build(input_shape)
+        self.built = True
+
+    def call(self, x, modalities=None, training=None):
+        y = self.norm(x)
+        if self.shift is not None:
+            y = self.shift(y)
+        y = self.attention(y, modalities, training=training)
+        if self.shift is not None:
+            y = self.shift(y, inverse=True)
+        x = self.local_conv(x + y, training=training)
+        y = self.mlp(x)
+        if self.adapter is not None:
+            y = y + self.adapter(x, modalities)
+        return x + y
+
+    def controller_layers(self, index):
+        """The two layers that hold the controller of modality `index`: token and adapter."""
+        return [self.attention.tokens[index], self.adapter.adapters[index]]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "kernel_size": self.kernel_size,
+            "shift_size": self.shift_size,
+            "pool_size": self.pool_size,
+            "mlp_ratio": self.mlp_ratio,
+            "border": self.border,
+            "attention_dropout": self.attention_dropout,
+            "num_modalities": self.num_modalities,
+            "adapter_ratio": self.adapter_ratio,
+            "adapter_zero_init": self.adapter_zero_init,
+        }
