@@ -12,14 +12,14 @@ import keras
 import numpy as np
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.models.esp_medsam.host_call import as_tuple, host_call, to_numpy
+from keras_espmedsam.models.host_call import as_tuple, to_numpy
 
 
 def preprocessed(task, x, y=None, sample_weight=None, batch_size=None, shuffle=False, split=0.0):
     """Attach a task's preprocessing to a source.
 
     Args:
-        task: a keras-hub `Task` with `preprocess_samples` and `modalities`.
+        task: a keras-hub `Task` with `prepare_batch`; see `trains_on_raw_pictures`.
         x: dict or array of raw images, tf.data, grain, `PyDataset` or torch `DataLoader`.
         y, sample_weight: arrays, for arrays.
         batch_size: int or None; for arrays, 32 by default.
@@ -30,7 +30,7 @@ def preprocessed(task, x, y=None, sample_weight=None, batch_size=None, shuffle=F
         Tuple of the source for Keras and the held-out source (or `None`).
     """
     if x is None:
-        raise InputError("Received no data; give images and masks, or a data source.")
+        raise InputError("Received no data; give images and their targets, or a data source.")
     if not isinstance(x, dict) and not hasattr(x, "shape"):
         if y is not None or sample_weight is not None:
             raise InputError(
@@ -53,7 +53,7 @@ def _from_source(task, source):
     def prepare(*batch):
         batch = batch[0] if len(batch) == 1 and isinstance(batch[0], tuple | list) else batch
         x, y, sample_weight = (*batch, None, None)[:3]
-        return prepare_batch(task, x, y, sample_weight)
+        return task.prepare_batch(x, y, sample_weight)
 
     if isinstance(source, keras.utils.PyDataset):
         return MappedPyDataset(source, prepare)
@@ -94,39 +94,6 @@ def _from_data_loader(loader, prepare):
     return prepared
 
 
-def prepare_batch(task, x, y=None, sample_weight=None):
-    """Check one batch's modalities and preprocess it.
-
-    Args:
-        task: `ESPMedSAMImageSegmenter`.
-        x: dict of raw `images` and `modalities` (indices or names), or images alone for a model
-            of one modality.
-        y: raw masks, or a dict of them as `masks`, or `None`.
-        sample_weight: `(batch,)` or `None`.
-
-    Returns:
-        `x`, `(x, y)` or `(x, y, sample_weight)`, ready for the model.
-    """
-    x = dict(x) if isinstance(x, dict) else {"images": x}
-    modalities = x.pop("modalities", None)
-    if len(task.modalities) > 1:
-        if modalities is None:
-            raise InputError(
-                "Received images without modalities for a model of several; give "
-                '{"images": ..., "modalities": ...}.'
-            )
-        if isinstance(modalities, tuple | list):
-            modalities = np.asarray(modalities)
-        (x["modalities"],) = host_call(
-            lambda m: task.modality_indices(m.reshape(-1), m.size).reshape(m.shape),
-            (modalities,),
-            (("int32", modalities.shape),),
-        )
-    if isinstance(y, dict) and set(y) == {"masks"} and task.preprocessor is not None:
-        y = y["masks"]
-    return task.preprocess_samples(x, y=y, sample_weight=sample_weight)
-
-
 class MappedPyDataset(keras.utils.PyDataset):
     """A `PyDataset` whose batches go through a function."""
 
@@ -163,6 +130,8 @@ class ArrayDataset(keras.utils.PyDataset):
         if isinstance(x, dict):
             # A list of names or numbers is one array, not a structure of many.
             x = {k: np.asarray(v) if isinstance(v, tuple | list) else v for k, v in x.items()}
+        if isinstance(y, tuple | list):
+            y = np.asarray(y)
         self.x, self.y, self.sample_weight = keras.tree.map_structure(
             lambda a: None if a is None else to_numpy(a), (x, y, sample_weight)
         )
@@ -173,7 +142,7 @@ class ArrayDataset(keras.utils.PyDataset):
         if len(lengths) != 1 or 0 in lengths:
             raise InputError(
                 f"Received arrays of lengths {sorted(lengths)}; expected as many images, "
-                "modalities, masks and sample weights, and at least one."
+                "modalities, targets and sample weights, and at least one."
             )
         self.order = np.arange(lengths.pop())
 
@@ -204,7 +173,7 @@ class ArrayDataset(keras.utils.PyDataset):
         x, y, sample_weight = keras.tree.map_structure(
             lambda a: None if a is None else a[rows], (self.x, self.y, self.sample_weight)
         )
-        return prepare_batch(self.task, x, y, sample_weight)
+        return self.task.prepare_batch(x, y, sample_weight)
 
     def on_epoch_begin(self):
         if self.shuffle:

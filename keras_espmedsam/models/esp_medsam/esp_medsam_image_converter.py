@@ -1,25 +1,16 @@
-"""Raw pictures to normalised, equally sized model inputs."""
+"""Raw pictures to inputs of ESP-MedSAM."""
 
 import keras
-import numpy as np
-from keras_hub.layers import ImageConverter
 
-from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.pixels import unit_values
-from keras_espmedsam.imaging.placement import RESIZE_MODES, SIZE_MULTIPLE, Placement
+from keras_espmedsam.imaging.placement import SIZE_MULTIPLE
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
-from keras_espmedsam.models.esp_medsam.host_call import host_call, rank
+from keras_espmedsam.models.image_converter import PictureConverter
 from keras_espmedsam.preset_registry import knows_builtin_presets
-
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
-# The release divides by the mean; its weights need that, MobileSAM's and SAM's need the deviation.
-NORMALIZATIONS = {"imagenet": (MEAN, STD), "released": (MEAN, MEAN)}
 
 
 @knows_builtin_presets(has_weights=False)
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class ESPMedSAMImageConverter(ImageConverter):
+class ESPMedSAMImageConverter(PictureConverter):
     """Resize, pad and normalise pictures; never crop them.
 
     All work is done on the host by NumPy and Pillow, also inside a tf.data or grain pipeline, so
@@ -45,69 +36,5 @@ class ESPMedSAMImageConverter(ImageConverter):
     """
 
     backbone_cls = ESPMedSAMBackbone
-
-    def __init__(self, image_size=None, resize_mode="pad", normalization="imagenet", **kwargs):
-        if resize_mode not in RESIZE_MODES:
-            raise ValueError(f"Received resize_mode={resize_mode!r}; expected {RESIZE_MODES}.")
-        if normalization not in NORMALIZATIONS:
-            raise ValueError(
-                f"Received normalization={normalization!r}; expected {tuple(NORMALIZATIONS)}."
-            )
-        super().__init__(image_size=check_image_size(image_size), **kwargs)
-        self.resize_mode = resize_mode
-        self.normalization = normalization
-
-    def place(self, size):
-        """The `Placement` of a picture of `(height, width)` pixels on the model's canvas."""
-        return Placement.of(size, self.image_size, self.resize_mode)
-
-    def convert(self, image):
-        """One picture, `(height, width, 3)` float32 in [0, 1], to `(*canvas, 3)` normalised."""
-        mean, divisor = (np.array(v, "float32") for v in NORMALIZATIONS[self.normalization])
-        place = self.place(image.shape[:2])
-        # Resized before it is normalised, which is the same and costs less of a large picture;
-        # the padding becomes 0, the mean colour.
-        return (place.forward(image * np.float32(255), fill=mean) - mean) / divisor
-
-    def convert_batch(self, images):
-        """A NumPy batch, or one picture, of raw values to the model's input."""
-        images = np.asarray(images)
-        if images.ndim not in (3, 4) or images.shape[-1] not in (1, 3) or 0 in images.shape:
-            raise InputError(
-                f"Received images of shape {images.shape}; expected (height, width, channels) or "
-                "(batch, height, width, channels) with 1 or 3 channels. For other pictures use "
-                "segment()."
-            )
-        values = unit_values(images)
-        if values.shape[-1] == 1:
-            values = np.repeat(values, 3, axis=-1)
-        if values.ndim == 3:
-            return self.convert(values)
-        return np.stack([self.convert(image) for image in values])
-
-    def call(self, inputs):
-        height, width = self.image_size or (None, None)
-        shape = (height, width, 3) if rank(inputs) == 3 else (None, height, width, 3)
-        return host_call(self.convert_batch, (inputs,), (("float32", shape),))[0]
-
-    def get_config(self):
-        config = keras.layers.Layer.get_config(self)
-        return {
-            **config,
-            "image_size": self.image_size,
-            "resize_mode": self.resize_mode,
-            "normalization": self.normalization,
-        }
-
-
-def check_image_size(image_size):
-    """`(height, width)` as ints, or `None`; refuses what the model cannot take."""
-    if image_size is None:
-        return None
-    size = tuple(int(s) for s in image_size)
-    if len(size) != 2 or any(s < SIZE_MULTIPLE or s % SIZE_MULTIPLE for s in size):
-        raise ValueError(
-            f"Received image_size={image_size}; expected (height, width), both multiples of "
-            f"{SIZE_MULTIPLE}, or None."
-        )
-    return size
+    size_multiple = SIZE_MULTIPLE
+    any_picture = "segment"

@@ -1,7 +1,5 @@
 """ESP-MedSAM as a task: raw pictures in, masks at their own size out."""
 
-import threading
-
 import keras
 import numpy as np
 from keras_hub.models import ImageSegmenter
@@ -15,16 +13,16 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackb
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     ESPMedSAMImageSegmenterPreprocessor,
 )
-from keras_espmedsam.models.esp_medsam.host_call import as_tuple
 from keras_espmedsam.models.esp_medsam.modality_recognition import fill_in
-from keras_espmedsam.models.training_data import prepare_batch, preprocessed
+from keras_espmedsam.models.host_call import host_call
+from keras_espmedsam.models.picture_batches import filled_up, picture_batches, predict_prepared
+from keras_espmedsam.models.raw_training import trains_on_raw_pictures
 from keras_espmedsam.optimizers import ModalityMaskedOptimizer
 from keras_espmedsam.preset_registry import knows_builtin_presets
 
-_ONE_AT_A_TIME = threading.Lock()
-
 
 @knows_builtin_presets()
+@trains_on_raw_pictures
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ESPMedSAMImageSegmenter(ImageSegmenter):
     """Segment medical images of several modalities without prompts.
@@ -182,7 +180,8 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         modalities, confidences = fill_in(modalities, pictures, self, recognizer, batch_size)
         indices = self.modality_indices(modalities, len(pictures))
         probabilities = [None] * len(pictures)
-        for batch, size in self._batches(pictures, batch_size):
+        converter = self.preprocessor.image_converter
+        for batch, size in picture_batches(converter, pictures, batch_size):
             found = self._probabilities(pictures, indices, batch, size)
             for i, values in zip(batch, found, strict=True):
                 probabilities[i] = values
@@ -194,31 +193,13 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         }
         return result if several else {name: values[0] for name, values in result.items()}
 
-    def _batches(self, pictures, batch_size):
-        """Lists of picture numbers whose canvases have one size, and the size of their batch."""
-        converter = self.preprocessor.image_converter
-        by_canvas = {}
-        for i, picture in enumerate(pictures):
-            shape = np.shape(picture)
-            if len(shape) < 2 or 0 in shape:
-                to_rgb(picture)  # Raises the sentence that fits.
-            by_canvas.setdefault(converter.place(shape[:2]).canvas, []).append(i)
-        for members in by_canvas.values():
-            for start in range(0, len(members), batch_size):
-                yield members[start : start + batch_size], min(batch_size, len(members))
-
     def _probabilities(self, pictures, indices, batch, size):
         converter = self.preprocessor.image_converter
-        # A last, smaller batch is filled up: another size would be another compilation.
-        rows = batch + [batch[0]] * (size - len(batch))
         placed = [converter.convert(to_rgb(pictures[i])) for i in batch]
-        inputs = {"images": np.stack(placed + placed[:1] * (size - len(batch)))}
+        inputs = {"images": np.stack(filled_up(placed, size))}
         if len(self.modalities) > 1:
-            inputs["modalities"] = indices[rows]
-        # keras-hub's own predict_on_batch would preprocess a second time. One at a time: on JAX
-        # Keras donates the model's state to each call, and a second thread would find it gone.
-        with _ONE_AT_A_TIME:
-            outputs = keras.Model.predict_on_batch(self, inputs)
+            inputs["modalities"] = indices[filled_up(batch, size)]
+        outputs = predict_prepared(self, inputs)
         logits = keras.ops.convert_to_numpy(outputs["masks"])[..., 0]
         values = 0.5 * (1 + np.tanh(0.5 * logits.astype("float32")))
         return [
@@ -268,12 +249,46 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
     # === Training ===
 
-    def preprocess_samples(self, x, y=None, sample_weight=None):
-        """Raw samples to the model's inputs and targets; unchanged without a preprocessor."""
-        if self.preprocessor is None:
-            return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-        # `call`, since Keras appends all pixels to the message of an error raised in `__call__`.
-        return self.preprocessor.call(x, y=y, sample_weight=sample_weight)
+    def prepare_batch(self, x, y=None, sample_weight=None):
+        """Check one raw batch's modalities and preprocess it.
+
+        Args:
+            x: dict of raw `images` and `modalities` (indices or names), or images alone for a
+                model of one modality.
+            y: raw masks, or a dict of them as `masks`, or `None`.
+            sample_weight: `(batch,)` or `None`.
+
+        Returns:
+            `x`, `(x, y)` or `(x, y, sample_weight)`, ready for the model.
+
+        Raises:
+            InputError: for modalities that are missing or unknown, or masks that do not fit.
+
+        Example:
+            >>> x = {"images": np.zeros((1, 48, 80, 3), "uint8"), "modalities": ["fundus"]}
+            >>> segmenter.prepare_batch(x)["modalities"].tolist()
+            [3]
+
+        Source: ours.
+        """
+        x = dict(x) if isinstance(x, dict) else {"images": x}
+        modalities = x.pop("modalities", None)
+        if len(self.modalities) > 1:
+            if modalities is None:
+                raise InputError(
+                    "Received images without modalities for a model of several; give "
+                    '{"images": ..., "modalities": ...}.'
+                )
+            if isinstance(modalities, tuple | list):
+                modalities = np.asarray(modalities)
+            (x["modalities"],) = host_call(
+                lambda m: self.modality_indices(m.reshape(-1), m.size).reshape(m.shape),
+                (modalities,),
+                (("int32", modalities.shape),),
+            )
+        if isinstance(y, dict) and set(y) == {"masks"} and self.preprocessor is not None:
+            y = y["masks"]
+        return self.preprocess_samples(x, y=y, sample_weight=sample_weight)
 
     def compile(self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs):
         """Configure training, with the paper's losses as default.
@@ -310,100 +325,9 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             metrics = {"masks": [DiceScore(), ForegroundIoU()]}
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
-    def compile_from_config(self, config):
-        """Compile as saved; Keras leaves this to classes that override `compile`."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
-
-    def fit(
-        self,
-        x=None,
-        y=None,
-        *,
-        batch_size=None,
-        validation_split=0.0,
-        validation_data=None,
-        sample_weight=None,
-        shuffle=True,
-        **kwargs,
-    ):
-        """Train on raw pictures and masks; see `keras.Model.fit` for all other arguments.
-
-        Args:
-            x: dict of raw `images` and `modalities` arrays, or a tf.data, grain,
-                `keras.utils.PyDataset` or torch `DataLoader` source of `(x, y)` or
-                `(x, y, sample_weight)` batches of them.
-            y: raw masks `(batch, height, width, 1)`, for arrays.
-            validation_data: a source as `x`, or a tuple of arrays.
-            validation_split: float. Last fraction of the arrays to validate on.
-
-        Example:
-            >>> segmenter.compile()
-            >>> x = {"images": np.zeros((2, 64, 64, 3), "uint8"), "modalities": np.array([0, 3])}
-            >>> history = segmenter.fit(x, np.ones((2, 64, 64, 1)), verbose=0)
-            >>> len(history.history["loss"])
-            1
-
-        Source: ours.
-        """
-        data, held_out = preprocessed(
-            self, x, y, sample_weight, batch_size, shuffle=shuffle, split=validation_split
-        )
-        if validation_data is not None:
-            if isinstance(validation_data, tuple | list):
-                validation_data = preprocessed(self, *_three(validation_data), batch_size)[0]
-            else:
-                validation_data = preprocessed(self, validation_data, None, None, batch_size)[0]
-        else:
-            validation_data = held_out
-        # `keras.Model.fit` calls `evaluate` with this very object.
-        self._ready_validation_data = validation_data
-        try:
-            # Arrays are shuffled by their own data set; of sources, Keras shuffles a PyDataset.
-            shuffle = shuffle and isinstance(x, keras.utils.PyDataset)
-            return keras.Model.fit(
-                self, data, validation_data=validation_data, shuffle=shuffle, **kwargs
-            )
-        finally:
-            self._ready_validation_data = None
-
-    def evaluate(self, x=None, y=None, *, batch_size=None, sample_weight=None, **kwargs):
-        """Losses and metrics on raw pictures and masks; sources as in `fit`."""
-        data = x
-        if x is not getattr(self, "_ready_validation_data", None):
-            data, _ = preprocessed(self, x, y, sample_weight, batch_size)
-        return keras.Model.evaluate(self, data, **kwargs)
-
-    def predict(self, x, *, batch_size=None, **kwargs):
-        """Logits on the model's canvas for raw pictures; sources as in `fit`.
-
-        For masks at each picture's own size use `segment`.
-        """
-        data, _ = preprocessed(self, x, None, None, batch_size)
-        return keras.Model.predict(self, data, **kwargs)
-
-    def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
-        """One step on one batch of raw pictures and masks; see `keras.Model.train_on_batch`."""
-        batch = as_tuple(prepare_batch(self, x, y, sample_weight))
-        return keras.Model.train_on_batch(self, *batch, **kwargs)
-
-    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
-        """Losses and metrics of one batch of raw pictures; see `keras.Model.test_on_batch`."""
-        batch = as_tuple(prepare_batch(self, x, y, sample_weight))
-        return keras.Model.test_on_batch(self, *batch, **kwargs)
-
-    def predict_on_batch(self, x):
-        """Logits on the model's canvas for one batch of raw pictures."""
-        return keras.Model.predict_on_batch(self, prepare_batch(self, x))
-
 
 def _is_integer(value):
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _three(data):
-    return (*data, None)[:3] if len(data) < 3 else tuple(data)
 
 
 def _masked(optimizer):

@@ -7,7 +7,7 @@ from keras_hub.models import ImageSegmenterPreprocessor
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import PATCH_SIZE, ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_converter import ESPMedSAMImageConverter
-from keras_espmedsam.models.esp_medsam.host_call import host_call, rank
+from keras_espmedsam.models.host_call import host_call, rank
 from keras_espmedsam.preset_registry import knows_builtin_presets
 
 

@@ -1,0 +1,105 @@
+"""Raw pictures to normalised, equally sized model inputs: what the models' converters share."""
+
+import keras
+import numpy as np
+from keras_hub.layers import ImageConverter
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.pixels import unit_values
+from keras_espmedsam.imaging.placement import RESIZE_MODES, Placement
+from keras_espmedsam.models.host_call import host_call, rank
+
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+# The release divides by the mean; its weights need that, MobileSAM's and SAM's need the deviation.
+NORMALIZATIONS = {"imagenet": (MEAN, STD), "released": (MEAN, MEAN)}
+
+
+class PictureConverter(ImageConverter):
+    """Resize, pad and normalise pictures; never crop them. The base of the models' converters.
+
+    All work is done on the host by NumPy and Pillow, also inside a tf.data or grain pipeline, so
+    that the three backends see the same numbers.
+
+    Args:
+        image_size: (height, width), multiples of the class's `size_multiple`, or `None`: keep the
+            size, pad it to multiples of 32.
+        resize_mode: `"pad"` keeps the aspect ratio and pads at the right and bottom with the
+            mean colour; `"stretch"` changes the aspect ratio.
+        normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean, which
+            the published ESP-MedSAM checkpoints expect.
+
+    Call: `(height, width, 3)` or `(batch, height, width, 3)`, or grey with 1 channel; uint8,
+    uint16 (full range) or float in [0, 1]. Gives float32 of the model's size.
+
+    Source: ours; normalisations from SAM and from the released code.
+    """
+
+    size_multiple = 1
+    any_picture = "classify"  # The task's method that takes pictures of every kind.
+
+    def __init__(self, image_size=None, resize_mode="pad", normalization="imagenet", **kwargs):
+        if resize_mode not in RESIZE_MODES:
+            raise ValueError(f"Received resize_mode={resize_mode!r}; expected {RESIZE_MODES}.")
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(
+                f"Received normalization={normalization!r}; expected {tuple(NORMALIZATIONS)}."
+            )
+        super().__init__(image_size=check_image_size(image_size, self.size_multiple), **kwargs)
+        self.resize_mode = resize_mode
+        self.normalization = normalization
+
+    def place(self, size):
+        """The `Placement` of a picture of `(height, width)` pixels on the model's canvas."""
+        return Placement.of(size, self.image_size, self.resize_mode)
+
+    def convert(self, image):
+        """One picture, `(height, width, 3)` float32 in [0, 1], to `(*canvas, 3)` normalised."""
+        mean, divisor = (np.array(v, "float32") for v in NORMALIZATIONS[self.normalization])
+        place = self.place(image.shape[:2])
+        # Resized before it is normalised, which is the same and costs less of a large picture;
+        # the padding becomes 0, the mean colour.
+        return (place.forward(image * np.float32(255), fill=mean) - mean) / divisor
+
+    def convert_batch(self, images):
+        """A NumPy batch, or one picture, of raw values to the model's input."""
+        images = np.asarray(images)
+        if images.ndim not in (3, 4) or images.shape[-1] not in (1, 3) or 0 in images.shape:
+            raise InputError(
+                f"Received images of shape {images.shape}; expected (height, width, channels) or "
+                "(batch, height, width, channels) with 1 or 3 channels. For other pictures use "
+                f"{self.any_picture}()."
+            )
+        values = unit_values(images)
+        if values.shape[-1] == 1:
+            values = np.repeat(values, 3, axis=-1)
+        if values.ndim == 3:
+            return self.convert(values)
+        return np.stack([self.convert(image) for image in values])
+
+    def call(self, inputs):
+        height, width = self.image_size or (None, None)
+        shape = (height, width, 3) if rank(inputs) == 3 else (None, height, width, 3)
+        return host_call(self.convert_batch, (inputs,), (("float32", shape),))[0]
+
+    def get_config(self):
+        config = keras.layers.Layer.get_config(self)
+        return {
+            **config,
+            "image_size": self.image_size,
+            "resize_mode": self.resize_mode,
+            "normalization": self.normalization,
+        }
+
+
+def check_image_size(image_size, multiple):
+    """`(height, width)` as ints, or `None`; refuses what the model cannot take."""
+    if image_size is None:
+        return None
+    size = tuple(int(s) for s in image_size)
+    if len(size) != 2 or any(s < multiple or s % multiple for s in size):
+        wanted = f"both multiples of {multiple}" if multiple > 1 else "both at least 1"
+        raise ValueError(
+            f"Received image_size={image_size}; expected (height, width), {wanted}, or None."
+        )
+    return size

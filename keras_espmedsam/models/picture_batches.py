@@ -1,0 +1,61 @@
+"""Pictures of any sizes, grouped into batches that a compiled model takes one at a time."""
+
+import threading
+
+import keras
+import numpy as np
+
+from keras_espmedsam.imaging.pixels import to_rgb
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def picture_batches(converter, pictures, batch_size):
+    """Group pictures whose canvases have one size.
+
+    Args:
+        converter: `PictureConverter`.
+        pictures: list of arrays, as `to_rgb` takes them.
+        batch_size: int.
+
+    Yields:
+        Tuple of the pictures' numbers and the size of the batch they are to be filled up to.
+
+    Raises:
+        InputError: for an array that is no picture.
+
+    Source: ours.
+    """
+    by_canvas = {}
+    for i, picture in enumerate(pictures):
+        shape = np.shape(picture)
+        if len(shape) < 2 or 0 in shape:
+            to_rgb(picture)  # Raises the sentence that fits.
+        by_canvas.setdefault(converter.place(shape[:2]).canvas, []).append(i)
+    for members in by_canvas.values():
+        for start in range(0, len(members), batch_size):
+            yield members[start : start + batch_size], min(batch_size, len(members))
+
+
+def filled_up(rows, size):
+    """A list filled up to `size` with its first entry: another size is another compilation.
+
+    Example:
+        >>> filled_up([4, 7], 3)
+        [4, 7, 4]
+
+    Source: ours.
+    """
+    return rows + rows[:1] * (size - len(rows))
+
+
+def predict_prepared(model, inputs):
+    """The outputs of a task for inputs that are ready.
+
+    keras-hub's own `predict_on_batch` would preprocess a second time. One at a time: on JAX Keras
+    donates the model's state to each call, and a second thread would find it gone.
+
+    Source: ours.
+    """
+    with _ONE_AT_A_TIME:
+        return keras.Model.predict_on_batch(model, inputs)
