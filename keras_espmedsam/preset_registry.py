@@ -122,6 +122,9 @@ def knows_builtin_presets(has_weights=True):
     """
 
     def decorate(decorated):
+        # A class's own method, which may know more arguments, runs inside of this one.
+        own = vars(decorated).get("from_preset")
+
         @classmethod
         def from_preset(cls, preset, *args, **kwargs):
             """Load by built-in name, folder, `hf://` or `kaggle://` handle.
@@ -145,6 +148,8 @@ def knows_builtin_presets(has_weights=True):
             wanted = args[0] if args else kwargs.get("load_weights", has_weights)
             path = resolve_preset(preset, wanted)
             try:
+                if own is not None:
+                    return own.__get__(None, cls)(path, *args, **kwargs)
                 return super(decorated, cls).from_preset(path, *args, **kwargs)
             except (OSError, KeyError, json.JSONDecodeError) as error:
                 if "://" in path:

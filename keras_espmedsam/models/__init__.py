@@ -1,4 +1,4 @@
-"""Models: image encoder, ESP-MedSAM backbone, and (task) image segmenter."""
+"""Models: image encoders, ESP-MedSAM backbone, and the tasks: segmenter and classifier."""
 
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_converter import ESPMedSAMImageConverter
@@ -7,6 +7,11 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor i
     ESPMedSAMImageSegmenterPreprocessor,
 )
 from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
+from keras_espmedsam.models.tic.tic_image_classifier import TiCImageClassifier
+from keras_espmedsam.models.tic.tic_image_classifier_preprocessor import (
+    TiCImageClassifierPreprocessor,
+)
+from keras_espmedsam.models.tic.tic_image_converter import TiCImageConverter
 from keras_espmedsam.models.tiny_vit.tiny_vit_backbone import TinyViTBackbone
 
 __all__ = [
@@ -15,5 +20,8 @@ __all__ = [
     "ESPMedSAMImageSegmenter",
     "ESPMedSAMImageSegmenterPreprocessor",
     "TiCBackbone",
+    "TiCImageClassifier",
+    "TiCImageClassifierPreprocessor",
+    "TiCImageConverter",
     "TinyViTBackbone",
 ]

@@ -1,0 +1,305 @@
+"""TiC as a task: raw pictures in, the names of their classes and how sure each is out."""
+
+import keras
+import numpy as np
+from keras_hub.models import ImageClassifier, Task
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.models.host_call import host_call
+from keras_espmedsam.models.picture_batches import filled_up, picture_batches, predict_prepared
+from keras_espmedsam.models.raw_training import trains_on_raw_pictures
+from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
+from keras_espmedsam.models.tic.tic_image_classifier_preprocessor import (
+    TiCImageClassifierPreprocessor,
+)
+from keras_espmedsam.preset_registry import knows_builtin_presets
+
+POOLINGS = {
+    "avg": keras.layers.GlobalAveragePooling2D,
+    "max": keras.layers.GlobalMaxPooling2D,
+}
+
+
+@knows_builtin_presets()
+@trains_on_raw_pictures
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class TiCImageClassifier(ImageClassifier):
+    """Say what a picture of any size shows, and how sure that is.
+
+    The backbone's feature map is pooled over all its places, normalised and classified in
+    float32. No part knows the picture's size: the same weights take every size.
+
+    Args:
+        backbone: `TiCBackbone`, or another backbone whose output is one feature map.
+        num_classes: int or None. `None` is the number of `class_names`.
+        preprocessor: `TiCImageClassifierPreprocessor`, or `None` to feed `fit`, `evaluate` and
+            `predict` with normalised images.
+        class_names: tuple of str, or None. The classes' names; without them a class is known by
+            its number.
+        min_confidence: float in [0, 1]. Probability from which `classify` calls a result
+            confident.
+        pooling: `"avg"` or `"max"`, over all places.
+        activation: `None` for logits, or `"softmax"`.
+        dropout: float. Share of the pooled features dropped in training.
+
+    Call: normalised images `(batch, height, width, 3)` to logits `(batch, num_classes)`. For
+    pictures use `classify`.
+
+    Raises:
+        ValueError: for arguments that do not fit each other.
+
+    Example, a small untrained one (`from_preset` loads a trained one):
+        >>> backbone = TiCBackbone(
+        ...     hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 4),
+        ...     kernel_size=3)
+        >>> converter = TiCImageConverter(image_size=(64, 64))
+        >>> classifier = TiCImageClassifier(
+        ...     backbone, class_names=("fundus", "xray"),
+        ...     preprocessor=TiCImageClassifierPreprocessor(converter))
+        >>> tuple(classifier(np.zeros((1, 40, 70, 3), "float32")).shape)
+        (1, 2)
+
+    The examples of the methods go on from here.
+
+    Source: TiC (arXiv 2310.04134) names a classifier; its design is ours.
+    """
+
+    backbone_cls = TiCBackbone
+    preprocessor_cls = TiCImageClassifierPreprocessor
+
+    def __init__(
+        self,
+        backbone,
+        num_classes=None,
+        preprocessor=None,
+        class_names=None,
+        min_confidence=0.0,
+        pooling="avg",
+        activation=None,
+        dropout=0.0,
+        **kwargs,
+    ):
+        names = None if class_names is None else tuple(class_names)
+        num_classes = _number_of_classes(num_classes, names)
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(
+                f"Received min_confidence={min_confidence}; expected a number from 0 to 1."
+            )
+        if pooling not in POOLINGS:
+            raise ValueError(f"Received pooling={pooling!r}; expected one of {tuple(POOLINGS)}.")
+        if activation not in (None, "linear", "softmax"):
+            raise ValueError(f"Received activation={activation!r}; expected None or 'softmax'.")
+        if isinstance(backbone.input, dict):
+            raise ValueError(
+                f"Received a backbone with the inputs {', '.join(backbone.input)}; expected one "
+                "that takes pictures alone, such as a TiCBackbone with num_modalities=0."
+            )
+
+        # === Layers ===
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        self.pooler = POOLINGS[pooling](dtype="float32", name="pooler")
+        self.output_norm = keras.layers.LayerNormalization(
+            epsilon=1e-6, dtype="float32", name="output_norm"
+        )
+        self.output_dropout = keras.layers.Dropout(dropout, dtype="float32", name="output_dropout")
+        self.output_dense = keras.layers.Dense(
+            num_classes, activation=activation, dtype="float32", name="predictions"
+        )
+
+        # === Config ===
+        # Before the model, whose default compilation reads the activation.
+        self.num_classes = num_classes
+        self.class_names = names
+        self.min_confidence = float(min_confidence)
+        self.pooling = pooling
+        self.activation = activation
+        self.dropout = dropout
+
+        # === Functional Model ===
+        x = self.output_norm(self.pooler(backbone(backbone.input)))
+        # keras-hub's own ImageClassifier would build its head without the normalisation.
+        Task.__init__(
+            self,
+            inputs=backbone.input,
+            outputs=self.output_dense(self.output_dropout(x)),
+            **kwargs,
+        )
+
+    @classmethod
+    def from_preset(cls, preset, load_weights=True, **kwargs):
+        """As keras-hub's; a new `num_classes` or `class_names` gives a new, untrained head."""
+        if kwargs.get("class_names") is not None:
+            kwargs.setdefault("num_classes", len(kwargs["class_names"]))
+        elif "num_classes" in kwargs:
+            kwargs["class_names"] = None
+        return super().from_preset(preset, load_weights, **kwargs)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "class_names": self.class_names,
+            "min_confidence": self.min_confidence,
+        }
+
+    # === Pictures in, classes out ===
+
+    def classify(self, images, batch_size=32):
+        """Say what each picture shows, and how sure that is.
+
+        Args:
+            images: one picture or a list of them, of any sizes: `(height, width)` or
+                `(height, width, channels)` with grey, RGB or RGBA values; uint8, uint16 (full
+                range) or float in [0, 1].
+            batch_size: int. Pictures per forward pass.
+
+        Returns:
+            dict of `class_names`, the most probable class's name (its number as a string where
+            the model has no names); `confidences`, its probability; `probabilities`,
+            `(num_classes,)` float32; and `confident`, whether the confidence reaches
+            `min_confidence`. Each is a list for a list of pictures.
+
+        Raises:
+            InputError: for pictures or a batch size that cannot be used.
+
+        Example:
+            >>> found = classifier.classify([np.zeros((30, 40), "uint8")])
+            >>> found["class_names"][0] in ("fundus", "xray"), found["confident"]
+            (True, [True])
+
+        Source: ours; the probability of the best class as a measure of confidence is that of
+        Hendrycks and Gimpel (arXiv 1610.02136).
+        """
+        if self.preprocessor is None:
+            raise InputError(
+                "This classifier has no preprocessor, which classify() needs; build it with "
+                "TiCImageClassifierPreprocessor, or load it with from_preset."
+            )
+        if batch_size < 1:
+            raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
+        several = isinstance(images, list | tuple)
+        pictures = list(images) if several else [images]
+        converter = self.preprocessor.image_converter
+        probabilities = [None] * len(pictures)
+        for rows, size in picture_batches(converter, pictures, batch_size):
+            inputs = [converter.convert(to_rgb(pictures[i])) for i in rows]
+            outputs = predict_prepared(self, np.stack(filled_up(inputs, size)))
+            for i, values in zip(rows, self._softmax(outputs), strict=False):
+                probabilities[i] = values
+        best = [int(values.argmax()) for values in probabilities]
+        names = self.class_names or tuple(str(k) for k in range(self.num_classes))
+        results = {
+            "class_names": [names[k] for k in best],
+            "confidences": [values[k] for values, k in zip(probabilities, best, strict=True)],
+            "probabilities": probabilities,
+        }
+        least = np.float32(self.min_confidence)
+        results["confident"] = [bool(value >= least) for value in results["confidences"]]
+        return results if several else {name: value[0] for name, value in results.items()}
+
+    def _softmax(self, outputs):
+        values = keras.ops.convert_to_numpy(outputs).astype("float32")
+        if self.activation == "softmax":
+            return values
+        powers = np.exp(values - values.max(axis=-1, keepdims=True))
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+    # === Training ===
+
+    def compile(self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs):
+        """Configure training.
+
+        Args:
+            optimizer: `"auto"` (AdamW, 1e-3), a name or `keras.optimizers.Optimizer`.
+            loss: `"auto"`: sparse categorical cross-entropy of the logits.
+            metrics: `"auto"`: accuracy.
+            **kwargs: see `keras.Model.compile`.
+
+        Example:
+            >>> classifier.compile(optimizer="sgd")
+            >>> classifier.loss.name
+            'sparse_categorical_crossentropy'
+
+        Source: ours.
+        """
+        if isinstance(optimizer, str) and optimizer == "auto":
+            optimizer = keras.optimizers.AdamW(1e-3)
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+
+    def prepare_batch(self, x, y=None, sample_weight=None):
+        """One raw batch to what the model takes, with labels by name as numbers.
+
+        Args:
+            x: raw images, or a dict of them as `images`.
+            y: labels `(batch,)`, numbers or names; targets `(batch, num_classes)` for another
+                loss pass unchanged; or `None`.
+            sample_weight: `(batch,)` or `None`.
+
+        Returns:
+            `x`, `(x, y)` or `(x, y, sample_weight)`.
+
+        Raises:
+            InputError: for a label that is no class.
+
+        Example:
+            >>> _, y = classifier.prepare_batch(np.zeros((2, 9, 9, 3), "uint8"), ["xray", "fundus"])
+            >>> y.tolist()
+            [1, 0]
+
+        Source: ours.
+        """
+        if isinstance(x, dict):
+            x = x["images"]
+        if isinstance(y, tuple | list):
+            y = np.asarray(y)
+        if y is not None and len(y.shape) == 1:
+            (y,) = host_call(self.class_indices, (y,), (("int32", y.shape),))
+        return self.preprocess_samples(x, y, sample_weight)
+
+    def class_indices(self, labels):
+        """Names or numbers of classes to an int32 array of numbers.
+
+        Raises:
+            InputError: for an unknown name, or a number out of range.
+
+        Example:
+            >>> classifier.class_indices(["xray", "xray", "fundus"]).tolist()
+            [1, 1, 0]
+
+        Source: ours.
+        """
+        labels = np.asarray(labels)
+        if labels.dtype.kind in "iuf":
+            numbers = labels.astype("int32")
+            wrong = labels[(numbers != labels) | (numbers < 0) | (numbers >= self.num_classes)]
+        else:
+            # TensorFlow gives the bytes of a string.
+            named = [one.decode() if isinstance(one, bytes) else str(one) for one in labels]
+            known = {name: k for k, name in enumerate(self.class_names or ())}
+            wrong = [name for name in named if name not in known]
+            numbers = np.array([known.get(name, 0) for name in named], "int32")
+        if len(wrong):
+            names = f" ({', '.join(self.class_names)})" if self.class_names else ""
+            raise InputError(
+                f"Received the label {wrong[0]!s}, which is no class of this model; expected "
+                f"numbers from 0 to {self.num_classes - 1}{names}."
+            )
+        return numbers
+
+
+def _number_of_classes(num_classes, names):
+    if names is None:
+        if num_classes is None:
+            raise ValueError("Received neither num_classes nor class_names; give one of them.")
+        return int(num_classes)
+    if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"Received class_names={names}; expected names that differ.")
+    if num_classes not in (None, len(names)):
+        raise ValueError(
+            f"Received num_classes={num_classes} and {len(names)} class_names; give as many "
+            "names, or leave num_classes out."
+        )
+    return len(names)

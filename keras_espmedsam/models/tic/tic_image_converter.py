@@ -1,0 +1,42 @@
+"""Raw pictures to inputs of TiC."""
+
+import keras
+
+from keras_espmedsam.models.image_converter import PictureConverter
+from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
+from keras_espmedsam.preset_registry import knows_builtin_presets
+
+
+@knows_builtin_presets(has_weights=False)
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class TiCImageConverter(PictureConverter):
+    """Resize, pad and normalise pictures for TiC, which takes every size.
+
+    Done on the host, as by `ESPMedSAMImageConverter`.
+
+    Args:
+        image_size: (height, width), at least 1, or `None`: keep the size, pad it to multiples of
+            32.
+        resize_mode: `"stretch"` changes the aspect ratio, so that a class is not known by it;
+            `"pad"` keeps it and pads at the right and bottom with the mean colour.
+        normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean.
+
+    Call: `(height, width, 3)` or `(batch, height, width, 3)`, or grey with 1 channel; uint8,
+    uint16 (full range) or float in [0, 1]. Gives float32 of the model's size.
+
+    Raises:
+        ValueError: for a size below 1, or an unknown mode or normalisation.
+        InputError: in the call, for another shape, dtype or range of values.
+
+    Example:
+        >>> converter = TiCImageConverter(image_size=(128, 100))
+        >>> converter(np.zeros((2, 288, 384, 1), "uint8")).shape
+        (2, 128, 100, 3)
+
+    Source: ours.
+    """
+
+    backbone_cls = TiCBackbone
+
+    def __init__(self, image_size=None, resize_mode="stretch", normalization="imagenet", **kwargs):
+        super().__init__(image_size, resize_mode, normalization, **kwargs)
