@@ -22,13 +22,15 @@ class Augmentation:
         right_angles: bool. Turn by a random multiple of 90 degrees first.
         rotation: float. Largest turn either way, in degrees.
         scale: (float, float). Range of the magnification.
-        shift: float. Largest shift either way, as a fraction of the side.
+        shift: float. Largest shift either way, as a fraction of the result's side.
         stretch: float. Largest relative change of the aspect ratio either way.
         brightness, contrast, saturation: float. Largest relative change either way.
         blur: float. Probability of a Gaussian blur of up to 1.5 pixels.
 
     Call: `augmentation(image, mask, rng)` with a uint8 image `(height, width, 3)`, a bool mask
-    `(height, width)` and a `numpy.random.Generator`; gives a pair of the same kind and size.
+    `(height, width)` and a `numpy.random.Generator`; gives a pair of the same kind and size. With
+    `canvas=(height, width)` the pair has that size: a random part of a magnified picture that is
+    larger, a random place for one that is smaller, each pixel at its own scale times `scale`.
 
     Example:
         >>> flip = Augmentation(horizontal_flip=1.0, rotation=0, scale=(1, 1), shift=0,
@@ -36,6 +38,8 @@ class Augmentation:
         >>> image = np.array([[255, 0], [255, 0]], "uint8")[..., None].repeat(3, axis=-1)
         >>> flip(image, image[..., 0] > 0, np.random.default_rng(0))[1].tolist()
         [[False, True], [False, True]]
+        >>> flip(image, image[..., 0] > 0, np.random.default_rng(0), canvas=(1, 1))[0].shape
+        (1, 1, 3)
 
     Source: ours.
     """
@@ -52,10 +56,11 @@ class Augmentation:
     saturation: float = 0.2
     blur: float = 0.0
 
-    def __call__(self, image, mask, rng):
-        matrix = self._matrix(image.shape[:2], rng)
-        picture = _transform(Image.fromarray(image), matrix, FILL)
-        target = _transform(Image.fromarray(mask.astype("uint8") * 255), matrix, 0)
+    def __call__(self, image, mask, rng, canvas=None):
+        matrix = self._matrix(image.shape[:2], canvas, rng)
+        size = image.shape[:2] if canvas is None else canvas
+        picture = _transform(Image.fromarray(image), size, matrix, FILL)
+        target = _transform(Image.fromarray(mask.astype("uint8") * 255), size, matrix, 0)
         for enhance, amount in (
             (ImageEnhance.Brightness, self.brightness),
             (ImageEnhance.Contrast, self.contrast),
@@ -67,23 +72,30 @@ class Augmentation:
             picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
         return np.asarray(picture), np.asarray(target) >= 128
 
-    def _matrix(self, size, rng):
+    def _matrix(self, size, canvas, rng):
         """The 3 x 3 map from places of the result to places of the source, in pixels."""
         height, width = size
+        out_height, out_width = size if canvas is None else canvas
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
-        # Right angles only on squares: elsewhere they would turn the picture out of its frame.
-        if self.right_angles and height == width:
-            angle += rng.integers(4) * np.pi / 2
+        turns = 0
+        # Without a canvas only on squares: elsewhere they would turn the picture out of its frame.
+        if self.right_angles and (canvas is not None or height == width):
+            turns = rng.integers(4)
+            angle += turns * np.pi / 2
         scale = np.exp(rng.uniform(*np.log(self.scale)))
         stretch = np.exp(rng.uniform(-self.stretch, self.stretch) / 2)
         flips = [
             -1 if rng.random() < self.horizontal_flip else 1,
             -1 if rng.random() < self.vertical_flip else 1,
         ]
-        shift = rng.uniform(-self.shift, self.shift, 2) * (width, height)
+        shift = rng.uniform(-self.shift, self.shift, 2) * (out_width, out_height)
+        if canvas is not None:
+            moved = (width * scale * stretch, height * scale / stretch)
+            room = np.abs(np.subtract(moved[::-1] if turns % 2 else moved, (out_width, out_height)))
+            shift += rng.uniform(-0.5, 0.5, 2) * room
         cos, sin = np.cos(angle), np.sin(angle)
         to_centre = np.array(
-            [[1, 0, -width / 2 - shift[0]], [0, 1, -height / 2 - shift[1]], [0, 0, 1]]
+            [[1, 0, -out_width / 2 - shift[0]], [0, 1, -out_height / 2 - shift[1]], [0, 0, 1]]
         )
         turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
         size_and_flip = np.diag([flips[0] / (scale * stretch), flips[1] * stretch / scale, 1])
@@ -91,9 +103,9 @@ class Augmentation:
         return back @ size_and_flip @ turn @ to_centre
 
 
-def _transform(picture, matrix, fill):
+def _transform(picture, size, matrix, fill):
     return picture.transform(
-        picture.size,
+        size[::-1],
         Image.Transform.AFFINE,
         tuple(matrix[:2].ravel()),
         resample=Image.Resampling.BILINEAR,

@@ -124,6 +124,71 @@ def test_shift_by_hand():
     np.testing.assert_array_equal(mask, expected)
 
 
+def _on_canvas(canvas, mask=MARK, seed=0, **options):
+    augmentation = dataclasses.replace(STILL, **options)
+    return augmentation(_picture(mask), mask, np.random.default_rng(seed), canvas=canvas)
+
+
+def test_a_canvas_of_the_pictures_size_changes_nothing():
+    image, mask = _on_canvas((64, 80))
+    np.testing.assert_array_equal(image, _picture(MARK))
+    np.testing.assert_array_equal(mask, MARK)
+
+
+def test_a_smaller_canvas_shows_every_part_at_the_pictures_scale():
+    # Each pixel its own place: what the crop shows tells where it was cut.
+    rows, columns = np.mgrid[:64, :80]
+    source = np.stack([rows, columns, 0 * rows], axis=-1).astype("uint8")
+    corners = []
+    for seed in range(200):
+        image, mask = STILL(source, MARK, np.random.default_rng(seed), canvas=(32, 48))
+        assert (image.shape, mask.shape) == ((32, 48, 3), (32, 48))
+        top, left = image[0, 0, :2].astype(int)
+        corners.append((top, left))
+        # Cut between two pixels, both are sampled: within one of the whole pixel's place.
+        expected = source[top : top + 32, left : left + 48].astype(int)
+        assert np.abs(image[: len(expected), : expected.shape[1]] - expected).max() <= 1
+        cut = MARK[top : top + 32, left : left + 48]
+        # At most a row and a column of the mark come in or go out by rounding.
+        assert abs(int(mask.sum()) - int(cut.sum())) <= 50
+    corners = np.array(corners)
+    assert corners.min() <= 1
+    np.testing.assert_allclose(corners.max(0), [32, 32], atol=1)
+    np.testing.assert_allclose(corners.mean(0), [16, 16], atol=2.5)
+
+
+def test_a_larger_canvas_holds_all_of_the_picture_anywhere():
+    places = set()
+    for seed in range(20):
+        image, mask = _on_canvas((96, 96), np.ones((64, 80), bool), seed)
+        assert mask.sum() == pytest.approx(64 * 80, rel=0.03)
+        outside = image[:2] if mask[-1].any() or mask[-2].any() else image[-2:]
+        np.testing.assert_array_equal(outside, np.broadcast_to(FILL, outside.shape))
+        places.add(tuple(np.argwhere(mask).min(0)))
+    assert len(places) > 10
+
+
+def test_magnification_on_a_canvas():
+    for scale in (0.5, 1.0):
+        mask = _on_canvas((96, 96), scale=(scale, scale))[1]
+        assert mask.sum() == pytest.approx(scale**2 * MARK.sum(), rel=0.08)
+    # 128 x 160 on 64 x 80: a quarter of it, on average.
+    areas = [_on_canvas((64, 80), np.ones((64, 80), bool), s, scale=(2, 2))[1] for s in range(4)]
+    assert all(area.mean() > 0.95 for area in areas)
+
+
+def test_right_angles_on_a_canvas_turn_any_picture():
+    wide = np.zeros((20, 60), bool)
+    wide[:, 2:58] = True
+    ratios = set()
+    for seed in range(20):
+        mask = _on_canvas((64, 64), wide, seed, right_angles=True)[1]
+        assert mask.sum() == pytest.approx(wide.sum(), rel=0.05)
+        low, high = np.argwhere(mask).min(0), np.argwhere(mask).max(0)
+        ratios.add(bool((high - low)[0] > (high - low)[1]))
+    assert ratios == {False, True}
+
+
 def test_colour_leaves_the_mask_alone():
     geometry = dict(horizontal_flip=0.5, rotation=20, scale=(0.8, 1.2), shift=0.1)
     image, mask = _change(**geometry)

@@ -124,6 +124,90 @@ def test_a_modality_has_its_own_augmentation(write):
     np.testing.assert_array_equal(flipped[1][1], plain[1][1][:, ::-1])
 
 
+@pytest.fixture
+def sized(tmp_path):
+    """Write a picture whose pixels tell their row and column, and the mask of its left half."""
+
+    def sized(height, width, modality="fundus"):
+        rows, columns = np.mgrid[:height, :width]
+        pixels = np.stack([rows, columns, 0 * rows], axis=-1).astype("uint8")
+        name = f"{height}_{width}_{len(list(tmp_path.iterdir()))}"
+        image, mask = tmp_path / f"{name}.png", tmp_path / f"{name}_mask.png"
+        Image.fromarray(pixels).save(image)
+        Image.fromarray(np.where(columns < width // 2, 255, 0).astype("uint8")).save(mask)
+        return Record("train", modality, "drive", image, mask)
+
+    return sized
+
+
+@pytest.mark.parametrize("mode", ["pad", "stretch", "native"])
+def test_whole_pictures_at_their_own_size(mode, sized):
+    sizes = [(20, 30), (40, 10), (20, 30), (20, 30), (40, 10)]
+    records = [sized(*size, m) for size, m in zip(sizes, ["fundus", "xray"] * 3, strict=False)]
+    dataset = _dataset(records, image_size=None, batch_size=2, resize_mode=mode)
+    batches = [dataset[i] for i in range(dataset.num_batches)]
+    assert [x["images"].shape for x, _ in batches] == [
+        (2, 20, 30, 3),
+        (1, 20, 30, 3),
+        (2, 40, 10, 3),
+    ]
+    # Every picture once, in order of the sizes' first sight, with its own modality.
+    assert [x["modalities"].tolist() for x, _ in batches] == [[1, 1], [0], [0, 1]]
+    for x, masks in batches:
+        height, width = masks.shape[1:3]
+        rows, columns = np.mgrid[:height, :width]
+        for image, mask in zip(x["images"], masks[..., 0], strict=True):
+            np.testing.assert_array_equal(image[..., 0], rows)
+            np.testing.assert_array_equal(image[..., 1], columns)
+            np.testing.assert_array_equal(mask, columns < width // 2)
+
+
+def test_native_parts_keep_the_scale(sized):
+    records = [sized(100, 120), sized(60, 200)]
+    options = dict(image_size=(64, 32), batch_size=4, steps=2, resize_mode="native")
+    dataset, other = _dataset(records, **options), _dataset(records, seed=1, **options)
+    x, masks = dataset[0]
+    assert (x["images"].shape, x["images"].dtype) == ((4, 64, 32, 3), np.uint8)
+    assert (masks.shape, masks.dtype) == ((4, 64, 32, 1), np.uint8)
+    inside = x["images"][:, 10:50].astype(int)
+    # One column of the canvas is one of the picture; up to the rounding of a place between two.
+    assert np.abs(np.diff(inside[..., 1], axis=2) - 1).max() <= 1
+    np.testing.assert_allclose(inside[:, :, -1, 1] - inside[:, :, 0, 1], 31, atol=1)
+    assert (x["images"] != other[0][0]["images"]).any()
+    np.testing.assert_array_equal(x["images"], dataset[0][0]["images"])
+    # What is drawn is at another place each time.
+    assert len({int(image[20, 0, 1]) for i in range(2) for image in dataset[i][0]["images"]}) > 4
+
+
+def test_native_parts_are_augmented_by_modality(sized):
+    grown = Augmentation(
+        horizontal_flip=0,
+        rotation=0,
+        scale=(2, 2),
+        shift=0,
+        stretch=0,
+        brightness=0,
+        contrast=0,
+        saturation=0,
+    )
+    records = [sized(100, 120, "fundus"), sized(100, 120, "xray")]
+    dataset = _dataset(
+        records, image_size=(64, 64), batch_size=2, resize_mode="native", augment={"xray": grown}
+    )
+    columns = dataset[0][0]["images"][:, 32, :, 1].astype(int)
+    np.testing.assert_allclose(columns[:, -1] - columns[:, 0], [63, 31.5], atol=1)
+
+
+def test_steps_need_a_canvas(write):
+    with pytest.raises(InputError, match=r"steps=3 without image_size; .* give a canvas"):
+        _dataset([write(10)], image_size=None, steps=3)
+
+
+def test_an_unknown_resize_mode(write):
+    with pytest.raises(InputError, match="resize_mode='crop'; expected one of pad, stretch, nati"):
+        _dataset([write(10)], resize_mode="crop")
+
+
 def test_no_records():
     with pytest.raises(InputError, match="Received no records"):
         _dataset([])
