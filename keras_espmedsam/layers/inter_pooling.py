@@ -54,8 +54,10 @@ class InterPooling(keras.layers.Layer):
             q, k, v, self.pool_size, self.kernel_size, self.num_heads, self.scale
         )
 
-    def compute_output_shape(self, q_shape, k_shape=None, v_shape=None):
-        return tuple(q_shape), (*q_shape[:-1], self.num_heads)
+    def compute_output_spec(self, q, k, v):
+        # Two dtypes: the log of the denominator is float32 under any policy.
+        out = keras.KerasTensor(q.shape, dtype=self.compute_dtype)
+        return out, keras.KerasTensor((*q.shape[:-1], self.num_heads), dtype="float32")
 
     def get_config(self):
         return {

@@ -121,7 +121,9 @@ class MSAConv2D(keras.layers.Layer):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed) if attention_dropout else None
+        self.seed_generator = None
+        if attention_dropout:
+            self.seed_generator = keras.random.SeedGenerator(seed, name="seed_generator")
 
     def build(self, input_shape):
         channels = input_shape[-1]

@@ -182,8 +182,14 @@ def _check_tensors(q, k, v):
 
 
 def _dropout(rate, seed):
+    drawn = 0
+
     def factors(shape):
-        kept = keras.random.uniform(shape, seed=seed) >= rate
+        nonlocal drawn
+        # One number would draw the same again for every offset of the window.
+        own = seed + drawn if isinstance(seed, int) else seed
+        drawn += 1
+        kept = keras.random.uniform(shape, seed=own) >= rate
         return ops.cast(kept, "float32") / (1 - rate)
 
     return factors

@@ -45,7 +45,8 @@ def randomize():
 
     def fill(layer, seed=0):
         rng = np.random.default_rng(seed)
-        for variable in layer.variables:
+        # Not all variables: a seed's state is one too.
+        for variable in layer.weights:
             values = rng.normal(0, 0.4, variable.shape)
             if variable.name in ("gamma", "norm_gamma"):
                 values = 1 + values

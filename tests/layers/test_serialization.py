@@ -26,9 +26,31 @@ CASES = {
     "DownsampledAttention": (dict(num_heads=2, downsample_rate=2), ((2, 3, 8),) * 3, ()),
     "FeatureNeck": (dict(hidden_dim=8, strides=[8, 16], output_stride=8), None, ()),
     "FourierPositionalEncoding": (dict(hidden_dim=8, scale=2.0), (MAP,), ()),
+    "InterPooling": (dict(pool_size=2, kernel_size=(3, 1), num_heads=2, scale=0.5), (MAP,) * 3, ()),
     "MBConv": (dict(expand_ratio=2), (MAP,), ()),
     "ModalityAdapter": (
         dict(num_modalities=2, hidden_dim=4, zero_init=True),
+        (MAP,),
+        (MODALITIES,),
+    ),
+    "MSAConv2D": (
+        dict(
+            filters=5,
+            kernel_size=(3, 1),
+            strides=(2, 1),
+            padding=(1, 2),
+            dilation_rate=(1, 2),
+            num_heads=2,
+            border="mask",
+            attention_dropout=0.2,
+            conv_kernel_size=(3, 3),
+            residual=False,
+            pool_size=2,
+            num_modalities=2,
+            activation="gelu",
+            use_bias=False,
+            seed=3,
+        ),
         (MAP,),
         (MODALITIES,),
     ),
@@ -37,6 +59,7 @@ CASES = {
         (),
         (),
     ),
+    "MultiDirectionalCyclicShift": (dict(shift_size=2), (MAP,), ()),
     "PatchMerging": (dict(hidden_dim=4, strides=1), (MAP,), ()),
     "QueryDecoupledModalityDecoder": (
         dict(
@@ -52,6 +75,22 @@ CASES = {
         (MODALITIES,),
     ),
     "SelfPatchPromptGenerator": (dict(patch_ratio=4), (MAP,), ()),
+    "TiCBlock": (
+        dict(
+            num_heads=2,
+            kernel_size=3,
+            shift_size=1,
+            pool_size=2,
+            mlp_ratio=2,
+            border="mask",
+            attention_dropout=0.2,
+            num_modalities=2,
+            adapter_ratio=1,
+            adapter_zero_init=True,
+        ),
+        (MAP,),
+        (MODALITIES,),
+    ),
     "TwoWayAttentionBlock": (
         dict(num_heads=2, mlp_dim=4, downsample_rate=4, is_first=True),
         ((2, 3, 8), (2, 5, 8)) * 2,
@@ -130,6 +169,7 @@ def test_round_trip(name, run, randomize):
 
 HEADS_IN_FLOAT32 = {
     "FourierPositionalEncoding": None,
+    "InterPooling": 1,
     "QueryDecoupledModalityDecoder": None,
     "SelfPatchPromptGenerator": "patches",
 }
@@ -146,7 +186,7 @@ def test_mixed_precision(name, run, randomize):
     for each in (layer, half):
         each.build(keras.tree.map_structure(lambda x: x.shape, inputs[0]))
         randomize(each)
-        assert all(v.dtype == "float32" for v in each.variables)
+        assert all(v.dtype == "float32" for v in each.weights)
         outputs.append(run(each, *inputs, as_numpy=False))
     flat = zip(
         keras.tree.flatten_with_path(outputs[0]), keras.tree.flatten(outputs[1]), strict=True
