@@ -2,10 +2,12 @@
 
     python examples/build_presets.py tinyvit
     python examples/build_presets.py nano --run runs/nano --commit COMMIT
+    python examples/build_presets.py modality --run runs/modality --commit COMMIT
 
 `tinyvit` writes the published configuration without weights. `nano` copies the preset of
 `examples/train_nano.py` and writes its model card from the report of `espmedsam evaluate`, so that
-no number in the card is typed by hand.
+no number in the card is typed by hand. `modality` does the same with a run of
+`examples/train_modality.py`.
 """
 
 import argparse
@@ -16,6 +18,8 @@ import math
 import pathlib
 import shutil
 import tempfile
+
+import modality_card
 
 import keras_espmedsam as kem
 from keras_espmedsam._files import atomic_path
@@ -133,6 +137,31 @@ def write_nano(run, report_file, commit):
     )
     write_text(folder / "README.md", card)
     print(f"Wrote {folder}: {params:,} parameters")
+
+
+def write_modality(run, report_file, commit):
+    """The trained classifier of modalities with its card."""
+    folder = PRESETS / "tic_tiny_modality"
+    classifier = kem.models.TiCImageClassifier.from_preset(run / "preset")
+    with tempfile.TemporaryDirectory() as temporary:
+        classifier.save_to_preset(temporary)
+        copy_preset(pathlib.Path(temporary), folder, weights=True)
+    metadata = {"description": modality_card.DESCRIPTION, "params": classifier.count_params()}
+    write_json(
+        folder / METADATA_FILE,
+        {"classes": modality_card.CLASSES, "metadata": metadata, "get_weights": ""},
+    )
+    files = sorted(folder.glob("*.weights.h5"))
+    card = modality_card.modality_card(
+        report=json.loads(report_file.read_text(encoding="utf-8")),
+        run=run,
+        size=sum(file.stat().st_size for file in files),
+        digests={file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+        sources=source_table(),
+        commit=commit,
+    )
+    write_text(folder / "README.md", card)
+    print(f"Wrote {folder}: {classifier.count_params():,} parameters")
 
 
 def copy_preset(source, folder, weights):
@@ -303,16 +332,17 @@ This is not the paper's distillation: no teacher was used.
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("preset", choices=["tinyvit", "nano"])
-    parser.add_argument("--run", type=pathlib.Path, default=pathlib.Path("runs/nano"))
+    parser.add_argument("preset", choices=["tinyvit", "nano", "modality"])
+    parser.add_argument("--run", type=pathlib.Path, help="folder of the training run")
     parser.add_argument("--report", type=pathlib.Path)
     parser.add_argument("--commit", help="of the package that trained it")
     arguments = parser.parse_args()
     if arguments.preset == "tinyvit":
         write_tinyvit()
-    else:
-        report = arguments.report or arguments.run / "report.json"
-        write_nano(arguments.run, report, arguments.commit)
+        return
+    run = arguments.run or pathlib.Path("runs") / arguments.preset
+    write = {"nano": write_nano, "modality": write_modality}[arguments.preset]
+    write(run, arguments.report or run / "report.json", arguments.commit)
 
 
 if __name__ == "__main__":
