@@ -64,7 +64,7 @@ def decide(probabilities, class_names, min_confidence, modalities):
     if not np.float32(confidence) >= np.float32(min_confidence):
         candidates = [i for rank, i in enumerate(order) if rank < 2 or mean[i] >= 0.01]
         listed = ", ".join(f"{class_names[i]} {shown(mean[i], 2)}" for i in candidates)
-        refusal = f"was not recognised: {listed} (at least {min_confidence:g} is needed)"
+        refusal = f"was not recognised: {listed} (at least {min_confidence:.3g} is needed)"
     elif name not in modalities:
         refusal = (
             f"was recognised as {name} ({shown(confidence)}), which this segmenter does not know "

@@ -1,5 +1,7 @@
 """`segment` with "auto": what is recognised, what is refused, and what is loaded for it."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -58,7 +60,8 @@ def presets(monkeypatch):
         loaded.append(name)
         return PixelClassifier()
 
-    monkeypatch.setattr(modality_recognition, "_from_preset", from_preset)
+    fake = types.SimpleNamespace(from_preset=from_preset)
+    monkeypatch.setattr(modality_recognition, "TiCImageClassifier", fake)
     monkeypatch.setattr(modality_recognition, "_KEPT", {})
     monkeypatch.setattr(modality_recognition, "builtin_presets", lambda: {"tic_tiny_modality": 0})
     return loaded

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.models.tic.tic_image_classifier import TiCImageClassifier
 from keras_espmedsam.preset_registry import builtin_presets
 from keras_espmedsam.recognition import AUTO, DEFAULT_RECOGNIZER, check_classes, decide
 
@@ -101,16 +102,10 @@ def load_recognizer(recognizer=None):
     with _LOADING:
         if name in _KEPT:
             return _KEPT[name]
-        classifier = _from_preset(name)
+        classifier = TiCImageClassifier.from_preset(name)
         if name in builtin_presets():  # A folder can be written anew.
             _KEPT[name] = classifier
         return classifier
-
-
-def _from_preset(name):
-    from keras_espmedsam.models.tic.tic_image_classifier import TiCImageClassifier
-
-    return TiCImageClassifier.from_preset(name)
 
 
 def _is_auto(modality):
