@@ -42,7 +42,7 @@ class DrawNewPictures(keras.callbacks.Callback):
 
 
 def run_phase(segmenter, phase, index, output, seed):
-    """Train one phase, or skip it when it is done; leaves its best weights in the model.
+    """Train one phase, or skip it when it is done; gives the file of its best weights.
 
     A phase is a dict: `name`, `size` (of the canvas), `batch_size`, `epochs`, `steps`, `rate`
     (reached after `warmup` steps, 100 by default), `final` (the rate at the end), `augment`, and
@@ -56,8 +56,7 @@ def run_phase(segmenter, phase, index, output, seed):
     native = phase.get("native", False)
     segmenter.preprocessor.image_converter.image_size = None if native else size
     if done.exists():
-        segmenter.load_weights(best)
-        return
+        return best
     options = dict(modalities=segmenter.modalities, resize_mode="native" if native else "pad")
     train = SegmentationDataset(
         read_index(index, ["train"]),
@@ -102,8 +101,8 @@ def run_phase(segmenter, phase, index, output, seed):
             keras.callbacks.CSVLogger(folder / "log.csv", append=True),
         ],
     )
-    segmenter.load_weights(best)
     done.write_text(json.dumps({"epochs": len(history.epoch)}))
+    return best
 
 
 def main(description, build_segmenter, phases, output):
@@ -119,6 +118,9 @@ def main(description, build_segmenter, phases, output):
     segmenter = build_segmenter()
     index = pathlib.Path(arguments.data) / "index.csv"
     for phase in phases:
-        run_phase(segmenter, phase, index, arguments.output, arguments.seed)
+        best = run_phase(segmenter, phase, index, arguments.output, arguments.seed)
+        # A new model: one that resumed would begin its next `fit` at the same epoch again.
+        segmenter = build_segmenter()
+        segmenter.load_weights(best)
     segmenter.save_to_preset(arguments.output / "preset")
     print(f"Preset written to {arguments.output / 'preset'}")
