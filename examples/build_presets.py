@@ -1,10 +1,11 @@
 """Write the folders of `presets/` from a training run and its evaluation.
 
     python examples/build_presets.py tinyvit
+    python examples/build_presets.py tic
     python examples/build_presets.py nano --run runs/nano --commit COMMIT
     python examples/build_presets.py modality --run runs/modality --commit COMMIT
 
-`tinyvit` writes the published configuration without weights. `nano` copies the preset of
+`tinyvit` writes the published configuration without weights, `tic` those of TiC. `nano` copies the preset of
 `examples/train_nano.py` and writes its model card from the report of `espmedsam evaluate`, so that
 no number in the card is typed by hand. `modality` does the same with a run of
 `examples/train_modality.py`.
@@ -99,6 +100,40 @@ def write_tinyvit():
     )
     write_text(folder / "README.md", TINYVIT_CARD.format(trainable=trainable))
     print(f"Wrote {folder}: {trainable:,} trainable parameters")
+
+
+# Widths and depths after NAT (arXiv 2204.07143), whose tokens and windows are the same.
+TIC_CONFIGURATIONS = {
+    "tic_tiny": dict(hidden_dims=(64, 128, 256, 512), num_heads=(2, 4, 8, 16), mlp_ratio=3),
+    "tic_small": dict(hidden_dims=(96, 192, 384, 768), num_heads=(3, 6, 12, 24), mlp_ratio=2),
+    "tic_base": dict(hidden_dims=(128, 256, 512, 1024), num_heads=(4, 8, 16, 32), mlp_ratio=2),
+}
+
+
+def write_tic():
+    """Configurations of TiC without weights, to be trained as classifier or encoder."""
+    for name, configuration in TIC_CONFIGURATIONS.items():
+        folder = PRESETS / name
+        backbone = kem.models.TiCBackbone(depths=(3, 4, 18, 5), **configuration)
+        with tempfile.TemporaryDirectory() as temporary:
+            backbone.save_to_preset(temporary)
+            copy_preset(pathlib.Path(temporary), folder, weights=False)
+        params = backbone.count_params()
+        write_json(
+            folder / METADATA_FILE,
+            {
+                "classes": ["TiCBackbone"],
+                "metadata": {
+                    "description": "Backbone of convolutional self-attention for any image "
+                    "size, without weights: train it.",
+                    "params": params,
+                },
+                "get_weights": "There are none: the paper published none, and none were trained "
+                "here. Train it as TiCImageClassifier or as an encoder of ESPMedSAMBackbone.",
+            },
+        )
+        write_text(folder / "README.md", TIC_CARD.format(name=name, params=params))
+        print(f"Wrote {folder}: {params:,} parameters")
 
 
 def write_nano(run, report_file, commit):
@@ -264,6 +299,23 @@ Normalisation: `released`, (x - mean) / mean, which the released weights expect.
 `stretch`; which resizing the released weights saw is unpublished.
 """
 
+TIC_CARD = """\
+---
+library_name: keras-hub
+license: apache-2.0
+tags: [image-classification, keras, tic]
+pipeline_tag: image-classification
+---
+# {name}
+
+A `TiCBackbone` of {params:,} parameters: MSA-Conv attention (arXiv 2310.04134) in four stages at
+strides 4 to 32, for images of any size. Of the paper's network no more than names is published:
+widths and depths are ours. **It comes without weights**, and was not trained here.
+
+    backbone = TiCBackbone.from_preset("{name}", load_weights=False)
+    classifier = TiCImageClassifier(backbone, class_names=("a", "b"))
+"""
+
 NANO_CARD = """\
 ---
 library_name: keras-hub
@@ -332,13 +384,16 @@ This is not the paper's distillation: no teacher was used.
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("preset", choices=["tinyvit", "nano", "modality"])
+    parser.add_argument("preset", choices=["tinyvit", "tic", "nano", "modality"])
     parser.add_argument("--run", type=pathlib.Path, help="folder of the training run")
     parser.add_argument("--report", type=pathlib.Path)
     parser.add_argument("--commit", help="of the package that trained it")
     arguments = parser.parse_args()
     if arguments.preset == "tinyvit":
         write_tinyvit()
+        return
+    if arguments.preset == "tic":
+        write_tic()
         return
     run = arguments.run or pathlib.Path("runs") / arguments.preset
     write = {"nano": write_nano, "modality": write_modality}[arguments.preset]

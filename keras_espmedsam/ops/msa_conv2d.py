@@ -9,8 +9,6 @@ from keras_espmedsam.ops.tiled_attention import tiled_window_attention
 
 BORDERS = ("zero", "mask")
 ALGORITHMS = ("auto", "slices", "tiles")
-# Up to this many channels per head slices are faster (benchmarks/msa_conv.py).
-SLICES_UP_TO_HEAD_DIM = 1
 
 
 def msa_conv2d(
@@ -62,8 +60,8 @@ def msa_conv2d(
         >>> tuple(msa_conv2d(q, k, v, kernel_size=(5, 3), num_heads=2).shape)
         (1, 13, 17, 8)
         >>> zeros, ones = np.zeros((1, 4, 4, 1), "float32"), np.ones((1, 4, 4, 1), "float32")
-        >>> out = np.array(msa_conv2d(zeros, zeros, ones, 3))[0, :, :, 0]
-        >>> np.round([out[0, 0], out[0, 1], out[1, 1]], 3).tolist()  # corner, edge, inside
+        >>> out = keras.ops.convert_to_numpy(msa_conv2d(zeros, zeros, ones, 3))
+        >>> [round(float(out[0, y, x, 0]), 3) for y, x in ((0, 0), (0, 1), (1, 1))]
         [0.444, 0.667, 1.0]
 
     Source: TiC (arXiv 2310.04134), MSA-Conv; heads, depthwise and `"mask"` are ours.
@@ -82,8 +80,7 @@ def msa_conv2d(
     if dropout_rate:
         dropout = _dropout(dropout_rate, seed)
     if algorithm == "auto":
-        slices = channels // num_heads <= SLICES_UP_TO_HEAD_DIM
-        algorithm = "slices" if slices else "tiles"
+        algorithm = choose_algorithm(kernel_size, channels // num_heads, keras.backend.backend())
     options = (num_heads, scale, border == "mask", dropout, return_log_total)
     if algorithm == "slices":
         out = sliced_window_attention(q, k, v, kernel_size, dilation_rate, *options)
@@ -112,15 +109,17 @@ def merge_attentions(parts):
 
     Example:
         >>> out, log_total = np.ones((1, 2, 2, 8)), np.zeros((1, 2, 2, 2))
-        >>> np.array(merge_attentions([(out, log_total), (3 * out, log_total)])).max().item()
+        >>> merged = merge_attentions([(out, log_total), (3 * out, log_total)])
+        >>> float(keras.ops.max(merged))
         2.0
 
     Source: the streamed softmax of FlashAttention (arXiv 2205.14135).
     """
     if len(parts) == 1:
         return parts[0][0]
-    outputs, logs = zip(*parts, strict=True)
-    shares = ops.softmax(ops.stack([ops.cast(log, "float32") for log in logs], axis=-1), axis=-1)
+    outputs = [ops.convert_to_tensor(out) for out, _ in parts]
+    logs = [ops.cast(log, "float32") for _, log in parts]
+    shares = ops.softmax(ops.stack(logs, axis=-1), axis=-1)
     heads = logs[0].shape[-1]
     merged = 0.0
     for i, out in enumerate(outputs):
@@ -128,6 +127,19 @@ def merge_attentions(parts):
         share = ops.repeat(shares[..., i], channels // heads, axis=-1)
         merged = merged + ops.cast(share, out.dtype) * out
     return merged
+
+
+def choose_algorithm(kernel_size, head_dim, backend):
+    """The faster of `"slices"` and `"tiles"`, by the measurements of benchmarks/msa_conv.py.
+
+    Args:
+        kernel_size: (int, int).
+        head_dim: int. Channels per head.
+        backend: str. Keras' backend.
+    """
+    if head_dim == 1:
+        return "slices"
+    return "tiles"
 
 
 def check_pair(name, value, odd=False):

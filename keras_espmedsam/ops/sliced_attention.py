@@ -44,10 +44,15 @@ def sliced_window_attention(
         factors = [dropout(shape) for _ in offsets]
 
     def split(x):
-        return x if depthwise else ops.reshape(x, (batch, height, width, num_heads, -1))
+        if depthwise:
+            return x
+        # No -1: of an unknown size, TensorFlow would no longer know the channels.
+        return ops.reshape(x, (batch, height, width, num_heads, x.shape[-1] // num_heads))
 
     def flat(x):
-        return x if depthwise else ops.reshape(x, (batch, height, width, x.shape[3] * x.shape[4]))
+        if depthwise:
+            return x
+        return ops.reshape(x, (batch, height, width, num_heads * x.shape[4]))
 
     def per_head(x):
         """Sum the channels of each head."""

@@ -194,6 +194,7 @@ def test_size_unknown_while_tracing(algorithm, dilation, reference):
     traced = tf.function(
         lambda q, k, v: msa_conv2d(q, k, v, 5, dilation, 2, algorithm=algorithm),
         input_signature=[tf.TensorSpec((None, None, None, 4))] * 3,
+        autograph=False,
     )
     rng = np.random.default_rng(8)
     for size in ((9, 17), (3, 8)):
@@ -209,7 +210,9 @@ def test_exports_to_tflite_with_built_in_operators(heads, dilation, reference):
 
     spec = tf.TensorSpec((1, 20, 17, 8))
     function = tf.function(
-        lambda q, k, v: msa_conv2d(q, k, v, 3, dilation, heads), input_signature=[spec] * 3
+        lambda q, k, v: msa_conv2d(q, k, v, 3, dilation, heads),
+        input_signature=[spec] * 3,
+        autograph=False,
     ).get_concrete_function()
     ranks = [
         len(tensor.shape)
