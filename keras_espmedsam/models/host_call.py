@@ -44,7 +44,7 @@ def rank(x):
     if getattr(shape, "rank", 0) is None:
         raise InputError(
             "Received tensors of unknown rank from tf.data; give the source an output_signature "
-            "with (batch, height, width, channels), unknown sizes as None."
+            "with all axes, such as (batch, height, width, channels), unknown sizes as None."
         )
     return len(shape)
 

@@ -6,7 +6,7 @@ from keras_hub.models import ImageClassifier, Task
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.pixels import to_rgb
-from keras_espmedsam.models.host_call import host_call
+from keras_espmedsam.models.host_call import host_call, rank
 from keras_espmedsam.models.picture_batches import filled_up, picture_batches, predict_prepared
 from keras_espmedsam.models.raw_training import trains_on_raw_pictures
 from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
@@ -255,7 +255,7 @@ class TiCImageClassifier(ImageClassifier):
             x = x["images"]
         if isinstance(y, tuple | list):
             y = np.asarray(y)
-        if y is not None and len(y.shape) == 1:
+        if y is not None and rank(y) == 1:
             (y,) = host_call(self.class_indices, (y,), (("int32", y.shape),))
         return self.preprocess_samples(x, y, sample_weight)
 
