@@ -4,11 +4,12 @@
     python examples/build_presets.py tic
     python examples/build_presets.py nano --run runs/nano --commit COMMIT
     python examples/build_presets.py modality --run runs/modality --commit COMMIT
+    python examples/build_presets.py native --run runs/tic_native --nano-report R --commit COMMIT
 
-`tinyvit` writes the published configuration without weights, `tic` those of TiC. `nano` copies the preset of
-`examples/train_nano.py` and writes its model card from the report of `espmedsam evaluate`, so that
-no number in the card is typed by hand. `modality` does the same with a run of
-`examples/train_modality.py`.
+`tinyvit` writes the published configuration without weights, `tic` those of TiC. `nano` copies the
+preset of `examples/train_nano.py` and writes its model card from the report of `espmedsam
+evaluate`, so that no number in the card is typed by hand; `native` does the same with a run of
+`examples/train_tic_native.py`, `modality` with one of `examples/train_modality.py`.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import shutil
 import tempfile
 
 import modality_card
+import native_card
 
 import keras_espmedsam as kem
 from keras_espmedsam._files import atomic_path
@@ -174,6 +176,38 @@ def write_nano(run, report_file, commit):
     print(f"Wrote {folder}: {params:,} parameters")
 
 
+def write_native(run, report_file, commit, nano_report):
+    """The native-resolution preset with its card."""
+    folder = PRESETS / "espmedsam_tic_native"
+    segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
+    with tempfile.TemporaryDirectory() as temporary:
+        segmenter.save_to_preset(temporary)
+        copy_preset(pathlib.Path(temporary), folder, weights=True)
+    params = segmenter.count_params()
+    metadata = {"description": native_card.DESCRIPTION, "params": params}
+    write_json(
+        folder / METADATA_FILE,
+        {"classes": native_card.CLASSES, "metadata": metadata, "get_weights": ""},
+    )
+    report = json.loads(report_file.read_text(encoding="utf-8"))
+    weights = folder / WEIGHTS_FILE
+    card = native_card.native_card(
+        report=report,
+        nano=json.loads(nano_report.read_text(encoding="utf-8")),
+        params=params,
+        size=weights.stat().st_size / 1e6,
+        digest=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        phases=phase_table(run),
+        commit=commit,
+        test=result_table(report, "test"),
+        unseen=result_table(report, "unseen"),
+        sources=source_table(),
+        weak=weaknesses(report),
+    )
+    write_text(folder / "README.md", card)
+    print(f"Wrote {folder}: {params:,} parameters")
+
+
 def write_modality(run, report_file, commit):
     """The trained classifier of modalities with its card."""
     folder = PRESETS / "tic_tiny_modality"
@@ -248,11 +282,13 @@ def result_table(report, split):
 
 def phase_table(run):
     lines = ["| phase | epochs | best validation Dice |", "|---|---|---|"]
-    for log in sorted(run.glob("*/log.csv")):
+    # In the order in which they were trained: a phase's log is finished before the next begins.
+    for log in sorted(run.glob("*/log.csv"), key=lambda path: path.stat().st_mtime):
         with log.open(newline="") as file:
             dice = [float(row["val_masks_dice"]) for row in csv.DictReader(file)]
-        name = log.parent.name
-        lines.append(f"| {name} x {name} pixels | {len(dice)} | {max(dice):.3f} |")
+        size = log.parent.name.removeprefix("native_")
+        scale = ", at native scale" if size != log.parent.name else ""
+        lines.append(f"| {size} x {size} pixels{scale} | {len(dice)} | {max(dice):.3f} |")
     return "\n".join(lines)
 
 
@@ -384,9 +420,10 @@ This is not the paper's distillation: no teacher was used.
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("preset", choices=["tinyvit", "tic", "nano", "modality"])
+    parser.add_argument("preset", choices=["tinyvit", "tic", "nano", "native", "modality"])
     parser.add_argument("--run", type=pathlib.Path, help="folder of the training run")
     parser.add_argument("--report", type=pathlib.Path)
+    parser.add_argument("--nano-report", type=pathlib.Path, help="evaluation of the nano preset")
     parser.add_argument("--commit", help="of the package that trained it")
     arguments = parser.parse_args()
     if arguments.preset == "tinyvit":
@@ -395,9 +432,14 @@ def main():
     if arguments.preset == "tic":
         write_tic()
         return
-    run = arguments.run or pathlib.Path("runs") / arguments.preset
+    names = {"native": "tic_native"}
+    run = arguments.run or pathlib.Path("runs") / names.get(arguments.preset, arguments.preset)
+    report = arguments.report or run / "report.json"
+    if arguments.preset == "native":
+        write_native(run, report, arguments.commit, arguments.nano_report)
+        return
     write = {"nano": write_nano, "modality": write_modality}[arguments.preset]
-    write(run, arguments.report or run / "report.json", arguments.commit)
+    write(run, report, arguments.commit)
 
 
 if __name__ == "__main__":
