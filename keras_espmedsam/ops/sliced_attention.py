@@ -119,9 +119,11 @@ def sliced_window_attention(
             gradients = (ops.cast(flat(x), dtype) for x in (to_q * scale, to_k, to_v))
             return (*gradients, *(ops.zeros_like(x) for x in factors))
 
-        if not lse:
-            return flat(out), gradient
-        return ops.concatenate([flat(out), flat(log_total)], axis=-1), gradient
+        if lse:
+            return ops.concatenate([flat(out), flat(log_total)], axis=-1), gradient
+        # Not the very tensor that the gradient keeps: on torch each would hold the other, and both
+        # their memory, until the garbage collector comes by.
+        return ops.reshape(out, (batch, height, width, channels)), gradient
 
     # Arguments all: what JAX traces cannot be closed over by a function with its own gradient.
     return attend(q, k, v, *factors)

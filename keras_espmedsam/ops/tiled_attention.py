@@ -268,7 +268,11 @@ def _attend(
             gradients = _by_chunks(backward, inputs, strips, chunk)
             return (*gradients, *(ops.zeros_like(x) for x in factors))
 
-        return (ops.concatenate([out, log_total], axis=-1) if lse else out), gradient
+        if lse:
+            return ops.concatenate([out, log_total], axis=-1), gradient
+        # Not the very tensor that the gradient keeps: on torch each would hold the other, and both
+        # their memory, until the garbage collector comes by.
+        return ops.reshape(out, ops.shape(out)), gradient
 
     # An argument too: what JAX traces cannot be closed over by a function with its own gradient.
     return attend(q, kv, *factors)

@@ -185,6 +185,29 @@ def test_unequal_inputs_are_named():
         msa_conv2d(*[x.astype("int32")] * 3, 3)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="torch counts references")
+@pytest.mark.parametrize(("heads", "algorithm"), [(2, "tiles"), (2, "slices"), (4, "slices")])
+@pytest.mark.parametrize("log_total", [False, True])
+def test_memory_is_freed_with_the_last_reference(heads, algorithm, log_total):
+    import gc
+    import weakref
+
+    import torch
+
+    x = torch.zeros((1, 4, 4, 4), requires_grad=True)
+    gc.disable()
+    try:
+        q = x * 1
+        watched = weakref.ref(q)
+        out = msa_conv2d(
+            q, x, x, 3, num_heads=heads, algorithm=algorithm, return_log_total=log_total
+        )
+        del q, out
+        assert watched() is None
+    finally:
+        gc.enable()
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces sizes")
 @pytest.mark.parametrize("algorithm", ["tiles", "slices"])
 @pytest.mark.parametrize("dilation", [1, 2])
