@@ -1,5 +1,7 @@
 """The classifier: any size, any kind of picture, its names and its confidence."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from keras_espmedsam.models import (
     TiCImageClassifierPreprocessor,
     TiCImageConverter,
 )
+from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (50, 70), dtype="uint8")
@@ -249,3 +252,20 @@ def test_keras_file_keeps_the_compiled_model(classifier, tmp_path):
 
 def test_shared_training_is_the_segmenters():
     assert TiCImageClassifier.fit is kem.models.ESPMedSAMImageSegmenter.fit
+
+
+def test_tic_tiny_modality_is_small_and_refuses():
+    entry = TiCImageClassifier.presets["tic_tiny_modality"]
+    model = TiCImageClassifier.from_preset("tic_tiny_modality")
+    assert model.count_params() == entry["metadata"]["params"] <= 1_900_000
+    size = sum(file.stat().st_size for file in Path(entry["path"]).glob("*.weights.h5"))
+    assert size <= 8_000_000
+    assert model.class_names == MODALITIES
+    # Bright discs on black are what it knows as nuclei; a rainbow is no medical image.
+    rows, columns = np.mgrid[:256, :256]
+    discs = (rows % 64 - 32) ** 2 + (columns % 64 - 32) ** 2 < 8**2
+    nuclei = np.where(discs, 120, 10).astype("uint8")
+    rainbow = np.stack([rows, columns, 255 - rows], axis=-1).astype("uint8")
+    found = model.classify([nuclei, rainbow])
+    assert found["class_names"][0] == "microscopy"
+    assert found["confident"] == [True, False]
