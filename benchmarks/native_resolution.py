@@ -1,15 +1,16 @@
 """A photograph of 1411 x 1411 segmented whole, and rescaled to a model of fixed size.
 
-    KERAS_BACKEND=torch python benchmarks/native_resolution.py --output runs/native
+    KERAS_BACKEND=torch python benchmarks/native_resolution.py --output docs
 
 Segments scikit-image's fundus photograph with a preset that takes pictures at their own size and
 with one that rescales them; prints a table of peak memory and time, and writes it to
-`native_resolution.md` in the output folder, beside the overlays. Each preset has a process of its
-own, whose peak tells what it took; the first call, which may compile, is not timed.
+`native_resolution.md` in the output folder, with both overlays in one picture. Each preset has a
+process of its own, whose peak tells what it took; the first call, which may compile, is not timed.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import platform
 import statistics
@@ -19,6 +20,27 @@ import tempfile
 import time
 
 MIB = 2**20
+# Side of each overlay in the document, in pixels.
+SHOWN = 620
+
+DOCUMENT = """\
+# One photograph at its own resolution
+
+    KERAS_BACKEND={backend} python benchmarks/native_resolution.py --output docs
+
+scikit-image's fundus photograph, 1411 x 1411 (public domain), segmented whole by a TiC encoder, and
+by the fixed-size model with rescaling to its canvas and back. {machine}; keras {keras}; median of
+{repeats} after a first call. The ratio is of the first to the second.
+
+{table}
+
+How well both do on the labelled data is in the card of
+[`espmedsam_tic_native`](../presets/espmedsam_tic_native/README.md).
+
+![{names}](native_overlays.jpg)
+
+Left `{left}`, right `{right}`.
+"""
 
 
 def peak_memory():
@@ -94,7 +116,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--preset", default="espmedsam_tic_native", help="name or folder")
     parser.add_argument("--fixed", default="espmedsam_nano_256", help="name or folder")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/native"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", type=pathlib.Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -106,18 +128,37 @@ def main():
         parser.error(f"--preset and --fixed are both named {arguments.preset}; compare two presets")
     arguments.output.mkdir(parents=True, exist_ok=True)
     rows = {}
-    for preset in (arguments.preset, arguments.fixed):
-        name = pathlib.Path(preset).name
-        overlay = arguments.output / f"{name}.png"
-        rows[name] = in_own_process(preset, overlay, arguments.repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        overlays = []
+        for preset in (arguments.preset, arguments.fixed):
+            name = pathlib.Path(preset).name
+            overlays.append(pathlib.Path(folder) / f"{name}.png")
+            rows[name] = in_own_process(preset, overlays[-1], arguments.repeats)
+        write_side_by_side(overlays, arguments.output / "native_overlays.jpg")
     some = next(iter(rows.values()))
-    text = (
-        f"{some['backend']}, keras {some['keras']}, {platform.system()} {platform.machine()}; "
-        f"median of {arguments.repeats} after a first call; ratios of the first to the second.\n\n"
-        f"{table(rows)}\n"
+    left, right = rows
+    text = DOCUMENT.format(
+        backend=some["backend"],
+        keras=some["keras"],
+        machine=f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        repeats=arguments.repeats,
+        table=table(rows),
+        names=f"Overlays of {left} and {right}",
+        left=left,
+        right=right,
     )
     print(text)
     (arguments.output / "native_resolution.md").write_text(text, encoding="utf-8")
+
+
+def write_side_by_side(overlays, path):
+    """Both overlays, reduced, in one JPEG."""
+    from PIL import Image
+
+    both = Image.new("RGB", (2 * SHOWN + 10, SHOWN), "white")
+    for i, overlay in enumerate(overlays):
+        both.paste(Image.open(overlay).convert("RGB").resize((SHOWN, SHOWN)), (i * (SHOWN + 10), 0))
+    both.save(path, quality=85)
 
 
 if __name__ == "__main__":
