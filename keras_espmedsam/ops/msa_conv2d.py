@@ -40,12 +40,13 @@ def msa_conv2d(
         scale: float or None. `None` is `(channels / num_heads) ** -0.5`.
         border: str. `"zero"`: outside the image keys and values are 0 and keep their share of the
             softmax, as published. `"mask"`: the window ends at the border (ours).
-        dropout_rate: float. Share of the weights that is dropped, after the softmax.
+        dropout_rate: float. Share of the weights that is dropped, after the softmax. Above 0 the
+            draw is held: a number per weight, which the gradient needs again.
         seed: int or `keras.random.SeedGenerator`, for the dropout.
         return_log_total: bool. Also give the logarithm of the softmax's denominator, by which
             attentions to several sets of keys are merged; see `merge_attentions`.
         algorithm: `"tiles"` (matrix products over tiles of queries), `"slices"` (one offset
-            after the other) or `"auto"`: slices when heads have one channel, tiles otherwise.
+            after the other) or `"auto"`: the faster one as measured, see `choose_algorithm`.
 
     Returns:
         `(batch, height, width, channels)` in the dtype of `v`; with `return_log_total` a pair of
@@ -139,7 +140,13 @@ def choose_algorithm(kernel_size, head_dim, backend):
     """
     if head_dim == 1:
         return "slices"
-    return "tiles"
+    if backend != "torch":
+        return "tiles"
+    area = kernel_size[0] * kernel_size[1]
+    # The larger the window, the more a tile's matrix product saves; the fewer the channels of a
+    # head, the less it has to multiply.
+    most = head_dim if area <= 9 else 16 if area <= 25 else 4
+    return "slices" if head_dim <= most else "tiles"
 
 
 def check_pair(name, value, odd=False):
@@ -194,14 +201,8 @@ def _check_tensors(q, k, v):
 
 
 def _dropout(rate, seed):
-    drawn = 0
-
     def factors(shape):
-        nonlocal drawn
-        # One number would draw the same again for every offset of the window.
-        own = seed + drawn if isinstance(seed, int) else seed
-        drawn += 1
-        kept = keras.random.uniform(shape, seed=own) >= rate
+        kept = keras.random.uniform(shape, seed=seed) >= rate
         return ops.cast(kept, "float32") / (1 - rate)
 
     return factors

@@ -7,9 +7,24 @@ a handful of maps is held whatever the window, and the gradient computes the wei
 
 import itertools
 
+import keras
 from keras import ops
 
 FORBIDDEN = -1e30
+
+
+def _over_offsets(count, body, carry):
+    """`carry = body(i, carry)` for every offset.
+
+    A loop of the program on JAX: XLA fuses an unrolled one into kernels that compute the same
+    weights many times over (7 x 7 with gradients: a thousand times slower). Unrolled elsewhere,
+    where a loop would only cost, and exporters could not follow it.
+    """
+    if keras.backend.backend() == "jax":
+        return ops.fori_loop(0, count, body, carry)
+    for i in range(count):
+        carry = body(i, carry)
+    return carry
 
 
 def sliced_window_attention(
@@ -26,9 +41,10 @@ def sliced_window_attention(
     """
     batch, height, width = ops.shape(q)[:3]
     radius = [size // 2 * rate for size, rate in zip(kernel_size, dilation_rate, strict=True)]
-    offsets = list(
+    # Where each offset's slice of the padded map begins.
+    starts = list(
         itertools.product(
-            *(range(-r, r + 1, rate) for r, rate in zip(radius, dilation_rate, strict=True))
+            *(range(0, 2 * r + 1, rate) for r, rate in zip(radius, dilation_rate, strict=True))
         )
     )
     channels = v.shape[-1]
@@ -37,11 +53,11 @@ def sliced_window_attention(
     heads = (num_heads,) if depthwise else (num_heads, channels // num_heads)
     inner = [(0, 0)] * len(heads)
     border = [(0, 0), (radius[0], radius[0]), (radius[1], radius[1]), *inner]
-    factors = []
+    factors = ()
     if dropout is not None:
         # The one thing held for every offset, since the gradient needs the same draw again.
         shape = (batch, height, width, num_heads, *([] if depthwise else [1]))
-        factors = [dropout(shape) for _ in offsets]
+        factors = (dropout((len(starts), *shape)),)
 
     def split(x):
         if depthwise:
@@ -58,16 +74,25 @@ def sliced_window_attention(
         """Sum the channels of each head."""
         return x if depthwise else ops.sum(x, axis=-1, keepdims=True)
 
-    def shifted(padded, offset):
-        y, x = radius[0] + offset[0], radius[1] + offset[1]
-        return padded[:, y : y + height, x : x + width]
+    def start_of(i):
+        if isinstance(i, int):
+            return starts[i]
+        place = ops.take(ops.convert_to_tensor(starts, "int32"), i, axis=0)
+        return place[0], place[1]
 
-    def shifted_back(x, offset):
+    def sliced(padded, y, x):
+        if isinstance(y, int):
+            return padded[:, y : y + height, x : x + width]
+        begin = (0, y, x, *[0] * len(heads))
+        return ops.slice(padded, begin, (padded.shape[0], height, width, *padded.shape[3:]))
+
+    def shifted(padded, i):
+        return sliced(padded, *start_of(i))
+
+    def shifted_back(x, i):
         """What a query gives to its key, laid where the key is; what falls outside is lost."""
-        above, left = radius[0] + offset[0], radius[1] + offset[1]
-        below, right = 2 * radius[0] - above, 2 * radius[1] - left
-        x = ops.pad(x, [(0, 0), (above, below), (left, right), *inner])
-        return x[:, radius[0] : radius[0] + height, radius[1] : radius[1] + width]
+        down, right = start_of(i)
+        return sliced(ops.pad(x, border), 2 * radius[0] - down, 2 * radius[1] - right)
 
     @ops.custom_gradient
     def attend(q, k, v, *factors):
@@ -81,21 +106,24 @@ def sliced_window_attention(
             ones = ops.ones_like(per_head(q[:1]))
             invalid = (1 - ops.pad(ones, border)) * FORBIDDEN
 
-        def logit(offset):
-            value = per_head(q * shifted(k_padded, offset))
-            return value if invalid is None else value + shifted(invalid, offset)
+        def logit(i):
+            value = per_head(q * shifted(k_padded, i))
+            return value if invalid is None else value + shifted(invalid, i)
 
-        highest = None
-        for offset in offsets:
-            value = logit(offset)
-            highest = value if highest is None else ops.maximum(highest, value)
-        total, out = 0.0, 0.0
-        for i, offset in enumerate(offsets):
-            weight = ops.exp(logit(offset) - highest)
+        def find_highest(i, highest):
+            return ops.maximum(highest, logit(i))
+
+        def add_weighted(i, carry):
+            total, out = carry
+            weight = ops.exp(logit(i) - highest)
             total = total + weight
             if factors:
-                weight = weight * factors[i]
-            out = out + weight * shifted(v_padded, offset)
+                weight = weight * factors[0][i]
+            return total, out + weight * shifted(v_padded, i)
+
+        zeros, count = ops.zeros_like(per_head(q)), len(starts)
+        highest = _over_offsets(count, find_highest, zeros + 2 * FORBIDDEN)
+        total, out = _over_offsets(count, add_weighted, (zeros, ops.zeros_like(q)))
         out = out / total
         log_total = highest + ops.log(total)
 
@@ -105,17 +133,23 @@ def sliced_window_attention(
             to_log = split(upstream[..., channels:]) if lse else 0.0
             upstream = split(upstream[..., :channels])
             mean = per_head(out * upstream) - to_log
-            to_q, to_k, to_v = 0.0, 0.0, 0.0
-            for i, offset in enumerate(offsets):
-                weight = ops.exp(logit(offset) - log_total)
-                to_weight = per_head(upstream * shifted(v_padded, offset))
+
+            def add_gradients(i, carry):
+                to_q, to_k, to_v = carry
+                weight = ops.exp(logit(i) - log_total)
+                to_weight = per_head(upstream * shifted(v_padded, i))
                 kept = weight
                 if factors:
-                    to_weight, kept = to_weight * factors[i], weight * factors[i]
+                    to_weight, kept = to_weight * factors[0][i], weight * factors[0][i]
                 to_logit = weight * (to_weight - mean)
-                to_q = to_q + to_logit * shifted(k_padded, offset)
-                to_k = to_k + shifted_back(to_logit * q, offset)
-                to_v = to_v + shifted_back(kept * upstream, offset)
+                return (
+                    to_q + to_logit * shifted(k_padded, i),
+                    to_k + shifted_back(to_logit * q, i),
+                    to_v + shifted_back(kept * upstream, i),
+                )
+
+            nothing = ops.zeros_like(q)
+            to_q, to_k, to_v = _over_offsets(count, add_gradients, (nothing, nothing, nothing))
             gradients = (ops.cast(flat(x), dtype) for x in (to_q * scale, to_k, to_v))
             return (*gradients, *(ops.zeros_like(x) for x in factors))
 
