@@ -1,9 +1,9 @@
-"""Segment two pictures that come with scikit-image, with the embedded preset.
+"""Segment two pictures that come with scikit-image, with the built-in presets.
 
     make demo
 
-Finds the vessels of a fundus photograph and the nucleus of a cell, and writes masks and overlays to
-`demo_output/`.
+Recognises a fundus photograph and finds its vessels; finds the nucleus of a cell, told that it is
+microscopy. Writes masks and overlays to `demo_output/`.
 """
 
 import pathlib
@@ -18,19 +18,25 @@ PRESET = "espmedsam_nano_256"
 
 
 def main():
-    pictures = {"retina": (data.retina(), "fundus"), "cell": (data.cell(), "microscopy")}
+    # A bright-field picture of one cell is unlike the microscopy that the classifier has seen.
+    pictures = {"retina": (data.retina(), "auto"), "cell": (data.cell(), "microscopy")}
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(PRESET)
     results = segmenter.segment(
         [picture for picture, _ in pictures.values()],
         [modality for _, modality in pictures.values()],
     )
     OUTPUT.mkdir(exist_ok=True)
-    for (name, (picture, modality)), mask in zip(pictures.items(), results["masks"], strict=True):
+    for i, (name, (picture, _)) in enumerate(pictures.items()):
+        mask, confidence = results["masks"][i], results["confidences"][i]
         mask_file, overlay_file = OUTPUT / f"{name}_mask.png", OUTPUT / f"{name}_overlay.png"
         write_mask(mask_file, mask)
         write_overlay(overlay_file, picture, mask)
+        how = "given" if confidence is None else f"recognised, {confidence:.3f}"
         height, width = mask.shape
-        print(f"{name} ({modality}, {width} x {height}): {mask.mean():.1%} foreground")
+        print(
+            f"{name} ({results['modalities'][i]}: {how}; {width} x {height}): "
+            f"{mask.mean():.1%} foreground"
+        )
         print(f"  {mask_file.resolve()}\n  {overlay_file.resolve()}")
 
 

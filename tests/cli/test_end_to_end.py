@@ -1,14 +1,17 @@
 """The commands with a real model, saved as a preset; the other tests here use a fake."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from keras_espmedsam import models
+from keras_espmedsam.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +101,30 @@ def test_a_damaged_preset(saved, run, picture, command):
     assert line.startswith("error: The preset 'damaged' cannot be read")
     assert "damaged; install or convert it again." in line
     assert not Path("masks").exists() and not Path("report.json").exists()
+
+
+@pytest.mark.parametrize("modality", [(), ("--modality", "auto")], ids=["default", "auto"])
+def test_the_built_in_recogniser_finds_the_modality(saved, run, modality):
+    """A fundus photograph is recognised and segmented as one; a cup of coffee is refused."""
+    segmenter, preset = saved
+    retina, coffee = data.retina()[::4, ::4], data.coffee()
+    Image.fromarray(retina).save("eye.png")
+    Image.fromarray(coffee).save("coffee.png")
+    expected = segmenter.segment(retina, "auto")
+    assert expected["modalities"] == "fundus" and expected["confidences"] > 0.9
+    sure = np.abs(expected["probabilities"] - 0.5) > 1e-4
+    with pytest.raises(InputError, match=r"images\[1\] was not recognised: .* 0\.\d\d, "):
+        segmenter.segment([retina, coffee], "auto")
+
+    result = run("segment", "coffee.png", "eye.png", *modality, "--preset", preset)
+
+    assert result.exit_code == 1, result.output
+    assert result.stdout.splitlines() == [str(Path("masks/eye_mask.png"))]
+    refused, recognised, _ = result.stderr.splitlines()
+    assert refused.startswith("error: coffee.png was not recognised: ")
+    name, confidence = re.fullmatch(r"eye\.png: (\w+) \((0\.\d{3})\)", recognised).groups()
+    assert name == "fundus"
+    assert float(confidence) == pytest.approx(expected["confidences"], abs=2e-3)
+    with Image.open("masks/eye_mask.png") as image:
+        mask = np.asarray(image)
+    np.testing.assert_array_equal(mask[sure] == 255, expected["masks"][sure])
