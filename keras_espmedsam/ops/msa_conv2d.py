@@ -111,7 +111,7 @@ def merge_attentions(parts):
     Example:
         >>> out, log_total = np.ones((1, 2, 2, 8)), np.zeros((1, 2, 2, 2))
         >>> merged = merge_attentions([(out, log_total), (3 * out, log_total)])
-        >>> float(keras.ops.max(merged))
+        >>> round(float(keras.ops.max(merged)), 3)
         2.0
 
     Source: the streamed softmax of FlashAttention (arXiv 2205.14135).
@@ -140,13 +140,16 @@ def choose_algorithm(kernel_size, head_dim, backend):
     """
     if head_dim == 1:
         return "slices"
-    if backend != "torch":
+    if backend == "jax":
         return "tiles"
-    area = kernel_size[0] * kernel_size[1]
     # The larger the window, the more a tile's matrix product saves; the fewer the channels of a
     # head, the less it has to multiply.
-    most = head_dim if area <= 9 else 16 if area <= 25 else 4
-    return "slices" if head_dim <= most else "tiles"
+    area = kernel_size[0] * kernel_size[1]
+    if area <= 9:
+        return "slices"
+    if backend == "tensorflow":  # Not worth the tracing of that many slices.
+        return "tiles"
+    return "slices" if head_dim <= (16 if area <= 25 else 4) else "tiles"
 
 
 def check_pair(name, value, odd=False):
