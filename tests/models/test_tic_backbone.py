@@ -28,7 +28,7 @@ def test_pyramid(build):
     assert [tuple(x.shape[1:]) for x in backbone.pyramid_outputs.values()] == [
         (None, None, width) for width in SMALL["hidden_dims"]
     ]
-    levels = keras.Model(backbone.inputs, backbone.pyramid_outputs)
+    levels = keras.Model(backbone.input, dict(backbone.pyramid_outputs))
     out = build.run(levels, np.zeros((1, 64, 96, 3), "float32"))
     assert {name: x.shape[1:3] for name, x in out.items()} == {
         "P2": (16, 24),
