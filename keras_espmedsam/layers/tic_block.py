@@ -2,17 +2,14 @@
 
 import keras
 
-from keras_espmedsam.layers.conv_norm import ConvNorm
+from keras_espmedsam.layers.adapted_block import AdaptedBlock
 from keras_espmedsam.layers.cyclic_shift import MultiDirectionalCyclicShift
-from keras_espmedsam.layers.mlp import MLP
-from keras_espmedsam.layers.modality_adapter import ModalityAdapter
 from keras_espmedsam.layers.msa_conv2d import MSAConv2D
-
-LAYER_NORM_EPSILON = 1e-5
+from keras_espmedsam.layers.window_attention import LAYER_NORM_EPSILON
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class TiCBlock(keras.layers.Layer):
+class TiCBlock(AdaptedBlock):
     """MSA-Conv attention, a depthwise 3 x 3 convolution, and an MLP beside the modality adapter.
 
     `x += attention(norm(x))`; `x = conv(x)`; `x = x + mlp(x) + adapter(x)`. No part knows the
@@ -58,26 +55,27 @@ class TiCBlock(keras.layers.Layer):
         adapter_zero_init=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(
+            mlp_ratio=mlp_ratio,
+            num_modalities=num_modalities,
+            adapter_ratio=adapter_ratio,
+            adapter_zero_init=adapter_zero_init,
+            **kwargs,
+        )
         self.num_heads = num_heads
         self.kernel_size = kernel_size
         self.shift_size = shift_size
         self.pool_size = pool_size
-        self.mlp_ratio = mlp_ratio
         self.border = border
         self.attention_dropout = attention_dropout
-        self.num_modalities = num_modalities
-        self.adapter_ratio = adapter_ratio
-        self.adapter_zero_init = adapter_zero_init
 
     def build(self, input_shape):
-        channels = input_shape[-1]
         dtype = self.dtype_policy
         self.norm = keras.layers.LayerNormalization(
             epsilon=LAYER_NORM_EPSILON, name="norm", dtype=dtype
         )
         self.attention = MSAConv2D(
-            channels,
+            input_shape[-1],
             self.kernel_size,
             num_heads=self.num_heads,
             border=self.border,
@@ -90,32 +88,13 @@ class TiCBlock(keras.layers.Layer):
             name="attention",
             dtype=dtype,
         )
-        self.local_conv = ConvNorm(None, 3, name="local_conv", dtype=dtype)
-        self.mlp = MLP(
-            (int(channels * self.mlp_ratio), channels),
-            activation="gelu",
-            norm_epsilon=LAYER_NORM_EPSILON,
-            name="mlp",
-            dtype=dtype,
-        )
-        parts = [self.norm, self.attention, self.local_conv, self.mlp]
+        self.norm.build(input_shape)
+        self.attention.build(input_shape)
         self.shift = None
         if self.shift_size is not None:
             self.shift = MultiDirectionalCyclicShift(self.shift_size, name="shift", dtype=dtype)
-            parts.append(self.shift)
-        self.adapter = None
-        if self.num_modalities:
-            self.adapter = ModalityAdapter(
-                self.num_modalities,
-                int(channels * self.adapter_ratio),
-                zero_init=self.adapter_zero_init,
-                name="adapter",
-                dtype=dtype,
-            )
-            parts.append(self.adapter)
-        for part in parts:
-            part.build(input_shape)
-        self.built = True
+            self.shift.build(input_shape)
+        self.build_rest(input_shape)
 
     def call(self, x, modalities=None, training=None):
         y = self.norm(x)
@@ -124,18 +103,7 @@ class TiCBlock(keras.layers.Layer):
         y = self.attention(y, modalities, training=training)
         if self.shift is not None:
             y = self.shift(y, inverse=True)
-        x = self.local_conv(x + y, training=training)
-        y = self.mlp(x)
-        if self.adapter is not None:
-            y = y + self.adapter(x, modalities)
-        return x + y
-
-    def controller_layers(self, index):
-        """The two layers that hold the controller of modality `index`: token and adapter."""
-        return [self.attention.tokens[index], self.adapter.adapters[index]]
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
+        return self.finish(x + y, modalities, training)
 
     def get_config(self):
         return {
@@ -144,10 +112,6 @@ class TiCBlock(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "shift_size": self.shift_size,
             "pool_size": self.pool_size,
-            "mlp_ratio": self.mlp_ratio,
             "border": self.border,
             "attention_dropout": self.attention_dropout,
-            "num_modalities": self.num_modalities,
-            "adapter_ratio": self.adapter_ratio,
-            "adapter_zero_init": self.adapter_zero_init,
         }

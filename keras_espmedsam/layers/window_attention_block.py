@@ -2,14 +2,12 @@
 
 import keras
 
-from keras_espmedsam.layers.conv_norm import ConvNorm
-from keras_espmedsam.layers.mlp import MLP
-from keras_espmedsam.layers.modality_adapter import ModalityAdapter
-from keras_espmedsam.layers.window_attention import LAYER_NORM_EPSILON, WindowAttention
+from keras_espmedsam.layers.adapted_block import AdaptedBlock
+from keras_espmedsam.layers.window_attention import WindowAttention
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class WindowAttentionBlock(keras.layers.Layer):
+class WindowAttentionBlock(AdaptedBlock):
     """Window attention, a depthwise 3 x 3 convolution, and an MLP beside the modality adapter.
 
     `x += attention(x)`; `x = conv(x)`; `x = x + mlp(x) + adapter(x)`.
@@ -44,69 +42,33 @@ class WindowAttentionBlock(keras.layers.Layer):
         adapter_zero_init=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(
+            mlp_ratio=mlp_ratio,
+            num_modalities=num_modalities,
+            adapter_ratio=adapter_ratio,
+            adapter_zero_init=adapter_zero_init,
+            **kwargs,
+        )
         self.num_heads = num_heads
         self.window_size = window_size
-        self.mlp_ratio = mlp_ratio
-        self.num_modalities = num_modalities
-        self.adapter_ratio = adapter_ratio
-        self.adapter_zero_init = adapter_zero_init
 
     def build(self, input_shape):
-        channels = input_shape[-1]
-        dtype = self.dtype_policy
         self.attention = WindowAttention(
             self.num_heads,
             self.window_size,
             self.num_modalities,
             name="attention",
-            dtype=dtype,
+            dtype=self.dtype_policy,
         )
-        self.local_conv = ConvNorm(None, 3, name="local_conv", dtype=dtype)
-        self.mlp = MLP(
-            (int(channels * self.mlp_ratio), channels),
-            activation="gelu",
-            norm_epsilon=LAYER_NORM_EPSILON,
-            name="mlp",
-            dtype=dtype,
-        )
-        parts = [self.attention, self.local_conv, self.mlp]
-        self.adapter = None
-        if self.num_modalities:
-            self.adapter = ModalityAdapter(
-                self.num_modalities,
-                int(channels * self.adapter_ratio),
-                zero_init=self.adapter_zero_init,
-                name="adapter",
-                dtype=dtype,
-            )
-            parts.append(self.adapter)
-        for part in parts:
-            part.build(input_shape)
-        self.built = True
+        self.attention.build(input_shape)
+        self.build_rest(input_shape)
 
     def call(self, x, modalities=None, training=None):
-        x = x + self.attention(x, modalities)
-        x = self.local_conv(x, training=training)
-        y = self.mlp(x)
-        if self.adapter is not None:
-            y = y + self.adapter(x, modalities)
-        return x + y
-
-    def controller_layers(self, index):
-        """The two layers that hold the controller of modality `index`: token and adapter."""
-        return [self.attention.tokens[index], self.adapter.adapters[index]]
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
+        return self.finish(x + self.attention(x, modalities), modalities, training)
 
     def get_config(self):
         return {
             **super().get_config(),
             "num_heads": self.num_heads,
             "window_size": self.window_size,
-            "mlp_ratio": self.mlp_ratio,
-            "num_modalities": self.num_modalities,
-            "adapter_ratio": self.adapter_ratio,
-            "adapter_zero_init": self.adapter_zero_init,
         }

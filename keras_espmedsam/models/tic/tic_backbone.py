@@ -3,7 +3,8 @@
 import keras
 from keras_hub.models import FeaturePyramidBackbone
 
-from keras_espmedsam.layers import ConvPatchEmbedding, FeatureNeck, PatchMerging, TiCBlock
+from keras_espmedsam.layers import ConvPatchEmbedding, PatchMerging, TiCBlock
+from keras_espmedsam.models.encoder_stages import connect, controller_layers, make_neck
 from keras_espmedsam.preset_registry import knows_builtin_presets
 
 PATCH_STRIDE = 4
@@ -90,13 +91,6 @@ class TiCBackbone(FeaturePyramidBackbone):
                 f"{len(num_heads)} num_heads; give as many of each."
             )
         strides = [PATCH_STRIDE * 2**stage for stage in range(stages)]
-        levels = tuple(neck_levels) if neck_levels is not None else (stages - 1,)
-        stride_out = output_stride or strides[-1]
-        if neck_dim is None and (levels != (stages - 1,) or stride_out != strides[-1]):
-            raise ValueError(
-                f"TiCBackbone received neck_levels={neck_levels} and "
-                f"output_stride={output_stride} without a neck; give neck_dim."
-            )
 
         # === Layers ===
         self.patch_embedding = ConvPatchEmbedding(
@@ -128,32 +122,20 @@ class TiCBackbone(FeaturePyramidBackbone):
                     hidden_dims[stage + 1], 2, name=f"stage_{stage}_merging", dtype=dtype
                 )
                 self.mergings.append(merging)
-        self.neck = None
-        if neck_dim is not None:
-            self.neck = FeatureNeck(
-                neck_dim,
-                strides=[strides[level] for level in levels],
-                output_stride=stride_out,
-                name="neck",
-                dtype=dtype,
-            )
+        self.neck, levels, stride_out = make_neck(
+            "TiCBackbone", strides, neck_dim, neck_levels, output_stride, dtype
+        )
 
         # === Functional Model ===
-        images = keras.Input(shape=image_shape, name="images")
-        inputs, modalities = images, None
-        if num_modalities > 1:
-            modalities = keras.Input(shape=(), dtype="int32", name="modalities")
-            inputs = {"images": images, "modalities": modalities}
-        x = self.patch_embedding(images)
-        features = []
-        for stage in range(stages):
-            for block in self.blocks[stage]:
-                x = block(x) if modalities is None else block(x, modalities)
-            features.append(x)
-            if stage + 1 < stages:
-                x = self.mergings[stage](x)
-        if self.neck is not None:
-            x = self.neck([features[level] for level in levels])
+        inputs, x, features = connect(
+            image_shape,
+            num_modalities,
+            self.patch_embedding,
+            self.blocks,
+            self.mergings,
+            self.neck,
+            levels,
+        )
         super().__init__(inputs=inputs, outputs=x, dtype=dtype, **kwargs)
 
         # === Config ===
@@ -190,12 +172,7 @@ class TiCBackbone(FeaturePyramidBackbone):
 
         Source: ours; the controller is ESP-MedSAM's (arXiv 2407.14153).
         """
-        return [
-            layer
-            for stage in self.blocks
-            for block in stage
-            for layer in block.controller_layers(index)
-        ]
+        return controller_layers(self.blocks, index)
 
     def get_config(self):
         return {

@@ -5,11 +5,11 @@ from keras_hub.models import Backbone
 
 from keras_espmedsam.layers import (
     ConvPatchEmbedding,
-    FeatureNeck,
     MBConv,
     PatchMerging,
     WindowAttentionBlock,
 )
+from keras_espmedsam.models.encoder_stages import connect, controller_layers, make_neck
 
 PATCH_STRIDE = 4
 
@@ -87,13 +87,6 @@ class TinyViTBackbone(Backbone):
         stage_strides = [PATCH_STRIDE]
         for stride in strides:
             stage_strides.append(stage_strides[-1] * stride)
-        levels = tuple(neck_levels) if neck_levels is not None else (stages - 1,)
-        stride_out = output_stride or stage_strides[-1]
-        if neck_dim is None and (levels != (stages - 1,) or stride_out != stage_strides[-1]):
-            raise ValueError(
-                f"TinyViTBackbone received neck_levels={neck_levels} and "
-                f"output_stride={output_stride} without a neck; give neck_dim."
-            )
 
         # === Layers ===
         self.patch_embedding = ConvPatchEmbedding(
@@ -127,32 +120,20 @@ class TinyViTBackbone(Backbone):
                         dtype=dtype,
                     )
                 )
-        self.neck = None
-        if neck_dim is not None:
-            self.neck = FeatureNeck(
-                neck_dim,
-                strides=[stage_strides[level] for level in levels],
-                output_stride=stride_out,
-                name="neck",
-                dtype=dtype,
-            )
+        self.neck, levels, stride_out = make_neck(
+            "TinyViTBackbone", stage_strides, neck_dim, neck_levels, output_stride, dtype
+        )
 
         # === Functional Model ===
-        images = keras.Input(shape=image_shape, name="images")
-        inputs, modalities = images, None
-        if num_modalities > 1:
-            modalities = keras.Input(shape=(), dtype="int32", name="modalities")
-            inputs = {"images": images, "modalities": modalities}
-        x = self.patch_embedding(images)
-        features = []
-        for stage in range(stages):
-            for block in self.blocks[stage]:
-                x = block(x) if stage == 0 or modalities is None else block(x, modalities)
-            features.append(x)
-            if stage + 1 < stages:
-                x = self.mergings[stage](x)
-        if self.neck is not None:
-            x = self.neck([features[level] for level in levels])
+        inputs, x, _ = connect(
+            image_shape,
+            num_modalities,
+            self.patch_embedding,
+            self.blocks,
+            self.mergings,
+            self.neck,
+            levels,
+        )
         super().__init__(inputs=inputs, outputs=x, dtype=dtype, **kwargs)
 
         # === Config ===
@@ -177,12 +158,7 @@ class TinyViTBackbone(Backbone):
         Args:
             index: int. The modality; below `num_modalities`.
         """
-        return [
-            layer
-            for stage in self.blocks[1:]
-            for block in stage
-            for layer in block.controller_layers(index)
-        ]
+        return controller_layers(self.blocks, index)
 
     def get_config(self):
         return {
