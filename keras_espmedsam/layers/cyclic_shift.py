@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_espmedsam.ops.padding import slice_axis
+
 # Steps along (rows, columns): the four axes, then the four diagonals.
 DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, -1), (-1, 1))
 
@@ -72,6 +74,5 @@ def _rolled(x, step, axis):
     step %= size
     if not step:
         return x
-    before, after = [slice(None)] * len(x.shape), [slice(None)] * len(x.shape)
-    before[axis], after[axis] = slice(size - step, size), slice(0, size - step)
-    return ops.concatenate([x[tuple(before)], x[tuple(after)]], axis=axis)
+    parts = slice_axis(x, axis, size - step, size), slice_axis(x, axis, 0, size - step)
+    return ops.concatenate(parts, axis=axis)

@@ -1,6 +1,20 @@
-"""Padding a feature map to whole tiles, also where its size is unknown until it runs."""
+"""Cutting and padding one axis of a feature map, also where its size is unknown until it runs."""
 
 from keras import ops
+
+
+def slice_axis(x, axis, start, stop):
+    """`x[..., start:stop, ...]` along one axis, not negative."""
+    index = [slice(None)] * len(x.shape)
+    index[axis] = slice(start, stop)
+    return x[tuple(index)]
+
+
+def pad_axis(x, axis, before, after):
+    """Zeros before and after along one axis, not negative."""
+    widths = [(0, 0)] * len(x.shape)
+    widths[axis] = (before, after)
+    return ops.pad(x, widths)
 
 
 def pad_to_multiple(x, multiple, axis):
@@ -14,16 +28,9 @@ def pad_to_multiple(x, multiple, axis):
     Source: ours.
     """
     size = ops.shape(x)[axis]
-    widths = [(0, 0)] * len(x.shape)
     if isinstance(size, int):
         pad = -size % multiple
-        if not pad:
-            return x
-        widths[axis] = (0, pad)
-        return ops.pad(x, widths)
+        return pad_axis(x, axis, 0, pad) if pad else x
     # A traced size: pad by the most that can be needed, then cut.
-    widths[axis] = (0, multiple - 1)
     padded = (size + multiple - 1) // multiple * multiple
-    index = [slice(None)] * len(x.shape)
-    index[axis] = slice(0, padded)
-    return ops.pad(x, widths)[tuple(index)]
+    return slice_axis(pad_axis(x, axis, 0, multiple - 1), axis, 0, padded)

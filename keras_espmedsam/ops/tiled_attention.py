@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_espmedsam.ops.padding import pad_to_multiple
+from keras_espmedsam.ops.padding import pad_axis, pad_to_multiple, slice_axis
 
 TILE_SIZE = 8
 # float32 logits held at a time. Small enough for the caches, large enough for the threads.
@@ -99,9 +99,9 @@ def _overlapping(x, axis, tile, count, radius):
     shape = ops.shape(x)
     parts = []
     for start, length in _pieces(tile, radius):
-        part = _sliced(x, axis, start, start + count * tile)
+        part = slice_axis(x, axis, start, start + count * tile)
         part = ops.reshape(part, (*shape[:axis], count, tile, *shape[axis + 1 :]))
-        parts.append(_sliced(part, axis + 1, 0, length))
+        parts.append(slice_axis(part, axis + 1, 0, length))
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=axis + 1)
 
 
@@ -112,10 +112,10 @@ def _overlap_added(x, axis, tile, radius):
     last = pieces[-1][0]
     total = 0.0
     for start, length in pieces:
-        part = _sliced(x, axis + 1, start, start + length)
-        part = ops.pad(part, _widths(part, axis + 1, 0, tile - length))
+        part = slice_axis(x, axis + 1, start, start + length)
+        part = pad_axis(part, axis + 1, 0, tile - length)
         part = ops.reshape(part, (*shape[:axis], count * tile, *shape[axis + 2 :]))
-        total = total + ops.pad(part, _widths(part, axis, start, last - start))
+        total = total + pad_axis(part, axis, start, last - start)
     return total
 
 
@@ -123,18 +123,6 @@ def _pieces(tile, radius):
     """(start, length) of the parts of a window that lie in one tile each."""
     window = tile + 2 * radius
     return [(start, min(tile, window - start)) for start in range(0, window, tile)]
-
-
-def _sliced(x, axis, start, stop):
-    index = [slice(None)] * len(x.shape)
-    index[axis] = slice(start, stop)
-    return x[tuple(index)]
-
-
-def _widths(x, axis, before, after):
-    widths = [(0, 0)] * len(x.shape)
-    widths[axis] = (before, after)
-    return widths
 
 
 def _window_bias(tile, cell, kernel_size):
@@ -289,7 +277,7 @@ def _by_chunks(function, inputs, count, chunk):
 
     def split(x):
         if steps * chunk != count:
-            x = ops.pad(x, _widths(x, 0, 0, steps * chunk - count))
+            x = pad_axis(x, 0, 0, steps * chunk - count)
         return ops.reshape(x, (steps, chunk, *x.shape[1:]))
 
     outputs = ops.map(function, tuple(split(x) for x in inputs))
