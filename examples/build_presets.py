@@ -81,24 +81,17 @@ SOURCES = {
 
 def write_tinyvit():
     """The published configuration: every file of a preset but the weights."""
-    folder = PRESETS / "espmedsam_tinyvit_1024"
     segmenter = published_segmenter(MODALITIES, tuple(range(6)), "released", "stretch")
-    with tempfile.TemporaryDirectory() as temporary:
-        segmenter.save_to_preset(temporary)
-        copy_preset(pathlib.Path(temporary), folder, weights=False)
     trainable = sum(math.prod(weight.shape) for weight in segmenter.trainable_weights)
-    write_json(
-        folder / METADATA_FILE,
-        {
-            "classes": CLASSES,
-            "metadata": {
-                "description": "The published configuration (TinyViT-5M, 1024 x 1024, six "
-                "modalities), without weights: convert the released checkpoints.",
-                "params": segmenter.count_params(),
-            },
-            "get_weights": "Download the released ESP-MedSAM checkpoints and convert them: "
-            "`espmedsam convert espmedsam ONE.pth --modality NAME --output DIR`, then load DIR.",
-        },
+    folder = save_preset(
+        "espmedsam_tinyvit_1024",
+        segmenter,
+        CLASSES,
+        "The published configuration (TinyViT-5M, 1024 x 1024, six modalities), without weights: "
+        "convert the released checkpoints.",
+        weights=False,
+        get_weights="Download the released ESP-MedSAM checkpoints and convert them: "
+        "`espmedsam convert espmedsam ONE.pth --modality NAME --output DIR`, then load DIR.",
     )
     write_text(folder / "README.md", TINYVIT_CARD.format(trainable=trainable))
     print(f"Wrote {folder}: {trainable:,} trainable parameters")
@@ -115,24 +108,17 @@ TIC_CONFIGURATIONS = {
 def write_tic():
     """Configurations of TiC without weights, to be trained as classifier or encoder."""
     for name, configuration in TIC_CONFIGURATIONS.items():
-        folder = PRESETS / name
         backbone = kem.models.TiCBackbone(depths=(3, 4, 18, 5), **configuration)
-        with tempfile.TemporaryDirectory() as temporary:
-            backbone.save_to_preset(temporary)
-            copy_preset(pathlib.Path(temporary), folder, weights=False)
         params = backbone.count_params()
-        write_json(
-            folder / METADATA_FILE,
-            {
-                "classes": ["TiCBackbone"],
-                "metadata": {
-                    "description": "Backbone of convolutional self-attention for any image "
-                    "size, without weights: train it.",
-                    "params": params,
-                },
-                "get_weights": "There are none: the paper published none, and none were trained "
-                "here. Train it as TiCImageClassifier or as an encoder of ESPMedSAMBackbone.",
-            },
+        folder = save_preset(
+            name,
+            backbone,
+            ["TiCBackbone"],
+            "Backbone of convolutional self-attention for any image size, without weights: train "
+            "it.",
+            weights=False,
+            get_weights="There are none: the paper published none, and none were trained here. "
+            "Train it as TiCImageClassifier or as an encoder of ESPMedSAMBackbone.",
         )
         write_text(folder / "README.md", TIC_CARD.format(name=name, params=params))
         print(f"Wrote {folder}: {params:,} parameters")
@@ -140,23 +126,14 @@ def write_tic():
 
 def write_nano(run, report_file, commit):
     """The trained nano preset with its card."""
-    folder = PRESETS / "espmedsam_nano_256"
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
-    with tempfile.TemporaryDirectory() as temporary:
-        segmenter.save_to_preset(temporary)
-        copy_preset(pathlib.Path(temporary), folder, weights=True)
     params = segmenter.count_params()
-    write_json(
-        folder / METADATA_FILE,
-        {
-            "classes": CLASSES,
-            "metadata": {
-                "description": "Small configuration for 256 x 256, six modalities, trained with "
-                "model.fit on about 1,600 images. Research use only.",
-                "params": params,
-            },
-            "get_weights": "",
-        },
+    folder = save_preset(
+        "espmedsam_nano_256",
+        segmenter,
+        CLASSES,
+        "Small configuration for 256 x 256, six modalities, trained with model.fit on about 1,600 "
+        "images. Research use only.",
     )
     report = json.loads(report_file.read_text(encoding="utf-8"))
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
@@ -178,17 +155,9 @@ def write_nano(run, report_file, commit):
 
 def write_native(run, report_file, commit, nano_report):
     """The native-resolution preset with its card."""
-    folder = PRESETS / "espmedsam_tic_native"
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
-    with tempfile.TemporaryDirectory() as temporary:
-        segmenter.save_to_preset(temporary)
-        copy_preset(pathlib.Path(temporary), folder, weights=True)
     params = segmenter.count_params()
-    metadata = {"description": native_card.DESCRIPTION, "params": params}
-    write_json(
-        folder / METADATA_FILE,
-        {"classes": native_card.CLASSES, "metadata": metadata, "get_weights": ""},
-    )
+    folder = save_preset("espmedsam_tic_native", segmenter, CLASSES, native_card.DESCRIPTION)
     report = json.loads(report_file.read_text(encoding="utf-8"))
     weights = folder / WEIGHTS_FILE
     card = native_card.native_card(
@@ -210,15 +179,9 @@ def write_native(run, report_file, commit, nano_report):
 
 def write_modality(run, report_file, commit):
     """The trained classifier of modalities with its card."""
-    folder = PRESETS / "tic_tiny_modality"
     classifier = kem.models.TiCImageClassifier.from_preset(run / "preset")
-    with tempfile.TemporaryDirectory() as temporary:
-        classifier.save_to_preset(temporary)
-        copy_preset(pathlib.Path(temporary), folder, weights=True)
-    metadata = {"description": modality_card.DESCRIPTION, "params": classifier.count_params()}
-    write_json(
-        folder / METADATA_FILE,
-        {"classes": modality_card.CLASSES, "metadata": metadata, "get_weights": ""},
+    folder = save_preset(
+        "tic_tiny_modality", classifier, modality_card.CLASSES, modality_card.DESCRIPTION
     )
     files = sorted(folder.glob("*.weights.h5"))
     card = modality_card.modality_card(
@@ -231,6 +194,18 @@ def write_modality(run, report_file, commit):
     )
     write_text(folder / "README.md", card)
     print(f"Wrote {folder}: {classifier.count_params():,} parameters")
+
+
+def save_preset(name, model, classes, description, weights=True, get_weights=""):
+    """Write a preset's files and its entry for the registry; gives the folder."""
+    folder = PRESETS / name
+    with tempfile.TemporaryDirectory() as temporary:
+        model.save_to_preset(temporary)
+        copy_preset(pathlib.Path(temporary), folder, weights)
+    metadata = {"description": description, "params": model.count_params()}
+    entry = {"classes": classes, "metadata": metadata, "get_weights": get_weights}
+    write_text(folder / METADATA_FILE, json.dumps(entry, indent=4) + "\n")
+    return folder
 
 
 def copy_preset(source, folder, weights):
@@ -247,10 +222,6 @@ def copy_preset(source, folder, weights):
 def write_text(path, text):
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path, content):
-    write_text(path, json.dumps(content, indent=4) + "\n")
 
 
 def rows(report, split):

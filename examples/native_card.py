@@ -1,11 +1,5 @@
 """The model card of `espmedsam_tic_native`, from the evaluations of it and of the nano preset."""
 
-CLASSES = [
-    "ESPMedSAMImageSegmenter",
-    "ESPMedSAMImageSegmenterPreprocessor",
-    "ESPMedSAMImageConverter",
-    "ESPMedSAMBackbone",
-]
 DESCRIPTION = (
     "ESP-MedSAM with a TiC encoder for pictures of any size, not rescaled; six modalities. "
     "Research use only."
