@@ -56,6 +56,56 @@ def randomize(model, seed=1):
     return model
 
 
+class Batches(keras.utils.PyDataset):
+    """Two samples at a time."""
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return len(self.y) // 2
+
+    def __getitem__(self, index):
+        return rows_of(self.x, self.y, slice(2 * index, 2 * index + 2))
+
+
+class Samples:
+    """A map-style data set, for torch and grain."""
+
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return len(self.y)
+
+    def __getitem__(self, index):
+        return rows_of(self.x, self.y, index)
+
+
+def rows_of(x, y, rows):
+    x = {name: value[rows] for name, value in x.items()} if isinstance(x, dict) else x[rows]
+    return x, y[rows]
+
+
+def make_source(kind, x, y):
+    """Samples in batches of two: "PyDataset", "tf.data", "grain" or "DataLoader"."""
+    if kind == "PyDataset":
+        return Batches(x, y)
+    if kind == "tf.data":
+        import tensorflow as tf
+
+        return tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+    if kind == "grain":
+        import grain
+
+        return grain.MapDataset.source(Samples(x, y)).batch(2).to_iter_dataset()
+    import torch
+
+    assert kind == "DataLoader"
+    return torch.utils.data.DataLoader(Samples(x, y), batch_size=2)
+
+
 def array(x):
     return keras.ops.convert_to_numpy(x)
 
@@ -75,6 +125,8 @@ def build():
         segmenter=make_segmenter,
         plain_segmenter=make_plain_segmenter,
         randomize=randomize,
+        source=make_source,
+        samples=Samples,
         array=array,
         run=run,
     )
