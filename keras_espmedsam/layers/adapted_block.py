@@ -59,11 +59,11 @@ class AdaptedBlock(keras.layers.Layer):
             part.build(input_shape)
         self.built = True
 
-    def finish(self, x, modalities, training):
+    def finish(self, x, modalities, controllers, training):
         """What follows the attention and its residual."""
         x = self.local_conv(x, training=training)
         y = self.mlp(x)
-        if self.adapter is not None:
+        if self.adapter is not None and controllers:
             y = y + self.adapter(x, modalities)
         return x + y
 

@@ -59,6 +59,7 @@ class ModalityAdapter(keras.layers.Layer):
                     if self.zero_init
                     else keras.initializers.GlorotUniform(),
                 },
+                modality=k,
                 name=f"modality_{k}",
                 dtype=self.dtype_policy,
             )

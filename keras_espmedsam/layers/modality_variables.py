@@ -9,12 +9,13 @@ class ModalityVariables(keras.layers.Layer):
     """The weights of one modality inside one layer.
 
     Each modality's weights are variables of their own, never rows of a shared one, so that
-    freezing, optimising, saving or adding a modality cannot touch another. They carry the mark
-    `is_modality_specific`, by which `ModalityMaskedOptimizer` knows them.
+    freezing, optimising, saving or adding a modality cannot touch another. Each carries the
+    modality's index as its attribute `modality`, by which `DecoupledOptimizer` knows it.
 
     Args:
         shapes: dict of str to tuple of int. Name and shape of each weight.
         initializers: dict of str to Keras initializer. Missing names start at zero.
+        modality: int. Index of the modality.
 
     Example:
         >>> weights = ModalityVariables({"bias": (4,)})
@@ -25,12 +26,13 @@ class ModalityVariables(keras.layers.Layer):
     Source: ours.
     """
 
-    def __init__(self, shapes, initializers=None, **kwargs):
+    def __init__(self, shapes, initializers=None, modality=0, **kwargs):
         super().__init__(**kwargs)
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
         self.initializers = {
             name: keras.initializers.get(value) for name, value in (initializers or {}).items()
         }
+        self.modality = modality
 
     def build(self, input_shape=None):
         self.by_name = {}
@@ -38,7 +40,7 @@ class ModalityVariables(keras.layers.Layer):
             variable = self.add_weight(
                 shape=shape, initializer=self.initializers.get(name, "zeros"), name=name
             )
-            variable.is_modality_specific = True
+            variable.modality = self.modality
             self.by_name[name] = variable
         self.built = True
 
@@ -53,6 +55,7 @@ class ModalityVariables(keras.layers.Layer):
                 name: keras.initializers.serialize(value)
                 for name, value in self.initializers.items()
             },
+            "modality": self.modality,
         }
 
 

@@ -45,7 +45,8 @@ class MSAConv2D(keras.layers.Layer):
             as in `keras.layers.Conv2D`.
 
     Input: `x`, `(batch, height, width, channels)`, any height and width; `modalities`, `(batch,)`
-    int, or `None` when `num_modalities` is 0 or 1.
+    int, or `None` when `num_modalities` is 0 or 1; `controllers`, bool, `False` to attend without
+    any token.
     Output shape: `(batch, new height, new width, filters)`.
 
     Raises:
@@ -173,6 +174,7 @@ class MSAConv2D(keras.layers.Layer):
             token = ModalityVariables(
                 {"token": (channels,), "bias": (1,)},
                 {"token": keras.initializers.TruncatedNormal(stddev=TOKEN_STDDEV)},
+                modality=k,
                 name=f"modality_{k}",
                 dtype=dtype,
             )
@@ -180,18 +182,19 @@ class MSAConv2D(keras.layers.Layer):
             self.tokens.append(token)
         self.built = True
 
-    def call(self, x, modalities=None, training=None):
-        attended = self.attend(x, modalities, training)
+    def call(self, x, modalities=None, controllers=True, training=None):
+        attended = self.attend(x, modalities, controllers, training)
         if self.residual:
             attended = x + attended
         if self.conv_padding is not None:
             attended = self.conv_padding(attended)
         return self.activation(self.conv(attended))
 
-    def attend(self, x, modalities=None, training=None):
+    def attend(self, x, modalities=None, controllers=True, training=None):
         """The attention alone: `(batch, height, width, channels)` to the same shape."""
         q, k, v = ops.split(self.qkv(x), 3, axis=-1)
-        alone = self.inter_pooling is None and not self.tokens
+        tokens = self.tokens if controllers else []
+        alone = self.inter_pooling is None and not tokens
         window = msa_conv2d(
             q,
             k,
@@ -209,7 +212,7 @@ class MSAConv2D(keras.layers.Layer):
         parts = [window]
         if self.inter_pooling is not None:
             parts.append(self.inter_pooling(q, k, v))
-        if self.tokens:
+        if tokens:
             parts.append(self._token(q, modalities))
         return merge_attentions(parts)
 

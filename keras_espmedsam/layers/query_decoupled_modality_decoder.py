@@ -107,11 +107,13 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         self.upscale_1.build((None, None, None, channels))
         self.upscale_norm.build((None, None, None, channels // 4))
         self.upscale_2.build((None, None, None, channels // 4))
-        for hypernetwork in self.hypernetworks:
+        for i, hypernetwork in enumerate(self.hypernetworks):
             hypernetwork.build((None, None, channels))
             if not self.shared_hypernetwork:
+                # -1: that of a query which no modality reads.
+                read = i in self.query_indices
                 for variable in hypernetwork.trainable_variables:
-                    variable.is_modality_specific = True
+                    variable.modality = self.query_indices.index(i) if read else -1
         self.built = True
 
     def call(self, image_embeddings, dense_prompt, modalities=None, all_queries=False):

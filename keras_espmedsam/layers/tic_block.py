@@ -29,7 +29,7 @@ class TiCBlock(AdaptedBlock):
         adapter_zero_init: bool. See `ModalityAdapter`.
 
     Input: `x`, `(batch, height, width, channels)`; `modalities`, `(batch,)` int, or `None` when
-    `num_modalities` is 0 or 1.
+    `num_modalities` is 0 or 1; `controllers`, bool, `False` to go without any controller.
     Output shape: that of `x`.
 
     Example:
@@ -96,14 +96,14 @@ class TiCBlock(AdaptedBlock):
             self.shift.build(input_shape)
         self.build_rest(input_shape)
 
-    def call(self, x, modalities=None, training=None):
+    def call(self, x, modalities=None, controllers=True, training=None):
         y = self.norm(x)
         if self.shift is not None:
             y = self.shift(y)
-        y = self.attention(y, modalities, training=training)
+        y = self.attention(y, modalities, controllers=controllers, training=training)
         if self.shift is not None:
             y = self.shift(y, inverse=True)
-        return self.finish(x + y, modalities, training)
+        return self.finish(x + y, modalities, controllers, training)
 
     def get_config(self):
         return {

@@ -41,7 +41,8 @@ class WindowAttention(keras.layers.Layer):
         num_modalities: int. Number of controller tokens held; 0 for plain attention.
 
     Input: `x`, `(batch, height, width, channels)`, any height and width; `modalities`,
-    `(batch,)` int, or `None` when `num_modalities` is 0 or 1.
+    `(batch,)` int, or `None` when `num_modalities` is 0 or 1; `controllers`, bool, `False` to
+    attend without any token.
     Output shape: that of `x`.
 
     Raises:
@@ -86,6 +87,7 @@ class WindowAttention(keras.layers.Layer):
             weights = ModalityVariables(
                 {"token": (self.num_heads, self.head_dim), "bias": (1,)},
                 {"token": keras.initializers.RandomUniform(-TOKEN_BOUND, TOKEN_BOUND)},
+                modality=k,
                 name=f"modality_{k}",
                 dtype=dtype,
             )
@@ -93,7 +95,7 @@ class WindowAttention(keras.layers.Layer):
             self.tokens.append(weights)
         self.built = True
 
-    def call(self, x, modalities=None):
+    def call(self, x, modalities=None, controllers=True):
         size, heads, dim = self.window_size, self.num_heads, self.head_dim
         batch, height, width, channels = ops.shape(x)
         x = pad_to_multiple(pad_to_multiple(x, size, 1), size, 2)
@@ -102,14 +104,14 @@ class WindowAttention(keras.layers.Layer):
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
         x = ops.reshape(x, (batch * rows * columns, size * size, channels))
 
-        x = self.attend(self.norm(x), modalities, batch, rows * columns)
+        x = self.attend(self.norm(x), modalities, controllers, batch, rows * columns)
 
         x = ops.reshape(x, (batch, rows, columns, size, size, heads * dim))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
         x = ops.reshape(x, (batch, rows * size, columns * size, channels))
         return x[:, :height, :width, :]
 
-    def attend(self, x, modalities, batch, windows):
+    def attend(self, x, modalities, controllers, batch, windows):
         """Attention inside `(batch * windows, window_size**2, channels)` normalised tokens."""
         heads, dim = self.num_heads, self.head_dim
         tokens = self.window_size**2
@@ -125,7 +127,7 @@ class WindowAttention(keras.layers.Layer):
         )
         bias = ops.reshape(bias, (1, heads, tokens, tokens))
         logits = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) + bias
-        if not self.num_modalities:
+        if not (self.num_modalities and controllers):
             weights = self.softmax(logits)
             out = ops.matmul(weights, v)
         else:

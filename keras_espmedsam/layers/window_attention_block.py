@@ -21,7 +21,7 @@ class WindowAttentionBlock(AdaptedBlock):
         adapter_zero_init: bool. See `ModalityAdapter`.
 
     Input: `x`, `(batch, height, width, channels)`; `modalities`, `(batch,)` int, or `None` when
-    `num_modalities` is 0 or 1.
+    `num_modalities` is 0 or 1; `controllers`, bool, `False` to go without any controller.
     Output shape: that of `x`.
 
     Example:
@@ -63,8 +63,9 @@ class WindowAttentionBlock(AdaptedBlock):
         self.attention.build(input_shape)
         self.build_rest(input_shape)
 
-    def call(self, x, modalities=None, training=None):
-        return self.finish(x + self.attention(x, modalities), modalities, training)
+    def call(self, x, modalities=None, controllers=True, training=None):
+        x = x + self.attention(x, modalities, controllers=controllers)
+        return self.finish(x, modalities, controllers, training)
 
     def get_config(self):
         return {

@@ -1,5 +1,7 @@
 """What the image encoders have in common: stages of blocks, and a neck over some of them."""
 
+import dataclasses
+
 import keras
 
 from keras_espmedsam.layers import FeatureNeck
@@ -44,20 +46,63 @@ def make_neck(name, stage_strides, neck_dim, neck_levels, output_stride, dtype):
     return neck, levels, stride
 
 
-def connect(image_shape, num_modalities, stem, blocks, mergings, neck, levels):
-    """The functional graph of an encoder.
+@dataclasses.dataclass(frozen=True)
+class EncoderStages:
+    """The layers of an encoder in the order in which they are called.
 
     Args:
-        image_shape: tuple `(height, width, 3)`.
-        num_modalities: int. With several, the graph has the input `modalities` for the blocks
-            that hold controllers.
         stem: layer.
         blocks: list of lists of layers, by stage.
         mergings: list of layers, one between two stages.
         neck, levels: as `make_neck` gives them.
 
+    Source: ours.
+    """
+
+    stem: keras.layers.Layer
+    blocks: list
+    mergings: list
+    neck: keras.layers.Layer | None
+    levels: tuple
+
+    def features(self, images, modalities=None, controllers=True, training=None):
+        """All feature maps, of tensors or symbolically.
+
+        Args:
+            images: `(batch, height, width, 3)`.
+            modalities: `(batch,)` int, or `None` with 0 or 1 controllers, or without them.
+            controllers: bool. `False` runs the shared encoder alone.
+            training: bool or `None`.
+
+        Returns:
+            dict of `stage_0`, `stage_1`, ... and `embedding`, the encoder's output.
+        """
+        x = self.stem(images, training=training)
+        features = {}
+        for stage, stage_blocks in enumerate(self.blocks):
+            for block in stage_blocks:
+                if hasattr(block, "controller_layers"):
+                    x = block(x, modalities, controllers=controllers, training=training)
+                else:
+                    x = block(x, training=training)
+            features[f"stage_{stage}"] = x
+            if stage < len(self.mergings):
+                x = self.mergings[stage](x, training=training)
+        if self.neck is not None:
+            x = self.neck([features[f"stage_{level}"] for level in self.levels])
+        return {**features, "embedding": x}
+
+
+def connect(image_shape, num_modalities, stages):
+    """The functional graph of an encoder.
+
+    Args:
+        image_shape: tuple `(height, width, 3)`.
+        num_modalities: int. With several, the graph has the input `modalities`.
+        stages: `EncoderStages`.
+
     Returns:
-        The inputs (images, or a dict with `modalities`), the output, and the stages' feature maps.
+        The inputs (images, or a dict with `modalities`), and the feature maps by name.
 
     Source: ours.
     """
@@ -66,18 +111,37 @@ def connect(image_shape, num_modalities, stem, blocks, mergings, neck, levels):
     if num_modalities > 1:
         modalities = keras.Input(shape=(), dtype="int32", name="modalities")
         inputs = {"images": images, "modalities": modalities}
-    x = stem(images)
-    features = []
-    for stage, stage_blocks in enumerate(blocks):
-        for block in stage_blocks:
-            holds_controllers = modalities is not None and hasattr(block, "controller_layers")
-            x = block(x, modalities) if holds_controllers else block(x)
-        features.append(x)
-        if stage < len(mergings):
-            x = mergings[stage](x)
-    if neck is not None:
-        x = neck([features[level] for level in levels])
-    return inputs, x, features
+    return inputs, stages.features(images, modalities)
+
+
+class HasFeatures:
+    """The method `features` of an encoder that keeps its `EncoderStages` as `encoder_stages`."""
+
+    def features(self, images, modalities=None, controllers=True, training=None):
+        """The feature maps of all stages and the embedding.
+
+        Args:
+            images: float tensor `(batch, height, width, 3)`, normalised.
+            modalities: int tensor `(batch,)`; not needed with 0 or 1 controllers, or without.
+            controllers: bool. `False` runs the shared encoder alone, without any modality's
+                controller: what common knowledge is learnt with.
+            training: bool or `None`. In training mode BatchNorm uses and updates its statistics.
+
+        Returns:
+            dict of `stage_0`, `stage_1`, ... and `embedding`, each `(batch, h, w, channels)`.
+
+        Example:
+            >>> encoder = TinyViTBackbone(
+            ...     hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2),
+            ...     window_sizes=(4, 4, 4), neck_dim=32, num_modalities=6)
+            >>> features = encoder.features(np.zeros((1, 32, 32, 3), "float32"), controllers=False)
+            >>> tuple(features["embedding"].shape)
+            (1, 2, 2, 32)
+
+        Source: ours; the shared encoder without controllers is the modality aggregator of
+        ESP-MedSAM's first phase (arXiv 2407.14153).
+        """
+        return self.encoder_stages.features(images, modalities, controllers, training)
 
 
 def controller_layers(blocks, index):

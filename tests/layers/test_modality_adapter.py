@@ -57,5 +57,5 @@ def test_zero_init_starts_at_nothing(run, draw):
 
 def test_no_variable_is_shared_between_modalities(layer):
     assert len(layer.trainable_variables) == 3 * 6
-    assert all(v.is_modality_specific for v in layer.trainable_variables)
+    assert [v.modality for v in layer.trainable_variables] == 6 * [0] + 6 * [1] + 6 * [2]
     assert len({id(v) for v in layer.trainable_variables}) == 18

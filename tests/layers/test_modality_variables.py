@@ -11,7 +11,7 @@ def test_names_shapes_initial_values_and_the_mark(ref):
     np.testing.assert_array_equal(ref.array(weights["a"]), np.ones((2, 3)))
     np.testing.assert_array_equal(ref.array(weights["b"]), np.zeros(4))
     assert [v.name for v in weights.trainable_variables] == ["a", "b"]
-    assert all(v.is_modality_specific for v in weights.trainable_variables)
+    assert all(v.modality == 0 for v in weights.trainable_variables)
 
 
 def test_freezing_one_modality_leaves_the_others_trainable():

@@ -93,7 +93,7 @@ def test_masks_are_float32_under_mixed_precision(policy, run, draw, randomize):
 def test_only_hypernetworks_of_their_own_are_marked_as_a_modalitys(randomize):
     for shared in (True, False):
         layer = _decoder(randomize, shared_hypernetwork=shared)
-        marked = {id(v) for v in layer.variables if getattr(v, "is_modality_specific", False)}
+        marked = {id(v) for v in layer.variables if hasattr(v, "modality")}
         own = {id(v) for network in layer.hypernetworks for v in network.variables}
         assert marked == (set() if shared else own)
 

@@ -110,8 +110,8 @@ def test_initial_controller_tokens_as_released(ref):
 def test_only_the_controllers_are_marked():
     layer = WindowAttention(2, 3, 2)
     layer.build((None, 4, 4, 8))
-    marked = [v for v in layer.variables if getattr(v, "is_modality_specific", False)]
-    assert {id(v) for v in marked} == {id(v) for t in layer.tokens for v in t.variables}
+    marked = {id(v): v.modality for v in layer.variables if hasattr(v, "modality")}
+    assert marked == {id(v): k for k, t in enumerate(layer.tokens) for v in t.variables}
 
 
 def test_heads_must_divide_the_channels():

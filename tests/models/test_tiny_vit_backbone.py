@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -44,3 +45,21 @@ def test_config_round_trip(build):
 def test_contradicting_arguments_are_named(build, change, words):
     with pytest.raises(ValueError, match=words):
         build.encoder(**change)
+
+
+def test_shared_encoder_alone_is_that_of_an_encoder_without_controllers(build):
+    encoder = build.randomize(build.encoder())
+    plain = build.encoder(num_modalities=0)
+    shared = [w for w in encoder.weights if not hasattr(w, "modality")]
+    for old, new in zip(shared, plain.weights, strict=True):
+        new.assign(build.array(old))
+    images = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32")
+
+    class Alone(keras.layers.Layer):
+        def call(self, x):
+            return encoder.features(x, controllers=False, training=False)
+
+    x = keras.Input((64, 64, 3))
+    features = build.run(keras.Model(x, Alone()(x)), images)
+    np.testing.assert_allclose(features["embedding"], build.run(plain, images), atol=1e-5)
+    assert features["stage_1"].shape == (1, 8, 8, 8)

@@ -4,7 +4,13 @@ import keras
 from keras_hub.models import FeaturePyramidBackbone
 
 from keras_espmedsam.layers import ConvPatchEmbedding, PatchMerging, TiCBlock
-from keras_espmedsam.models.encoder_stages import connect, controller_layers, make_neck
+from keras_espmedsam.models.encoder_stages import (
+    EncoderStages,
+    HasFeatures,
+    connect,
+    controller_layers,
+    make_neck,
+)
 from keras_espmedsam.preset_registry import knows_builtin_presets
 
 PATCH_STRIDE = 4
@@ -12,7 +18,7 @@ PATCH_STRIDE = 4
 
 @knows_builtin_presets()
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class TiCBackbone(FeaturePyramidBackbone):
+class TiCBackbone(FeaturePyramidBackbone, HasFeatures):
     """Convolutional stem and stages of `TiCBlock` at strides 4, 8, 16 and 32.
 
     There is no position table anywhere: the same weights take any image size, at a cost linear in
@@ -127,19 +133,14 @@ class TiCBackbone(FeaturePyramidBackbone):
         )
 
         # === Functional Model ===
-        inputs, x, features = connect(
-            image_shape,
-            num_modalities,
-            self.patch_embedding,
-            self.blocks,
-            self.mergings,
-            self.neck,
-            levels,
+        self.encoder_stages = EncoderStages(
+            self.patch_embedding, self.blocks, self.mergings, self.neck, levels
         )
-        super().__init__(inputs=inputs, outputs=x, dtype=dtype, **kwargs)
+        inputs, features = connect(image_shape, num_modalities, self.encoder_stages)
+        super().__init__(inputs=inputs, outputs=features["embedding"], dtype=dtype, **kwargs)
 
         # === Config ===
-        self.pyramid_outputs = {f"P{2 + i}": feature for i, feature in enumerate(features)}
+        self.pyramid_outputs = {f"P{2 + i}": features[f"stage_{i}"] for i in range(stages)}
         self.hidden_dims = tuple(hidden_dims)
         self.depths = tuple(depths)
         self.num_heads = tuple(num_heads)

@@ -9,13 +9,19 @@ from keras_espmedsam.layers import (
     PatchMerging,
     WindowAttentionBlock,
 )
-from keras_espmedsam.models.encoder_stages import connect, controller_layers, make_neck
+from keras_espmedsam.models.encoder_stages import (
+    EncoderStages,
+    HasFeatures,
+    connect,
+    controller_layers,
+    make_neck,
+)
 
 PATCH_STRIDE = 4
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class TinyViTBackbone(Backbone):
+class TinyViTBackbone(Backbone, HasFeatures):
     """Hybrid image encoder: a convolutional stage, then stages of window attention.
 
     The defaults are the TinyViT-5M body and neck of MobileSAM and ESP-MedSAM: embeddings of
@@ -125,16 +131,11 @@ class TinyViTBackbone(Backbone):
         )
 
         # === Functional Model ===
-        inputs, x, _ = connect(
-            image_shape,
-            num_modalities,
-            self.patch_embedding,
-            self.blocks,
-            self.mergings,
-            self.neck,
-            levels,
+        self.encoder_stages = EncoderStages(
+            self.patch_embedding, self.blocks, self.mergings, self.neck, levels
         )
-        super().__init__(inputs=inputs, outputs=x, dtype=dtype, **kwargs)
+        inputs, features = connect(image_shape, num_modalities, self.encoder_stages)
+        super().__init__(inputs=inputs, outputs=features["embedding"], dtype=dtype, **kwargs)
 
         # === Config ===
         self.hidden_dims = tuple(hidden_dims)
