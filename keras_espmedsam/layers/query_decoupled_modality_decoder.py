@@ -7,10 +7,16 @@ from keras_espmedsam.layers.activations import gelu
 from keras_espmedsam.layers.feature_neck import CHANNEL_NORM_EPSILON
 from keras_espmedsam.layers.fourier_positional_encoding import FourierPositionalEncoding
 from keras_espmedsam.layers.mlp import MLP
+from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
 from keras_espmedsam.layers.two_way_transformer import TwoWayTransformer
 
 # Two transposed convolutions of stride 2 follow the transformer.
 UPSCALING = 4
+
+
+def _random_query():
+    # A PyTorch Embedding's initial values, as SAM's tokens.
+    return keras.initializers.RandomNormal(stddev=1.0)
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -22,19 +28,30 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
     modality, through a hyper-network, becomes the weights of a dot product with the enlarged
     image features.
 
+    The query of a modality that was added later is seen by samples of that modality alone, so
+    that it changes nothing for the others. Each sample has one place for its own added query,
+    hidden where it has none: the cost does not grow with the number of added modalities.
+
     Args:
         num_queries: int. Number of learned queries (7 in the release, the last of which is never
             read).
         query_indices: tuple of int. The query of each modality, in the order of the modality
-            indices.
+            indices; from `num_queries` on the added ones.
         depth, num_heads, mlp_dim, downsample_rate: see `TwoWayTransformer`.
         shared_hypernetwork: bool. One hyper-network for all queries, as released, or one per
             query, as the paper draws (that form is ours).
+        num_added_queries: int. Queries of modalities that were added later; each is the query of
+            exactly one.
 
     Input: `image_embeddings` and `dense_prompt`, `(batch, height, width, channels)`;
     `modalities`, `(batch,)` int, or `None` with a single modality.
-    `call(..., all_queries=True)` gives the masks of all `num_queries` queries.
-    Output shape: `(batch, 4 * height, 4 * width, 1 or num_queries)`, float32 logits.
+    `call(..., all_queries=True)` gives the masks of all `num_queries` queries, and with added
+    queries one more: that of the sample's own added query, logits 0 where it has none.
+    Output shape: `(batch, 4 * height, 4 * width, masks)`, float32 logits; `masks` is 1, or with
+    `all_queries` `num_queries` or `num_queries + 1`.
+
+    Raises:
+        ValueError: for `query_indices` that do not fit the numbers of queries.
 
     Example:
         >>> decoder = QueryDecoupledModalityDecoder(7, query_indices=range(6), num_heads=2)
@@ -42,7 +59,7 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         >>> tuple(decoder(x, x, np.array([0, 3])).shape)
         (2, 16, 16, 1)
 
-    Source: ESP-MedSAM (arXiv 2407.14153).
+    Source: ESP-MedSAM (arXiv 2407.14153); the added queries are ours.
     """
 
     def __init__(
@@ -54,15 +71,25 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         mlp_dim=2048,
         downsample_rate=2,
         shared_hypernetwork=True,
+        num_added_queries=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_queries = num_queries
         self.query_indices = tuple(query_indices)
-        if any(not 0 <= index < num_queries for index in self.query_indices):
+        self.num_added_queries = num_added_queries
+        total = num_queries + num_added_queries
+        if any(not 0 <= index < total for index in self.query_indices):
             raise ValueError(
-                f"Received query_indices={self.query_indices} for num_queries={num_queries}; "
-                f"give one index from 0 to {num_queries - 1} per modality."
+                f"Received query_indices={self.query_indices} for num_queries={num_queries} and "
+                f"num_added_queries={num_added_queries}; give one index from 0 to {total - 1} per "
+                "modality."
+            )
+        added = sorted(index for index in self.query_indices if index >= num_queries)
+        if added != list(range(num_queries, total)):
+            raise ValueError(
+                f"Received query_indices={self.query_indices} with num_added_queries="
+                f"{num_added_queries}; give each index from {num_queries} to {total - 1} once."
             )
         self.depth = depth
         self.num_heads = num_heads
@@ -74,10 +101,7 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         channels = image_embeddings_shape[-1]
         dtype = self.dtype_policy
         self.queries = self.add_weight(
-            shape=(self.num_queries, channels),
-            # A PyTorch Embedding's initial values, as SAM's tokens.
-            initializer=keras.initializers.RandomNormal(stddev=1.0),
-            name="queries",
+            shape=(self.num_queries, channels), initializer=_random_query(), name="queries"
         )
         self.positional_encoding = FourierPositionalEncoding(channels, name="positional_encoding")
         self.transformer = TwoWayTransformer(
@@ -97,9 +121,8 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         self.upscale_2 = keras.layers.Conv2DTranspose(
             channels // 8, 2, strides=2, name="upscale_2", dtype=dtype
         )
-        # The head: float32 under every dtype policy.
         self.hypernetworks = [
-            MLP((channels, channels, channels // 8), name=f"hypernetwork_{i}", dtype="float32")
+            self._hypernetwork(channels, f"hypernetwork_{i}")
             for i in range(1 if self.shared_hypernetwork else self.num_queries)
         ]
         self.positional_encoding.build(image_embeddings_shape)
@@ -108,13 +131,53 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         self.upscale_norm.build((None, None, None, channels // 4))
         self.upscale_2.build((None, None, None, channels // 4))
         for i, hypernetwork in enumerate(self.hypernetworks):
-            hypernetwork.build((None, None, channels))
             if not self.shared_hypernetwork:
                 # -1: that of a query which no modality reads.
                 read = i in self.query_indices
                 for variable in hypernetwork.trainable_variables:
                     variable.modality = self.query_indices.index(i) if read else -1
+        self._build_added(channels)
         self.built = True
+
+    def _build_added(self, channels):
+        """The weights of the added modalities, each in layers of its own."""
+        self.added_queries, self.added_hypernetworks = [], []
+        for i in range(self.num_added_queries):
+            modality = self.query_indices.index(self.num_queries + i)
+            query = ModalityVariables(
+                {"query": (channels,)},
+                {"query": _random_query()},
+                modality=modality,
+                name=f"added_query_{i}",
+                dtype=self.dtype_policy,
+            )
+            query.build()
+            self.added_queries.append(query)
+            if not self.shared_hypernetwork:
+                network = self._hypernetwork(channels, f"added_hypernetwork_{i}")
+                for variable in network.trainable_variables:
+                    variable.modality = modality
+                self.added_hypernetworks.append(network)
+
+    def _hypernetwork(self, channels, name):
+        # The head: float32 under every dtype policy.
+        network = MLP((channels, channels, channels // 8), name=name, dtype="float32")
+        network.build((None, None, channels))
+        return network
+
+    def added_layers(self, modality):
+        """The layers that an added modality has of its own; none for another.
+
+        Args:
+            modality: int. Index of the modality.
+
+        Returns:
+            List of layers: its query, and its hyper-network where they are not shared.
+        """
+        i = self.query_indices[modality] - self.num_queries
+        if i < 0:
+            return []
+        return [self.added_queries[i], *self.added_hypernetworks[i : i + 1]]
 
     def call(self, image_embeddings, dense_prompt, modalities=None, all_queries=False):
         batch, height, width, channels = ops.shape(image_embeddings)
@@ -124,7 +187,12 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         queries = ops.cast(self.queries, self.compute_dtype)
         queries = ops.broadcast_to(queries[None], (batch, self.num_queries, channels))
 
-        queries, pixels = self.transformer(queries, pixels, positions)
+        place = hidden = None
+        if self.num_added_queries:
+            place = self.added_place(modalities, all_queries)
+            queries, hidden = self.with_own_added_query(queries, place)
+
+        queries, pixels = self.transformer(queries, pixels, positions, hidden)
 
         features = ops.reshape(pixels, (batch, height, width, channels))
         features = gelu(self.upscale_norm(self.upscale_1(features)))
@@ -133,26 +201,67 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         features = ops.reshape(
             features, (batch, UPSCALING * height * UPSCALING * width, channels // 8)
         )
-        kernels = self.hyper_kernels(queries)
+        kernels = self.hyper_kernels(queries, place)
         if not all_queries:
             kernels = self.own_query(kernels, modalities)
         masks = ops.matmul(features, ops.transpose(kernels, (0, 2, 1)))
         return ops.reshape(masks, (batch, UPSCALING * height, UPSCALING * width, kernels.shape[1]))
 
-    def hyper_kernels(self, queries):
-        """`(batch, num_queries, channels)` to dot-product weights, `channels // 8` wide."""
+    def added_place(self, modalities, all_queries):
+        """Which added query is each sample's, from 1, or 0 for none; `None` with one modality."""
+        if len(self.query_indices) == 1:
+            return None
+        if modalities is None and all_queries:
+            raise ValueError(
+                "Received no modalities for a decoder with added queries, which only samples of "
+                "their modality see; give one index per image also with all_queries."
+            )
+        places = [max(index - self.num_queries + 1, 0) for index in self.query_indices]
+        return ops.take(ops.convert_to_tensor(places, dtype="int32"), modalities)
+
+    def with_own_added_query(self, queries, place):
+        """Append each sample's added query, and say where it is hidden: where there is none."""
+        batch, count, channels = ops.shape(queries)
+        values = [ops.cast(layer["query"], self.compute_dtype) for layer in self.added_queries]
+        if place is None:
+            own, hidden = values[0], None
+        else:
+            own = select_modality([ops.zeros_like(values[0]), *values], place)
+            hidden = ops.equal(place, 0)[:, None]
+            hidden = ops.concatenate([ops.zeros((batch, count), "bool"), hidden], axis=1)
+        own = ops.broadcast_to(ops.reshape(own, (-1, 1, channels)), (batch, 1, channels))
+        return ops.concatenate([queries, own], axis=1), hidden
+
+    def hyper_kernels(self, queries, place=None):
+        """`(batch, queries, channels)` to dot-product weights, `channels // 8` wide."""
+        base = queries[:, : self.num_queries]
         if self.shared_hypernetwork:
-            return self.hypernetworks[0](queries)
-        kernels = [net(queries[:, i : i + 1]) for i, net in enumerate(self.hypernetworks)]
-        return ops.concatenate(kernels, axis=1)
+            kernels = [self.hypernetworks[0](base)]
+        else:
+            kernels = [net(base[:, i : i + 1]) for i, net in enumerate(self.hypernetworks)]
+        if self.num_added_queries:
+            kernels.append(self.added_kernel(queries[:, self.num_queries :], place))
+        return kernels[0] if len(kernels) == 1 else ops.concatenate(kernels, axis=1)
+
+    def added_kernel(self, query, place):
+        """The weights of the sample's added query, zero where there is none."""
+        networks = self.hypernetworks if self.shared_hypernetwork else self.added_hypernetworks
+        if place is None:
+            return networks[0](query)
+        kernel = ops.zeros((1, 1, query.shape[-1] // 8), "float32")
+        for i, network in enumerate(networks):
+            own = place > 0 if self.shared_hypernetwork else ops.equal(place, i + 1)
+            kernel = ops.where(own[:, None, None], network(query), kernel)
+        return kernel
 
     def own_query(self, kernels, modalities):
-        """Each sample's row, `(batch, 1, channels // 8)`, of `(batch, num_queries, ...)`."""
-        if len(self.query_indices) == 1:
-            index = self.query_indices[0]
-            return kernels[:, index : index + 1]
-        index = ops.take(ops.convert_to_tensor(self.query_indices, dtype="int32"), modalities)
-        choice = ops.one_hot(index, self.num_queries, dtype="float32")
+        """Each sample's row, `(batch, 1, channels // 8)`, of `(batch, queries, ...)`."""
+        # All added queries share the last row.
+        rows = [min(index, self.num_queries) for index in self.query_indices]
+        if len(rows) == 1:
+            return kernels[:, rows[0] : rows[0] + 1]
+        index = ops.take(ops.convert_to_tensor(rows, dtype="int32"), modalities)
+        choice = ops.one_hot(index, kernels.shape[1], dtype="float32")
         return ops.sum(kernels * choice[:, :, None], axis=1, keepdims=True)
 
     def compute_output_spec(
@@ -164,7 +273,7 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
                 batch,
                 None if height is None else UPSCALING * height,
                 None if width is None else UPSCALING * width,
-                self.num_queries if all_queries else 1,
+                self.num_queries + bool(self.num_added_queries) if all_queries else 1,
             ),
             dtype="float32",
         )
@@ -179,4 +288,5 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
             "mlp_dim": self.mlp_dim,
             "downsample_rate": self.downsample_rate,
             "shared_hypernetwork": self.shared_hypernetwork,
+            "num_added_queries": self.num_added_queries,
         }

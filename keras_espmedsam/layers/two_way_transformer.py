@@ -16,7 +16,8 @@ class DownsampledAttention(keras.layers.Layer):
         num_heads: int. Heads; divide the inner width.
         downsample_rate: int. Outer width over inner width.
 
-    Input: `query` `(batch, queries, channels)`, `key` and `value` `(batch, keys, channels)`.
+    Input: `query` `(batch, queries, channels)`, `key` and `value` `(batch, keys, channels)`;
+    `hidden`, bool `(batch, keys)`, true where a key is not seen, or `None`.
     Output shape: `(batch, queries, channels)`.
 
     Example:
@@ -52,7 +53,7 @@ class DownsampledAttention(keras.layers.Layer):
         self.projection.build((None, None, inner))
         self.built = True
 
-    def call(self, query, key, value):
+    def call(self, query, key, value, hidden=None):
         def split(x):
             batch, length, _ = ops.shape(x)
             x = ops.reshape(x, (batch, length, self.num_heads, self.head_dim))
@@ -60,7 +61,11 @@ class DownsampledAttention(keras.layers.Layer):
 
         q, k, v = split(self.query(query)), split(self.key(key)), split(self.value(value))
         logits = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * self.head_dim**-0.5
-        weights = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+        logits = ops.cast(logits, "float32")
+        if hidden is not None:
+            # Chosen and not added, so that not even a NaN of a hidden key gets through.
+            logits = ops.where(hidden[:, None, None, :], -float("inf"), logits)
+        weights = ops.softmax(logits, axis=-1)
         out = ops.transpose(ops.matmul(ops.cast(weights, v.dtype), v), (0, 2, 1, 3))
         batch, length, _ = ops.shape(query)
         return self.projection(ops.reshape(out, (batch, length, self.num_heads * self.head_dim)))
@@ -90,7 +95,9 @@ class TwoWayAttentionBlock(keras.layers.Layer):
         downsample_rate: int. Of the two cross-attentions.
         is_first: bool. Whether this is the first block.
 
-    Input: `queries`, `keys`, `query_positions`, `key_positions`, each `(batch, length, channels)`.
+    Input: `queries`, `keys`, `query_positions`, `key_positions`, each `(batch, length, channels)`;
+    `hidden_queries`, bool `(batch, queries)`, true for a query that no other and no pixel sees, or
+    `None`.
     Output: the new `queries` and `keys`.
 
     Example:
@@ -139,21 +146,23 @@ class TwoWayAttentionBlock(keras.layers.Layer):
             layer.build((None, None, channels))
         self.built = True
 
-    def call(self, queries, keys, query_positions, key_positions):
+    def call(self, queries, keys, query_positions, key_positions, hidden_queries=None):
         if self.is_first:
-            queries = self.self_attention(queries, queries, queries)
+            queries = self.self_attention(queries, queries, queries, hidden_queries)
         else:
             q = queries + query_positions
-            queries = queries + self.self_attention(q, q, queries)
+            queries = queries + self.self_attention(q, q, queries, hidden_queries)
         queries = self.norm_1(queries)
         q, k = queries + query_positions, keys + key_positions
         queries = self.norm_2(queries + self.query_to_image(q, k, keys))
         queries = self.norm_3(queries + self.mlp(queries))
         q = queries + query_positions
-        keys = self.norm_4(keys + self.image_to_query(k, q, queries))
+        keys = self.norm_4(keys + self.image_to_query(k, q, queries, hidden_queries))
         return queries, keys
 
-    def compute_output_spec(self, queries, keys, query_positions, key_positions):
+    def compute_output_spec(
+        self, queries, keys, query_positions, key_positions, hidden_queries=None
+    ):
         return (
             keras.KerasTensor(queries.shape, dtype=self.compute_dtype),
             keras.KerasTensor(keys.shape, dtype=self.compute_dtype),
@@ -180,7 +189,8 @@ class TwoWayTransformer(keras.layers.Layer):
         downsample_rate: int. Outer over inner width of the cross-attentions.
 
     Input: `queries` `(batch, queries, channels)`, `keys` and `key_positions`
-    `(batch, pixels, channels)`; the queries are their own positions.
+    `(batch, pixels, channels)`; the queries are their own positions. `hidden_queries` as in
+    `TwoWayAttentionBlock`.
     Output: the new `queries` and `keys`, shapes as given.
 
     Example:
@@ -217,14 +227,14 @@ class TwoWayTransformer(keras.layers.Layer):
             layer.build((None, None, queries_shape[-1]))
         self.built = True
 
-    def call(self, queries, keys, key_positions):
+    def call(self, queries, keys, key_positions, hidden_queries=None):
         positions = queries
         for block in self.blocks:
-            queries, keys = block(queries, keys, positions, key_positions)
+            queries, keys = block(queries, keys, positions, key_positions, hidden_queries)
         attended = self.final_attention(queries + positions, keys + key_positions, keys)
         return self.final_norm(queries + attended), keys
 
-    def compute_output_spec(self, queries, keys, key_positions):
+    def compute_output_spec(self, queries, keys, key_positions, hidden_queries=None):
         return (
             keras.KerasTensor(queries.shape, dtype=self.compute_dtype),
             keras.KerasTensor(keys.shape, dtype=self.compute_dtype),

@@ -29,12 +29,16 @@ class ESPMedSAMBackbone(Backbone):
             holds controllers has `num_modalities` and `controller_layers(index)`.
         modalities: tuple of str. Names; a sample's modality index points into it.
         num_queries: int or None. Learned queries of the decoder; `None` is one more than
-            modalities, as released (the last only attends).
-        query_indices: tuple of int or None. The query of each modality; `None` is 0, 1, 2, ...
+            modalities without the added ones, as released (the last only attends).
+        query_indices: tuple of int or None. The query of each modality; `None` is 0, 1, 2, ...,
+            with those from `num_queries` on for the added ones.
         transformer_depth: int. Blocks of the decoder's two-way transformer.
         transformer_num_heads: int. Its attention heads.
         transformer_mlp_dim: int. Hidden width of its MLPs.
         shared_hypernetwork: bool. See `QueryDecoupledModalityDecoder`.
+        num_added_queries: int. How many modalities, the last ones, were added later: each has a
+            query that samples of other modalities do not see. `add_modality` of the segmenter
+            counts it up.
         dtype: dtype or `keras.DTypePolicy`; the heads compute in float32 under any.
 
     Call: `{"images": (batch, height, width, 3) normalised float, "modalities": (batch,) int}`
@@ -65,6 +69,7 @@ class ESPMedSAMBackbone(Backbone):
         transformer_num_heads=8,
         transformer_mlp_dim=2048,
         shared_hypernetwork=True,
+        num_added_queries=0,
         dtype=None,
         **kwargs,
     ):
@@ -81,10 +86,11 @@ class ESPMedSAMBackbone(Backbone):
                 f"ESPMedSAMBackbone received modalities={modalities}; give at least one name, "
                 "each once."
             )
-        num_queries = num_queries or len(modalities) + 1
-        query_indices = tuple(
-            query_indices if query_indices is not None else range(len(modalities))
-        )
+        first = len(modalities) - num_added_queries
+        num_queries = num_queries or first + 1
+        if query_indices is None:
+            query_indices = [*range(first), *(num_queries + i for i in range(num_added_queries))]
+        query_indices = tuple(query_indices)
         if len(query_indices) != len(modalities):
             raise ValueError(
                 f"ESPMedSAMBackbone received {len(query_indices)} query_indices for "
@@ -104,6 +110,7 @@ class ESPMedSAMBackbone(Backbone):
             num_heads=transformer_num_heads,
             mlp_dim=transformer_mlp_dim,
             shared_hypernetwork=shared_hypernetwork,
+            num_added_queries=num_added_queries,
             name="mask_decoder",
             dtype=dtype,
         )
@@ -138,6 +145,7 @@ class ESPMedSAMBackbone(Backbone):
         self.transformer_num_heads = transformer_num_heads
         self.transformer_mlp_dim = transformer_mlp_dim
         self.shared_hypernetwork = shared_hypernetwork
+        self.num_added_queries = num_added_queries
 
     def encode(self, images, modalities=None):
         """The heavy pass: images to embeddings that carry their modality's controller.
@@ -174,12 +182,14 @@ class ESPMedSAMBackbone(Backbone):
         Args:
             image_embeddings: as `encode` gives them. An embedding belongs to the modality it
                 was encoded with.
-            modalities: int tensor `(batch,)`; not needed with one modality or `all_queries`.
+            modalities: int tensor `(batch,)`; not needed with one modality, or with
+                `all_queries` and no added modality.
             all_queries: bool. Give the masks of all queries instead of each sample's own.
 
         Returns:
             dict of `masks`, `(batch, height, width, 1)` or with `all_queries`
-            `(batch, height, width, num_queries)`, and `patches`
+            `(batch, height, width, num_queries)` (one more with added modalities, see
+            `QueryDecoupledModalityDecoder`), and `patches`
             `(batch, height / 32, width / 32, 1)`; float32 logits.
 
         Example, with the class's `backbone`:
@@ -225,10 +235,31 @@ class ESPMedSAMBackbone(Backbone):
 
         Source: ours; the controller is ESP-MedSAM's (arXiv 2407.14153).
         """
-        index = modality if isinstance(modality, int) else self.modalities.index(modality)
+        index = self._index(modality)
         if not getattr(self.image_encoder, "num_modalities", 0):
             return []
         return self.image_encoder.controller_layers(index)
+
+    def added_layers(self, modality):
+        """What the decoder holds for an added modality alone: its query, perhaps its network.
+
+        Args:
+            modality: str or int. Name or index.
+
+        Returns:
+            List of layers; empty for a modality that was there from the start, whose query is a
+            row of a shared variable.
+
+        Example, with the class's `backbone`:
+            >>> backbone.added_layers("fundus")
+            []
+
+        Source: ours.
+        """
+        return self.mask_decoder.added_layers(self._index(modality))
+
+    def _index(self, modality):
+        return modality if isinstance(modality, int) else self.modalities.index(modality)
 
     def get_config(self):
         config = super().get_config()
@@ -246,6 +277,7 @@ class ESPMedSAMBackbone(Backbone):
             "transformer_num_heads": self.transformer_num_heads,
             "transformer_mlp_dim": self.transformer_mlp_dim,
             "shared_hypernetwork": self.shared_hypernetwork,
+            "num_added_queries": self.num_added_queries,
         }
 
     @classmethod

@@ -8,7 +8,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.losses import DiceFocalLoss, PatchLoss
 from keras_espmedsam.metrics import DiceScore, ForegroundIoU
-from keras_espmedsam.models.esp_medsam import specialization
+from keras_espmedsam.models.esp_medsam import modality_extension, specialization
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     ESPMedSAMImageSegmenterPreprocessor,
@@ -122,6 +122,63 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         """
         (index,) = self.modality_indices(modality, 1)
         return specialization.specialize(self, int(index))
+
+    def add_modality(self, name, init_from=None, freeze=True):
+        """A model with one more modality: a controller and a query of its own, and copies of all.
+
+        Only samples of the new modality see its query, so that training it, with all else frozen,
+        leaves the masks of every other modality as they are. This model stays as it is too.
+
+        Args:
+            name: str. Letters, digits, `-` and `_`.
+            init_from: str, int or None. The modality whose controller and query the new ones
+                start from; `None` starts with a controller that changes nothing and a random
+                query.
+            freeze: bool. Call `train_only_modality` on the result, as it is to be trained.
+
+        Returns:
+            `ESPMedSAMImageSegmenter` with weights of its own; `name` is its last modality.
+
+        Raises:
+            InputError: for a name that is taken or cannot be one, or an unknown `init_from`.
+
+        Example:
+            >>> extended = segmenter.add_modality("fetal_ultrasound", init_from="ultrasound")
+            >>> extended.modalities[6:], len(segmenter.modalities)
+            (('fetal_ultrasound',), 6)
+
+        Source: modality transfer: ESP-MedSAM (arXiv 2407.14153); the hidden query is ours.
+        """
+        source = None if init_from is None else int(self.modality_indices(init_from, 1)[0])
+        extended = modality_extension.extend(self, name, source)
+        if freeze:
+            extended.train_only_modality(name)
+        return extended
+
+    def train_only_modality(self, modality):
+        """Freeze all but one modality's own weights; call it before `compile`.
+
+        Frozen are the encoder with its BatchNorm statistics, self-prompts, decoder and the other
+        modalities; trained are the controller and, where the modality has them to itself, its
+        query and hyper-network: an added modality has, the query of another is a row of a shared
+        weight. Files do not keep this: call it again after loading. `trainable = True` ends it.
+
+        Args:
+            modality: str or int. Name or index.
+
+        Raises:
+            InputError: for an unknown modality.
+
+        Example:
+            >>> segmenter.train_only_modality("fundus")
+            >>> {variable.modality for variable in segmenter.trainable_variables}
+            {3}
+            >>> segmenter.trainable = True
+
+        Source: ours; what a phase trains is ESP-MedSAM's (arXiv 2407.14153).
+        """
+        (index,) = self.modality_indices(modality, 1)
+        modality_extension.train_only(self.backbone, int(index))
 
     # === Pictures in, masks out ===
 

@@ -1,0 +1,117 @@
+"""Give a trained segmenter one more modality, and train that one alone."""
+
+import re
+
+import numpy as np
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.models.esp_medsam.specialization import (
+    copy_layers,
+    copy_modality,
+    with_modalities,
+)
+from keras_espmedsam.recognition import AUTO
+
+# The logit bias with which a controller's token starts. At 0, as in the release, an untrained
+# token takes about a fiftieth of the attention from the pretrained keys; at -10 it takes a
+# millionth, so that it changes nothing. It can still grow: the gradient is small but not zero,
+# and Adam does not mind its scale.
+CLOSED_TOKEN_BIAS = -10.0
+
+
+def extend(segmenter, name, source):
+    """A segmenter with the modality `name` added, all other weights copied.
+
+    Args:
+        segmenter: `ESPMedSAMImageSegmenter`.
+        name: str.
+        source: int or None. The modality whose controller and query the new one starts from;
+            `None` is a controller that changes nothing and a random query.
+
+    Returns:
+        `ESPMedSAMImageSegmenter`.
+
+    Raises:
+        InputError: for a name that is taken or cannot be one.
+
+    Source: modality transfer: ESP-MedSAM (arXiv 2407.14153); the hidden query is ours.
+    """
+    _check_name(name, segmenter.modalities)
+    old = segmenter.backbone
+    extended = with_modalities(
+        segmenter,
+        modalities=(*old.modalities, name),
+        query_indices=(*old.query_indices, old.num_queries + old.num_added_queries),
+        num_added_queries=old.num_added_queries + 1,
+    )
+    new = extended.backbone
+    for index in range(len(old.modalities)):
+        copy_modality(old, index, new, index)
+    if source is None:
+        close_controller(new.controller_layers(name))
+    else:
+        copy_layers(old.controller_layers(source), new.controller_layers(name))
+        _start_query_from(new.mask_decoder, source)
+    return extended
+
+
+def close_controller(layers):
+    """Let a controller change nothing until it is trained: adapters give 0, tokens are closed.
+
+    Args:
+        layers: its `ModalityVariables`, as `controller_layers` gives them.
+
+    Source: ours.
+    """
+    for layer in layers:
+        if "token" in layer.shapes:
+            layer["bias"].assign(np.full(layer["bias"].shape, CLOSED_TOKEN_BIAS, "float32"))
+        else:
+            for part in ("dense_2_kernel", "dense_2_bias"):
+                layer[part].assign(np.zeros(layer[part].shape, "float32"))
+
+
+def train_only(backbone, index):
+    """Freeze all but what carries the mark of modality `index`.
+
+    Layers are frozen one by one and no model as a whole: Keras saves the `trainable` of a model,
+    and a preset that came back frozen would be a surprise.
+    """
+    for layer in (*backbone.image_encoder.layers, backbone.prompt_generator, backbone.mask_decoder):
+        # Frozen layers also keep their BatchNorm statistics.
+        layer.trainable = False
+    for variable in backbone.variables:
+        if getattr(variable, "modality", None) == index:
+            variable.trainable = True
+
+
+def _start_query_from(decoder, source):
+    """The last added query, and its network, from those of modality `source`."""
+    query = decoder.query_indices[source]
+    if query < decoder.num_queries:
+        value = np.array(decoder.queries)[query]
+        networks = decoder.hypernetworks[query : query + 1]
+    else:
+        layer, *networks = decoder.added_layers(source)
+        value = np.array(layer["query"])
+    added, *own = decoder.added_layers(len(decoder.query_indices) - 1)
+    added["query"].assign(value)
+    copy_layers(networks if own else [], own)
+
+
+def _check_name(name, known):
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        raise InputError(
+            f"Received {name!r} as the name of a new modality; expected letters, digits, - and _, "
+            "beginning with a letter, such as 'fetal_ultrasound'."
+        )
+    if name == AUTO:
+        raise InputError(
+            f"Received {AUTO!r} as the name of a new modality, which asks for recognition where a "
+            "modality is expected; give another name."
+        )
+    if name in known:
+        raise InputError(
+            f"Received {name!r} as the name of a new modality, which this model has already (it "
+            f"knows {', '.join(known)}); give another name."
+        )
