@@ -1,10 +1,14 @@
-"""Writing a file so that it is either complete or not there."""
+"""Writing a file so that it is either complete or not there, and by one program alone."""
 
 import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+PREFIX = ".writing-"
+"""How the name of a file begins that is being written; one that a killed program left does too."""
 
 
 @contextlib.contextmanager
@@ -36,8 +40,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
-    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=suffix, dir=path.parent)
+    # Of `.nii.gz` and `.weights.h5` both parts say what is written.
+    suffix = "".join(path.suffixes[-2:]) if path.suffix in (".gz", ".h5") else path.suffix
+    handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -49,3 +54,36 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def locked(file: IO) -> bool:
+    """Whether this program alone now holds an open file; the system frees it when it ends.
+
+    Args:
+        file: a file open for writing. The lock is given back when it is closed, and when the
+            program ends, however it ends.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as first, open(first.name, "a") as second:
+        ...     locked(first), locked(second)
+        (True, False)
+
+    Source: ours.
+    """
+    if os.name == "nt":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # A file system without locks: there is no way to know, and nothing is refused.
+        return not isinstance(error, BlockingIOError)
+    return True

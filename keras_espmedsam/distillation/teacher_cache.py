@@ -1,0 +1,363 @@
+"""A teacher's features of every picture, computed once and kept on disk."""
+
+import hashlib
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_espmedsam.data import read_picture
+from keras_espmedsam.distillation.feature_store import ABOUT, FeatureStore, free_bytes
+from keras_espmedsam.distillation.probe import feature_specs
+from keras_espmedsam.distillation.variants import checked_variants, vary
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.models.picture_batches import filled_up
+from keras_espmedsam.training.segmentation_dataset import _placed
+
+# Counted up when the same file is read or drawn to other pixels than before.
+READING = 1
+
+
+class TeacherCache:
+    """Keep a teacher's features of pictures on disk, so that an epoch costs no teacher pass.
+
+    An entry is one picture in one variant, for a teacher is not equivariant: the features of a
+    flipped picture are not the flipped features. It is found by what it was computed from: the
+    teacher (its weights and configuration), the picture (the content of its file, and the number
+    in it), the preprocessing, and the modality where the teacher has controllers. Whatever
+    changes is computed anew, and only that; what was computed before stays beside it. Features
+    are memory-mapped, in half precision.
+
+    Args:
+        folder: path. Several teachers and sizes may share it.
+        teacher: `Teacher`.
+        records: list of `Record`. Their masks are not looked at.
+        converter: the student's `PictureConverter`, with an `image_size`.
+        variants: tuple of str, of `"identity"`, `"hflip"`, `"vflip"`, `"rot90"`, `"rot180"`,
+            `"rot270"`, `"transpose"` and `"antitranspose"`. All but `"identity"`, `"hflip"`,
+            `"vflip"` and `"rot180"` need a square `image_size`.
+        modalities: tuple of str, the student's modalities, for a teacher of the domain; `None`
+            for a common one, which is not told.
+
+    Raises:
+        InputError: for no records, a file that cannot be read, a variant that is unknown or does
+            not fit, a converter without a size or with another normalisation than ImageNet's, or
+            a folder that holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> Image.new("RGB", (40, 30), "red").save(folder / "picture.png")
+        >>> record = kem.data.Record("train", "fundus", "drive", folder / "picture.png", None)
+        >>> image = keras.Input((32, 32, 3))
+        >>> model = keras.Model(image, keras.layers.Conv2D(8, 16, strides=16)(image))
+        >>> teacher = kem.distillation.Teacher(model)
+        >>> converter = ESPMedSAMImageConverter(image_size=(32, 32))
+        >>> cache = kem.distillation.TeacherCache(
+        ...     folder / "cache", teacher, [record], converter, variants=("identity", "hflip"))
+        >>> cache.build(announce=None)
+        2
+        >>> cache.targets(0, "hflip")["embedding"].shape
+        (2, 2, 8)
+
+    Source: ours.
+    """
+
+    def __init__(
+        self, folder, teacher, records, converter, variants=("identity",), modalities=None
+    ):
+        if not records:
+            raise InputError("Received no records to cache features of; give at least one.")
+        check_converter(converter)
+        self.folder = Path(folder)
+        self.teacher = teacher
+        self.teacher_name = teacher.name
+        self.records = list(records)
+        self.converter = converter
+        self.variants = checked_variants(variants, converter.image_size)
+        self.modalities = None
+        if modalities is not None and teacher.num_modalities > 1:
+            self.modalities = tuple(modalities)
+        self._pictures = self._picture_keys()
+        self._rows = {record: row for row, record in enumerate(self.records)}
+        fingerprint = teacher.fingerprint()
+        height, width = converter.image_size
+        size = f"{height}x{width}-{converter.resize_mode}-{converter.normalization}"
+        about = {
+            "teacher": fingerprint,
+            "image_size": [height, width],
+            "resize_mode": converter.resize_mode,
+            "normalization": converter.normalization,
+            "reading": READING,
+        }
+        self._store = FeatureStore(self.folder / fingerprint[:16] / size, about, self._shapes())
+
+    # === Asking ===
+
+    @property
+    def complete(self):
+        """Whether every picture is there in every variant.
+
+        Source: ours.
+        """
+        return not self._missing()
+
+    def row(self, record):
+        """The row of a record among the cache's own.
+
+        Raises:
+            InputError: for a record that the cache was not made for.
+
+        Source: ours.
+        """
+        if record not in self._rows:
+            raise InputError(
+                f"{record.image} is not among the {len(self.records)} pictures of the cache in "
+                f"{self.folder}; make the cache of the data set's own records."
+            )
+        return self._rows[record]
+
+    def targets(self, row, variant="identity"):
+        """The features of one picture in one variant.
+
+        Args:
+            row: int. Of the record.
+            variant: str, one of the cache's.
+
+        Returns:
+            dict of feature name to a read-only float16 array `(h, w, channels)`.
+
+        Raises:
+            InputError: for a variant that the cache does not hold, an entry that has not been
+                computed, or one whose checksum differs.
+
+        Source: ours.
+        """
+        if variant not in self.variants:
+            raise InputError(
+                f"Received the variant {variant!r}; the cache in {self.folder} holds "
+                f"{', '.join(self.variants)}."
+            )
+        key = self._key(row, variant)
+        if key not in self._store:
+            self._store.refresh()
+        if key not in self._store:
+            raise InputError(
+                f"The cache in {self.folder} lacks {self.records[row].image} as {variant}; call "
+                "build(), which computes what is missing."
+            )
+        return self._store.get(key)
+
+    def required_bytes(self):
+        """Bytes that `build` will take on the disk: 0 once the cache is complete.
+
+        Source: ours.
+        """
+        return self._store.new_bytes(len(self._missing()))
+
+    def disk_use(self):
+        """A sentence that says how much space the cache takes and how much is free.
+
+        Source: ours.
+        """
+        pictures, variants = len(set(self._pictures)), len(self.variants)
+        total = pictures * variants * self._store.entry_bytes
+        use = (
+            f"The features of {pictures} picture{'s' * (pictures > 1)} in {variants} "
+            f"variant{'s' * (variants > 1)} by the teacher {self.teacher_name} take "
+            f"{_readable(total)} in {self._store.folder}"
+        )
+        required = self.required_bytes()
+        if 0 < required < total:
+            use += f", {_readable(required)} of it new"
+        use += f"; {_readable(free_bytes(self._store.folder))} are free."
+        others = [path for path in self.folder.glob(f"*/*/{ABOUT}")]
+        others = [path.parent for path in others if path.parent != self._store.folder]
+        if others:
+            held = sum(file.stat().st_size for path in others for file in path.glob("*.npy"))
+            use += (
+                f" {self.folder} also holds those of {len(others)} other teacher"
+                f"{'s' * (len(others) > 1)} or preprocessing{'s' * (len(others) > 1)}, "
+                f"{_readable(held)}, which are left alone."
+            )
+        return use
+
+    # === Building ===
+
+    def build(self, batch_size=8, progress=None, announce=print):
+        """Compute what is missing; killed at any moment, the next call goes on.
+
+        Args:
+            batch_size: int. Pictures per teacher pass.
+            progress: callable of (entries done, entries missing at the beginning), or `None`.
+            announce: callable that is given the sentence of `disk_use` before anything is
+                written, or `None`.
+
+        Returns:
+            int. How many entries were computed.
+
+        Raises:
+            InputError: when the disk has too little space, another process is building, a
+                picture cannot be read, or features do not fit into half precision.
+
+        Source: ours.
+        """
+        if announce is not None:
+            announce(self.disk_use())
+        missing = self._missing()
+        if not missing:
+            return 0
+        self._check_space()
+        with self._store.writing() as store:
+            missing = self._missing()  # Another process may have been at work.
+            self._check_space()
+            store.reserve(len(missing))
+            predictor, entries = _Predictor(self.teacher), list(missing.items())
+            for start in range(0, len(entries), batch_size):
+                batch = entries[start : start + batch_size]
+                keys = [key for key, _ in batch]
+                found = predictor.predict_on_batch(
+                    self._inputs([at for _, at in batch], batch_size)
+                )
+                store.put(keys, self._halved(found, [at for _, at in batch]))
+                if progress is not None:
+                    progress(min(start + batch_size, len(entries)), len(entries))
+        return len(entries)
+
+    def _inputs(self, places, batch_size):
+        canvases = {row: read_canvas(self.records[row], self.converter) for row, _ in places}
+        images = np.stack([vary(canvases[row], variant) for row, variant in places])
+        # A smaller last batch would be another compilation.
+        filled = filled_up(list(range(len(places))), batch_size)
+        inputs = {"images": self.converter.convert_batch(images)[filled]}
+        if self.modalities is not None:
+            indices = [self._modality(self.records[row]) for row, _ in places]
+            inputs["modalities"] = np.array(indices, "int32")[filled]
+        return inputs
+
+    def _halved(self, features, places):
+        halved = {}
+        for name, array in features.items():
+            array = np.asarray(array)[: len(places)]
+            with np.errstate(over="ignore"):
+                halved[name] = array.astype("float16")
+            for (row, _), value, half in zip(places, array, halved[name], strict=True):
+                if not np.isfinite(half).all():
+                    raise InputError(
+                        f"The teacher {self.teacher_name} gives {name!r} of "
+                        f"{self.records[row].image} values up to {np.abs(value).max():g}; the "
+                        "cache's half precision holds up to 65504. Train without a cache, or on "
+                        "another feature."
+                    )
+        return halved
+
+    def _check_space(self):
+        required, free = self.required_bytes(), free_bytes(self._store.folder)
+        if required > free:
+            raise InputError(
+                f"The cache needs {_readable(required)} more in {self._store.folder}, where "
+                f"{_readable(free)} are free; free some space, choose another folder or fewer "
+                "variants."
+            )
+
+    # === Keys ===
+
+    def _missing(self):
+        """dict of key to (row, variant) of what is not in the store, each once."""
+        wanted = {
+            self._key(row, variant): (row, variant)
+            for row in range(len(self.records))
+            for variant in self.variants
+        }
+        return {key: place for key, place in wanted.items() if key not in self._store}
+
+    def _key(self, row, variant):
+        return f"{self._pictures[row]}-{variant}"
+
+    def _picture_keys(self):
+        contents, keys = {}, []
+        for record in self.records:
+            if record.image not in contents:
+                contents[record.image] = _content(record.image)
+            key = f"{contents[record.image]}-{getattr(record, 'frame', 0) or 0}"
+            if self.modalities is not None:
+                key += f"-m{self._modality(record)}"
+            keys.append(key)
+        return keys
+
+    def _modality(self, record):
+        if record.modality not in self.modalities:
+            raise InputError(
+                f"Received a record of {record.modality or 'no modality'}; the teacher knows "
+                f"{', '.join(self.modalities)}."
+            )
+        return self.modalities.index(record.modality)
+
+    def _shapes(self):
+        def features(images, modalities):
+            return self.teacher(images, modalities if self.modalities is not None else None)
+
+        specs = feature_specs(self.teacher.model, features, self.converter.image_size)
+        return {name: spec.shape[1:] for name, spec in specs.items()}
+
+    def __getstate__(self):
+        # For the worker processes of a data set, which read and never compute.
+        return {**self.__dict__, "teacher": None}
+
+
+class _Predictor(keras.Model):
+    """The teacher's pass, compiled once."""
+
+    def __init__(self, teacher):
+        super().__init__()
+        self.teacher = teacher
+        # On TensorFlow a graph, without XLA, which is slower on CPUs and minutes in compiling.
+        self.compile(jit_compile=keras.backend.backend() == "jax")
+
+    def call(self, inputs):
+        return self.teacher(inputs["images"], inputs.get("modalities"))
+
+
+def check_converter(converter):
+    """Refuse a converter whose pictures make no batch, or are not what teachers expect.
+
+    Raises:
+        InputError: without an `image_size`, or with another normalisation than ImageNet's.
+    """
+    if converter.image_size is None:
+        raise InputError(
+            "Received a converter without image_size; a student learns from batches of one size, "
+            "so give one."
+        )
+    if converter.normalization != "imagenet":
+        raise InputError(
+            f"Received a converter with normalization={converter.normalization!r}; teachers are "
+            'given the student\'s pictures and expect "imagenet".'
+        )
+
+
+def read_canvas(record, converter):
+    """A record's picture on the student's canvas, uint8 `(height, width, 3)`."""
+    picture = read_picture(record.image)
+    image = to_rgb(picture.layout.undo(picture.array)) * np.float32(255)
+    nothing = np.zeros(image.shape[:2], bool)
+    return _placed(image, nothing, converter.image_size, converter.resize_mode)[0]
+
+
+def _content(path):
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; check the path.") from error
+
+
+def _readable(count):
+    """Bytes as people say them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
