@@ -63,6 +63,7 @@ class ConvNorm(keras.layers.Layer):
         # Keras refuses a map smaller than the kernel: it must be told of the padding.
         padded = input_shape
         if self.padding is not None:
+            self.padding.build(input_shape)
             padded = self.padding.compute_output_shape(input_shape)
         self.conv.build(padded)
         self.norm.build((*input_shape[:-1], self.filters or input_shape[-1]))

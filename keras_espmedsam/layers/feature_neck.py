@@ -65,8 +65,13 @@ class FeatureNeck(keras.layers.Layer):
         )
 
     def build(self, input_shape):
-        for lateral, shape in zip(self.laterals, input_shape, strict=True):
+        for lateral, upsampling, shape in zip(
+            self.laterals, self.upsamplings, input_shape, strict=True
+        ):
             lateral.build(shape)
+            # Without weights, but built: Keras on JAX runs a model with an unbuilt layer once
+            # more than needed, operation by operation.
+            upsampling.build(lateral.compute_output_shape(shape))
         merged = (None, None, None, self.hidden_dim)
         for layer in (self.norm_1, self.conv, self.norm_2):
             layer.build(merged)

@@ -151,6 +151,7 @@ class MSAConv2D(keras.layers.Layer):
             self.conv_padding = keras.layers.ZeroPadding2D(
                 tuple((p, p) for p in self.padding), name="conv_padding", dtype=dtype
             )
+            self.conv_padding.build(input_shape)
         self.conv = keras.layers.Conv2D(
             self.filters,
             self.conv_kernel_size,
