@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_espmedsam.data.picture import file_stem
+from keras_espmedsam.data.picture_names import PICTURE_SUFFIXES, is_picture_name
 from keras_espmedsam.errors import InputError
 
-_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".webp"),
-    *(".dcm", ".dicom", ".nii", ".nii.gz"),
-)
 _OURS = ("_mask", "_overlay")
 
 
@@ -59,7 +56,7 @@ def expand_inputs(arguments: Sequence[str], output: Path) -> tuple[list[Path], i
                     left_out = f" except {ours} named *_mask or *_overlay" if ours else ""
                     raise InputError(
                         f"The folder {match} holds no picture files{left_out}; expected some of "
-                        f"{', '.join(_SUFFIXES)}."
+                        f"{', '.join(PICTURE_SUFFIXES)}."
                     )
             else:
                 found = [match]
@@ -80,25 +77,13 @@ def _pictures_in(folder: Path, output: Path) -> tuple[list[Path], int]:
             folders[:] = [name for name in folders if (here / name).resolve() != output]
         for name in sorted(names):
             path = here / name
-            if name.startswith(".") or not _is_picture(path):
+            if name.startswith(".") or not is_picture_name(path):
                 continue
             if file_stem(path).lower().endswith(_OURS):
                 skipped += 1
             else:
                 found.append(path)
     return found, skipped
-
-
-def _is_picture(path: Path) -> bool:
-    if path.name.lower().endswith(_SUFFIXES):
-        return True
-    if path.suffix:
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

@@ -1,7 +1,9 @@
 """Pictures, masks and indexes of them. Importing this imports neither Keras nor a backend."""
 
-from keras_espmedsam.data.index import Record, read_index
-from keras_espmedsam.data.masks import read_mask, write_mask
+from keras_espmedsam.data.checking import check_records
+from keras_espmedsam.data.folder import read_folder
+from keras_espmedsam.data.index import read_index
+from keras_espmedsam.data.masks import read_mask, read_masks, write_mask
 from keras_espmedsam.data.overlay import draw_overlay, write_overlay
 from keras_espmedsam.data.picture import Picture
 from keras_espmedsam.data.pictures import (
@@ -10,17 +12,27 @@ from keras_espmedsam.data.pictures import (
     read_picture,
     read_pictures,
 )
+from keras_espmedsam.data.record import Record
+from keras_espmedsam.data.samples import read_samples
+from keras_espmedsam.data.split_by_group import split_by_group
+from keras_espmedsam.data.splits import read_splits
 
 __all__ = [
     "MAX_PIXELS",
     "Picture",
     "Record",
+    "check_records",
     "draw_overlay",
     "inspect_picture_file",
+    "read_folder",
     "read_index",
     "read_mask",
+    "read_masks",
     "read_picture",
     "read_pictures",
+    "read_samples",
+    "read_splits",
+    "split_by_group",
     "write_mask",
     "write_overlay",
 ]

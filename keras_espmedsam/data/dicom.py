@@ -44,10 +44,12 @@ def open_dicom(path: Path) -> PictureSource:
         raise InputError(
             f"{path} holds no DICOM picture; it may be a report, a plan, or no DICOM file."
         ) from None
-    return PictureSource(height, width, count, lambda: _frames(path))
+    return PictureSource(
+        height, width, count, lambda: _frames(path), labels=lambda: _frames(path, labels=True)
+    )
 
 
-def _frames(path: Path) -> Iterator[Frame]:
+def _frames(path: Path, labels: bool = False) -> Iterator[Frame]:
     pydicom = require("pydicom", "Reading DICOM files")
     pixels = require("pydicom.pixels", "Reading DICOM files")
     dataset = pydicom.dcmread(path, force=True)
@@ -65,7 +67,17 @@ def _frames(path: Path) -> Iterator[Frame]:
                 "decoder; try again after: pip install pylibjpeg pylibjpeg-libjpeg "
                 "pylibjpeg-openjpeg"
             ) from None
-        yield Frame(_picture(frame, dataset, number, pixels))
+        if labels:
+            yield Frame(_labels(frame, dataset))
+        else:
+            yield Frame(_picture(frame, dataset, number, pixels))
+
+
+def _labels(frame: np.ndarray, dataset) -> np.ndarray:
+    """A mask's values as stored, no window applied; 0 is what would be shown black."""
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        return (2 ** int(dataset.BitsStored) - 1 - frame).astype(frame.dtype)
+    return frame
 
 
 def _picture(frame: np.ndarray, dataset, number: int, pixels) -> np.ndarray:

@@ -1,52 +1,33 @@
 """An index of images and masks: one CSV file with one row per pair."""
 
 import csv
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
 
 COLUMNS = ("split", "modality", "dataset", "image", "mask")
 """The columns that an index must have; others are allowed and ignored."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """One image with its mask.
-
-    Args:
-        split: such as `"test"`.
-        modality: such as `"fundus"`.
-        dataset: the data set's name.
-        image: path of the image.
-        mask: path of its mask.
-        group: what must not be split further (a patient, a video), or empty.
-
-    Source: ours.
-    """
-
-    split: str
-    modality: str
-    dataset: str
-    image: Path
-    mask: Path
-    group: str = ""
+UNLABELLED_COLUMNS = ("split", "dataset", "image")
+"""Those of an index of images without masks."""
 
 
 def read_index(
     path: str | os.PathLike,
     splits: Sequence[str] | None = None,
     datasets: Sequence[str] | None = None,
+    labelled: bool = True,
 ) -> list[Record]:
     """Read an index of images and masks.
 
     Args:
-        path: a CSV file with the columns split, modality, dataset, image and mask; paths are
-            relative to the index.
+        path: a CSV file with the columns split, modality, dataset, image and mask, and group
+            where there are groups; paths are relative to the index.
         splits: the splits to keep; all by default.
         datasets: the data sets to keep; all by default.
+        labelled: False where masks and modalities may be empty, or their columns missing.
 
     Returns:
         A `Record` per row, in the file's order.
@@ -67,7 +48,7 @@ def read_index(
     Source: ours.
     """
     path = Path(path)
-    rows = _rows(path)
+    rows = _rows(path, COLUMNS if labelled else UNLABELLED_COLUMNS)
     rows = _chosen(path, rows, "split", splits)
     rows = _chosen(path, rows, "dataset", datasets)
     records = [
@@ -76,8 +57,8 @@ def read_index(
             modality=row["modality"],
             dataset=row["dataset"],
             image=path.parent / row["image"],
-            mask=path.parent / row["mask"],
-            group=row.get("group") or "",
+            mask=path.parent / row["mask"] if row["mask"] else None,
+            group=row["group"],
         )
         for row in rows
     ]
@@ -86,7 +67,7 @@ def read_index(
     return records
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         # utf-8-sig: spreadsheet programs begin the file with a byte order mark.
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -101,25 +82,25 @@ def _rows(path: Path) -> list[dict[str, str]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"The index {path} is not a CSV text file in UTF-8; expected the columns "
-            f"{', '.join(COLUMNS)}."
+            f"{', '.join(columns)}."
         ) from error
-    missing = [name for name in COLUMNS if name not in found]
+    missing = [name for name in columns if name not in found]
     if missing:
         raise InputError(
             f"The index {path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-            f"found {', '.join(found) or 'no columns'}. Expected {', '.join(COLUMNS)} in its first "
+            f"found {', '.join(found) or 'no columns'}. Expected {', '.join(columns)} in its first "
             "line."
         )
     if not rows:
         raise InputError(f"The index {path} has no rows; add one line per image.")
     for number, row in enumerate(rows, start=1):
-        empty = [name for name in COLUMNS if not (row[name] or "").strip()]
+        empty = [name for name in columns if not (row[name] or "").strip()]
         if empty:
             raise InputError(
                 f"Row {number} of the index {path} has no {', '.join(empty)}; fill it in or delete "
                 "the row."
             )
-        row.update({name: row[name].strip() for name in COLUMNS})
+        row.update({name: (row.get(name) or "").strip() for name in (*COLUMNS, "group")})
     return rows
 
 
@@ -145,12 +126,13 @@ def _check_modalities(path, records):
         if len(names) > 1:
             raise InputError(
                 f"The index {path} gives the data set {dataset} the modalities "
-                f"{', '.join(sorted(names))}; expected one. Give its parts names of their own."
+                f"{', '.join(sorted(name or 'none' for name in names))}; expected one. Give its "
+                "parts names of their own."
             )
 
 
 def _check_files(path, records):
-    files = [file for record in records for file in (record.image, record.mask)]
+    files = [file for record in records for file in (record.image, record.mask) if file]
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

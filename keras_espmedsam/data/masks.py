@@ -1,7 +1,7 @@
 """Masks on disk: reading a ground truth, writing a result."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 from keras_espmedsam._files import atomic_path
 from keras_espmedsam.data.nifti import write_nifti_mask
 from keras_espmedsam.data.picture import Picture
-from keras_espmedsam.data.pictures import MAX_PIXELS, read_picture
+from keras_espmedsam.data.pictures import MAX_PIXELS, inspect_picture_file
 from keras_espmedsam.errors import InputError
 
 
@@ -40,20 +40,68 @@ def read_mask(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarr
 
     Source: ours.
     """
-    picture = read_picture(path, max_pixels)
+    file = inspect_picture_file(path, max_pixels)
+    if file.count > 1:
+        raise InputError(
+            f"{path} holds {file.count} masks; expected one. Use read_masks for all of them."
+        )
+    return next(read_masks(path, max_pixels))
+
+
+def read_masks(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[np.ndarray]:
+    """Read all masks of a file: the slices of a label volume, frames, or pages.
+
+    What is foreground is decided for the whole file, as `read_mask` says.
+
+    Args:
+        path: a picture file of any supported type.
+        max_pixels: the most pixels that one mask may have.
+
+    Yields:
+        bool `(height, width)`, in the orientation in which the file is stored, in the order of
+        `read_pictures`.
+
+    Raises:
+        InputError: when the file cannot be read, or holds several labels.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "masks.tif"
+        >>> first, second = Image.new("L", (2, 1), 255), Image.new("L", (2, 1), 0)
+        >>> first.save(path, save_all=True, append_images=[second])
+        >>> [mask.tolist() for mask in read_masks(path)]
+        [[[True, True]], [[False, False]]]
+
+    Source: ours.
+    """
+    file = inspect_picture_file(path, max_pixels)
+    arrays = [_stored(picture) for picture in file.pictures(labels=True)]
+    above = _highest_background(path, arrays)
+    for array in arrays:
+        yield array > above
+
+
+def _stored(picture):
     array = picture.layout.undo(picture.array)
-    if array.ndim == 3:
-        array = array.max(axis=-1)
-    values = np.unique(array)
+    return array.max(axis=-1) if array.ndim == 3 else array
+
+
+def _highest_background(path, arrays):
+    values = np.unique(np.concatenate([np.unique(array) for array in arrays]))
     if len(values) == 1 or (len(values) == 2 and values[0] == 0):
-        return array > 0
-    half = 0.5 if array.dtype.kind == "f" else np.iinfo(array.dtype).max / 2
-    if values[-1] <= half:
+        return 0
+    if values.dtype.kind == "f":
+        # Probabilities; larger ones are labels.
+        half, largest = 0.5, 1.0
+    else:
+        largest = np.iinfo(values.dtype).max
+        half = largest / 2
+    if values[0] < 0 or not half < values[-1] <= largest:
         raise InputError(
             f"{path} holds {len(values)} different values up to {values[-1]}; expected a mask of 0 "
             "and 255 (or 0 and 1). Save the label to be compared as a mask of its own."
         )
-    return array > half
+    return half
 
 
 def write_mask(

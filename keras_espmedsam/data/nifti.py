@@ -48,10 +48,17 @@ def open_nifti(path: Path) -> PictureSource:
             "dimensions (width, height, slices, time)."
         )
     count = int(np.prod(shape[2:], dtype=np.int64))
-    return PictureSource(shape[1], shape[0], count, lambda: _slices(path), read_at_once=True)
+    return PictureSource(
+        shape[1],
+        shape[0],
+        count,
+        lambda: _slices(path),
+        read_at_once=True,
+        labels=lambda: _slices(path, labels=True),
+    )
 
 
-def _slices(path: Path) -> Iterator[Frame]:
+def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
     nibabel = require("nibabel", "Reading NIfTI files")
     image = nibabel.load(path)
     volume = Volume(
@@ -64,12 +71,17 @@ def _slices(path: Path) -> Iterator[Frame]:
     slope, intercept = image.dataobj.slope, image.dataobj.inter
     # Unscaled, because scaling a whole volume makes eight bytes of each of its values.
     data = np.asanyarray(image.dataobj.get_unscaled())
-    as_stored = data.dtype == np.uint8 and (slope, intercept) == (1, 0)
+    plain = (slope, intercept) == (1, 0)
+    as_stored = data.dtype == np.uint8 and plain
     if data.dtype.names:  # RGB24 and RGBA32 are structured types
         data = np.stack([data[name] for name in data.dtype.names[:3]], axis=-1)
         as_stored = True
     elif not as_stored:
         _check_values(path, data)
+        if labels:
+            data = data if plain else data * slope + intercept
+            as_stored = True
+    if not as_stored:
         low, high = float(image.header["cal_min"]), float(image.header["cal_max"])
         if not high > low:
             low, high = sorted(value * slope + intercept for value in stretch_range(data))

@@ -164,6 +164,8 @@ class PictureSource:
         width: stored width of its pictures in pixels.
         count: how many pictures it holds.
         frames: decodes them, one after another.
+        labels: does so without what makes them nice to look at (a window, a percentile), where
+            `frames` does that: the stored values of a mask.
         read_at_once: whether decoding the first holds all of them in memory.
     """
 
@@ -172,3 +174,4 @@ class PictureSource:
     count: int
     frames: Callable[[], Iterator[Frame]]
     read_at_once: bool = False
+    labels: Callable[[], Iterator[Frame]] | None = None

@@ -55,8 +55,11 @@ class PictureFile:
         """The number of pictures in the file."""
         return self.source.count
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self, labels: bool = False) -> Iterator[Picture]:
         """Decode the file's pictures, one after another.
+
+        Args:
+            labels: whether they are masks, whose stored values are wanted whatever these are.
 
         Yields:
             `Picture`: pixels of type uint8, uint16, or float32 in [0, 1]; finite; upright.
@@ -64,11 +67,12 @@ class PictureFile:
         Raises:
             InputError: when the file is cut or damaged, or its values cannot be used.
         """
-        frames = self.source.frames()
+        frames = ((labels and self.source.labels) or self.source.frames)()
         for index in range(self.count):
-            with _quiet_libraries(), _explained(self.path):
+            with _quiet_libraries, _explained(self.path):
                 frame = next(frames)
-                array = _checked(self.path, np.ascontiguousarray(frame.array))
+                array = np.ascontiguousarray(frame.array)
+                array = array if labels else _checked(self.path, array)
             yield Picture(array, self.path, index, self.count, frame.layout, frame.volume)
 
 
@@ -98,7 +102,7 @@ def inspect_picture_file(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) 
     """
     path = Path(path)
     open_file = _opener(path)
-    with _quiet_libraries(), _explained(path):
+    with _quiet_libraries, _explained(path):
         source = open_file(path)
     pixels = source.height * source.width
     if pixels == 0 or source.count < 1:
@@ -232,23 +236,38 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-_quiet_lock = threading.RLock()
+class _QuietLibraries:
+    """Keep decoders from printing, and Pillow's own pixel limit from acting before ours.
+
+    All that is global. So the first thread that decodes changes it and the last one restores it,
+    and the threads in between need not wait for each other.
+    """
+
+    _NAMES = ("pydicom", "tifffile", "nibabel.global", "PIL")
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.count = 0
+
+    def __enter__(self):
+        with self.lock:
+            self.count += 1
+            if self.count > 1:
+                return
+            self.restore = contextlib.ExitStack()
+            self.restore.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            for logger in map(logging.getLogger, self._NAMES):
+                self.restore.callback(logger.setLevel, logger.level)
+                logger.setLevel(logging.CRITICAL + 1)
+            self.restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = None
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.count -= 1
+            if not self.count:
+                self.restore.close()
 
 
-@contextlib.contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keep decoders from printing, and Pillow's own pixel limit from acting before ours."""
-    names = ("pydicom", "tifffile", "nibabel.global", "PIL")
-    loggers = [logging.getLogger(name) for name in names]
-    with _quiet_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        levels, limit = [logger.level for logger in loggers], Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+_quiet_libraries = _QuietLibraries()

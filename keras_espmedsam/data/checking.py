@@ -1,0 +1,108 @@
+"""Decoding all pictures of a training set before the first step, so that bad files are found."""
+
+import concurrent.futures
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keras_espmedsam.data.pictures import MAX_PIXELS
+from keras_espmedsam.data.record import Record
+from keras_espmedsam.data.samples import read_samples
+from keras_espmedsam.errors import InputError
+
+_NAMED = 5
+
+
+def check_records(
+    records: Sequence[Record],
+    strict: bool = False,
+    workers: int | None = None,
+    keep_empty: bool = True,
+    progress: Callable[[int], None] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[list[Record], list[tuple[Record, str]]]:
+    """Decode every picture with its mask, and tell the records that can be used from the others.
+
+    Args:
+        records: what is to be decoded.
+        strict: whether any bad file is an error; otherwise it is left out.
+        workers: threads; by default one per processor core, 16 at most.
+        keep_empty: whether pictures whose mask is empty are kept.
+        progress: called with 1 for each record that is done.
+        max_pixels: the most pixels that one picture may have.
+
+    Returns:
+        The records that can be used, one per picture: those of a file with several have an
+        `index`. And those that were left out, each with the reason, a sentence.
+
+    Raises:
+        InputError: when no record can be used, or `strict` and one cannot; it names the first
+            ones.
+
+    Example:
+        >>> from pathlib import Path
+        >>> check_records([Record("train", "xray", "lungs", Path("missing.png"))], strict=True)
+        Traceback (most recent call last):
+        keras_espmedsam.errors.InputError: 1 of 1 records cannot be used. missing.png does not \
+exist; check the path.
+
+    Source: ours.
+    """
+    found, left_out = decode_records(
+        records, lambda picture, mask: None, strict, workers, keep_empty, progress, max_pixels
+    )
+    return [record for record, _ in found], left_out
+
+
+def decode_records(
+    records: Sequence[Record],
+    use: Callable[[Any, Any], Any],
+    strict: bool = False,
+    workers: int | None = None,
+    keep_empty: bool = True,
+    progress: Callable[[int], None] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[list[tuple[Record, Any]], list[tuple[Record, str]]]:
+    """`check_records` that keeps something of each picture, so that it is decoded once.
+
+    Args:
+        use: called with each `Picture` and its mask, in a thread; what it returns is kept.
+
+    Returns:
+        Pairs of the record of one picture and what `use` returned; and what was left out.
+
+    Source: ours.
+    """
+
+    def decode(record):
+        kept = []
+        try:
+            for picture, mask in read_samples(record, max_pixels):
+                if keep_empty or mask is None or mask.any():
+                    one = record
+                    if picture.count > 1:
+                        one = dataclasses.replace(record, index=picture.index)
+                    kept.append((one, use(picture, mask)))
+        except InputError as error:
+            return [], str(error)
+        return kept, None if kept else f"The mask {record.mask} is empty."
+
+    if not records:
+        raise InputError("Received no records; choose splits or data sets that have some.")
+    found, left_out = [], []
+    pool = concurrent.futures.ThreadPoolExecutor(workers or min(16, os.cpu_count() or 1))
+    with pool:
+        for record, (kept, reason) in zip(records, pool.map(decode, records), strict=True):
+            found += kept
+            if reason is not None:
+                left_out.append((record, reason))
+            if progress:
+                progress(1)
+    if left_out and (strict or not found):
+        reasons = " ".join(reason for _, reason in left_out[:_NAMED])
+        more = f" And {len(left_out) - _NAMED} more." if len(left_out) > _NAMED else ""
+        raise InputError(
+            f"{len(left_out)} of {len(records)} records cannot be used. {reasons}{more}"
+        )
+    return found, left_out

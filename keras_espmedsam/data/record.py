@@ -1,0 +1,34 @@
+"""What a training or test set consists of: an image, its mask, and where they belong."""
+
+import dataclasses
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One image with its mask, or without one.
+
+    Args:
+        split: such as `"test"`.
+        modality: such as `"fundus"`; empty where there is none, as for natural images.
+        dataset: the data set's name.
+        image: path of the image.
+        mask: path of its mask, or None where it has none.
+        group: what must not be split further (a patient, a video), or empty.
+        index: which of the file's pictures (slice, frame or page) is meant, from 0; None for
+            all of them, or the only one. The mask's file holds as many.
+
+    Example:
+        >>> Record("train", "", "photographs", Path("cat.jpg")).mask is None
+        True
+
+    Source: ours.
+    """
+
+    split: str
+    modality: str
+    dataset: str
+    image: Path
+    mask: Path | None = None
+    group: str = ""
+    index: int | None = None

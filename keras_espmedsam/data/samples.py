@@ -1,0 +1,86 @@
+"""The pictures of a record, each with its mask: what a model is trained on."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from keras_espmedsam.data.masks import read_masks
+from keras_espmedsam.data.picture import Picture
+from keras_espmedsam.data.pictures import MAX_PIXELS, inspect_picture_file
+from keras_espmedsam.data.record import Record
+from keras_espmedsam.errors import InputError
+
+
+def read_samples(
+    record: Record, max_pixels: int = MAX_PIXELS
+) -> Iterator[tuple[Picture, np.ndarray | None]]:
+    """Read the pictures of a record's file with their masks.
+
+    A mask belongs to its picture as both are stored; both are then turned upright together, as
+    `read_pictures` turns a picture that is to be segmented.
+
+    Args:
+        record: which files. Of a file with several pictures (slices, frames, pages) all, or that
+            of the record's `index`.
+        max_pixels: the most pixels that one picture may have.
+
+    Yields:
+        The `Picture` and its mask, bool `(height, width)`, upright; None for a record without.
+
+    Raises:
+        InputError: when a file cannot be used, or image and mask differ in size, in number or in
+            the orientation of their volumes.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from pathlib import Path
+        >>> path = Path(tempfile.mkdtemp()) / "both.png"
+        >>> Image.new("L", (6, 4), 255).save(path)
+        >>> picture, mask = next(read_samples(Record("train", "xray", "lungs", path, path)))
+        >>> picture.size, mask.shape, bool(mask.all())
+        ((4, 6), (4, 6), True)
+
+    Source: ours.
+    """
+    file = inspect_picture_file(record.image, max_pixels)
+    index = record.index
+    if index is not None and not 0 <= index < file.count:
+        raise InputError(
+            f"Received the index {index} for {record.image}, which holds {file.count} pictures; "
+            f"expected 0 to {file.count - 1}."
+        )
+    masks = itertools.repeat(None) if record.mask is None else _masks(record, file, max_pixels)
+    end = None if index is None else index + 1
+    for picture, mask in itertools.islice(zip(file.pictures(), masks, strict=False), index, end):
+        yield picture, None if mask is None else picture.layout.apply(mask)
+
+
+def _masks(record, file, max_pixels):
+    other = inspect_picture_file(record.mask, max_pixels)
+    if other.count != file.count:
+        raise InputError(
+            f"{record.image} holds {file.count} pictures and its mask {record.mask} "
+            f"{other.count}; expected as many."
+        )
+    if other.size != file.size:
+        raise InputError(
+            f"{record.image} has {file.size[1]} x {file.size[0]} pixels and its mask {record.mask} "
+            f"{other.size[1]} x {other.size[0]}; expected the same size."
+        )
+    if file.is_volume and other.is_volume:
+        directions = [_directions(one) for one in (file, other)]
+        if directions[0] != directions[1]:
+            raise InputError(
+                f"{record.image} and its mask {record.mask} are volumes of different orientation; "
+                "expected the same. Resample the mask to the image's grid."
+            )
+    return read_masks(record.mask, max_pixels)
+
+
+def _directions(file):
+    """Which way of the patient each stored axis goes, with its sign."""
+    affine = np.asarray(next(file.pictures(labels=True)).volume.affine)[:3, :3]
+    axes = np.abs(affine).argmax(axis=0)
+    return [(int(axis), bool(affine[axis, i] > 0)) for i, axis in enumerate(axes)]
