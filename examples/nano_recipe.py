@@ -1,4 +1,4 @@
-"""What the examples that train a small segmenter share: shares, augmentations and the phases."""
+"""What the examples that train a small segmenter share: shares of the data and the phases."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ import pathlib
 import keras
 
 from keras_espmedsam.data import read_index
-from keras_espmedsam.training import Augmentation, SegmentationDataset
+from keras_espmedsam.training import SegmentationDataset
 
 # Shares of the data sets in a batch: the hard ones (polyps, breast lesions) are seen more often.
 WEIGHTS = {
@@ -18,15 +18,6 @@ WEIGHTS = {
     "dsb2018": 0.12,
     "drive": 0.14,
     "shenzhen": 0.10,
-}
-
-AUGMENT = {
-    "dermoscopy": Augmentation(vertical_flip=0.5, right_angles=True, rotation=30),
-    "xray": Augmentation(scale=(0.85, 1.15), rotation=10, brightness=0.3, contrast=0.3),
-    "ultrasound": Augmentation(rotation=15, brightness=0.3, contrast=0.3),
-    "fundus": Augmentation(vertical_flip=0.5, rotation=30, scale=(0.85, 1.5), contrast=0.3),
-    "microscopy": Augmentation(vertical_flip=0.5, right_angles=True, contrast=0.3),
-    "colonoscopy": Augmentation(vertical_flip=0.5, right_angles=True, rotation=30, contrast=0.3),
 }
 
 

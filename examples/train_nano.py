@@ -8,15 +8,15 @@ the pictures in the same time; the second continues at 256 x 256. Stopped at any
 command goes on from the last finished epoch.
 """
 
-from nano_recipe import AUGMENT, main
+from nano_recipe import main
 
 import keras_espmedsam as kem
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
-from keras_espmedsam.training import Augmentation
+from keras_espmedsam.training import MEDICAL_RANGES, Augmentation
 
 # At the full size nuclei are also shown enlarged: the data set's are all small.
 FINAL_AUGMENT = {
-    **AUGMENT,
+    **MEDICAL_RANGES,
     "microscopy": Augmentation(
         vertical_flip=0.5, right_angles=True, contrast=0.3, scale=(0.7, 3.5), blur=0.2
     ),
@@ -31,7 +31,7 @@ PHASES = (
         steps=100,
         rate=1.5e-3,
         final=5e-4,
-        augment=AUGMENT,
+        augment=MEDICAL_RANGES,
     ),
     dict(
         name="256",

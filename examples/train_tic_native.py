@@ -11,10 +11,11 @@ the last finished epoch.
 
 import dataclasses
 
-from nano_recipe import AUGMENT, main
+from nano_recipe import main
 
 import keras_espmedsam as kem
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
+from keras_espmedsam.training import MEDICAL_RANGES
 
 # What no resizing evens out must be learnt: cameras and microscopes differ in pixels per vessel
 # and nucleus. Fundus cameras of 1400 pixels show 2.5 times those of the data.
@@ -25,7 +26,7 @@ NATIVE_AUGMENT = {
         scale=SCALES.get(modality, (0.7, 1.4)),
         blur=0.2 if modality == "microscopy" else 0.0,
     )
-    for modality, augmentation in AUGMENT.items()
+    for modality, augmentation in MEDICAL_RANGES.items()
 }
 
 PHASES = (
@@ -37,7 +38,7 @@ PHASES = (
         steps=100,
         rate=1.5e-3,
         final=5e-4,
-        augment=AUGMENT,
+        augment=MEDICAL_RANGES,
     ),
     dict(
         name="native_256",

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_espmedsam.data.masks import read_masks
 from keras_espmedsam.data.picture import Picture
-from keras_espmedsam.data.pictures import MAX_PIXELS, inspect_picture_file
+from keras_espmedsam.data.pictures import MAX_PIXELS, PictureFile, inspect_picture_file
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
 
@@ -44,20 +44,36 @@ def read_samples(
 
     Source: ours.
     """
-    file = inspect_picture_file(record.image, max_pixels)
-    index = record.index
-    if index is not None and not 0 <= index < file.count:
-        raise InputError(
-            f"Received the index {index} for {record.image}, which holds {file.count} pictures; "
-            f"expected 0 to {file.count - 1}."
-        )
+    file = inspect_record(record, max_pixels)
+    index, end = record.index, None if record.index is None else record.index + 1
     masks = itertools.repeat(None) if record.mask is None else _masks(record, file, max_pixels)
-    end = None if index is None else index + 1
     for picture, mask in itertools.islice(zip(file.pictures(), masks, strict=False), index, end):
         yield picture, None if mask is None else picture.layout.apply(mask)
 
 
-def _masks(record, file, max_pixels):
+def inspect_record(record: Record, max_pixels: int = MAX_PIXELS) -> PictureFile:
+    """Read the headers of a record's files, and check that they fit, without decoding pixels.
+
+    Args:
+        record: which files.
+        max_pixels: the most pixels that one picture may have.
+
+    Returns:
+        The image's `PictureFile`.
+
+    Raises:
+        InputError: when a file cannot be used, or image and mask differ in size or in number.
+
+    Source: ours.
+    """
+    file = inspect_picture_file(record.image, max_pixels)
+    if record.index is not None and not 0 <= record.index < file.count:
+        raise InputError(
+            f"Received the index {record.index} for {record.image}, which holds {file.count} "
+            f"pictures; expected 0 to {file.count - 1}."
+        )
+    if record.mask is None:
+        return file
     other = inspect_picture_file(record.mask, max_pixels)
     if other.count != file.count:
         raise InputError(
@@ -69,13 +85,16 @@ def _masks(record, file, max_pixels):
             f"{record.image} has {file.size[1]} x {file.size[0]} pixels and its mask {record.mask} "
             f"{other.size[1]} x {other.size[0]}; expected the same size."
         )
-    if file.is_volume and other.is_volume:
-        directions = [_directions(one) for one in (file, other)]
-        if directions[0] != directions[1]:
-            raise InputError(
-                f"{record.image} and its mask {record.mask} are volumes of different orientation; "
-                "expected the same. Resample the mask to the image's grid."
-            )
+    return file
+
+
+def _masks(record, file, max_pixels):
+    other = inspect_picture_file(record.mask, max_pixels)
+    if file.is_volume and other.is_volume and _directions(file) != _directions(other):
+        raise InputError(
+            f"{record.image} and its mask {record.mask} are volumes of different orientation; "
+            "expected the same. Resample the mask to the image's grid."
+        )
     return read_masks(record.mask, max_pixels)
 
 

@@ -100,8 +100,9 @@ class _RawTraining:
         # `keras.Model.fit` calls `evaluate` with this very object.
         self._ready_validation_data = validation_data
         try:
-            # Arrays are shuffled by their own data set; of sources, Keras shuffles a PyDataset.
-            shuffle = shuffle and isinstance(x, keras.utils.PyDataset)
+            # Arrays are shuffled by their own data set; of sources, Keras shuffles a PyDataset, but
+            # not one that counts epochs and draws anew in each: it reads ahead in order.
+            shuffle = shuffle and isinstance(x, keras.utils.PyDataset) and not hasattr(x, "epoch")
             return keras.Model.fit(
                 self, data, validation_data=validation_data, shuffle=shuffle, **kwargs
             )

@@ -1,7 +1,26 @@
-"""Training data from pictures on disk, and runs that go on after an interruption."""
+"""Training data from pictures on disk, and runs that go on after an interruption.
 
-from keras_espmedsam.training.augmentation import Augmentation
-from keras_espmedsam.training.run_folder import RunFolder
-from keras_espmedsam.training.segmentation_dataset import SegmentationDataset
+The names are loaded when first used: a configuration is checked without Keras, and without
+pydantic there is all but the configurations.
+"""
 
-__all__ = ["Augmentation", "RunFolder", "SegmentationDataset"]
+import importlib
+
+_MODULES = {
+    "MEDICAL_RANGES": "medical_ranges",
+    "Augmentation": "augmentation",
+    "RunFolder": "run_folder",
+    "SegmentationDataset": "segmentation_dataset",
+}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,9 +1,14 @@
 """Random changes of a picture and its mask, moved together."""
 
 import dataclasses
+import numbers
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
+
+from keras_espmedsam.errors import InputError
 
 # The mean colour of the normalisation: what is moved in from outside is neutral to the model.
 FILL = (124, 116, 104)
@@ -28,9 +33,13 @@ class Augmentation:
         blur: float. Probability of a Gaussian blur of up to 1.5 pixels.
 
     Call: `augmentation(image, mask, rng)` with a uint8 image `(height, width, 3)`, a bool mask
-    `(height, width)` and a `numpy.random.Generator`; gives a pair of the same kind and size. With
-    `canvas=(height, width)` the pair has that size: a random part of a magnified picture that is
-    larger, a random place for one that is smaller, each pixel at its own scale times `scale`.
+    `(height, width)` (or None) and a `numpy.random.Generator`; gives a pair of the same kind and
+    size. With `canvas=(height, width)` the pair has that size: a random part of a magnified
+    picture that is larger, a random place for one that is smaller, each pixel at its own scale
+    times `scale`.
+
+    Raises:
+        InputError: for a value that is no probability, no range or negative.
 
     Example:
         >>> flip = Augmentation(horizontal_flip=1.0, rotation=0, scale=(1, 1), shift=0,
@@ -56,11 +65,53 @@ class Augmentation:
     saturation: float = 0.2
     blur: float = 0.0
 
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            expected = _EXPECTED.get(field.name, _UP_TO_ONE)
+            if not expected.holds(value):
+                raise InputError(
+                    f"Received {field.name}={value!r} for an augmentation; expected "
+                    f"{expected.words}."
+                )
+
+    @classmethod
+    def from_config(cls, config):
+        """Make one from what a configuration file says; what it does not say is the default.
+
+        Args:
+            config: dict of the arguments; the two numbers of `scale` may be a list.
+
+        Raises:
+            InputError: for a key that is no argument, or a value that cannot be used.
+
+        Example:
+            >>> Augmentation.from_config({"rotation": 30, "scale": [0.9, 1.2]}).scale
+            (0.9, 1.2)
+
+        Source: ours.
+        """
+        if not isinstance(config, dict):
+            raise InputError(
+                f"Received {config!r} for an augmentation; expected its arguments by name, such as "
+                "{'rotation': 30}."
+            )
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = [str(key) for key in config if key not in known]
+        if unknown:
+            raise InputError(
+                f"Received {', '.join(unknown)} for an augmentation; expected some of "
+                f"{', '.join(known)}."
+            )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+
     def __call__(self, image, mask, rng, canvas=None):
         matrix = self._matrix(image.shape[:2], canvas, rng)
         size = image.shape[:2] if canvas is None else canvas
         picture = _transform(Image.fromarray(image), size, matrix, FILL)
-        target = _transform(Image.fromarray(mask.astype("uint8") * 255), size, matrix, 0)
+        if mask is not None:
+            mask = _transform(Image.fromarray(mask.astype("uint8") * 255), size, matrix, 0)
+            mask = np.asarray(mask) >= 128
         for enhance, amount in (
             (ImageEnhance.Brightness, self.brightness),
             (ImageEnhance.Contrast, self.contrast),
@@ -70,7 +121,7 @@ class Augmentation:
                 picture = enhance(picture).enhance(1 + rng.uniform(-amount, amount))
         if self.blur and rng.random() < self.blur:
             picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
-        return np.asarray(picture), np.asarray(target) >= 128
+        return np.asarray(picture), mask
 
     def _matrix(self, size, canvas, rng):
         """The 3 x 3 map from places of the result to places of the source, in pixels."""
@@ -101,6 +152,36 @@ class Augmentation:
         size_and_flip = np.diag([flips[0] / (scale * stretch), flips[1] * stretch / scale, 1])
         back = np.array([[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1]])
         return back @ size_and_flip @ turn @ to_centre
+
+
+class _Expected(NamedTuple):
+    words: str
+    holds: Callable
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+_UP_TO_ONE = _Expected("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
+_EXPECTED = {
+    "right_angles": _Expected("True or False", lambda value: isinstance(value, bool)),
+    "rotation": _Expected(
+        "degrees from 0 to 180", lambda value: _is_number(value) and 0 <= value <= 180
+    ),
+    "stretch": _Expected(
+        "a number from 0", lambda value: _is_number(value) and 0 <= value < np.inf
+    ),
+    "scale": _Expected(
+        "two numbers above 0, the smaller one first",
+        lambda value: (
+            isinstance(value, tuple)
+            and len(value) == 2
+            and all(map(_is_number, value))
+            and 0 < value[0] <= value[1] < np.inf
+        ),
+    ),
+}
 
 
 def _transform(picture, size, matrix, fill):

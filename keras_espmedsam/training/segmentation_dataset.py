@@ -3,59 +3,78 @@
 import keras
 import numpy as np
 
-from keras_espmedsam.data import read_mask, read_picture
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.pixels import to_rgb
-from keras_espmedsam.imaging.placement import RESIZE_MODES, Placement
-from keras_espmedsam.training.augmentation import FILL, Augmentation
+from keras_espmedsam.imaging.placement import RESIZE_MODES
+from keras_espmedsam.training.balance import balanced_groups
+from keras_espmedsam.training.batch_layers import BatchLayers
+from keras_espmedsam.training.drawing import Drawing
+from keras_espmedsam.training.placed_pictures import PlacedPictures
+from keras_espmedsam.training.read_ahead import ReadAhead
 
 MODES = (*RESIZE_MODES, "native")
-# Draws a picture on a canvas and changes nothing.
-PLACED = Augmentation(
-    horizontal_flip=0,
-    rotation=0,
-    scale=(1, 1),
-    shift=0,
-    stretch=0,
-    brightness=0,
-    contrast=0,
-    saturation=0,
-)
 
 
 class SegmentationDataset(keras.utils.PyDataset):
-    """Pictures of an index as batches for `ESPMedSAMImageSegmenter.fit`.
+    """Pictures of records as batches for `ESPMedSAMImageSegmenter.fit`.
 
-    All pictures are read once, placed on a canvas of `image_size` and kept as uint8. With
-    `steps`, an epoch is that many batches of pictures drawn at random, data set by data set in
-    the proportions of `weights`; without, it is every picture once, in order.
+    Every picture is decoded before the first batch, so that bad files are known then, placed on a
+    canvas of `image_size` and kept as uint8. A file of several pictures (the slices of a volume,
+    frames, pages) is several pictures here. With `steps`, an epoch is that many batches of
+    pictures drawn at random, data set by data set or modality by modality in the proportions of
+    `weights`; without, it is every picture once.
 
     No picture is resized with `resize_mode="native"`: it is kept at its own size, and its
     augmentation draws it on the canvas, as a random part of what is larger. With
     `image_size=None` there is no canvas either: all pictures once, whole and at their own size,
     in batches of one size each.
 
+    What is drawn depends on `seed`, the attribute `epoch` and the batch's number alone: not on
+    the backend (but for `layers`), the number of workers or what was drawn before. `fit` counts
+    `epoch` up: by one before its first epoch, as Keras calls `on_epoch_end` then, and by one after
+    each. Set it to go on in the middle of a run.
+
     Args:
-        records: list of `Record`, as `read_index` gives them.
-        modalities: tuple of str. The model's modalities.
+        records: list of `Record`, from `read_index`, `read_folder` or `read_splits`; all of them
+            with masks, or none.
+        modalities: tuple of str. The model's modalities. Records without one (of natural images)
+            are taken when none has one.
         image_size: (height, width) of the canvas, or `None`: every picture's own.
         batch_size: int. Without `image_size` the most; fewer where fewer are of a size.
-        steps: int or None. Batches per epoch, or one pass in order.
-        weights: dict of data set name to float, 1 where it has no name; None for equal shares.
-        augment: dict of modality to `Augmentation`, or None.
-        seed: int. What is drawn depends on it, the batch's number and the attribute `epoch` alone.
-            `fit` counts `epoch` up; set it to resume in the middle.
+        steps: int or None. Batches per epoch, or one pass.
+        weights: dict of name to float, 1 where it has no name; None for equal shares. Names of
+            data sets, or what `balance` says.
+        augment: dict of modality to `Augmentation`, such as `MEDICAL_RANGES`, or None.
+        seed: int.
         resize_mode: `"pad"` or `"stretch"`; that of the preset's `ESPMedSAMImageConverter`. Or
             `"native"`, to train a model that takes pictures of any size.
-        **kwargs: `workers` and the like, see `keras.utils.PyDataset`.
+        balance: `"dataset"`, `"modality"` or None: what is drawn in shares, with `steps`.
+        shuffle: bool. Without `steps`, another order in each epoch.
+        layers: list of Keras' image layers, applied to each batch behind `augment`, masks and
+            images together; see `BatchLayers`. They run on the backend, in the thread that asks
+            for the batch.
+        cache: bool. Keep the placed pictures in memory; otherwise each is read when it is drawn,
+            for data larger than memory. The slices of a volume are better kept, or written to
+            files of their own: drawing one decodes the whole volume.
+        scan: bool. Without a cache, decode every picture once at the beginning; otherwise only
+            headers are read then, and a file that is damaged behind its header stops the run.
+        strict: bool. A bad file is an error; otherwise it is left out, with its reason in the
+            attribute `left_out`, a list of (record, sentence).
+        keep_empty: bool. Keep the pictures whose mask is empty.
+        workers: int. Threads that draw batches ahead; 1 draws each when it is asked for.
+        use_multiprocessing: bool. Processes instead of threads; each gets a copy of what is kept
+            in memory. Threads suffice as a rule, as decoding and moving pictures do not hold
+            Python's lock.
+        max_queue_size: int. The most batches that are ready before they are asked for.
 
     Gives `({"images": (batch, height, width, 3) uint8, "modalities": (batch,) int32},
-    masks (batch, height, width, 1) uint8 in {0, 1})`.
+    masks (batch, height, width, 1) uint8 in {0, 1})`; without masks `({"images",
+    "modalities"},)`, and without modalities no such key.
 
     Raises:
-        InputError: for no records, a modality that the model does not know, a picture that does
-            not fit its mask, weights of which none is above zero or one is below, an unknown
-            `resize_mode`, or `steps` without an `image_size`.
+        InputError: for no records, a modality that the model does not know, bad files, records of
+            which only some have masks, weights of unknown names or without a positive one, an
+            unknown `resize_mode` or `balance`, a layer that does not serve, or `steps` without an
+            `image_size`.
 
     Example:
         >>> import tempfile
@@ -85,115 +104,115 @@ class SegmentationDataset(keras.utils.PyDataset):
         augment=None,
         seed=0,
         resize_mode="pad",
-        **kwargs,
+        balance="dataset",
+        shuffle=False,
+        layers=(),
+        cache=True,
+        scan=True,
+        strict=True,
+        keep_empty=True,
+        workers=1,
+        use_multiprocessing=False,
+        max_queue_size=10,
     ):
-        super().__init__(**kwargs)
-        if not records:
-            raise InputError("Received no records; choose splits or data sets that have some.")
-        unknown = {r.modality for r in records} - set(modalities)
-        if unknown:
-            raise InputError(
-                f"Received records of {', '.join(sorted(unknown))}; the model knows "
-                f"{', '.join(modalities)}."
-            )
-        if resize_mode not in MODES:
-            raise InputError(
-                f"Received resize_mode={resize_mode!r}; expected one of {', '.join(MODES)}."
-            )
-        if steps and image_size is None:
-            raise InputError(
-                f"Received steps={steps} without image_size; pictures of several sizes make no "
-                "batch, so give a canvas, or steps=None for all pictures at their own size."
-            )
-        self.records = list(records)
+        # Keras is to start no workers: see `ReadAhead`.
+        super().__init__(workers=1, max_queue_size=max_queue_size)
+        records = list(records)
+        _check_records(records, modalities)
+        _check_sizes(image_size, resize_mode, steps, cache or scan)
+        # Misspelt names are told before all pictures are read.
+        balanced_groups(records, balance, weights)
+        canvas = image_size and tuple(image_size)
+        native = resize_mode == "native"
+        pictures = PlacedPictures(
+            records,
+            None if native else canvas,
+            resize_mode,
+            cache,
+            scan,
+            strict=strict,
+            keep_empty=keep_empty,
+            workers=workers if workers > 1 else None,
+        )
+        self.records = pictures.records
+        self.left_out = pictures.left_out
         self.batch_size = batch_size
         self.steps = steps
-        self.augment = augment or {}
         self.seed = seed
         self.epoch = 0
-        self.indices = np.array([tuple(modalities).index(r.modality) for r in records], "int32")
-        self._canvas = None
-        if image_size is None or resize_mode == "native":
-            pairs = [_native(*_read_pair(record)) for record in self.records]
-            self._canvas = image_size and tuple(image_size)
-        else:
-            pairs = [_placed(*_read_pair(r), image_size, resize_mode) for r in self.records]
-        self.images, self.masks = (list(part) for part in zip(*pairs, strict=True))
-        self._batches = None if steps else self._in_order(image_size is None)
-        datasets = sorted({r.dataset for r in self.records})
-        self._members = [
-            np.array([i for i, r in enumerate(self.records) if r.dataset == name])
-            for name in datasets
-        ]
-        shares = np.array([(weights or {}).get(name, 1.0) for name in datasets], "float64")
-        if not (shares >= 0).all() or not shares.any():
-            raise InputError(
-                f"Received weights={weights} for the data sets {', '.join(datasets)}; expected "
-                "numbers of at least 0, and one above 0."
-            )
-        self._shares = shares / shares.sum()
-
-    def _in_order(self, by_size):
-        """Rows of the batches of one pass: as they come, or those of one size together."""
-        groups = {}
-        for row, image in enumerate(self.images):
-            groups.setdefault(image.shape if by_size else None, []).append(row)
-        return [
-            np.array(rows[start : start + self.batch_size])
-            for rows in groups.values()
-            for start in range(0, len(rows), self.batch_size)
-        ]
+        self.indices = None
+        if self.records[0].modality:
+            of = {name: i for i, name in enumerate(modalities)}
+            self.indices = np.array([of[record.modality] for record in self.records], "int32")
+        self._drawing = Drawing(
+            pictures,
+            batch_size,
+            steps,
+            *balanced_groups(self.records, balance, _present(weights, self.records, balance)),
+            by_size=image_size is None,
+            shuffle=shuffle,
+            augment=augment or {},
+            canvas=canvas if native else None,
+            seed=seed,
+        )
+        self._layers = BatchLayers(layers)
+        self._read_ahead = ReadAhead(self._drawing, workers, max_queue_size, use_multiprocessing)
 
     @property
     def num_batches(self):
-        return self.steps or len(self._batches)
+        return self._drawing.num_batches
 
     def __getitem__(self, index):
-        rng = np.random.default_rng([self.seed, self.epoch, index])
-        if self.steps:
-            drawn = rng.choice(len(self._members), self.batch_size, p=self._shares)
-            rows = np.array([rng.choice(self._members[d]) for d in drawn])
-        else:
-            rows = self._batches[index]
-        images, masks = [], []
-        for row in rows:
-            image, mask = self.images[row], self.masks[row]
-            augmentation = self.augment.get(self.records[row].modality)
-            if self._canvas is not None:
-                image, mask = (augmentation or PLACED)(image, mask, rng, canvas=self._canvas)
-            elif augmentation is not None:
-                image, mask = augmentation(image, mask, rng)
-            images.append(image)
-            masks.append(mask)
-        x = {"images": np.stack(images), "modalities": self.indices[rows]}
-        return x, np.stack(masks)[..., None].astype("uint8")
+        epoch = self.epoch
+        rows, images, masks = self._read_ahead(epoch, index, self.num_batches)
+        # One number more than the drawing's generator has, so that the two are not alike.
+        images, masks = self._layers(images, masks, [self.seed, epoch, index, 2])
+        x = {"images": images}
+        if self.indices is not None:
+            x["modalities"] = self.indices[rows]
+        return (x,) if masks is None else (x, masks)
 
     def on_epoch_end(self):
         # New draws for the next epoch, else `fit` would show the same pictures again and again.
         self.epoch += 1
 
 
-def _read_pair(record):
-    """The picture, float32 of 0 to 255 `(height, width, 3)`, and its mask, at their own size."""
-    picture = read_picture(record.image)
-    image = to_rgb(picture.layout.undo(picture.array))
-    mask = read_mask(record.mask)
-    if image.shape[:2] != mask.shape:
+def _check_records(records, modalities):
+    if not records:
+        raise InputError("Received no records; choose splits or data sets that have some.")
+    names = {record.modality for record in records}
+    unknown = names - set(modalities)
+    if unknown and names != {""}:
         raise InputError(
-            f"{record.image} has {image.shape[1]} x {image.shape[0]} pixels and its mask "
-            f"{record.mask} {mask.shape[1]} x {mask.shape[0]}; expected the same size."
+            f"Received records of {', '.join(sorted(name or 'no modality' for name in unknown))}; "
+            f"the model knows {', '.join(modalities)}."
         )
-    return image * np.float32(255), mask
+    bare = [record for record in records if record.mask is None]
+    if bare and len(bare) < len(records):
+        raise InputError(
+            f"Received {len(bare)} records without a mask, such as {bare[0].image}, among "
+            f"{len(records)}; expected masks for all of them, or for none."
+        )
 
 
-def _native(image, mask):
-    return np.round(image).astype("uint8"), mask.astype(bool)
+def _check_sizes(image_size, resize_mode, steps, sizes_known):
+    if resize_mode not in MODES:
+        raise InputError(
+            f"Received resize_mode={resize_mode!r}; expected one of {', '.join(MODES)}."
+        )
+    if steps and image_size is None:
+        raise InputError(
+            f"Received steps={steps} without image_size; pictures of several sizes make no "
+            "batch, so give a canvas, or steps=None for all pictures at their own size."
+        )
+    if image_size is None and not sizes_known:
+        raise InputError(
+            "Received scan=False without image_size; pictures of one size make a batch, and their "
+            "sizes are not known then, so give a canvas, or scan=True."
+        )
 
 
-def _placed(image, mask, image_size, resize_mode):
-    place = Placement.of(mask.shape, image_size, resize_mode)
-    canvas = place.forward(image)
-    filled = np.zeros(place.canvas, bool)
-    filled[: place.inner[0], : place.inner[1]] = True
-    canvas = np.where(filled[..., None], np.round(canvas), np.array(FILL, "float32"))
-    return canvas.astype("uint8"), place.forward_mask(mask).astype(bool)
+def _present(weights, records, balance):
+    """The weights of what is left when bad files are left out."""
+    names = {getattr(record, balance) for record in records} if balance else ()
+    return {name: weight for name, weight in (weights or {}).items() if name in names}

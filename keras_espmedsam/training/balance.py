@@ -1,0 +1,63 @@
+"""Which pictures are drawn how often: groups of records and their shares."""
+
+import numpy as np
+
+from keras_espmedsam.errors import InputError
+
+BALANCES = ("dataset", "modality")
+
+
+def balanced_groups(records, balance="dataset", weights=None):
+    """Group records, and say how often each group is drawn.
+
+    Args:
+        records: list of `Record`.
+        balance: `"dataset"` or `"modality"`: what the groups are. `None` is one group of all,
+            so that every picture is drawn as often as any other.
+        weights: dict of a group's name to float, 1 where it has no name; None for equal shares.
+
+    Returns:
+        Tuple of the groups, a list of integer arrays of rows, and their shares, an array that
+        sums to 1.
+
+    Raises:
+        InputError: for another `balance`, weights of names that there are not, or of which none
+            is above zero or one is below.
+
+    Example:
+        >>> records = [kem.data.Record("train", "xray", name, "a.png") for name in "aab"]
+        >>> groups, shares = balanced_groups(records, "dataset", {"b": 3})
+        >>> [group.tolist() for group in groups], shares.tolist()
+        ([[0, 1], [2]], [0.25, 0.75])
+
+    Source: ours.
+    """
+    if balance is not None and balance not in BALANCES:
+        raise InputError(
+            f"Received balance={balance!r}; expected one of {', '.join(BALANCES)}, or None."
+        )
+    if balance is None:
+        if weights:
+            raise InputError(
+                f"Received weights={weights} with balance=None, which has no names; give balance "
+                f"as one of {', '.join(BALANCES)}."
+            )
+        return [np.arange(len(records))], np.ones(1)
+    of = [getattr(record, balance) for record in records]
+    names = sorted(set(of))
+    weights = dict(weights or {})
+    unknown = [str(name) for name in weights if name not in names]
+    if unknown:
+        raise InputError(
+            f"Received weights of {', '.join(unknown)}; the records are of the {balance} "
+            f"{', '.join(names)}. Write the names as there."
+        )
+    shares = np.array([weights.get(name, 1.0) for name in names], "float64")
+    if not (shares >= 0).all() or not shares.any():
+        kind = "data sets" if balance == "dataset" else "modalities"
+        raise InputError(
+            f"Received weights={weights} for the {kind} {', '.join(names)}; expected "
+            "numbers of at least 0, and one above 0."
+        )
+    groups = [np.flatnonzero([one == name for one in of]) for name in names]
+    return groups, shares / shares.sum()

@@ -1,0 +1,110 @@
+"""Batches that workers draw before they are asked for.
+
+Keras' own workers do not serve here: before the first epoch `fit` takes a batch to build the
+model, and what its workers drew beside it, some number of batches of another epoch, is handed out
+in the epochs that follow. Here a batch has the number of its epoch with it.
+"""
+
+import concurrent.futures
+import multiprocessing
+import threading
+import weakref
+
+from keras_espmedsam.errors import InputError
+
+
+class ReadAhead:
+    """Call a function for batches to come, in threads or processes.
+
+    Args:
+        draw: called with an epoch and a batch's number. For processes it is sent to each of them
+            once, so it can be pickled.
+        workers: int. With one thread nothing is done ahead.
+        ahead: int. The most batches that wait to be asked for.
+        processes: bool. Processes rather than threads, for what holds Python's lock.
+
+    Call: `read_ahead(epoch, index, count)` gives what `draw(epoch, index)` gives, and has the
+    next ones up to `count` drawn.
+
+    Raises:
+        InputError: when processes cannot be started.
+
+    Example:
+        >>> read_ahead = ReadAhead(lambda epoch, index: (epoch, index), workers=2, ahead=3)
+        >>> [read_ahead(7, index, 4) for index in range(4)]
+        [(7, 0), (7, 1), (7, 2), (7, 3)]
+
+    Source: ours.
+    """
+
+    def __init__(self, draw, workers=1, ahead=10, processes=False):
+        self.draw = draw
+        self.workers = workers
+        self.ahead = ahead
+        self.processes = processes
+        self._start()
+
+    def _start(self):
+        self._waiting = {}
+        self._lock = threading.Lock()
+        self._pool = None
+
+    def __getstate__(self):
+        hidden = ("_waiting", "_lock", "_pool")
+        return {key: value for key, value in vars(self).items() if key not in hidden}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._start()
+
+    def __call__(self, epoch, index, count):
+        if self.workers <= 1 and not self.processes:
+            return self.draw(epoch, index)
+        with self._lock:
+            batch = self._waiting.pop((epoch, index), None) or self._submit(epoch, index)
+            wanted = [(epoch, i) for i in range(index + 1, min(index + 1 + self.ahead, count))]
+            # What is left of another epoch, or was jumped over, will not be asked for.
+            for key in [key for key in self._waiting if key not in wanted]:
+                self._waiting.pop(key).cancel()
+            for key in wanted:
+                if key not in self._waiting:
+                    self._waiting[key] = self._submit(*key)
+        try:
+            return batch.result()
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise InputError(
+                "The worker processes ended before they gave a batch; give "
+                "use_multiprocessing=False, or put what the script does under "
+                "`if __name__ == '__main__':`, since each process reads the script again."
+            ) from error
+
+    def _submit(self, *key):
+        if self._pool is None:
+            self._pool = self._new_pool()
+            weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
+        return (
+            self._pool.submit(_draw, *key) if self.processes else self._pool.submit(self.draw, *key)
+        )
+
+    def _new_pool(self):
+        if not self.processes:
+            return concurrent.futures.ThreadPoolExecutor(self.workers)
+        # Spawned: a backend that has threads of its own must not be forked.
+        return concurrent.futures.ProcessPoolExecutor(
+            max(self.workers, 1),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_receive,
+            initargs=(self.draw,),
+        )
+
+
+_received = None
+
+
+def _receive(draw):
+    global _received
+    _received = draw
+
+
+def _draw(epoch, index):
+    return _received(epoch, index)
