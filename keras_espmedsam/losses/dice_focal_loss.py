@@ -17,6 +17,9 @@ class DiceFocalLoss(keras.losses.Loss):
     Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, height, width, 1)`.
     Output: `(batch,)` before reduction.
 
+    Raises:
+        InputError: for shapes that differ.
+
     Example:
         >>> float(DiceFocalLoss()(np.ones((1, 2, 2, 1)), np.full((1, 2, 2, 1), 50.0)))
         0.0

@@ -1,7 +1,8 @@
 """Soft Dice loss of mask logits, per image."""
 
 import keras
-from keras import ops
+
+from keras_espmedsam.losses.parts import as_float32, each_image, soft_dice
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -15,12 +16,15 @@ class DiceLoss(keras.losses.Loss):
     Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, height, width, 1)`.
     Output: `(batch,)` before reduction.
 
+    Raises:
+        InputError: for shapes that differ.
+
     Example:
         >>> float(DiceLoss()(np.ones((1, 2, 2, 1)), np.full((1, 2, 2, 1), 50.0)))
         0.0
 
     Source: Milletari et al. (arXiv 1606.04797), with the sum form of the denominator. The
-    published ESP-MedSAM code takes it over the whole batch; per image is ours.
+    published ESP-MedSAM code takes it over the whole batch (`BatchDiceLoss`); per image is ours.
     """
 
     def __init__(self, smoothing=1.0, reduction="sum_over_batch_size", name="dice_loss", **kwargs):
@@ -28,12 +32,8 @@ class DiceLoss(keras.losses.Loss):
         self.smoothing = smoothing
 
     def call(self, y_true, y_pred):
-        y_true = ops.cast(y_true, "float32")
-        probability = ops.sigmoid(ops.cast(y_pred, "float32"))
-        axes = tuple(range(1, len(y_pred.shape)))
-        overlap = ops.sum(probability * y_true, axis=axes)
-        total = ops.sum(probability, axis=axes) + ops.sum(y_true, axis=axes)
-        return 1 - (2 * overlap + self.smoothing) / (total + self.smoothing)
+        y_true, y_pred = as_float32(self, y_true, y_pred)
+        return 1 - soft_dice(y_true, y_pred, self.smoothing, axis=each_image(y_pred))
 
     def get_config(self):
         return {**super().get_config(), "smoothing": self.smoothing}

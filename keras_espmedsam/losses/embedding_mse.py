@@ -1,27 +1,31 @@
-"""Mean squared error of feature maps, per picture."""
+"""Mean squared error of features, per image."""
 
 import keras
 from keras import ops
 
-from keras_espmedsam.losses.checked import check_ranks
+from keras_espmedsam.losses.parts import as_float32, each_image
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class EmbeddingMSE(keras.losses.Loss):
-    """Mean squared difference of a teacher's and a student's feature map.
+    """The squared difference of a teacher's and a student's features, averaged over each image.
+
+    `keras.losses.MeanSquaredError` leaves one value per place, to which a weight per image does
+    not broadcast.
 
     Args:
         reduction, name: see `keras.losses.Loss`.
 
-    Input: the teacher's `y_true` and the student's `y_pred`, `(batch, height, width, channels)`.
-    Output: `(batch,)` before reduction; float32 under any dtype.
+    Input: the teacher's features `y_true` and the student's `y_pred`,
+    `(batch, height, width, channels)`.
+    Output: `(batch,)` before reduction.
 
     Raises:
-        InputError: for feature maps of different ranks.
+        InputError: for shapes that differ.
 
     Example:
-        >>> float(EmbeddingMSE()(np.ones((1, 2, 2, 3)), np.zeros((1, 2, 2, 3))))
-        1.0
+        >>> float(EmbeddingMSE()(np.zeros((2, 4, 4, 8)), np.full((2, 4, 4, 8), 3.0)))
+        9.0
 
     Source: ESP-MedSAM (arXiv 2407.14153), the loss of its distillation.
     """
@@ -30,6 +34,5 @@ class EmbeddingMSE(keras.losses.Loss):
         super().__init__(reduction=reduction, name=name, **kwargs)
 
     def call(self, y_true, y_pred):
-        check_ranks(y_true, y_pred, "(batch, height, width, channels)")
-        difference = ops.cast(y_true, "float32") - ops.cast(y_pred, "float32")
-        return ops.mean(ops.square(difference), axis=tuple(range(1, len(y_pred.shape))))
+        y_true, y_pred = as_float32(self, y_true, y_pred)
+        return ops.mean(ops.square(y_true - y_pred), axis=each_image(y_pred))

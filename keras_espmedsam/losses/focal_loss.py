@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_espmedsam.losses.parts import as_float32, each_image
+
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class FocalLoss(keras.losses.Loss):
@@ -19,12 +21,15 @@ class FocalLoss(keras.losses.Loss):
     Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, height, width, 1)`.
     Output: `(batch,)` before reduction.
 
+    Raises:
+        InputError: for shapes that differ.
+
     Example:
         >>> round(float(FocalLoss()(np.ones((1, 2, 2, 1)), np.zeros((1, 2, 2, 1)))), 4)
         0.1386
 
     Source: Lin et al. (arXiv 1708.02002). 0.8 and 2 are the values of ESP-MedSAM's sibling
-    projects, which apply them to the mean cross-entropy; per pixel is ours.
+    projects, which apply them to the mean cross-entropy (`MeanFocalLoss`); per pixel is ours.
     """
 
     def __init__(
@@ -35,15 +40,13 @@ class FocalLoss(keras.losses.Loss):
         self.gamma = gamma
 
     def call(self, y_true, y_pred):
-        y_true = ops.cast(y_true, "float32")
-        y_pred = ops.cast(y_pred, "float32")
+        y_true, y_pred = as_float32(self, y_true, y_pred)
         # softplus(-z) = -log(p_t) where z is the logit of the truth.
         truth_logit = y_pred * (2 * y_true - 1)
         cross_entropy = ops.softplus(-truth_logit)
         # (1 - p_t)^gamma. As a power its gradient would be NaN where p_t rounds to 1 and gamma < 1.
         fade = ops.exp(-self.gamma * ops.softplus(truth_logit))
-        axes = tuple(range(1, len(y_pred.shape)))
-        return self.alpha * ops.mean(fade * cross_entropy, axis=axes)
+        return self.alpha * ops.mean(fade * cross_entropy, axis=each_image(y_pred))
 
     def get_config(self):
         return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma}

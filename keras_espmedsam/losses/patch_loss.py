@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_espmedsam.losses.parts import as_float32, cross_entropy, each_image
+
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class PatchLoss(keras.losses.Loss):
@@ -17,6 +19,9 @@ class PatchLoss(keras.losses.Loss):
     Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, rows, columns, 1)`.
     Output: `(batch,)` before reduction.
 
+    Raises:
+        InputError: for shapes that differ.
+
     Example:
         >>> round(float(PatchLoss()(np.ones((1, 2, 2, 1)), np.zeros((1, 2, 2, 1)))), 4)
         0.6931
@@ -28,7 +33,5 @@ class PatchLoss(keras.losses.Loss):
         super().__init__(reduction=reduction, name=name, **kwargs)
 
     def call(self, y_true, y_pred):
-        y_true = ops.cast(y_true, "float32")
-        y_pred = ops.cast(y_pred, "float32")
-        cross_entropy = ops.softplus(y_pred) - y_true * y_pred
-        return ops.mean(cross_entropy, axis=tuple(range(1, len(y_pred.shape))))
+        y_true, y_pred = as_float32(self, y_true, y_pred)
+        return ops.mean(cross_entropy(y_true, y_pred), axis=each_image(y_pred))

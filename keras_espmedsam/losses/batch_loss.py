@@ -1,0 +1,21 @@
+"""What losses with one value for a whole batch have in common."""
+
+import keras
+
+from keras_espmedsam.errors import InputError
+
+
+class BatchLoss(keras.losses.Loss):
+    """A loss whose `call` gives a scalar; a weight per image has no place in it.
+
+    Source: ours.
+    """
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is not None:
+            raise InputError(
+                f"{type(self).__name__} received a sample_weight, but has one value for the "
+                "whole batch; leave the weights out or use a loss per image, such as "
+                "DiceFocalLoss."
+            )
+        return super().__call__(y_true, y_pred)
