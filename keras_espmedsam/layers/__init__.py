@@ -6,14 +6,19 @@ from keras_espmedsam.layers.cyclic_shift import MultiDirectionalCyclicShift
 from keras_espmedsam.layers.feature_neck import FeatureNeck
 from keras_espmedsam.layers.fourier_positional_encoding import FourierPositionalEncoding
 from keras_espmedsam.layers.inter_pooling import InterPooling
+from keras_espmedsam.layers.key_value_tokens import KeyValueTokens
 from keras_espmedsam.layers.mbconv import MBConv
 from keras_espmedsam.layers.mlp import MLP
 from keras_espmedsam.layers.modality_adapter import ModalityAdapter
 from keras_espmedsam.layers.modality_variables import ModalityVariables
 from keras_espmedsam.layers.msa_conv2d import MSAConv2D
+from keras_espmedsam.layers.parallel_adapter import ParallelAdapter
 from keras_espmedsam.layers.patch_embedding import ConvPatchEmbedding
 from keras_espmedsam.layers.patch_merging import PatchMerging
+from keras_espmedsam.layers.position_embedding import PositionEmbedding
 from keras_espmedsam.layers.query_decoupled_modality_decoder import QueryDecoupledModalityDecoder
+from keras_espmedsam.layers.relative_position_attention import RelativePositionAttention
+from keras_espmedsam.layers.relative_positions import RelativePositions
 from keras_espmedsam.layers.self_patch_prompt_generator import SelfPatchPromptGenerator
 from keras_espmedsam.layers.tic_block import TiCBlock
 from keras_espmedsam.layers.two_way_transformer import (
@@ -21,6 +26,7 @@ from keras_espmedsam.layers.two_way_transformer import (
     TwoWayAttentionBlock,
     TwoWayTransformer,
 )
+from keras_espmedsam.layers.vit_med_block import ViTMedBlock
 from keras_espmedsam.layers.window_attention import WindowAttention
 from keras_espmedsam.layers.window_attention_block import WindowAttentionBlock
 
@@ -33,17 +39,23 @@ __all__ = [
     "FeatureNeck",
     "FourierPositionalEncoding",
     "InterPooling",
+    "KeyValueTokens",
     "MBConv",
     "MSAConv2D",
     "ModalityAdapter",
     "ModalityVariables",
     "MultiDirectionalCyclicShift",
+    "ParallelAdapter",
     "PatchMerging",
+    "PositionEmbedding",
     "QueryDecoupledModalityDecoder",
+    "RelativePositionAttention",
+    "RelativePositions",
     "SelfPatchPromptGenerator",
     "TiCBlock",
     "TwoWayAttentionBlock",
     "TwoWayTransformer",
+    "ViTMedBlock",
     "WindowAttention",
     "WindowAttentionBlock",
 ]

@@ -11,6 +11,7 @@ class MLP(keras.layers.Layer):
         dims: tuple of int. Output width of each dense layer.
         activation: str or callable. Applied after each dense layer but the last.
         norm_epsilon: float or None. If given, a layer normalisation comes first.
+        zero_init: bool. Start the last dense layer at zero.
 
     Input shape: `(..., channels)`. Output shape: `(..., dims[-1])`.
 
@@ -21,19 +22,26 @@ class MLP(keras.layers.Layer):
     Source: common practice; with three layers SAM's hyper-network (arXiv 2304.02643).
     """
 
-    def __init__(self, dims, activation="relu", norm_epsilon=None, **kwargs):
+    def __init__(self, dims, activation="relu", norm_epsilon=None, zero_init=False, **kwargs):
         super().__init__(**kwargs)
         self.dims = tuple(dims)
         self.activation = keras.activations.get(activation)
         self.norm_epsilon = norm_epsilon
+        self.zero_init = zero_init
         dtype = self.dtype_policy
         self.norm = (
             keras.layers.LayerNormalization(epsilon=norm_epsilon, name="norm", dtype=dtype)
             if norm_epsilon is not None
             else None
         )
+        last = len(self.dims) - 1
         self.dense_layers = [
-            keras.layers.Dense(dim, name=f"dense_{i + 1}", dtype=dtype)
+            keras.layers.Dense(
+                dim,
+                kernel_initializer="zeros" if zero_init and i == last else "glorot_uniform",
+                name=f"dense_{i + 1}",
+                dtype=dtype,
+            )
             for i, dim in enumerate(self.dims)
         ]
 
@@ -64,4 +72,5 @@ class MLP(keras.layers.Layer):
             "dims": self.dims,
             "activation": keras.activations.serialize(self.activation),
             "norm_epsilon": self.norm_epsilon,
+            "zero_init": self.zero_init,
         }

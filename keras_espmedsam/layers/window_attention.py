@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
-from keras_espmedsam.ops.padding import pad_to_multiple
+from keras_espmedsam.ops.windows import join_windows, split_windows
 
 LAYER_NORM_EPSILON = 1e-5
 # The release draws the controller's token from U(-b, b), b^2 = 6 / (3 * 16 * 16 + 16).
@@ -96,20 +96,14 @@ class WindowAttention(keras.layers.Layer):
         self.built = True
 
     def call(self, x, modalities=None, controllers=True):
-        size, heads, dim = self.window_size, self.num_heads, self.head_dim
-        batch, height, width, channels = ops.shape(x)
-        x = pad_to_multiple(pad_to_multiple(x, size, 1), size, 2)
-        rows, columns = ops.shape(x)[1] // size, ops.shape(x)[2] // size
-        x = ops.reshape(x, (batch, rows, size, columns, size, channels))
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-        x = ops.reshape(x, (batch * rows * columns, size * size, channels))
-
-        x = self.attend(self.norm(x), modalities, controllers, batch, rows * columns)
-
-        x = ops.reshape(x, (batch, rows, columns, size, size, heads * dim))
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-        x = ops.reshape(x, (batch, rows * size, columns * size, channels))
-        return x[:, :height, :width, :]
+        size = self.window_size
+        shape = ops.shape(x)
+        batch, channels = shape[0], shape[-1]
+        windows = (-(-shape[1] // size)) * (-(-shape[2] // size))
+        x = split_windows(x, size)
+        x = ops.reshape(x, (batch * windows, size * size, channels))
+        x = self.attend(self.norm(x), modalities, controllers, batch, windows)
+        return join_windows(ops.reshape(x, (-1, size, size, channels)), shape)
 
     def attend(self, x, modalities, controllers, batch, windows):
         """Attention inside `(batch * windows, window_size**2, channels)` normalised tokens."""

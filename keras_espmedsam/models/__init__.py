@@ -13,6 +13,7 @@ from keras_espmedsam.models.tic.tic_image_classifier_preprocessor import (
 )
 from keras_espmedsam.models.tic.tic_image_converter import TiCImageConverter
 from keras_espmedsam.models.tiny_vit.tiny_vit_backbone import TinyViTBackbone
+from keras_espmedsam.models.vit_med.vit_med_backbone import ViTMedBackbone
 
 __all__ = [
     "ESPMedSAMBackbone",
@@ -24,4 +25,5 @@ __all__ = [
     "TiCImageClassifierPreprocessor",
     "TiCImageConverter",
     "TinyViTBackbone",
+    "ViTMedBackbone",
 ]

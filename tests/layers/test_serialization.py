@@ -19,7 +19,7 @@ def _maps(*shapes):
 
 # No argument at its default, so that one missing from a configuration is noticed.
 CASES = {
-    "MLP": (dict(dims=(5, 3), activation="gelu", norm_epsilon=1e-2), (MAP,), ()),
+    "MLP": (dict(dims=(5, 3), activation="gelu", norm_epsilon=1e-2, zero_init=True), (MAP,), ()),
     "BilinearUpsampling": (dict(factor=2), (MAP,), ()),
     "ConvNorm": (dict(filters=4, kernel_size=3, strides=2, activation=True), (MAP,), ()),
     "ConvPatchEmbedding": (dict(hidden_dim=4), (MAP,), ()),
@@ -27,6 +27,11 @@ CASES = {
     "FeatureNeck": (dict(hidden_dim=8, strides=[8, 16], output_stride=8), None, ()),
     "FourierPositionalEncoding": (dict(hidden_dim=8, scale=2.0), (MAP,), ()),
     "InterPooling": (dict(pool_size=2, kernel_size=(3, 1), num_heads=2, scale=0.5), (MAP,) * 3, ()),
+    "KeyValueTokens": (
+        dict(num_tokens=3, num_heads=2, head_dim=4),
+        ((2, 2, 5, 6), (2, 2, 7, 6), (2, 2, 7, 4)),
+        (),
+    ),
     "MBConv": (dict(expand_ratio=2), (MAP,), ()),
     "ModalityAdapter": (
         dict(num_modalities=2, hidden_dim=4, zero_init=True),
@@ -60,7 +65,9 @@ CASES = {
         (),
     ),
     "MultiDirectionalCyclicShift": (dict(shift_size=2), (MAP,), ()),
+    "ParallelAdapter": (dict(zero_init=True), (MAP,), ()),
     "PatchMerging": (dict(hidden_dim=4, strides=1), (MAP,), ()),
+    "PositionEmbedding": (dict(table_size=(3, 5)), (MAP,), ()),
     "QueryDecoupledModalityDecoder": (
         dict(
             num_queries=3,
@@ -74,6 +81,12 @@ CASES = {
         (MAP, MAP),
         (MODALITIES,),
     ),
+    "RelativePositionAttention": (
+        dict(num_heads=2, num_tokens=3, table_size=(3, 5)),
+        (MAP,),
+        (),
+    ),
+    "RelativePositions": (dict(table_size=(3, 5)), ((2, 2, 4, 3, 8),), ()),
     "SelfPatchPromptGenerator": (dict(patch_ratio=4), (MAP,), ()),
     "TiCBlock": (
         dict(
@@ -99,6 +112,19 @@ CASES = {
     "TwoWayTransformer": (
         dict(depth=1, num_heads=2, mlp_dim=4, downsample_rate=4),
         ((2, 3, 8), (2, 5, 8), (2, 5, 8)),
+        (),
+    ),
+    "ViTMedBlock": (
+        dict(
+            num_heads=2,
+            window_size=3,
+            mlp_ratio=2,
+            num_tokens=3,
+            adapter=True,
+            adapter_zero_init=True,
+            table_size=(3, 5),
+        ),
+        (MAP,),
         (),
     ),
     "WindowAttention": (

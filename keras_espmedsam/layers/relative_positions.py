@@ -1,0 +1,79 @@
+"""Decomposed relative positions: what a query prefers by rows away and by columns away."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_espmedsam.ops.linear_resize import resize_matrix
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class RelativePositions(keras.layers.Layer):
+    """The bias of every query towards each row and each column of its map.
+
+    The bias of a query towards a key is the sum of two: one for the key's row and one for its
+    column, each the product of the query with a learned vector for the distance.
+
+    Args:
+        table_size: (height, width) of the map for whose distances there are vectors, or `None`:
+            that of the input. Tables of another size are resized linearly; their weights stay.
+
+    Input: queries, `(batch, heads, height, width, channels)`.
+    Output shape: `(batch, heads, height * width, height + width)`.
+
+    Example:
+        >>> tuple(RelativePositions()(np.ones((1, 2, 4, 6, 8))).shape)
+        (1, 2, 24, 10)
+
+    Source: SAM (arXiv 2304.02643), from MViTv2 (arXiv 2112.01526).
+    """
+
+    def __init__(self, table_size=None, **kwargs):
+        super().__init__(**kwargs)
+        self.table_size = tuple(table_size) if table_size is not None else None
+
+    def build(self, input_shape):
+        *size, channels = input_shape[2:]
+        table_size = self.table_size or tuple(size)
+        self.rows, self.columns = (
+            self.add_weight(
+                shape=(2 * length - 1, channels), initializer="zeros", name=f"rel_pos_{axis}"
+            )
+            for axis, length in zip("hw", table_size, strict=True)
+        )
+        self.resizing = [
+            resize_matrix(2 * source - 1, 2 * target - 1) if source != target else None
+            for source, target in zip(table_size, size, strict=True)
+        ]
+        y, x = np.divmod(np.arange(size[0] * size[1]), size[1])
+        # Which row and which column a key is in: (height * width, height + width).
+        self.places = np.concatenate([np.eye(size[0])[y], np.eye(size[1])[x]], axis=1)
+        self.built = True
+
+    def call(self, queries):
+        batch, heads, height, width, _ = ops.shape(queries)
+        rows, columns = (
+            self._vectors(table, size, matrix)
+            for table, size, matrix in zip(
+                (self.rows, self.columns), (height, width), self.resizing, strict=True
+            )
+        )
+        by_row = ops.einsum("bnhwc,hkc->bnhwk", queries, rows)
+        by_column = ops.einsum("bnhwc,wkc->bnhwk", queries, columns)
+        biases = ops.concatenate([by_row, by_column], axis=-1)
+        return ops.reshape(biases, (batch, heads, height * width, height + width))
+
+    def _vectors(self, table, size, matrix):
+        """`(size, size, channels)`: for a query's place the vectors of all keys' places."""
+        table = ops.cast(table, self.compute_dtype)
+        if matrix is not None:
+            table = ops.matmul(ops.cast(matrix, table.dtype), table)
+        places = np.arange(size)
+        return ops.take(table, places[:, None] - places[None] + size - 1, axis=0)
+
+    def compute_output_shape(self, input_shape):
+        batch, heads, height, width, _ = input_shape
+        return (batch, heads, height * width, height + width)
+
+    def get_config(self):
+        return {**super().get_config(), "table_size": self.table_size}
