@@ -1,5 +1,6 @@
 """Optimisers that keep modalities apart."""
 
-from keras_espmedsam.optimizers.modality_masked_optimizer import ModalityMaskedOptimizer
+from keras_espmedsam.optimizers.decoupled import decoupled
+from keras_espmedsam.optimizers.decoupled_optimizer import DecoupledOptimizer
 
-__all__ = ["ModalityMaskedOptimizer"]
+__all__ = ["DecoupledOptimizer", "decoupled"]

@@ -60,9 +60,9 @@ def test_keras_file_keeps_the_compiled_model(segmenter, tmp_path):
         segmenter.segment(PICTURE, "skin")["probabilities"],
         atol=1e-6,
     )
-    assert isinstance(again.optimizer, kem.optimizers.ModalityMaskedOptimizer)
+    assert isinstance(again.optimizer, kem.optimizers.DecoupledOptimizer)
     assert float(again.optimizer.learning_rate) == pytest.approx(1e-3)
-    assert isinstance(again.optimizer.inner_optimizer, keras.optimizers.Adam)
+    assert isinstance(again.optimizer.optimizer, keras.optimizers.Adam)
 
 
 def test_builtin_presets_are_listed():

@@ -26,7 +26,7 @@ def trained(segmenter):
     model = type(segmenter).from_config(segmenter.get_config())
     model.set_weights(segmenter.get_weights())
     model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.1, global_clipnorm=1.0))
-    # Momentum of all controllers first, so that a masked step has some to be led astray by.
+    # Momentum of all controllers first, so that a step without one has some to be led astray by.
     everything = {**X, "modalities": np.array([2, 1, 2, 0], "int32")}
     model.fit(everything, Y, batch_size=2, epochs=1, verbose=0, shuffle=False)
     before = {w.path: keras.ops.convert_to_numpy(w) for w in model.weights}
@@ -171,12 +171,12 @@ def test_an_unknown_source_is_explained(plain):
 
 def test_compile_wraps_the_optimizer_once(segmenter):
     model = type(segmenter)(segmenter.backbone, segmenter.preprocessor)
-    wrapped = kem.optimizers.ModalityMaskedOptimizer(keras.optimizers.SGD(0.1))
+    wrapped = kem.optimizers.DecoupledOptimizer(keras.optimizers.SGD(0.1))
     model.compile(wrapped)
     assert model.optimizer is wrapped
 
 
-def test_compile_puts_the_mask_inside_a_loss_scaling(segmenter):
+def test_compile_decouples_inside_a_loss_scaling(segmenter):
     model = type(segmenter)(segmenter.backbone, segmenter.preprocessor)
     scaling = keras.optimizers.LossScaleOptimizer(
         keras.optimizers.SGD(0.5, momentum=0.5), initial_scale=8.0, dynamic_growth_steps=7
@@ -185,9 +185,9 @@ def test_compile_puts_the_mask_inside_a_loss_scaling(segmenter):
     # Outermost, where Keras looks for it under mixed_float16: there it must not be added again.
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert (model.optimizer.initial_scale, model.optimizer.dynamic_growth_steps) == (8.0, 7)
-    masked = model.optimizer.inner_optimizer
-    assert isinstance(masked, kem.optimizers.ModalityMaskedOptimizer)
-    assert masked.inner_optimizer is scaling.inner_optimizer
+    decoupled = model.optimizer.inner_optimizer
+    assert isinstance(decoupled, kem.optimizers.DecoupledOptimizer)
+    assert decoupled.optimizer is scaling.inner_optimizer
 
 
 def test_a_loader_of_pictures_alone_predicts(plain, build):

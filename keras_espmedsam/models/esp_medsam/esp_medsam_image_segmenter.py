@@ -4,9 +4,9 @@ import keras
 import numpy as np
 from keras_hub.models import ImageSegmenter
 
+from keras_espmedsam import losses
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.pixels import to_rgb
-from keras_espmedsam.losses import DiceFocalLoss, PatchLoss
 from keras_espmedsam.metrics import DiceScore, ForegroundIoU
 from keras_espmedsam.models.esp_medsam import modality_extension, specialization
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
@@ -17,7 +17,7 @@ from keras_espmedsam.models.esp_medsam.modality_recognition import fill_in
 from keras_espmedsam.models.host_call import host_call
 from keras_espmedsam.models.picture_batches import filled_up, picture_batches, predict_prepared
 from keras_espmedsam.models.raw_training import trains_on_raw_pictures
-from keras_espmedsam.optimizers import ModalityMaskedOptimizer
+from keras_espmedsam.optimizers import decoupled
 from keras_espmedsam.preset_registry import knows_builtin_presets
 
 
@@ -156,15 +156,15 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         return extended
 
     def train_only_modality(self, modality):
-        """Freeze all but one modality's own weights; call it before `compile`.
+        """Freeze all but one modality's own weights, or nothing; call it before `compile`.
 
         Frozen are the encoder with its BatchNorm statistics, self-prompts, decoder and the other
         modalities; trained are the controller and, where the modality has them to itself, its
         query and hyper-network: an added modality has, the query of another is a row of a shared
-        weight. Files do not keep this: call it again after loading. `trainable = True` ends it.
+        weight. Files do not keep this: call it again after loading.
 
         Args:
-            modality: str or int. Name or index.
+            modality: str, int or None. Name or index; `None` lets everything be trained again.
 
         Raises:
             InputError: for an unknown modality.
@@ -173,12 +173,12 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             >>> segmenter.train_only_modality("fundus")
             >>> {variable.modality for variable in segmenter.trainable_variables}
             {3}
-            >>> segmenter.trainable = True
+            >>> segmenter.train_only_modality(None)
 
         Source: ours; what a phase trains is ESP-MedSAM's (arXiv 2407.14153).
         """
-        (index,) = self.modality_indices(modality, 1)
-        modality_extension.train_only(self.backbone, int(index))
+        index = None if modality is None else int(self.modality_indices(modality, 1)[0])
+        modality_extension.train_only(self.backbone, index)
 
     # === Pictures in, masks out ===
 
@@ -352,32 +352,31 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
         Args:
             optimizer: `"auto"` (AdamW, 1e-4), a name or `keras.optimizers.Optimizer`. It is
-                wrapped in `ModalityMaskedOptimizer`, so that a modality absent from a batch is
-                not updated.
-            loss: `"auto"`: `DiceFocalLoss` of the masks plus `PatchLoss` of the patches.
+                wrapped in `DecoupledOptimizer`, so that a modality absent from a batch is not
+                updated.
+            loss: `"auto"` or `"standard"` (`DiceFocalLoss` of the masks plus `PatchLoss` of the
+                patches), `"published"`, another name that `keras_espmedsam.losses.get` knows, or
+                what `keras.Model.compile` takes.
             metrics: `"auto"`: `DiceScore` and `ForegroundIoU` of the masks.
             **kwargs: see `keras.Model.compile`.
 
         Example:
             >>> segmenter.compile(optimizer="sgd")
             >>> type(segmenter.optimizer).__name__
-            'ModalityMaskedOptimizer'
+            'DecoupledOptimizer'
 
-        Source: losses: ESP-MedSAM (arXiv 2407.14153); the masking of the optimiser is ours.
+        Source: losses: ESP-MedSAM (arXiv 2407.14153); the decoupled optimiser is ours.
         """
         if isinstance(optimizer, str) and optimizer == "auto":
             optimizer = keras.optimizers.AdamW(1e-4)
         optimizer = keras.optimizers.get(optimizer)
         current = getattr(self, "optimizer", None)
-        if current is not None and optimizer is getattr(current, "inner_optimizer", None):
+        if current is not None and optimizer is getattr(current, "optimizer", None):
             optimizer = current  # Compiled again with the same one, as Keras allows.
-        if len(self.modalities) > 1 and not _is_masked(optimizer):
-            optimizer = _masked(optimizer)
-        if isinstance(loss, str) and loss == "auto":
-            loss = {
-                "masks": DiceFocalLoss(),
-                "patches": PatchLoss(),
-            }
+        if len(self.modalities) > 1:
+            optimizer = decoupled(optimizer)
+        if isinstance(loss, str):
+            loss = losses.get("standard" if loss == "auto" else loss)
         if isinstance(metrics, str) and metrics == "auto":
             metrics = {"masks": [DiceScore(), ForegroundIoU()]}
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
@@ -385,25 +384,3 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
 def _is_integer(value):
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _masked(optimizer):
-    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return ModalityMaskedOptimizer(optimizer)
-    # The scaling stays outermost, where Keras looks for it under mixed_float16.
-    config = optimizer.get_config()
-    return keras.optimizers.LossScaleOptimizer(
-        _masked(optimizer.inner_optimizer),
-        initial_scale=config["initial_scale"],
-        dynamic_growth_steps=config["dynamic_growth_steps"],
-        name=config["name"],
-    )
-
-
-def _is_masked(optimizer):
-    inner = optimizer
-    while inner is not None:
-        if isinstance(inner, ModalityMaskedOptimizer):
-            return True
-        inner = getattr(inner, "inner_optimizer", None)
-    return False

@@ -1,0 +1,300 @@
+"""An optimiser with a state of its own for each modality, which moves only with its samples."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from keras_espmedsam.optimizers import replicas
+
+_CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class DecoupledOptimizer(keras.optimizers.Optimizer):
+    """Give the variables of each modality, and the shared ones, an optimiser of their own.
+
+    With momentum or weight decay, an optimiser moves also the variables whose gradient is zero.
+    Here the variables of one modality (those with its index as their attribute `modality`) have
+    a copy of the given optimiser, with its own slots and its own count of steps. In a step in
+    which all their gradients are zero or `None`, the modality was absent: its variables, slots
+    and count stay as they are, bit for bit. So do those of the shared variables.
+
+    Hence momentum, bias correction, moving averages and the accumulation of gradients go by the
+    steps in which a modality was present, schedules by all steps. Clipping by a norm sees one
+    modality at a time, since a large gradient of one must not shorten the step of another.
+
+    `ESPMedSAMImageSegmenter.compile` wraps the optimiser by itself. Loss scaling belongs outside:
+    `LossScaleOptimizer(DecoupledOptimizer(optimizer))`.
+
+    Args:
+        optimizer: `keras.optimizers.Optimizer`, not built. It is the pattern of the copies and
+            takes no step itself. `exclude_from_weight_decay` is, as everywhere in Keras, in no
+            configuration: call it again on an optimiser that was loaded.
+        learning_rate_multipliers: dict of str to float, factors of the learning rate. A key is
+            the path of a variable, or its beginning up to a slash; the longest that fits counts,
+            and where none does the factor is 1. See `layerwise_learning_rates`.
+
+    Raises:
+        ValueError: for an optimiser that is built already, scales the loss or has no learning
+            rate of its own; for multipliers that are not positive or, when it is built, fit no
+            variable; for `global_clipnorm` with both multipliers and accumulated gradients (no
+            copy would know the norm of what several accumulate).
+
+    Example:
+        >>> optimizer = DecoupledOptimizer(keras.optimizers.AdamW(1e-3, weight_decay=0.05))
+        >>> own = keras.Variable([1.0, 2.0])
+        >>> own.modality = 3
+        >>> optimizer.build([own])
+        >>> optimizer.apply([keras.ops.zeros(2)])  # absent: neither a step nor weight decay
+        >>> keras.ops.convert_to_numpy(own).tolist()
+        [1.0, 2.0]
+
+    Source: ours; the paper's decoupling (arXiv 2407.14153) asks for it.
+    """
+
+    def __init__(self, optimizer, learning_rate_multipliers=None, name=None):
+        multipliers = dict(learning_rate_multipliers or {})
+        config = _checked(optimizer, multipliers)
+        rate = config["learning_rate"]
+        if isinstance(rate, dict):
+            rate = keras.saving.deserialize_keras_object(rate)
+        super().__init__(rate, loss_scale_factor=config["loss_scale_factor"], name=name)
+        self.optimizer = optimizer
+        # Behind functions: Keras would count variables in an attribute as this optimiser's own
+        # and save, and on JAX donate, them twice; and a dict would come back as another type.
+        self._multipliers = lambda: multipliers
+        self._by_modality = list
+
+    @property
+    def learning_rate_multipliers(self):
+        """dict of path, or beginning of one, to float."""
+        return self._multipliers()
+
+    @property
+    def optimizers(self):
+        """Iterator over the copies, the shared one first, as `keras.callbacks` look for them."""
+        # No list: Keras would save its elements once more.
+        return (group.optimizer for groups in self._by_modality() for group in groups)
+
+    @property
+    def variables(self):
+        return [*super().variables, *(v for copy in self.optimizers for v in copy.variables)]
+
+    # === Build ===
+
+    def build(self, variables):
+        if self.built:
+            return
+        # Keras on TensorFlow builds an optimiser within the traced step.
+        with replicas.untraced():
+            self._build(variables)
+        super().build(variables)
+
+    def _build(self, variables):
+        multipliers = self.learning_rate_multipliers
+        if multipliers and not any(_fits(k, v.path) for k in multipliers for v in variables):
+            raise ValueError(
+                "DecoupledOptimizer received learning_rate_multipliers for "
+                f"{', '.join(multipliers)}, which fit none of its variables; give paths such as "
+                f"{variables[0].path}."
+            )
+        self._take_over_exclusions()
+        modalities = {getattr(variable, "modality", None) for variable in variables}
+        by_modality = []
+        # The shared ones first.
+        for modality in sorted(modalities, key=lambda m: (m is not None, m)):
+            rates = {}
+            for variable in variables:
+                if getattr(variable, "modality", None) == modality:
+                    rates.setdefault(self._multiplier(variable.path), []).append(variable)
+            by_modality.append(
+                [
+                    _Group(self._copy(modality, rate, own), rate, own)
+                    for rate, own in sorted(rates.items(), reverse=True)
+                ]
+            )
+        self._by_modality = lambda: by_modality
+
+    def _multiplier(self, path):
+        keys = [key for key in self.learning_rate_multipliers if _fits(key, path)]
+        return self.learning_rate_multipliers[max(keys, key=len)] if keys else 1.0
+
+    def _take_over_exclusions(self):
+        """What was set after construction, as by `exclude_from_weight_decay`, is in no config."""
+        pattern = self.optimizer
+        known = vars(type(pattern).from_config(pattern.get_config()))
+        for attribute, value in vars(pattern).items():
+            if attribute not in known and not hasattr(self, attribute):
+                setattr(self, attribute, value)
+
+    def _copy(self, modality, rate, variables):
+        """An optimiser like the given one, built for some variables."""
+        config = self.optimizer.get_config()
+        if isinstance(config["learning_rate"], dict) and "relative_step" in config:
+            config["relative_step"] = False  # As Adafactor does under a schedule.
+        name = "shared" if modality is None else f"modality_{modality}"
+        config["name"] = f"{self.optimizer.name}_{name}" + (f"_x{rate:g}" if rate != 1 else "")
+        config["learning_rate"] = 1.0  # Set in each step.
+        config["loss_scale_factor"] = None
+        if self.learning_rate_multipliers:
+            config["global_clipnorm"] = None  # Of a modality, not of its layers: see `_clipped`.
+        for key in _CLIPPING:
+            if config[key]:
+                config[key] /= replicas.count()  # Copies get that fraction of the gradients.
+        exempt = [variable for variable in variables if not self._use_weight_decay(variable)]
+        if len(exempt) == len(variables):
+            config["weight_decay"] = None  # On PyTorch Keras fails where nothing is to decay.
+        copy = type(self.optimizer).from_config(config)
+        copy.exclude_from_weight_decay(var_list=exempt)
+        copy.build(variables)
+        if copy.use_ema:
+            # Keras starts them at zero, which stays until the first step of the modality.
+            averages = [slot for slot in copy.variables if slot.name.endswith("_average")]
+            for average, variable in zip(averages, variables, strict=True):
+                average.assign(ops.copy(variable.value))
+        return copy
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        if self.built:
+            raise ValueError(
+                f"exclude_from_weight_decay was called on {self.name!r}, already built; call it "
+                "before the first step."
+            )
+        super().exclude_from_weight_decay(var_list, var_names)
+
+    # === Step ===
+
+    def apply(self, grads, trainable_variables=None):
+        if trainable_variables is None:
+            variables = self._trainable_variables
+        else:
+            variables = list(trainable_variables)
+            self.build(variables)
+        gradients = replicas.summed(list(grads))
+        if self.loss_scale_factor is not None:
+            gradients = [g if g is None else g / self.loss_scale_factor for g in gradients]
+        found = {id(v): g for v, g in zip(variables, gradients, strict=True)}
+        steps, present = [], []
+        for groups in self._by_modality():
+            own = [[found.pop(id(variable), None) for variable in g.variables] for g in groups]
+            given = [g for gradients in own for g in gradients if g is not None]
+            if given:
+                steps.append((groups, own))
+                present.append(ops.any(ops.stack([ops.any(ops.not_equal(g, 0)) for g in given])))
+        if found or not steps:
+            raise ValueError(
+                f"{self.name!r} received {len(variables)} variables, {len(found)} of them unknown, "
+                f"and gradients of {sum(g is not None for g in gradients)}; expected variables "
+                "that it was built with, and a gradient of one at least."
+            )
+        if keras.backend.backend() == "torch":
+            # One transfer from the device for all; what is absent costs nothing more.
+            for step, flag in zip(steps, ops.convert_to_numpy(ops.stack(present)), strict=True):
+                if flag:
+                    self._step(*step)
+        else:
+            for step, flag in zip(steps, present, strict=True):
+                self._step_where(flag, *step)
+        self.iterations.assign_add(1)
+
+    def _step_where(self, present, groups, gradients):
+        state = [v for group in groups for v in (*group.variables, *group.optimizer.variables)]
+        before = [ops.stop_gradient(ops.copy(variable.value)) for variable in state]
+        self._step(groups, gradients)
+        for variable, value in zip(state, before, strict=True):
+            variable.assign(ops.where(present, variable.value, value))
+
+    def _step(self, groups, gradients):
+        gradients = self._clipped(gradients)
+        for group, own in zip(groups, gradients, strict=True):
+            if any(gradient is not None for gradient in own):
+                group.optimizer.learning_rate = self.learning_rate * group.multiplier
+                group.optimizer.apply(replicas.shares(own), group.variables)
+
+    def _clipped(self, gradients):
+        """By the norm of all of a modality's gradients, which no copy sees with multipliers."""
+        limit = self.optimizer.global_clipnorm
+        if not limit or not self.learning_rate_multipliers:
+            return gradients
+        given = [g for own in gradients for g in own if g is not None]
+        norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in given))
+        factor = limit / ops.maximum(norm, limit)
+        return [[g if g is None else g * ops.cast(factor, g.dtype) for g in o] for o in gradients]
+
+    def finalize_variable_values(self, var_list):
+        for groups in self._by_modality():
+            for group in groups:
+                # Weights may have been loaded since the averages began.
+                if self.optimizer.use_ema and int(group.optimizer.iterations):
+                    group.optimizer.finalize_variable_values(group.variables)
+                    for variable in group.variables:
+                        # On JAX the next `fit` would donate one array twice, the average's too.
+                        variable.assign(ops.copy(variable.value))
+
+    # === Config ===
+
+    def get_config(self):
+        optimizer = keras.saving.serialize_keras_object(self.optimizer)
+        current = super().get_config()
+        for key in ("learning_rate", "loss_scale_factor"):
+            optimizer["config"][key] = current[key]
+        return {
+            "name": self.name,
+            "optimizer": optimizer,
+            "learning_rate_multipliers": dict(self.learning_rate_multipliers),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        optimizer = keras.saving.deserialize_keras_object(
+            config.pop("optimizer"), custom_objects=custom_objects
+        )
+        return cls(optimizer, **config)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """Variables of one modality and one factor of the learning rate."""
+
+    optimizer: keras.optimizers.Optimizer
+    multiplier: float
+    variables: list
+
+
+def _fits(key, path):
+    """Whether a key of the multipliers is this path, or a beginning of it up to a slash."""
+    return f"{path}/".startswith(f"{key}/")
+
+
+def _checked(optimizer, multipliers):
+    """The configuration of an optimiser that can be decoupled."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise ValueError(
+            "DecoupledOptimizer received a LossScaleOptimizer; put the loss scaling outside: "
+            "LossScaleOptimizer(DecoupledOptimizer(optimizer))."
+        )
+    if optimizer.built:
+        raise ValueError(
+            f"DecoupledOptimizer received the optimizer {optimizer.name!r}, already built; give a "
+            "new one, for example `type(optimizer).from_config(optimizer.get_config())`."
+        )
+    config = optimizer.get_config()
+    if "learning_rate" not in config:
+        raise ValueError(
+            f"DecoupledOptimizer received {type(optimizer).__name__}, which has no learning rate "
+            "of its own; give an optimizer that has, such as AdamW."
+        )
+    for path, factor in multipliers.items():
+        if not factor > 0:
+            raise ValueError(
+                f"DecoupledOptimizer received the learning rate multiplier {factor} for "
+                f"{path!r}; give a positive one, and freeze layers with `trainable = False`."
+            )
+    if multipliers and config["global_clipnorm"] and config["gradient_accumulation_steps"]:
+        raise ValueError(
+            "DecoupledOptimizer received global_clipnorm, gradient_accumulation_steps and "
+            "learning_rate_multipliers; give two of the three, or clipnorm."
+        )
+    return config
