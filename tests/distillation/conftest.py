@@ -1,10 +1,13 @@
-"""Pictures on disk, records of them, and teachers that cost nothing."""
+"""A tiny student, pictures on disk and their records, and teachers that cost nothing."""
+
+import types
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+import keras_espmedsam as kem
 from keras_espmedsam.data import Record
 from keras_espmedsam.distillation import Teacher
 from keras_espmedsam.models import ESPMedSAMImageConverter
@@ -69,3 +72,82 @@ def conv_teacher():
 def scaled_teacher():
     """A teacher of the domain: the pooled picture times its modality's number + 1."""
     return Teacher(_ScaledByModality(), name="scaled")
+
+
+# === A student and its teachers ===
+
+NAMES = ("skin", "lung", "eye")
+SIDE = 32
+
+
+def _encoder(num_modalities=0, neck_dim=8):
+    return kem.models.TinyViTBackbone(
+        hidden_dims=(4, 4, 8, 8),
+        depths=(1, 1, 1, 1),
+        num_heads=(1, 1, 1),
+        window_sizes=(2, 2, 2),
+        neck_dim=neck_dim,
+        num_modalities=num_modalities,
+        adapter_ratio=1,
+    )
+
+
+def _backbone(modalities=NAMES, neck_dim=8):
+    return kem.models.ESPMedSAMBackbone(
+        _encoder(len(modalities), neck_dim),
+        modalities=modalities,
+        transformer_depth=1,
+        transformer_num_heads=1,
+        transformer_mlp_dim=8,
+    )
+
+
+def _convolution(channels=8, side=SIDE, stride=16):
+    image = keras.Input((side, side, 3))
+    x = keras.layers.Conv2D(4, 4, strides=4, activation="relu", name="stem")(image)
+    x = keras.layers.Conv2D(channels, stride // 4, strides=stride // 4, name="head")(x)
+    return keras.Model(image, x)
+
+
+def _randomize(model, seed=1):
+    """Weights that are the same on every backend, and away from their tame initial values."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        value = rng.normal(scale=0.2, size=weight.shape)
+        name = weight.path.rsplit("/", 1)[-1]
+        if "variance" in name or "gamma" in name:
+            value = 1 + np.abs(value)
+        weight.assign(value.astype("float32"))
+    return model
+
+
+def _batch(*streams, modalities=(1, 1), seed=0):
+    """`x` of a batch, and `y` for the joint phase."""
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(2, len(modalities), SIDE, SIDE, 3)).astype("float32")
+    parts = {
+        "common": {"images": images[0]},
+        "domain": {"images": images[1], "modalities": np.array(modalities, "int32")},
+    }
+    masks = rng.integers(0, 2, size=(len(modalities), SIDE, SIDE, 1)).astype("float32")
+    y = {"masks": masks, "patches": masks.max(axis=(1, 2), keepdims=True)}
+    return {stream: parts[stream] for stream in streams}, y
+
+
+def _values(variables):
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The builders above, since test modules cannot import each other."""
+    return types.SimpleNamespace(
+        names=NAMES,
+        encoder=_encoder,
+        backbone=_backbone,
+        student=lambda: kem.models.ESPMedSAMImageSegmenter(_backbone()),
+        convolution=_convolution,
+        randomize=_randomize,
+        batch=_batch,
+        values=_values,
+    )

@@ -1,0 +1,69 @@
+"""Which feature of the student is compared with which of the teacher, and how."""
+
+import keras
+
+from keras_espmedsam.losses import CosineEmbeddingLoss, EmbeddingMSE, NormalizedMSE
+
+LOSSES = {"mse": EmbeddingMSE, "cosine": CosineEmbeddingLoss, "normalized_mse": NormalizedMSE}
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class FeatureLoss:
+    """One term of a distillation: a feature of the student, one of the teacher, and their distance.
+
+    Args:
+        student: str. The student's feature: `"embedding"`, or of our encoders `"stage_0"`, ...
+        teacher: str or None. The teacher's feature: `"embedding"`, `"stage_0"` or `"block_0"` and
+            so on of our encoders, the name of a layer of any other functional model. `None` is
+            the name of the student's.
+        loss: `"mse"` (as published), `"cosine"`, `"normalized_mse"`, or a `keras.losses.Loss` of
+            features `(batch, height, width, channels)`.
+        weight: float. Factor of the term.
+        name: str or None. Of the metric; `None` is the student's feature and the loss.
+
+    Where the widths differ, a 1 x 1 convolution, learnt with the student and left out
+    afterwards, brings the student's to the teacher's. Where the grids differ, the teacher's is
+    resized to the student's.
+
+    Raises:
+        ValueError: for an unknown loss, or a weight that is not above zero.
+
+    Example:
+        >>> FeatureLoss("stage_2", "block_5", loss="cosine", weight=0.5).name
+        'stage_2_cosine'
+
+    Source: MSE of embeddings: ESP-MedSAM (arXiv 2407.14153); the rest is common practice.
+    """
+
+    def __init__(self, student="embedding", teacher=None, loss="mse", weight=1.0, name=None):
+        if isinstance(loss, str) and loss not in LOSSES:
+            raise ValueError(
+                f"Received loss={loss!r}; expected one of {', '.join(LOSSES)}, or a "
+                "keras.losses.Loss."
+            )
+        if not weight > 0:
+            raise ValueError(f"Received weight={weight}; expected a number above 0.")
+        self.student = student
+        self.teacher = teacher or student
+        self.loss = LOSSES[loss]() if isinstance(loss, str) else loss
+        self.weight = float(weight)
+        short = loss if isinstance(loss, str) else self.loss.name
+        self.name = name or f"{student}_{short}"
+
+    def __call__(self, target, feature):
+        """The weighted distance, a scalar: mean over the batch."""
+        return self.weight * self.loss(target, feature)
+
+    def get_config(self):
+        return {
+            "student": self.student,
+            "teacher": self.teacher,
+            "loss": keras.saving.serialize_keras_object(self.loss),
+            "weight": self.weight,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        loss = keras.saving.deserialize_keras_object(config["loss"])
+        return cls(**{**config, "loss": loss})

@@ -1,0 +1,30 @@
+"""Steps on TensorFlow."""
+
+import keras
+import tensorflow as tf
+
+
+class Steps:
+    """`train_step` and `test_step` of a model with streams."""
+
+    def train_step(self, data):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        # Outside of the tapes, which would keep all of the teachers' activations.
+        targets = self.teacher_targets(x)
+        gradients, total = [], 0.0
+        for stream in self.streams:
+            own = self.stream_variables(stream)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch([variable.value for variable in own])
+                loss = self.stream_loss(stream, x, y, targets, training=True)
+                scaled = self.optimizer.scale_loss(loss)
+            gradients += tape.gradient(scaled, [variable.value for variable in own])
+            total += loss
+        self.optimizer.apply(gradients, self.trainable_variables)
+        self.loss_tracker.update_state(total)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self.update_test_losses(x, y)
+        return self.get_metrics_result()
