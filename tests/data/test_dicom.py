@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 
-from keras_espmedsam.data import read_picture, read_pictures
+from keras_espmedsam.data import Record, read_masks, read_picture, read_pictures, read_samples
 from keras_espmedsam.data.pictures import inspect_picture_file
 from keras_espmedsam.errors import InputError
 
@@ -166,6 +166,22 @@ def test_nothing_of_the_header_is_told(write, capfd, caplog):
     told = [str(error.value), caplog.text, out, err, *(str(w.message) for w in caught)]
     assert not any("Doe" in text for text in told)
     assert "Doe" not in repr(picture)
+
+
+@pytest.mark.parametrize("interpretation", ["MONOCHROME1", "MONOCHROME2"])
+def test_frames_with_those_of_a_mask(write, interpretation):
+    """The frames of a mask are taken as stored: one of foreground alone stays so."""
+    frames = np.stack([RAMP, RAMP + 5, RAMP + 9])
+    masks = np.stack([0 * RAMP, 0 * RAMP + 1, RAMP > 500]).astype("uint8")
+    stored = 255 - masks if interpretation == "MONOCHROME1" else masks
+    # A window that would show the masks all black.
+    fields = dict(WindowCenter=200, WindowWidth=10, PhotometricInterpretation=interpretation)
+    mask = write(stored, "mask.dcm", **fields)
+    np.testing.assert_array_equal(list(read_masks(mask)), masks == 1)
+    samples = read_samples(Record("train", "xray", "lungs", write(frames), mask))
+    for k, (picture, one) in enumerate(samples):
+        assert (picture.index, picture.count) == (k, 3)
+        np.testing.assert_array_equal(one, masks[k] == 1)
 
 
 def test_pydicoms_own_examples():

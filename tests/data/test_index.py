@@ -96,6 +96,21 @@ def test_files_that_are_no_index(tmp_path):
         read_index(tmp_path / "binary.csv")
 
 
+def test_images_without_masks(tmp_path, write):
+    path = write(
+        "split,dataset,image,modality,group\ntrain,coco,a/1.png,,\ntrain,mr,b/3.png,mr,g\n"
+    )
+    with pytest.raises(InputError, match="lacks the column mask"):
+        read_index(path)
+    first, second = read_index(path, labelled=False)
+    assert (first.mask, first.modality, first.group) == (None, "", "")
+    assert (second.mask, second.modality, second.group) == (None, "mr", "g")
+    mixed = write(TEXT.replace("b/3_mask.png", ""))
+    with pytest.raises(InputError, match=r"Row 3 .* has no mask"):
+        read_index(mixed)
+    assert [r.mask is None for r in read_index(mixed, labelled=False)] == [False, False, True]
+
+
 def test_the_shared_index(data_dir):
     records = read_index(data_dir / "index.csv", ["test", "unseen"])
     assert {r.modality for r in records} == {

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from keras_espmedsam.data import read_picture, read_pictures, write_mask
+from keras_espmedsam.data import (
+    Record,
+    read_masks,
+    read_picture,
+    read_pictures,
+    read_samples,
+    write_mask,
+)
 from keras_espmedsam.errors import InputError
 
 nibabel = pytest.importorskip("nibabel", reason="needs the extra medical")
@@ -184,3 +191,39 @@ def test_cut_volume(write, name):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(InputError, match="cut short or damaged"):
         list(read_pictures(path))
+
+
+LABELS = (VOLUME % 7 < 2).astype(np.int16)
+
+
+@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float64])
+def test_slices_with_those_of_a_label_volume(write, affine, dtype):
+    """A slice without any label and one of labels alone included."""
+    labels = LABELS.copy()
+    labels[..., 0], labels[..., 2] = 0, 1
+    image, mask = write(VOLUME, affine), write(labels.astype(dtype), affine, "labels.nii.gz")
+    samples = list(read_samples(Record("train", "mr", "brains", image, mask)))
+    assert len(samples) == 3
+    for k, (picture, mask) in enumerate(samples):
+        stored = picture.layout.undo(mask)
+        np.testing.assert_array_equal(stored, labels[:, :, k] == 1)
+        assert mask.shape == picture.size
+
+
+def test_labels_are_read_as_stored(write):
+    """Scaled as a picture is, two labels would look like one and half of one."""
+    with pytest.raises(InputError, match="holds 3 different values up to 2"):
+        list(read_masks(write(VOLUME % 3)))
+    scaled = nibabel.Nifti1Image(LABELS, LPS)
+    scaled.header.set_slope_inter(2.5, 0)
+    path = write(LABELS)
+    nibabel.save(scaled, path)
+    masks = np.stack(list(read_masks(path)), axis=-1)
+    np.testing.assert_array_equal(masks, LABELS > 0)
+
+
+def test_volumes_that_lie_differently_are_no_pair(write):
+    image, mask = write(VOLUME), write(LABELS, np.diag([1.0, 1, 1, 1]), "labels.nii.gz")
+    with pytest.raises(InputError, match=r"are volumes of different orientation; .*Resample"):
+        list(read_samples(Record("train", "mr", "brains", image, mask)))

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from keras_espmedsam import _extras as extras
-from keras_espmedsam.data import read_picture, read_pictures
+from keras_espmedsam.data import Record, read_picture, read_pictures, read_samples
 from keras_espmedsam.errors import InputError
 
 tifffile = pytest.importorskip("tifffile", reason="needs the extra medical")
@@ -116,3 +116,15 @@ def test_the_error_names_the_extra(write, monkeypatch):
     monkeypatch.setattr(extras.importlib, "import_module", missing)
     with pytest.raises(InputError, match=r'pip install "keras-espmedsam\[medical\]"'):
         read_picture(path)
+
+
+def test_16_bit_pages_with_a_16_bit_mask(write, tmp_path):
+    pages = np.stack([RAMP, RAMP + 1])
+    masks = np.where(pages > 20_000, 65535, 0).astype("uint16")
+    image = write(pages, photometric="minisblack")
+    mask = tmp_path / "mask.tif"
+    tifffile.imwrite(mask, masks, photometric="minisblack")
+    for k, (picture, one) in enumerate(read_samples(Record("train", "ct", "a", image, mask))):
+        assert picture.array.dtype == np.uint16
+        np.testing.assert_array_equal(picture.array, pages[k])
+        np.testing.assert_array_equal(one, pages[k] > 20_000)
