@@ -1,19 +1,18 @@
 """A teacher's features of every picture, computed once and kept on disk."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_espmedsam.data import read_picture
 from keras_espmedsam.distillation.feature_store import ABOUT, FeatureStore, free_bytes
 from keras_espmedsam.distillation.probe import feature_specs
 from keras_espmedsam.distillation.variants import checked_variants, vary
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.models.picture_batches import filled_up
-from keras_espmedsam.training.segmentation_dataset import _placed
+from keras_espmedsam.training.placed_pictures import PlacedPictures
 
 # Counted up when the same file is read or drawn to other pixels than before.
 READING = 1
@@ -32,7 +31,7 @@ class TeacherCache:
     Args:
         folder: path. Several teachers and sizes may share it.
         teacher: `Teacher`.
-        records: list of `Record`. Their masks are not looked at.
+        records: list of `Record`, one per picture; their masks are not looked at.
         converter: the student's `PictureConverter`, with an `image_size`.
         variants: tuple of str, of `"identity"`, `"hflip"`, `"vflip"`, `"rot90"`, `"rot180"`,
             `"rot270"`, `"transpose"` and `"antitranspose"`. All but `"identity"`, `"hflip"`,
@@ -81,7 +80,7 @@ class TeacherCache:
         if modalities is not None and teacher.num_modalities > 1:
             self.modalities = tuple(modalities)
         self._pictures = self._picture_keys()
-        self._rows = {record: row for row, record in enumerate(self.records)}
+        self._rows = {self._identity(record): row for row, record in enumerate(self.records)}
         fingerprint = teacher.fingerprint()
         height, width = converter.image_size
         size = f"{height}x{width}-{converter.resize_mode}-{converter.normalization}"
@@ -105,19 +104,24 @@ class TeacherCache:
         return not self._missing()
 
     def row(self, record):
-        """The row of a record among the cache's own.
+        """The row of a record's picture among the cache's own.
+
+        Args:
+            record: `Record`. Its file, its index and, for a teacher with controllers, its
+                modality count; not its mask, split or data set.
 
         Raises:
             InputError: for a record that the cache was not made for.
 
         Source: ours.
         """
-        if record not in self._rows:
+        identity = self._identity(record)
+        if identity not in self._rows:
             raise InputError(
                 f"{record.image} is not among the {len(self.records)} pictures of the cache in "
                 f"{self.folder}; make the cache of the data set's own records."
             )
-        return self._rows[record]
+        return self._rows[identity]
 
     def targets(self, row, variant="identity"):
         """The features of one picture in one variant.
@@ -212,42 +216,58 @@ class TeacherCache:
         self._check_space()
         with self._store.writing() as store:
             missing = self._missing()  # Another process may have been at work.
+            if not missing:
+                return 0
             self._check_space()
-            store.reserve(len(missing))
-            predictor, entries = _Predictor(self.teacher), list(missing.items())
+            pictures, entries = self._pictures_of(missing)
+            store.reserve(len(entries))
+            predictor = _Predictor(self.teacher)
             for start in range(0, len(entries), batch_size):
                 batch = entries[start : start + batch_size]
-                keys = [key for key, _ in batch]
-                found = predictor.predict_on_batch(
-                    self._inputs([at for _, at in batch], batch_size)
-                )
-                store.put(keys, self._halved(found, [at for _, at in batch]))
+                found = predictor.predict_on_batch(self._inputs(pictures, batch, batch_size))
+                store.put([key for key, *_ in batch], self._halved(found, pictures, batch))
                 if progress is not None:
-                    progress(min(start + batch_size, len(entries)), len(entries))
+                    progress(start + len(batch), len(entries))
         return len(entries)
 
-    def _inputs(self, places, batch_size):
-        canvases = {row: read_canvas(self.records[row], self.converter) for row, _ in places}
-        images = np.stack([vary(canvases[row], variant) for row, variant in places])
+    def _pictures_of(self, missing):
+        """The pictures that are needed, and what is missing: (key, their row, variant)."""
+        rows = sorted({row for row, _ in missing.values()})
+        records = [dataclasses.replace(self.records[row], mask=None) for row in rows]
+        size, mode = self.converter.image_size, self.converter.resize_mode
+        # All are decoded before the first pass: a bad file does not end a build of hours.
+        pictures = PlacedPictures(records, size, mode, cache=False, strict=True)
+        if pictures.records != records:
+            several = next(r for r in records if r not in pictures.records)
+            raise InputError(
+                f"{several.image} holds several pictures; expected a record for each, as "
+                "check_records gives them."
+            )
+        numbers = {row: number for number, row in enumerate(rows)}
+        return pictures, [(key, numbers[row], name) for key, (row, name) in missing.items()]
+
+    def _inputs(self, pictures, batch, batch_size):
         # A smaller last batch would be another compilation.
-        filled = filled_up(list(range(len(places))), batch_size)
-        inputs = {"images": self.converter.convert_batch(images)[filled]}
+        filled = filled_up(batch, batch_size)
+        placed = pictures[[row for _, row, _ in filled]]
+        moved = [vary(one[0], name) for one, (_, _, name) in zip(placed, filled, strict=True)]
+        inputs = {"images": self.converter.convert_batch(np.stack(moved))}
         if self.modalities is not None:
-            indices = [self._modality(self.records[row]) for row, _ in places]
-            inputs["modalities"] = np.array(indices, "int32")[filled]
+            indices = [self._modality(pictures.records[row]) for _, row, _ in filled]
+            inputs["modalities"] = np.array(indices, "int32")
         return inputs
 
-    def _halved(self, features, places):
+    def _halved(self, features, pictures, batch):
         halved = {}
         for name, array in features.items():
-            array = np.asarray(array)[: len(places)]
+            array = np.asarray(array)[: len(batch)]
             with np.errstate(over="ignore"):
                 halved[name] = array.astype("float16")
-            for (row, _), value, half in zip(places, array, halved[name], strict=True):
+            for (_, row, _), value, half in zip(batch, array, halved[name], strict=True):
                 if not np.isfinite(half).all():
                     raise InputError(
                         f"The teacher {self.teacher_name} gives {name!r} of "
-                        f"{self.records[row].image} values up to {np.abs(value).max():g}; the "
+                        f"{pictures.records[row].image} values up to {np.abs(value).max():g}; the "
                         "cache's half precision holds up to 65504. Train without a cache, or on "
                         "another feature."
                     )
@@ -281,11 +301,15 @@ class TeacherCache:
         for record in self.records:
             if record.image not in contents:
                 contents[record.image] = _content(record.image)
-            key = f"{contents[record.image]}-{getattr(record, 'frame', 0) or 0}"
+            key = f"{contents[record.image]}-{record.index or 0}"
             if self.modalities is not None:
                 key += f"-m{self._modality(record)}"
             keys.append(key)
         return keys
+
+    def _identity(self, record):
+        modality = None if self.modalities is None else record.modality
+        return str(record.image), record.index or 0, modality
 
     def _modality(self, record):
         if record.modality not in self.modalities:
@@ -304,14 +328,14 @@ class TeacherCache:
 
     def __getstate__(self):
         # For the worker processes of a data set, which read and never compute.
-        return {**self.__dict__, "teacher": None}
+        return {**self.__dict__, "teacher": None, "converter": None}
 
 
 class _Predictor(keras.Model):
     """The teacher's pass, compiled once."""
 
     def __init__(self, teacher):
-        super().__init__()
+        super().__init__(name="teacher_pass")
         self.teacher = teacher
         # On TensorFlow a graph, without XLA, which is slower on CPUs and minutes in compiling.
         self.compile(jit_compile=keras.backend.backend() == "jax")
@@ -336,14 +360,6 @@ def check_converter(converter):
             f"Received a converter with normalization={converter.normalization!r}; teachers are "
             'given the student\'s pictures and expect "imagenet".'
         )
-
-
-def read_canvas(record, converter):
-    """A record's picture on the student's canvas, uint8 `(height, width, 3)`."""
-    picture = read_picture(record.image)
-    image = to_rgb(picture.layout.undo(picture.array)) * np.float32(255)
-    nothing = np.zeros(image.shape[:2], bool)
-    return _placed(image, nothing, converter.image_size, converter.resize_mode)[0]
 
 
 def _content(path):

@@ -4,11 +4,14 @@ import pickle
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
+from keras_espmedsam.data import Record
 from keras_espmedsam.distillation import TeacherCache, teacher_cache
 from keras_espmedsam.distillation.variants import VARIANTS, vary
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models import ESPMedSAMImageConverter
+from keras_espmedsam.training.placed_pictures import PlacedPictures
 
 MODALITIES = ("xray", "fundus", "microscopy")
 
@@ -51,7 +54,8 @@ def test_every_variant_is_a_pass_of_its_own(make, write, passes, conv_teacher, c
     # The last batch is filled up: another size would be another compilation.
     assert passes == [(10, 32, 32, 3)] * 3
     model = conv_teacher().model
-    canvases = [teacher_cache.read_canvas(record, converter) for record in records]
+    pictures = PlacedPictures(records, (32, 32), "pad", cache=False)
+    canvases = [image for image, _ in pictures[range(3)]]
     images = converter.convert_batch(
         np.stack([vary(canvas, name) for canvas in canvases for name in VARIANTS])
     )
@@ -199,6 +203,30 @@ def test_features_beyond_half_precision_are_refused(make, write, conv_teacher):
     with pytest.raises(InputError, match=r"'embedding' of .*one.png values up to .*65504"):
         _build(cache)
     assert not cache.complete
+
+
+def test_frames_are_pictures_of_their_own(make, tmp_path):
+    frames = [Image.new("RGB", (32, 32), (10 * i, 0, 200 - i)) for i in range(3)]
+    path = tmp_path / "frames.tiff"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    whole = Record("train", "fundus", "drive", path)
+    with pytest.raises(InputError, match="holds several pictures; expected a record for each"):
+        _build(make([whole]))
+    records = [dataclasses.replace(whole, index=i) for i in (2, 0, 1)]
+    cache = make(records)
+    assert _build(cache, batch_size=2) == 3
+    values = [float(cache.targets(row)["embedding"][0, 0, 0]) for row in range(3)]
+    # The features of a plain colour are linear in it.
+    assert values[2] == pytest.approx((values[0] + values[1]) / 2, abs=2e-3)
+    assert abs(values[0] - values[1]) > 0.01
+
+
+def test_a_bad_file_ends_the_build_before_the_first_pass(make, write, passes):
+    records = [write("one"), write("two")]
+    records[1].image.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"1 of 2 records cannot be used. .*two.png"):
+        _build(make(records))
+    assert not passes
 
 
 def test_workers_read_a_copy_without_the_teacher(make, write):
