@@ -20,7 +20,9 @@ def keeps_averages(optimizer):
     while optimizer is not None:
         if optimizer.use_ema:
             return True
-        optimizer = getattr(optimizer, "inner_optimizer", None)
+        # What `LossScaleOptimizer` and `DecoupledOptimizer` wrap.
+        within = getattr(optimizer, "optimizer", None)
+        optimizer = getattr(optimizer, "inner_optimizer", within)
     return False
 
 

@@ -1,0 +1,63 @@
+"""Smaller learning rates for earlier layers."""
+
+from keras_espmedsam.errors import InputError
+
+
+def layerwise_learning_rates(model, decay):
+    """Give each block of an image encoder a factor of the learning rate that falls with its depth.
+
+    The last block, the neck and all that follows have the factor 1, each block before has
+    `decay` times that of the next, and the layers before the first block once more. The layer
+    that merges patches goes with the block after it; controllers, tokens and adapters go with
+    the block that they are in.
+
+    Args:
+        model: `TinyViTBackbone`, `TiCBackbone` or `ViTMedBackbone`, or a model around one, such
+            as `ESPMedSAMImageSegmenter`.
+        decay: float, above 0 and at most 1.
+
+    Returns:
+        dict of layer path to float, for `DecoupledOptimizer(..., learning_rate_multipliers=...)`.
+
+    Raises:
+        InputError: for another decay, or an encoder without blocks.
+
+    Example:
+        >>> from keras_espmedsam.optimizers import layerwise_learning_rates
+        >>> encoder = TiCBackbone(
+        ...     hidden_dims=(8, 8), depths=(1, 1), num_heads=(1, 1), kernel_size=3)
+        >>> layerwise_learning_rates(encoder, 0.5)
+        {'patch_embedding': 0.25, 'stage_0_block_0': 0.5, 'stage_0_merging': 1.0, \
+'stage_1_block_0': 1.0}
+
+    Source: ULMFiT (arXiv 1801.06146), in the form of BEiT (arXiv 2106.08254).
+    """
+    if not 0 < decay <= 1:
+        raise InputError(f"Received the layer decay {decay}; expected one above 0, at most 1.")
+    for attribute in ("student", "backbone", "image_encoder"):
+        model = getattr(model, attribute, model)
+    if hasattr(model, "encoder_stages"):
+        depths = _depths(model.encoder_stages)
+    elif hasattr(model, "blocks") and hasattr(model, "position_embedding"):
+        depths = [[model.patch_embedding, model.position_embedding]]
+        depths += [[block] for block in model.blocks]
+    else:
+        raise InputError(
+            f"Received {type(model).__name__} for learning rates by layer; expected an encoder of "
+            "blocks: TinyViTBackbone, TiCBackbone or ViTMedBackbone."
+        )
+    return {
+        layer.path: decay ** (len(depths) - 1 - depth)
+        for depth, layers in enumerate(depths)
+        for layer in layers
+    }
+
+
+def _depths(stages):
+    """The layers of an encoder, in lists of equal depth."""
+    depths = [[stages.stem]]
+    for stage, blocks in enumerate(stages.blocks):
+        depths += [[block] for block in blocks]
+        if stage > 0:
+            depths[-len(blocks)].insert(0, stages.mergings[stage - 1])
+    return depths
