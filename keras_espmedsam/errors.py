@@ -1,5 +1,7 @@
 """The one error type for input that the user can mend."""
 
+import difflib
+
 
 class InputError(ValueError):
     """Input that cannot be used, explained in one sentence.
@@ -14,3 +16,20 @@ class InputError(ValueError):
 
     Source: ours.
     """
+
+
+def did_you_mean(name, known):
+    """The end of a sentence about an unknown name: those that are near to it, if any.
+
+    Args:
+        name: str. What was received.
+        known: names that there are.
+
+    Example:
+        >>> "Unknown key 'epoch'" + did_you_mean("epoch", ["epochs", "seed"])
+        "Unknown key 'epoch'; did you mean epochs?"
+
+    Source: ours.
+    """
+    near = difflib.get_close_matches(str(name), list(known), n=2)
+    return f"; did you mean {' or '.join(near)}?" if near else "."

@@ -6,11 +6,16 @@ pydantic there is all but the configurations.
 
 import importlib
 
+from keras_espmedsam._extras import require
+
 _MODULES = {
     "MEDICAL_RANGES": "medical_ranges",
     "Augmentation": "augmentation",
     "RunFolder": "run_folder",
     "SegmentationDataset": "segmentation_dataset",
+    "TrainConfig": "train_config",
+    "select_trainable": "trainable_parts",
+    "train": "training_run",
 }
 
 __all__ = list(_MODULES)
@@ -19,6 +24,9 @@ __all__ = list(_MODULES)
 def __getattr__(name):
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in ("TrainConfig", "train"):
+        for module in ("pydantic", "yaml"):
+            require(module, "Training by a configuration", "train")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 

@@ -1,0 +1,64 @@
+"""The records of all sources that a configuration names."""
+
+from keras_espmedsam.data import read_folder, read_index, read_splits, split_by_group
+from keras_espmedsam.errors import InputError
+
+
+def read_sources(settings, labelled=True):
+    """Read the records of all sources.
+
+    Args:
+        settings: `PicturesSettings`.
+        labelled: bool. False where masks and modalities are not needed.
+
+    Returns:
+        dict of `train` and `val`, lists of `Record`.
+
+    Raises:
+        InputError: when a source cannot be read, or a split that is asked for is in none of them.
+
+    Source: ours.
+    """
+    records = [record for source in settings.sources for record in _read(source, labelled)]
+    if settings.split_fractions is not None:
+        records = split_by_group(records, settings.split_fractions)
+    found = dict.fromkeys(record.split for record in records)
+    chosen = {}
+    for key, splits in (("train", settings.train_splits), ("val", settings.val_splits)):
+        for split in splits:
+            if split not in found:
+                raise InputError(
+                    f"The sources have no split {split!r}, of {key}_splits; they have "
+                    f"{', '.join(found)}. Name one of these, or give split_fractions."
+                )
+        chosen[key] = [record for record in records if record.split in splits]
+    both = set(settings.train_splits) & set(settings.val_splits)
+    if both:
+        raise InputError(
+            f"The split {', '.join(sorted(both))} is in train_splits and in val_splits; validate "
+            "on pictures that are not trained on."
+        )
+    return chosen
+
+
+def _read(source, labelled):
+    if source.index is not None:
+        return read_index(source.index, datasets=source.datasets, labelled=labelled)
+    if source.splits is not None:
+        return read_splits(
+            source.splits,
+            source.modality,
+            folder=source.folder,
+            images=source.images,
+            masks=source.masks,
+            dataset=source.dataset,
+        )
+    return read_folder(
+        source.folder,
+        source.modality,
+        masks=source.masks,
+        dataset=source.dataset,
+        split=source.split or "train",
+        group=source.group,
+        labelled=labelled,
+    )

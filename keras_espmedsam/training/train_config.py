@@ -1,0 +1,57 @@
+"""The configuration of `espmedsam train`."""
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from keras_espmedsam.training.run_config import (
+    ModelSettings,
+    PhaseSettings,
+    PicturesSettings,
+    RunSettings,
+    Size,
+    check_names,
+)
+from keras_espmedsam.training.trainable_parts import PARTS
+
+
+class TrainPhaseSettings(PhaseSettings):
+    """One phase: a size of picture, what is trained, and how fast."""
+
+    image_size: Size | None = None
+    resize_mode: Literal["pad", "stretch", "native"] | None = None
+    parts: list[str] | Literal["all"] = "all"
+    modalities: list[str] | Literal["all"] = "all"
+    loss: Literal["standard", "published"] = "standard"
+
+    @pydantic.model_validator(mode="after")
+    def _known_parts(self):
+        if self.parts != "all":
+            check_names(self.parts, PARTS, "the part")
+        return self
+
+
+class TrainConfig(RunSettings):
+    """The configuration of `espmedsam train`; `examples/configs/train.yaml` explains every key.
+
+    Example:
+        >>> from keras_espmedsam.training.settings import load_settings
+        >>> load_settings(TrainConfig, {"output": "run", "model": {"preset": "x"}, "dat": {}})
+        Traceback (most recent call last):
+        keras_espmedsam.errors.InputError: The configuration has the unknown key dat; did you mean \
+data? Known keys: output, seed, precision, gradient_checkpointing, devices, tensorboard, \
+early_stopping, keras_augmentation, augmentation, model, data, phases.
+
+    Source: ours.
+    """
+
+    model: ModelSettings
+    data: PicturesSettings
+    phases: Annotated[list[TrainPhaseSettings], pydantic.Field(min_length=1)]
+
+    @pydantic.model_validator(mode="after")
+    def _each_phase_once(self):
+        folders = self.phase_folders()
+        if len(set(folders)) < len(folders):
+            raise ValueError("two phases have the same name.")
+        return self

@@ -1,0 +1,221 @@
+"""Training as a configuration says, resumable: what `espmedsam train` does."""
+
+import keras
+
+from keras_espmedsam import losses
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.training.augmentation import Augmentation
+from keras_espmedsam.training.build_segmenter import build_segmenter, with_position_grid
+from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
+from keras_espmedsam.training.medical_ranges import MEDICAL_RANGES
+from keras_espmedsam.training.read_sources import read_sources
+from keras_espmedsam.training.run_folder import BEST, RunFolder
+from keras_espmedsam.training.run_record import PRESET, begin_run, write_preset
+from keras_espmedsam.training.segmentation_dataset import SegmentationDataset
+from keras_espmedsam.training.settings import load_settings
+from keras_espmedsam.training.train_config import TrainConfig
+from keras_espmedsam.training.trainable_parts import select_trainable
+
+
+def train(config, overrides=(), report=print, verbose="auto"):
+    """Train a segmenter in phases; called again after any interruption, go on where it was.
+
+    Each phase trains in a folder of its own, a `RunFolder`, from the best weights of the one
+    before. In the end the best weights of the last phase are written as a preset.
+
+    Args:
+        config: path of a YAML file, dict, or `TrainConfig`.
+        overrides: changes such as `"phases.0.epochs=1"`.
+        report: called with sentences about what is done.
+        verbose: see `keras.Model.fit`.
+
+    Returns:
+        `pathlib.Path`. The preset's folder.
+
+    Raises:
+        InputError: for a configuration or data that cannot be used, or a run that was begun with
+            another configuration.
+
+    Source: ours.
+    """
+    config = load_settings(TrainConfig, config, overrides)
+    resumed = begin_run(config)
+    preset = config.output / PRESET
+    if preset.exists():
+        report(f"The run in {config.output} is done.")
+        return preset
+    report(f"{'Going on' if resumed else 'Training'} in {config.output}.")
+    model = with_position_grid(config.model, config.phases[0].image_size)
+    start, sets = None, _Sets(config, report)
+    for number, (phase, folder) in enumerate(
+        zip(config.phases, config.phase_folders(), strict=True)
+    ):
+        patience = config.early_stopping and config.early_stopping.patience
+        run = RunFolder(folder, "val_masks_dice", "max", patience, config.tensorboard)
+        if not run.is_done(phase.epochs):
+            keras.utils.set_random_seed(config.seed + number)
+            segmenter = build_segmenter(
+                model,
+                phase.image_size,
+                phase.resize_mode,
+                config.precision,
+                config.gradient_checkpointing,
+            )
+            if start is not None:
+                segmenter.load_weights(start)
+            training, validation = sets.of(segmenter, phase)
+            _compile(segmenter, phase, training.num_batches, config.precision)
+            report(f"{folder.name}: epoch {run.epoch + 1} to {phase.epochs}.")
+            run.fit(
+                segmenter,
+                training,
+                validation_data=validation,
+                epochs=phase.epochs,
+                verbose=verbose,
+            )
+        report(f"{folder.name}: val_masks_dice {run.best:.4f} in epoch {run.best_epoch}.")
+        start = folder / BEST
+    last = config.phases[-1]
+    segmenter = build_segmenter(model, last.image_size, last.resize_mode)
+    segmenter.load_weights(start)
+    return write_preset(segmenter, config)
+
+
+def _compile(segmenter, phase, steps, precision):
+    select_trainable(segmenter, phase.parts, phase.modalities)
+    rate = make_learning_rate(phase.learning_rate, phase.epochs, steps)
+    segmenter.compile(
+        optimizer=make_optimizer(phase.optimizer, rate, segmenter, precision),
+        loss=losses.get(phase.loss),
+    )
+
+
+class _Sets:
+    """The data sets of each phase; what was left out of them is told once."""
+
+    def __init__(self, config, report):
+        self.config = config
+        self.report = report
+        self.records = None
+        self.told = set()
+
+    def of(self, segmenter, phase):
+        config, data = self.config, self.config.data
+        if self.records is None:
+            self.records = read_sources(data)
+        converter = segmenter.preprocessor.image_converter
+        native = phase.resize_mode == "native"
+        size = phase.image_size or converter.image_size
+        if size is None:
+            raise InputError(
+                "The configuration gives a phase no image_size, and its model none either; give "
+                "the size of the canvas that pictures are drawn on."
+            )
+        options = dict(
+            modalities=segmenter.modalities,
+            batch_size=phase.batch_size,
+            resize_mode=phase.resize_mode or converter.resize_mode,
+            strict=data.strict,
+            cache=data.keep_in_memory,
+            workers=data.workers,
+            seed=config.seed,
+        )
+        training = SegmentationDataset(
+            self.records["train"],
+            image_size=size,
+            steps=phase.steps,
+            shuffle=phase.steps is None,
+            balance=data.balance,
+            weights=data.weights,
+            augment=make_augmentation(config.augmentation, segmenter.modalities),
+            layers=make_layers(config.keras_augmentation),
+            **options,
+        )
+        validation = SegmentationDataset(
+            self.records["val"], image_size=None if native else size, **options
+        )
+        for name, dataset in (("training", training), ("validation", validation)):
+            self._tell(name, dataset)
+        return training, validation
+
+    def _tell(self, name, dataset):
+        if name in self.told:
+            return
+        self.told.add(name)
+        self.report(f"{len(dataset.records)} pictures for {name}.")
+        if dataset.left_out:
+            self.report(f"{len(dataset.left_out)} left out of {name}:")
+            for _, reason in dataset.left_out:
+                self.report(f"  {reason}")
+
+
+def make_augmentation(settings, modalities):
+    """What a configuration's `augmentation` means for each modality.
+
+    Args:
+        settings: `"medical"`, `"none"`, or dict of modality to arguments of `Augmentation`; the
+            key `default` is for all others.
+        modalities: tuple of str.
+
+    Returns:
+        dict of modality to `Augmentation`.
+
+    Raises:
+        InputError: for an unknown modality or argument.
+
+    Example:
+        >>> make_augmentation({"default": {"rotation": 5}}, ("xray", "fundus"))["xray"].rotation
+        5
+
+    Source: ours.
+    """
+    if settings == "none":
+        return {}
+    if settings == "medical":
+        return {name: MEDICAL_RANGES.get(name, Augmentation()) for name in modalities}
+    unknown = [name for name in settings if name not in (*modalities, "default")]
+    if unknown:
+        raise InputError(
+            f"The configuration has augmentation.{unknown[0]}; the model knows "
+            f"{', '.join(modalities)}, and default is for all others."
+        )
+    chosen = {name: settings.get(name, settings.get("default")) for name in modalities}
+    return {
+        name: Augmentation.from_config(arguments)
+        for name, arguments in chosen.items()
+        if arguments is not None
+    }
+
+
+def make_layers(settings):
+    """Keras' image layers that a configuration names.
+
+    Args:
+        settings: list of dicts of the key `layer`, a class in `keras.layers`, and its arguments.
+
+    Raises:
+        InputError: for an unknown layer or argument.
+
+    Example:
+        >>> make_layers([{"layer": "RandomFlip", "mode": "horizontal"}])[0].mode
+        'horizontal'
+
+    Source: ours.
+    """
+    layers = []
+    for number, arguments in enumerate(settings):
+        arguments = dict(arguments)
+        name = arguments.pop("layer", None)
+        layer = getattr(keras.layers, str(name), None)
+        if layer is None:
+            raise InputError(
+                f"The configuration has keras_augmentation.{number}.layer={name}; expected the "
+                "name of one of Keras' image layers, such as RandomElasticTransform."
+            )
+        try:
+            layers.append(layer(**arguments))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"The layer keras_augmentation.{number} cannot be made: {error}"
+            ) from error
+    return layers
