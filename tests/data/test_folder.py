@@ -85,8 +85,8 @@ def test_files_without_partner_are_named_in_one_sentence(make):
         read_folder(folder, "xray")
     assert str(caught.value).endswith(
         "holds 2 images without a mask (1.png, 2.png) and 1 mask without an image (4.png); "
-        "expected one mask for each image, with the image's name or that name and a word such as _mask "
-        "behind it."
+        "expected one mask for each image, with the image's name or that name and a word "
+        "such as _mask behind it."
     )
 
 

@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from keras_espmedsam.training import Augmentation
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.training import MEDICAL_RANGES, Augmentation
 
 STILL = Augmentation(
     horizontal_flip=0,
@@ -84,8 +85,9 @@ def test_right_angles_only_on_squares():
         {"stretch": 0.3},
         dict(horizontal_flip=0.5, vertical_flip=0.5, rotation=30, scale=(0.8, 1.3), shift=0.1),
         dict(rotation=15, brightness=0.2, contrast=0.2, saturation=0.2, blur=1.0),
+        *(vars(augmentation) for augmentation in MEDICAL_RANGES.values()),
     ],
-    ids=str,
+    ids=lambda options: " ".join(map(str, options.values())),
 )
 def test_picture_and_mask_move_together(options):
     moved = 0
@@ -209,3 +211,51 @@ def test_the_generator_decides():
     for one, other in zip(_change(**options), _change(**options), strict=True):
         np.testing.assert_array_equal(one, other)
     assert (_change(seed=1, **options)[1] != _change(**options)[1]).any()
+
+
+def test_a_picture_without_a_mask_is_changed_alike():
+    options = dict(rotation=20, scale=(0.8, 1.2), brightness=0.2, blur=0.5)
+    augmentation = dataclasses.replace(STILL, **options)
+    image, mask = augmentation(_picture(MARK), None, np.random.default_rng(0))
+    assert mask is None
+    np.testing.assert_array_equal(image, _change(**options)[0])
+
+
+def test_a_configuration_says_what_differs_from_the_default():
+    config = {"rotation": 30, "scale": [0.9, 1.2], "right_angles": True}
+    augmentation = Augmentation.from_config(config)
+    assert augmentation == Augmentation(rotation=30, scale=(0.9, 1.2), right_angles=True)
+    assert Augmentation.from_config({}) == Augmentation()
+    for one in MEDICAL_RANGES.values():
+        assert Augmentation.from_config(dataclasses.asdict(one)) == one
+
+
+def test_a_misspelt_key_is_refused_by_name():
+    with pytest.raises(
+        InputError, match=r"Received rotaton, blurr for .*; expected some of horizo"
+    ):
+        Augmentation.from_config({"rotaton": 3, "scale": [1, 1], "blurr": 1})
+    with pytest.raises(
+        InputError, match=r"Received \[30\] for an augmentation; expected its argumen"
+    ):
+        Augmentation.from_config([30])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("horizontal_flip", 1.5),
+        ("right_angles", 1),
+        ("rotation", "ten"),
+        ("rotation", 200),
+        ("scale", [0.9, 1.2, 3]),
+        ("scale", [1.2, 0.9]),
+        ("scale", 2),
+        ("shift", -0.1),
+        ("stretch", float("nan")),
+        ("blur", None),
+    ],
+)
+def test_values_that_cannot_be_used(name, value):
+    with pytest.raises(InputError, match=f"Received {name}=.* for an augmentation; expected "):
+        Augmentation.from_config({name: value})

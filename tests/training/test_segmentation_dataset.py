@@ -1,3 +1,6 @@
+import dataclasses
+
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -105,6 +108,166 @@ def test_data_sets_are_drawn_by_weight_not_by_size(write):
     greys = np.array([_greys(equal[i]) for i in range(6)]).ravel()
     for share in ((greys == 200).mean(), (greys == 210).mean(), (greys < 100).mean()):
         assert share == pytest.approx(1 / 3, abs=0.07)
+
+
+def test_modalities_are_drawn_by_weight(write):
+    """Whatever their numbers of data sets and pictures."""
+    records = [write(g, "fundus", f"set{g % 3}") for g in range(10, 100, 10)]
+    records += [write(200, "xray"), write(210, "microscopy")]
+    options = dict(batch_size=100, steps=6)
+    shares = {}
+    for balance, weights in (("modality", {"fundus": 2}), (None, None)):
+        dataset = _dataset(records, balance=balance, weights=weights, **options)
+        greys = np.array([_greys(dataset[i]) for i in range(6)]).ravel()
+        shares[balance] = [(greys < 100).mean(), (greys == 200).mean(), (greys == 210).mean()]
+    np.testing.assert_allclose(shares["modality"], [1 / 2, 1 / 4, 1 / 4], atol=0.07)
+    np.testing.assert_allclose(shares[None], [9 / 11, 1 / 11, 1 / 11], atol=0.05)
+
+
+def test_a_shuffled_pass_is_another_order_in_each_epoch(write):
+    records = [write(g) for g in range(0, 200, 10)]
+    dataset = _dataset(records, batch_size=8, shuffle=True)
+    orders = []
+    for epoch in (0, 1, 0):
+        dataset.epoch = epoch
+        orders.append([grey for i in range(3) for grey in _greys(dataset[i])])
+        assert sorted(orders[-1]) == list(range(0, 200, 10))
+    assert orders[0] == orders[2] != orders[1] != sorted(orders[1])
+
+
+AUGMENT = {"fundus": Augmentation(rotation=30), "xray": Augmentation(blur=0.5)}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(steps=5, batch_size=4, augment=AUGMENT),
+        dict(shuffle=True, batch_size=3, augment=AUGMENT, image_size=(16, 16)),
+        dict(image_size=None, batch_size=3, shuffle=True, augment=AUGMENT),
+        dict(steps=5, batch_size=4, resize_mode="native", image_size=(16, 32), augment=AUGMENT),
+    ],
+    ids=["steps", "pass", "own sizes", "native"],
+)
+def test_workers_and_reading_when_needed_give_the_same_batches(options, sized):
+    sizes = [(20, 30), (40, 20), (20, 30), (50, 50), (40, 20)] * 2
+    records = [sized(*size, m) for size, m in zip(sizes, ["fundus", "xray"] * 5, strict=True)]
+    expected = None
+    for workers, cache in ((1, True), (2, True), (4, False)):
+        dataset = _dataset(records, seed=3, workers=workers, cache=cache, **options)
+        assert dataset.workers == 1  # for Keras
+        found = []
+        # In order, jumping as TensorFlow does to learn the shapes, and again in the next epoch.
+        for epoch, order in ((0, (0, 1, 0)), (1, range(dataset.num_batches)), (5, (3, 1))):
+            dataset.epoch = epoch
+            found += [dataset[i] for i in order if i < dataset.num_batches]
+        expected = expected or found
+        assert len(found) == len(expected) >= 6
+        for (x, masks), (other, other_masks) in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(x["images"], other["images"])
+            np.testing.assert_array_equal(x["modalities"], other["modalities"])
+            np.testing.assert_array_equal(masks, other_masks)
+
+
+def test_processes_give_the_same_batches(write):
+    records = [write(g) for g in range(0, 200, 20)]
+    options = dict(batch_size=4, steps=3, augment=AUGMENT)
+    dataset = _dataset(records, workers=1, use_multiprocessing=True, **options)
+    for i in range(3):
+        (x, masks), (other, other_masks) = dataset[i], _dataset(records, **options)[i]
+        np.testing.assert_array_equal(x["images"], other["images"])
+        np.testing.assert_array_equal(masks, other_masks)
+
+
+def test_fit_sees_the_same_pictures_with_any_number_of_workers(write):
+    """The losses tell: a run without workers, one with four, and one that goes on in the middle.
+
+    Keras' own workers fail this: `fit` looks at a batch to build the model, and what they drew
+    beside it comes in the epochs that follow.
+    """
+    records = [write(g) for g in range(0, 200, 10)]
+    inputs = {
+        "images": keras.Input((8, 8, 3), name="images"),
+        "modalities": keras.Input((), name="modalities"),
+    }
+    outputs = keras.layers.Conv2D(1, 1, kernel_initializer="ones")(inputs["images"])
+    model = keras.Model(inputs, outputs)
+    model.compile(keras.optimizers.SGD(1e-6), "mse")
+
+    class Steps(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            losses.append(float(logs["loss"]))
+
+        def on_epoch_end(self, epoch, logs=None):
+            weights.append(model.get_weights())
+
+    runs, weights = [], [model.get_weights()]
+    for workers, first in ((1, 0), (4, 0), (2, 1)):
+        options = dict(image_size=(8, 8), batch_size=4, steps=3, augment=AUGMENT)
+        dataset = _dataset(records, workers=workers, max_queue_size=4, **options)
+        dataset.epoch, losses = first, []
+        model.set_weights(weights[first])
+        model.fit(dataset, epochs=3 - first, verbose=0, shuffle=False, callbacks=[Steps()])
+        runs.append(losses)
+    assert len(set(runs[0])) == 9
+    assert runs[1] == runs[0]
+    assert runs[2] == runs[0][3:]
+
+
+def test_bad_files_stop_the_run_or_are_left_out(write, tmp_path):
+    good, bad = write(10), write(20, dataset="broken")
+    bad.image.write_bytes(bad.image.read_bytes()[:45])
+    other = write(30, mask_size=(8, 12))
+    with pytest.raises(InputError, match=r"2 of 3 records .*20.png cannot be .*30.png has 16 x 8"):
+        _dataset([good, bad, other])
+    for cache in (True, False):
+        options = dict(strict=False, cache=cache, steps=1, weights={"broken": 5, "drive": 1})
+        dataset = _dataset([bad, good, other], **options)
+        assert dataset.records == [good]
+        assert [record for record, _ in dataset.left_out] == [bad, other]
+        assert "20.png cannot be decoded" in dataset.left_out[0][1]
+        assert set(_greys(dataset[0])) == {10}
+    # Headers alone do not tell what is damaged behind them.
+    dataset = _dataset([bad, other], strict=False, cache=False, scan=False)
+    assert [record for record, _ in dataset.left_out] == [other]
+    with pytest.raises(InputError, match=r"20.png cannot be decoded"):
+        dataset[0]
+    with pytest.raises(InputError, match="scan=False without image_size"):
+        _dataset([good], cache=False, scan=False, image_size=None)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_pages_are_pictures(cache, tmp_path):
+    pages = [Image.fromarray(np.full((8, 16), 20 * k, "uint8")) for k in range(1, 5)]
+    masks = [Image.fromarray(np.full((8, 16), 255 * (k % 2), "uint8")) for k in range(4)]
+    for name, some in (("pages.tif", pages), ("masks.tif", masks)):
+        some[0].save(tmp_path / name, save_all=True, append_images=some[1:])
+    record = Record("train", "xray", "ct", tmp_path / "pages.tif", tmp_path / "masks.tif")
+    dataset = _dataset([record], image_size=(8, 16), batch_size=3, cache=cache)
+    assert [r.index for r in dataset.records] == [0, 1, 2, 3]
+    assert [_greys(dataset[i]) for i in range(2)] == [[20, 40, 60], [80]]
+    assert [dataset[i][1].mean(axis=(1, 2, 3)).tolist() for i in range(2)] == [[0, 1, 0], [1]]
+    options = dict(batch_size=50, steps=1, cache=cache, seed=1)
+    drawn = _dataset([record], image_size=(8, 16), **options)[0]
+    assert set(_greys(drawn)) == {20, 40, 60, 80}
+    np.testing.assert_array_equal(
+        drawn[1].mean(axis=(1, 2, 3)), [g // 20 % 2 == 0 for g in _greys(drawn)]
+    )
+    marked = _dataset([record], keep_empty=False, image_size=(8, 16), cache=cache)
+    assert _greys(marked[0]) == [40, 80]
+
+
+def test_pictures_without_masks(write):
+    records = [dataclasses.replace(write(g), mask=None, modality="") for g in (10, 20)]
+    dataset = SegmentationDataset(records, (), (32, 32), augment={"": Augmentation(rotation=30)})
+    (x,) = dataset[0]
+    assert list(x) == ["images"]
+    assert x["images"].shape == (2, 32, 32, 3)
+    (x,) = _dataset([dataclasses.replace(write(10), mask=None)])[0]
+    assert x["modalities"].tolist() == [1]
+    with pytest.raises(InputError, match=r"1 records without a mask, such as .*10.png, among 2"):
+        _dataset([dataclasses.replace(write(10), mask=None), write(20)])
+    with pytest.raises(InputError, match="records of no modality; the model knows xray"):
+        _dataset([dataclasses.replace(write(10), modality=""), write(20)])
 
 
 def test_a_modality_has_its_own_augmentation(write):
@@ -221,6 +384,20 @@ def test_an_unknown_modality(write):
 def test_a_mask_of_another_size(write):
     with pytest.raises(InputError, match=r"has 16 x 8 pixels and its mask .* 12 x 8"):
         _dataset([write(10, mask_size=(8, 12))])
+
+
+def test_weights_of_a_misspelt_name(write):
+    with pytest.raises(
+        InputError, match=r"weights of driv; the records are of the dataset drive\."
+    ):
+        _dataset([write(10)], weights={"driv": 2.0})
+    with pytest.raises(InputError, match=r"weights of drive; .* of the modality fundus, xray\."):
+        records = [write(10), write(20, "xray")]
+        _dataset(records, steps=1, balance="modality", weights={"drive": 2.0, "xray": 1})
+    with pytest.raises(InputError, match="balance=None, which has no names"):
+        _dataset([write(10)], balance=None, weights={"drive": 2.0})
+    with pytest.raises(InputError, match="balance='picture'; expected one of dataset, modality"):
+        _dataset([write(10)], balance="picture")
 
 
 @pytest.mark.parametrize("weights", [{"drive": 0}, {"drive": -1.0}, {"drive": float("nan")}])
