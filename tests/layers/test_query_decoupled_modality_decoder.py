@@ -98,6 +98,97 @@ def test_only_hypernetworks_of_their_own_are_marked_as_a_modalitys(randomize):
         assert marked == (set() if shared else own)
 
 
+def _plain_twin(layer, added=None):
+    """A decoder without added queries, or with one of them among its own, visible to all."""
+    chosen = slice(0, 0) if added is None else slice(added, added + 1)
+    extra = [own["query"] for own in layer.added_queries[chosen]]
+    count = layer.num_queries + len(extra)
+    twin = QueryDecoupledModalityDecoder(
+        count, range(count), shared_hypernetwork=layer.shared_hypernetwork, **OPTIONS
+    )
+    twin.build((None, 2, 3, 16))
+    networks = [*layer.hypernetworks, *layer.added_hypernetworks[chosen]]
+    for name in ("positional_encoding", "transformer", "upscale_1", "upscale_norm", "upscale_2"):
+        getattr(twin, name).set_weights(getattr(layer, name).get_weights())
+    for new, old in zip(twin.hypernetworks, networks, strict=True):
+        new.set_weights(old.get_weights())
+    rows = [keras.ops.convert_to_numpy(x) for x in (layer.queries, *extra)]
+    twin.queries.assign(np.concatenate([np.reshape(row, (-1, 16)) for row in rows]))
+    return twin
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one network", "a network per query"])
+def test_an_added_query_is_seen_by_its_own_samples_alone(shared, run, draw, ref, randomize):
+    embeddings, prompt = draw(3, 2, 3, 16), draw(3, 2, 3, 16)
+    layer = _decoder(
+        randomize,
+        query_indices=(5, 2, 0, 4),
+        num_added_queries=2,
+        shared_hypernetwork=shared,
+    )
+    # Modality 1 is an old one, 3 and 0 have the added queries 0 and 1.
+    modalities = np.array([1, 3, 0], "int32")
+    every = run(layer, embeddings, prompt, modalities, all_queries=True)
+    assert every.shape == (3, 8, 12, 5)
+    for row, added in enumerate([None, 0, 1]):
+        one = slice(row, row + 1)
+        twin = _plain_twin(layer, added)
+        expected = _decode(embeddings[one], prompt[one], twin, ref)
+        assert expected.shape[-1] == 4 + (added is not None)
+        np.testing.assert_allclose(every[one, ..., : expected.shape[-1]], expected, atol=2e-4)
+    np.testing.assert_array_equal(every[0, ..., 4], 0)
+
+    own = run(layer, embeddings, prompt, modalities)
+    for row, mask in enumerate([2, 4, 4]):
+        np.testing.assert_allclose(own[row, ..., 0], every[row, ..., mask], atol=1e-5)
+
+
+def test_not_even_a_broken_added_query_reaches_other_modalities(run, draw, randomize):
+    embeddings, prompt = draw(3, 2, 3, 16), draw(3, 2, 3, 16)
+    layer = _decoder(randomize, query_indices=(1, 4, 5), num_added_queries=2)
+    modalities = np.array([0, 1, 2], "int32")
+    before = run(layer, embeddings, prompt, modalities)
+    layer.added_queries[1]["query"].assign(np.full(16, np.nan, "float32"))
+    after = run(layer, embeddings, prompt, modalities)
+    np.testing.assert_array_equal(after[:2], before[:2])
+    assert np.isnan(after[2]).all()
+
+
+def test_a_single_added_modality_sees_its_query(run, draw, ref, randomize):
+    embeddings, prompt = draw(3, 2, 3, 16), draw(3, 2, 3, 16)
+    layer = _decoder(randomize, query_indices=(4,), num_added_queries=1)
+    expected = _decode(embeddings, prompt, _plain_twin(layer, 0), ref)
+    np.testing.assert_allclose(run(layer, embeddings, prompt)[..., 0], expected[..., 4], atol=2e-4)
+
+
+def test_added_weights_are_marked_as_their_modalitys(randomize):
+    for shared in (True, False):
+        layer = _decoder(
+            randomize,
+            query_indices=(5, 0, 4),
+            num_added_queries=2,
+            shared_hypernetwork=shared,
+        )
+        assert layer.added_layers(1) == []
+        for modality in (0, 2):
+            layers = layer.added_layers(modality)
+            assert [v.modality for one in layers for v in one.variables] == [modality] * (
+                1 if shared else 7
+            )
+
+
+def test_all_queries_of_added_modalities_need_the_modality(draw, randomize):
+    layer = _decoder(randomize, query_indices=(0, 4), num_added_queries=1)
+    with pytest.raises(ValueError, match="give one index per image also with all_queries"):
+        layer(draw(1, 2, 3, 16), draw(1, 2, 3, 16), all_queries=True)
+
+
+@pytest.mark.parametrize("query_indices", [(0, 1), (4, 4, 5), (0, 5)])
+def test_each_added_query_belongs_to_one_modality(query_indices):
+    with pytest.raises(ValueError, match="give each index from 4 to 5 once"):
+        QueryDecoupledModalityDecoder(4, query_indices, num_added_queries=2)
+
+
 @pytest.mark.parametrize("query_indices", [(0, 4), (-1,)])
 def test_query_indices_must_exist(query_indices):
     with pytest.raises(ValueError, match="give one index from 0 to 3 per modality"):

@@ -2,6 +2,7 @@
 
 import re
 
+import keras
 import numpy as np
 
 from keras_espmedsam.errors import InputError
@@ -72,28 +73,38 @@ def close_controller(layers):
 
 
 def train_only(backbone, index):
-    """Freeze all but what carries the mark of modality `index`.
+    """Freeze all but what carries the mark of modality `index`; with `None` nothing is frozen.
 
     Layers are frozen one by one and no model as a whole: Keras saves the `trainable` of a model,
     and a preset that came back frozen would be a surprise.
     """
+    if index is None:
+        _set_trainable(backbone, True)
+        return
     for layer in (*backbone.image_encoder.layers, backbone.prompt_generator, backbone.mask_decoder):
         # Frozen layers also keep their BatchNorm statistics.
-        layer.trainable = False
+        _set_trainable(layer, False)
     for variable in backbone.variables:
         if getattr(variable, "modality", None) == index:
             variable.trainable = True
+
+
+def _set_trainable(layer, value):
+    # Twice, since on TensorFlow an attribute that is set to what it is does nothing at all, even
+    # where parts of the layer differ.
+    layer.trainable = not value
+    layer.trainable = value
 
 
 def _start_query_from(decoder, source):
     """The last added query, and its network, from those of modality `source`."""
     query = decoder.query_indices[source]
     if query < decoder.num_queries:
-        value = np.array(decoder.queries)[query]
+        value = keras.ops.convert_to_numpy(decoder.queries)[query]
         networks = decoder.hypernetworks[query : query + 1]
     else:
         layer, *networks = decoder.added_layers(source)
-        value = np.array(layer["query"])
+        value = keras.ops.convert_to_numpy(layer["query"])
     added, *own = decoder.added_layers(len(decoder.query_indices) - 1)
     added["query"].assign(value)
     copy_layers(networks if own else [], own)
