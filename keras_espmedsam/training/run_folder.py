@@ -2,13 +2,12 @@
 
 import contextlib
 import math
-import os
 from pathlib import Path
 
 import keras
 
 from keras_espmedsam._extras import require
-from keras_espmedsam._files import PREFIX, atomic_path
+from keras_espmedsam._files import PREFIX, atomic_path, locked
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.averaged_weights import averaged, keeps_averages
 from keras_espmedsam.training.learning_curves import write_curves
@@ -212,7 +211,7 @@ class RunFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("w") as lock:
             # The system gives the lock back when the program ends, however it ends.
-            if not _locked(lock):
+            if not locked(lock):
                 raise InputError(
                     f"Another program is training in {self.folder}; wait for it, end it, or give "
                     "another folder."
@@ -278,22 +277,3 @@ def _save_weights(model, path):
         model.save_weights(path)
     finally:
         model.optimizer = optimizer
-
-
-def _locked(file):
-    if os.name == "nt":
-        import msvcrt
-
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # A file system without locks: there is no way to know, and training is not refused.
-        return not isinstance(error, BlockingIOError)
-    return True
