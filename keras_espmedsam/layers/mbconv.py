@@ -4,6 +4,7 @@ import keras
 
 from keras_espmedsam.layers.activations import gelu
 from keras_espmedsam.layers.conv_norm import ConvNorm
+from keras_espmedsam.layers.rematerialization import rematerializable
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -40,6 +41,7 @@ class MBConv(keras.layers.Layer):
         self.project.build(wide)
         self.built = True
 
+    @rematerializable
     def call(self, x, training=None):
         y = self.expand(x, training=training)
         y = self.depthwise(y, training=training)

@@ -5,6 +5,7 @@ import keras
 from keras_espmedsam.layers.adapted_block import AdaptedBlock
 from keras_espmedsam.layers.cyclic_shift import MultiDirectionalCyclicShift
 from keras_espmedsam.layers.msa_conv2d import MSAConv2D
+from keras_espmedsam.layers.rematerialization import rematerializable
 from keras_espmedsam.layers.window_attention import LAYER_NORM_EPSILON
 
 
@@ -96,6 +97,7 @@ class TiCBlock(AdaptedBlock):
             self.shift.build(input_shape)
         self.build_rest(input_shape)
 
+    @rematerializable
     def call(self, x, modalities=None, controllers=True, training=None):
         y = self.norm(x)
         if self.shift is not None:

@@ -6,6 +6,7 @@ from keras import ops
 from keras_espmedsam.layers.mlp import MLP
 from keras_espmedsam.layers.parallel_adapter import ParallelAdapter
 from keras_espmedsam.layers.relative_position_attention import RelativePositionAttention
+from keras_espmedsam.layers.rematerialization import rematerializable
 from keras_espmedsam.ops.windows import join_windows, split_windows
 
 LAYER_NORM_EPSILON = 1e-6
@@ -89,6 +90,7 @@ class ViTMedBlock(keras.layers.Layer):
         self.attention.build(input_shape if size is None else (None, size, size, channels))
         self.built = True
 
+    @rematerializable
     def call(self, x, controllers=True):
         # No argument where none is needed: rematerialisation on JAX would trace it.
         choice = {} if controllers else {"controllers": False}

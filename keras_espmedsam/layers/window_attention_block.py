@@ -3,6 +3,7 @@
 import keras
 
 from keras_espmedsam.layers.adapted_block import AdaptedBlock
+from keras_espmedsam.layers.rematerialization import rematerializable
 from keras_espmedsam.layers.window_attention import WindowAttention
 
 
@@ -63,6 +64,7 @@ class WindowAttentionBlock(AdaptedBlock):
         self.attention.build(input_shape)
         self.build_rest(input_shape)
 
+    @rematerializable
     def call(self, x, modalities=None, controllers=True, training=None):
         x = x + self.attention(x, modalities, controllers=controllers)
         return self.finish(x, modalities, controllers, training)

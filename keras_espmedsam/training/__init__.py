@@ -11,9 +11,13 @@ from keras_espmedsam._extras import require
 _MODULES = {
     "MEDICAL_RANGES": "medical_ranges",
     "Augmentation": "augmentation",
+    "Devices": "distribution",
     "RunFolder": "run_folder",
     "SegmentationDataset": "segmentation_dataset",
+    "DistillConfig": "distill_config",
     "TrainConfig": "train_config",
+    "checkpoint_gradients": "build_segmenter",
+    "distribute": "distribution",
     "select_trainable": "trainable_parts",
     "train": "training_run",
 }
@@ -24,7 +28,7 @@ __all__ = list(_MODULES)
 def __getattr__(name):
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in ("TrainConfig", "train"):
+    if name in ("DistillConfig", "TrainConfig", "train"):
         for module in ("pydantic", "yaml"):
             require(module, "Training by a configuration", "train")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

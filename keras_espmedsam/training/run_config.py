@@ -113,7 +113,6 @@ class PicturesSettings(Settings):
     workers: Count = 1
     strict: bool = False
     keep_in_memory: bool = True
-    max_pixels: Count | None = None
 
 
 class LearningRateSettings(Settings):
@@ -187,15 +186,12 @@ class RunSettings(Settings):
     devices: Count = 1
     tensorboard: bool = False
     early_stopping: EarlyStoppingSettings | None = None
-    keras_augmentation: list[dict[str, Any]] = []
     augmentation: dict[str, dict[str, Any]] | Literal["medical", "none"] = "medical"
 
     def phase_folders(self) -> list[Path]:
         """The folder of each phase: its number and name, in the folder of the run."""
-        return [
-            self.output / (f"{i}-{phase.name}" if phase.name else f"phase-{i}")
-            for i, phase in enumerate(self.phases, start=1)
-        ]
+        names = [phase.name or getattr(phase, "phase", "phase") for phase in self.phases]
+        return [self.output / f"{i}-{name}" for i, name in enumerate(names, start=1)]
 
 
 def check_names(found, known, what):

@@ -1,6 +1,5 @@
 """What a run was begun with, kept in its folder, so that it goes on with nothing else."""
 
-import os
 import shutil
 
 import yaml
@@ -11,7 +10,7 @@ from keras_espmedsam.training.settings import load_settings
 
 CONFIG, PRESET = "config.yaml", "preset"
 # What may be another when a run goes on: it changes nothing of the result.
-_FREE = ("output", "tensorboard", "data.workers", "data.keep_in_memory", "data.max_pixels")
+_FREE = ("output", "tensorboard", "data.workers", "data.keep_in_memory")
 
 
 def begin_run(config):
@@ -29,11 +28,12 @@ def begin_run(config):
     Source: ours.
     """
     path = config.output / CONFIG
+    for leftover in config.output.glob(f"{PREFIX}*"):  # Of a run that was killed while it wrote.
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     if path.exists():
         _compare(config, path)
         return True
-    # A leftover of a run that was killed while it began does not make the folder another's.
-    held = [p.name for p in config.output.glob("*") if not p.name.startswith(".")]
+    held = [file.name for file in config.output.glob("*")]
     if held or config.output.is_file():
         raise InputError(
             f"The folder {config.output} holds {', '.join(sorted(held)[:3]) or 'no folder'} and no "
@@ -41,34 +41,14 @@ def begin_run(config):
         )
     try:
         with atomic_path(path) as temporary:
-            text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+            values = config.model_dump(mode="json", exclude_unset=True)
+            text = yaml.safe_dump(values, sort_keys=False)
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"The folder {config.output} cannot be written: {error.strerror}."
         ) from error
     return False
-
-
-def write_preset(segmenter, config):
-    """Write the preset of a finished run, whole or not at all.
-
-    Args:
-        segmenter: `ESPMedSAMImageSegmenter`.
-        config: `RunSettings`.
-
-    Returns:
-        The preset's folder.
-
-    Source: ours.
-    """
-    folder = config.output / PRESET
-    temporary = config.output / f"{PREFIX}{PRESET}"
-    # What an earlier start left, killed in the middle.
-    shutil.rmtree(temporary, ignore_errors=True)
-    segmenter.save_to_preset(temporary)
-    os.replace(temporary, folder)
-    return folder
 
 
 def _compare(config, path):

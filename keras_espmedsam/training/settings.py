@@ -52,7 +52,7 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 def load_settings(
     settings_class: type[AnySettings],
     source: Any,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str | tuple[str, Any]] = (),
 ) -> AnySettings:
     """Read a configuration from a YAML file or from a dict.
 
@@ -60,7 +60,7 @@ def load_settings(
         settings_class: subclass of `Settings`.
         source: path of the file, dict, or an object of `settings_class`.
         overrides: changes such as `"phases.0.epochs=1"`: keys and places in lists, and a value
-            in YAML.
+            in YAML; or pairs such as `("phases.0.epochs", 1)`.
 
     Returns:
         The settings, checked.
@@ -133,6 +133,8 @@ _Loader.add_implicit_resolver(
 
 
 def _overridden(values, override):
+    if isinstance(override, tuple):
+        return _with(values, override[0].split("."), override[1], override[0])
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise InputError(f"Received {override!r}; expected KEY=VALUE, such as phases.0.epochs=1.")

@@ -1,6 +1,6 @@
 """The configuration of `espmedsam train`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -40,18 +40,13 @@ class TrainConfig(RunSettings):
         Traceback (most recent call last):
         keras_espmedsam.errors.InputError: The configuration has the unknown key dat; did you mean \
 data? Known keys: output, seed, precision, gradient_checkpointing, devices, tensorboard, \
-early_stopping, keras_augmentation, augmentation, model, data, phases.
+early_stopping, augmentation, model, data, keras_augmentation, phases.
 
     Source: ours.
     """
 
     model: ModelSettings
     data: PicturesSettings
+    keras_augmentation: list[dict[str, Any]] = []
     phases: Annotated[list[TrainPhaseSettings], pydantic.Field(min_length=1)]
 
-    @pydantic.model_validator(mode="after")
-    def _each_phase_once(self):
-        folders = self.phase_folders()
-        if len(set(folders)) < len(folders):
-            raise ValueError("two phases have the same name.")
-        return self

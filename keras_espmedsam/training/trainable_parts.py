@@ -49,6 +49,9 @@ def select_trainable(segmenter, parts="all", modalities="all"):
         ([decoder], "decoder"),
     ):
         for layer in layers:
+            # Twice, since on TensorFlow an attribute that is set to what it is does nothing at
+            # all, even where parts of the layer differ.
+            layer.trainable = part not in parts
             layer.trainable = part in parts
     for query in (decoder.queries, *(layer["query"] for layer in decoder.added_queries)):
         query.trainable = "queries" in parts

@@ -3,6 +3,7 @@
 import keras
 
 from keras_espmedsam import losses
+from keras_espmedsam.checkpoints.output import write_preset
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.augmentation import Augmentation
 from keras_espmedsam.training.build_segmenter import build_segmenter, with_position_grid
@@ -10,7 +11,7 @@ from keras_espmedsam.training.make_optimizer import make_learning_rate, make_opt
 from keras_espmedsam.training.medical_ranges import MEDICAL_RANGES
 from keras_espmedsam.training.read_sources import read_sources
 from keras_espmedsam.training.run_folder import BEST, RunFolder
-from keras_espmedsam.training.run_record import PRESET, begin_run, write_preset
+from keras_espmedsam.training.run_record import PRESET, begin_run
 from keras_espmedsam.training.segmentation_dataset import SegmentationDataset
 from keras_espmedsam.training.settings import load_settings
 from keras_espmedsam.training.train_config import TrainConfig
@@ -78,7 +79,8 @@ def train(config, overrides=(), report=print, verbose="auto"):
     last = config.phases[-1]
     segmenter = build_segmenter(model, last.image_size, last.resize_mode)
     segmenter.load_weights(start)
-    return write_preset(segmenter, config)
+    report(write_preset(segmenter, preset))
+    return preset
 
 
 def _compile(segmenter, phase, steps, precision):

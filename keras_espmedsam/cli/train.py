@@ -1,0 +1,110 @@
+"""`espmedsam train`: train a segmenter as a configuration says."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keras_espmedsam.cli.console import errors_reported, stderr
+from keras_espmedsam.cli.loading import import_models
+
+Configuration = Annotated[
+    Path,
+    typer.Argument(metavar="CONFIG.yaml", help="The configuration.", show_default=False),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a key, such as phases.0.epochs=1; may be repeated.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The folder of the run, instead of the configuration's."),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Stop at a file that cannot be used, instead of leaving it out."),
+]
+
+
+def train(
+    config: Configuration,
+    changes: Changes = None,
+    output: Output = None,
+    strict: Strict = False,
+) -> None:
+    """Train a segmenter on your own pictures.
+
+    The configuration says what is trained on what; examples/configs/train.yaml explains every
+    key. The folder of the run gets the weights, learning curves as CSV and PNG and, at the end, a
+    preset. Interrupted at any moment, the same command goes on: it loses the epoch that it was in
+    and nothing else.
+
+    Exit code: 0, done; 2, wrong usage, data that cannot be used, or a loss that is no number.
+
+    \b
+    Examples:
+      espmedsam train train.yaml
+      espmedsam train train.yaml --output runs/second --set seed=1 --set phases.0.epochs=5
+    """
+    with errors_reported():
+        settings = read_config("TrainConfig", config, changes, output, strict)
+        import_models()
+        from keras_espmedsam.training import train as run
+
+        tell_the_end(run(settings, report=say, verbose=verbosity()))
+
+
+def read_config(
+    class_name: str,
+    config: Path,
+    changes: list[str] | None,
+    output: Path | None,
+    strict: bool,
+) -> Any:
+    """Read and check a configuration, before the seconds that Keras takes to start.
+
+    Args:
+        class_name: `"TrainConfig"` or `"DistillConfig"`.
+        config, changes, output, strict: the arguments of the commands.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        InputError: what the run raises.
+
+    Source: ours.
+    """
+    from keras_espmedsam import training
+
+    config_class = getattr(training, class_name)
+    from keras_espmedsam.training.settings import load_settings
+
+    overrides: list[Any] = list(changes or ())
+    if output is not None:
+        overrides.append(("output", str(output)))
+    if strict:
+        overrides.append(("data.strict", True))
+    return load_settings(config_class, config, overrides)
+
+
+def say(sentence: str) -> None:
+    """Print a sentence on stderr."""
+    stderr().print(sentence)
+
+
+def verbosity() -> int:
+    """Keras' `verbose`: a bar that moves on a terminal, a line per epoch in a log."""
+    return 1 if sys.stdout.isatty() else 2
+
+
+def tell_the_end(preset: Path) -> None:
+    """Say where the preset is and how it is measured."""
+    say(f"Preset: {preset}")
+    say(f"Measure it with: espmedsam evaluate --preset {preset} --data INDEX.csv --split test")

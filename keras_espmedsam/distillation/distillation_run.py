@@ -1,0 +1,278 @@
+"""Distillation as a configuration says, resumable: what `espmedsam distill` does."""
+
+import keras
+
+from keras_espmedsam import losses
+from keras_espmedsam.checkpoints.output import write_preset
+from keras_espmedsam.data import check_records
+from keras_espmedsam.distillation.copy_decoder import copy_decoder
+from keras_espmedsam.distillation.distillation_dataset import DistillationDataset
+from keras_espmedsam.distillation.distiller import STREAMS, DecoupledDistiller
+from keras_espmedsam.distillation.feature_loss import FeatureLoss
+from keras_espmedsam.distillation.labelled_part import LabelledPart
+from keras_espmedsam.distillation.named_teacher import named_teacher
+from keras_espmedsam.distillation.teacher import Teacher
+from keras_espmedsam.distillation.teacher_cache import TeacherCache
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.models import ESPMedSAMImageSegmenter
+from keras_espmedsam.training.build_segmenter import build_segmenter, with_position_grid
+from keras_espmedsam.training.distill_config import TEACHER_PARTS, DistillConfig
+from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
+from keras_espmedsam.training.read_sources import read_sources
+from keras_espmedsam.training.run_folder import BEST, RunFolder
+from keras_espmedsam.training.run_record import PRESET, begin_run
+from keras_espmedsam.training.settings import load_settings
+from keras_espmedsam.training.trainable_parts import select_trainable
+from keras_espmedsam.training.training_run import make_augmentation
+
+MEDICAL_TEACHER = "medical_teacher"
+
+
+def distill(config, overrides=(), report=print, verbose="auto"):
+    """Distil a light segmenter in phases; called again after an interruption, go on where it was.
+
+    Each phase trains in a folder of its own, a `RunFolder`, from the best weights of the one
+    before. In the end the student is written as a preset; so is the medical teacher, when it was
+    trained here.
+
+    Args:
+        config: path of a YAML file, dict, or `DistillConfig`.
+        overrides: changes such as `"phases.0.epochs=1"`.
+        report: called with sentences about what is done.
+        verbose: see `keras.Model.fit`.
+
+    Returns:
+        `pathlib.Path`. The preset's folder.
+
+    Raises:
+        InputError: for a configuration or data that cannot be used, or a run that was begun with
+            another configuration.
+
+    Source: the phases: ESP-MedSAM (arXiv 2407.14153), section 3; `both` and `joint` are ours.
+    """
+    config = load_settings(DistillConfig, config, overrides)
+    resumed = begin_run(config)
+    preset = config.output / PRESET
+    if preset.exists():
+        report(f"The run in {config.output} is done.")
+        return preset
+    report(f"{'Going on' if resumed else 'Distilling'} in {config.output}.")
+    run = _Run(config, report, verbose)
+    for number, phase in enumerate(config.phases):
+        run.do(number, phase)
+    student = run.student("float32")
+    report(write_preset(student, preset))
+    return preset
+
+
+class _Run:
+    """The phases, and what is handed from one to the next."""
+
+    def __init__(self, config, report, verbose):
+        self.config = config
+        self.report = report
+        self.verbose = verbose
+        self.weights = None
+        self.teacher_weights = None
+        self.records = {}
+
+    def do(self, number, phase):
+        config, folder = self.config, self.config.phase_folders()[number]
+        is_teacher = phase.phase == "teacher"
+        monitor = ("val_masks_dice", "max") if is_teacher else ("val_loss", "min")
+        patience = config.early_stopping and config.early_stopping.patience
+        run = RunFolder(folder, *monitor, patience, config.tensorboard)
+        if not run.is_done(phase.epochs):
+            keras.utils.set_random_seed(config.seed + number)
+            make = self.teacher_phase if is_teacher else self.student_phase
+            model, training, validation = make(phase)
+            self.report(f"{folder.name}: epoch {run.epoch + 1} to {phase.epochs}.")
+            run.fit(
+                model,
+                training,
+                validation_data=validation,
+                epochs=phase.epochs,
+                verbose=self.verbose,
+            )
+        self.report(f"{folder.name}: {monitor[0]} {run.best:.4g} in epoch {run.best_epoch}.")
+        if is_teacher:
+            self.teacher_weights = folder / BEST
+            if not (config.output / MEDICAL_TEACHER).exists():
+                teacher = self.medical_teacher("float32")
+                self.report(write_preset(teacher, config.output / MEDICAL_TEACHER))
+        else:
+            self.weights = folder / BEST
+
+    # === Models ===
+
+    def student(self, precision=None):
+        config = self.config
+        student = self._model(config.student, precision)
+        if self.weights is not None:
+            student.load_weights(self.weights)
+        return student
+
+    def medical_teacher(self, precision=None):
+        teacher = self._model(self.config.medical_teacher, precision)
+        if self.teacher_weights is not None:
+            teacher.load_weights(self.teacher_weights)
+        return teacher
+
+    def _model(self, settings, precision):
+        config = self.config
+        return build_segmenter(
+            with_position_grid(settings, config.image_size),
+            config.image_size,
+            config.resize_mode,
+            precision or config.precision,
+            config.gradient_checkpointing and precision is None,
+        )
+
+    # === Phases ===
+
+    def teacher_phase(self, phase):
+        """The medical teacher, on labels."""
+        teacher = self.medical_teacher()
+        select_trainable(teacher, TEACHER_PARTS if phase.parts is None else phase.parts)
+        training, validation = self._datasets(
+            phase, teacher, ("domain",), labels=True, caches=({}, {})
+        )
+        # Without its preprocessor it takes what the data set gives, which is ready.
+        model = ESPMedSAMImageSegmenter(teacher.backbone, None)
+        model.compile(
+            optimizer=self._optimizer(phase, model, training.num_batches),
+            loss=losses.get(phase.label_loss),
+        )
+        return model, LabelledPart(training), LabelledPart(validation)
+
+    def student_phase(self, phase):
+        """The student, from teachers and, in the joint phase, labels."""
+        config, streams = self.config, STREAMS[phase.phase]
+        student = self.student()
+        domain = common = None
+        features = tuple(dict.fromkeys(term.teacher or term.student for term in phase.losses))
+        if "domain" in streams and config.medical_teacher is not None and phase.use_teacher:
+            medical = self.medical_teacher()
+            if phase.copy_decoder and phase.phase in ("controllers", "both"):
+                copy_decoder(medical, student)
+            normalization = medical.preprocessor.image_converter.normalization
+            domain = Teacher(medical, normalization, features=features, name="medical")
+        if "common" in streams:
+            common = [named_teacher(settings, features) for settings in config.common_teachers]
+        caches = self._caches(student, common, domain)
+        training, validation = self._datasets(
+            phase, student, streams, labels=phase.phase == "joint", caches=caches
+        )
+        distiller = DecoupledDistiller(
+            student,
+            common_teachers=common,
+            domain_teachers=domain,
+            phase=phase.phase,
+            losses=[
+                FeatureLoss(term.student, term.teacher, term.loss, term.weight)
+                for term in phase.losses
+            ],
+            label_losses=losses.get(phase.label_loss),
+            label_weight=phase.label_weight,
+        )
+        distiller.compile(self._optimizer(phase, student, training.num_batches))
+        return distiller, training, validation
+
+    def _optimizer(self, phase, model, steps):
+        rate = make_learning_rate(phase.learning_rate, phase.epochs, steps)
+        return make_optimizer(phase.optimizer, rate, model, self.config.precision)
+
+    # === Pictures ===
+
+    def _records(self, stream):
+        """Train and val records of a stream, bad files told once and left out."""
+        if stream not in self.records:
+            settings = self.config.data if stream == "domain" else self.config.common_data
+            found = read_sources(settings, labelled=stream == "domain")
+            for split, records in found.items():
+                found[split], left_out = check_records(records, settings.strict)
+                self.report(f"{len(found[split])} {stream} pictures for {split}.")
+                if left_out:
+                    self.report(f"{len(left_out)} left out of them:")
+                    for _, reason in left_out:
+                        self.report(f"  {reason}")
+            self.records[stream] = found
+        return self.records[stream]
+
+    def _caches(self, student, common, domain):
+        """Caches of the teachers' features, for training and for validation."""
+        caches = {}, {}
+        settings = self.config.cache
+        if settings is None:
+            return caches
+        converter = student.preprocessor.image_converter
+        teachers = [("common", teacher) for teacher in common or ()]
+        teachers += [("domain", domain)] if domain is not None else []
+        for cache, split, variants in (
+            (caches[0], "train", settings.variants),
+            (caches[1], "val", ["identity"]),
+        ):
+            for stream, teacher in teachers:
+                made = TeacherCache(
+                    settings.folder,
+                    teacher,
+                    self._records(stream)[split],
+                    converter,
+                    variants=tuple(variants),
+                    modalities=student.modalities if stream == "domain" else None,
+                )
+                made.build(announce=self.report)
+                if stream == "domain":
+                    cache["domain_cache"] = made
+                else:
+                    cache.setdefault("common_caches", {})[teacher.name] = made
+        return caches
+
+    def _datasets(self, phase, model, streams, labels, caches):
+        config = self.config
+        converter = model.preprocessor.image_converter
+        if converter.image_size is None:
+            raise InputError(
+                "The configuration gives no image_size, and its model none either; give the size "
+                "of the pictures."
+            )
+        augment = make_augmentation(config.augmentation, model.modalities)
+        settings = config.data or config.common_data
+        options = dict(
+            modalities=model.modalities,
+            batch_size=phase.batch_size,
+            common_batch_size=phase.common_batch_size,
+            labels=labels,
+            seed=config.seed,
+            cache=settings.keep_in_memory,
+            workers=settings.workers,
+        )
+        records = {stream: self._records(stream) for stream in streams}
+        sets = []
+        for split, cache in zip(("train", "val"), caches, strict=True):
+            drawn = {}
+            if split == "train":
+                drawn = dict(
+                    steps=phase.steps,
+                    shuffle=phase.steps is None,
+                    balance=settings.balance,
+                    weights=settings.weights,
+                    one_modality_per_batch=phase.one_modality and "domain" in streams,
+                    augment=None if "domain_cache" in cache else augment,
+                    common_augment=None if "common_caches" in cache else _common(config),
+                )
+            sets.append(
+                DistillationDataset(
+                    converter,
+                    **{stream: records[stream][split] for stream in streams},
+                    **options,
+                    **drawn,
+                    **cache,
+                )
+            )
+        return sets
+
+
+def _common(config):
+    """How pictures without a modality are changed: as the configuration's `default` says."""
+    return make_augmentation(config.augmentation, ("default",)).get("default")

@@ -1,0 +1,57 @@
+"""Gradient checkpointing of a block: what is inside is computed again instead of kept."""
+
+import functools
+
+import keras
+from keras import ops
+
+
+def rematerializable(call):
+    """Decorate a layer's `call(x, ...)` so that its attribute `rematerialize` is obeyed.
+
+    Where it is true, the backward pass computes the inside of the layer again from its input, so
+    that nothing but the input is kept. Outputs, gradients and the updates of BatchNorm are the
+    same.
+
+    `keras.RematScope` does not serve here: on JAX it traces the argument `training`, on PyTorch
+    it updates BatchNorm's statistics twice a step, on TensorFlow it takes no argument `None`.
+
+    Args:
+        call: the method; its first argument is one tensor.
+
+    Example:
+        >>> block = MBConv()
+        >>> x = np.ones((1, 8, 8, 4), "float32")
+        >>> y = block(x)
+        >>> block.rematerialize = True
+        >>> bool(keras.ops.all(keras.ops.isclose(block(x), y)))
+        True
+
+    Source: Chen et al., Training deep nets with sublinear memory cost (arXiv 1604.06174).
+    """
+
+    @functools.wraps(call)
+    def wrapped(self, x, *args, **kwargs):
+        if not getattr(self, "rematerialize", False) or kwargs.get("training") is False:
+            return call(self, x, *args, **kwargs)
+        trained, other = self.trainable_variables, self.non_trainable_variables
+        kept = [ops.convert_to_tensor(variable.value) for variable in other]
+        changed = []
+
+        def inside(x, *values):
+            # All variables are read from the scope: what is computed again must not assign.
+            mapping = [*zip(trained, values, strict=True), *zip(other, kept, strict=True)]
+            with keras.StatelessScope(state_mapping=mapping) as scope:
+                y = call(self, x, *args, **kwargs)
+            new = [scope.get_current_value(variable) for variable in other]
+            changed[:] = [i for i, value in enumerate(new) if value is not kept[i]]
+            return [y, *(new[i] for i in changed)]
+
+        values = [ops.convert_to_tensor(variable.value) for variable in trained]
+        y, *updates = keras.remat(inside)(x, *values)
+        for i, update in zip(changed, updates, strict=True):
+            other[i].assign(update)
+        return y
+
+    wrapped.is_rematerializable = True
+    return wrapped
