@@ -168,6 +168,9 @@ def test_workers_and_reading_when_needed_give_the_same_batches(options, sized):
             np.testing.assert_array_equal(masks, other_masks)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="once suffices: processes use no backend"
+)
 def test_processes_give_the_same_batches(write):
     records = [write(g) for g in range(0, 200, 20)]
     options = dict(batch_size=4, steps=3, augment=AUGMENT)
