@@ -18,8 +18,9 @@ class DistillationDataset(keras.utils.PyDataset):
     """Pictures of records as batches for `DecoupledDistiller.fit`.
 
     With a cache, pictures are seen in the variants that it holds (flips and right-angle turns),
-    one drawn at random each time, beside the teacher's features of just that variant. Without
-    one, the teacher looks at the batch itself, and any `Augmentation` serves.
+    one drawn at random each time, beside the teacher's features of just that variant; for
+    validation, make the cache with `variants=("identity",)`, the folder may be the same. Without
+    a cache the teacher looks at the batch itself, and any `Augmentation` serves.
 
     With `steps`, an epoch is that many batches of pictures drawn at random; without, it is every
     picture once, and of two parts the shorter begins again. What is drawn depends on `seed`, the

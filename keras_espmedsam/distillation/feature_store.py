@@ -111,10 +111,7 @@ class FeatureStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / LOCK).open("a")
         except OSError as error:
-            raise InputError(
-                f"The cache in {self.folder} cannot be written: {error.strerror}; choose another "
-                "folder."
-            ) from error
+            raise self._unwritable(error) from error
         with lock:
             if not locked(lock):
                 raise InputError(
@@ -157,10 +154,7 @@ class FeatureStore:
         except OSError as error:
             for path in made:
                 path.unlink()
-            raise InputError(
-                f"The cache in {self.folder} cannot be written: {error.strerror}; free some space "
-                "or choose another folder."
-            ) from error
+            raise self._unwritable(error) from error
 
     def put(self, keys, features):
         """Write entries for which room was reserved: arrays first, then their lines.
@@ -173,19 +167,20 @@ class FeatureStore:
         touched, lines = {}, []
         for i, (key, (file, slot)) in enumerate(zip(keys, slots, strict=True)):
             if file not in touched:
-                touched[file] = {
-                    name: np.load(self._path(file, name), mmap_mode="r+") for name in self.shapes
-                }
+                touched[file] = self._mapped(file, "r+")
             checksums = {}
             for name, array in touched[file].items():
                 value = np.ascontiguousarray(features[name][i])
                 array[slot] = value
                 checksums[name] = zlib.crc32(value)
             lines.append((key, file, slot, checksums))
-        for arrays in touched.values():
-            for array in arrays.values():
-                array.flush()
-        self._append(lines)
+        try:
+            for arrays in touched.values():
+                for array in arrays.values():
+                    array.flush()
+            self._append(lines)
+        except OSError as error:
+            raise self._unwritable(error) from error
         for key, *place in lines:
             self._entries[key] = tuple(place)
             self._verified.discard(key)
@@ -225,10 +220,11 @@ class FeatureStore:
 
     def _opened(self, number):
         if number not in self._maps:
-            self._maps[number] = {
-                name: np.load(self._path(number, name), mmap_mode="r") for name in self.shapes
-            }
+            self._maps[number] = self._mapped(number, "r")
         return self._maps[number]
+
+    def _mapped(self, number, mode):
+        return {name: np.load(self._path(number, name), mmap_mode=mode) for name in self.shapes}
 
     def _match_files(self):
         """Drop entries of files that are missing or cut short; note the places without entry."""
@@ -257,6 +253,12 @@ class FeatureStore:
             with atomic_path(self.folder / JOURNAL) as temporary:
                 temporary.write_bytes(b"".join(lines))
             self._dirty = False
+
+    def _unwritable(self, error):
+        return InputError(
+            f"The cache in {self.folder} cannot be written: {error.strerror}; free some space or "
+            "choose another folder."
+        )
 
     def _append(self, lines):
         with (self.folder / JOURNAL).open("ab") as file:
