@@ -41,6 +41,8 @@ CONV_TRANSPOSE = CONV
 DEPTHWISE = _permutation(2, 3, 0, 1)
 # (heads, 1, head size) to (heads, head size)
 TOKEN = Layout(lambda array: array[:, 0], lambda shape: (shape[0], 1, *shape[1:]))
+# (1, height, width, channels) to (height, width, channels)
+POSITION = Layout(lambda array: array[0], lambda shape: (1, *shape))
 
 
 class Entry(NamedTuple):

@@ -3,7 +3,7 @@
 import os
 
 from keras_espmedsam.checkpoints.matching import assign_tensors
-from keras_espmedsam.checkpoints.names import decoder_entries, encoder_entries
+from keras_espmedsam.checkpoints.names import SAM_UNUSED, decoder_entries, encoder_entries
 from keras_espmedsam.checkpoints.output import (
     checked_output,
     ignored_messages,
@@ -13,17 +13,10 @@ from keras_espmedsam.checkpoints.output import (
 from keras_espmedsam.checkpoints.reader import read_checkpoint
 
 _PREFIX = "image_encoder."
-_OTHER_MASKS = "the hyper-network of another of SAM's masks"
 IGNORED = {
     f"{_PREFIX}head.": "the ImageNet head, which the model does not use",
     f"{_PREFIX}norm_head.": "the ImageNet head, which the model does not use",
-    "prompt_encoder.": "SAM's prompt encoder, of which the model uses the Fourier matrix alone",
-    "mask_decoder.iou_token.": "SAM's estimate of its own quality",
-    "mask_decoder.iou_prediction_head.": "SAM's estimate of its own quality",
-    "mask_decoder.mask_tokens.": "SAM's mask tokens, whose place the modality queries take",
-    "mask_decoder.output_hypernetworks_mlps.1.": _OTHER_MASKS,
-    "mask_decoder.output_hypernetworks_mlps.2.": _OTHER_MASKS,
-    "mask_decoder.output_hypernetworks_mlps.3.": _OTHER_MASKS,
+    **SAM_UNUSED,
 }
 # The logit bias with which a controller's token starts. At 0, as in the release, an untrained
 # token takes about a fiftieth of the attention from the pretrained keys; at -10 it takes a

@@ -9,11 +9,24 @@ from keras_espmedsam.checkpoints.matching import (
     CONV_TRANSPOSE,
     DENSE,
     DEPTHWISE,
+    POSITION,
     TOKEN,
     Entry,
 )
 
 FOURIER_MATRIX = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+
+_OTHER_MASKS = "the hyper-network of another of SAM's masks"
+# What SAM and MobileSAM hold beside an image encoder and has no place in ESP-MedSAM.
+SAM_UNUSED = {
+    "prompt_encoder.": "SAM's prompt encoder, of which the model uses the Fourier matrix alone",
+    "mask_decoder.iou_token.": "SAM's estimate of its own quality",
+    "mask_decoder.iou_prediction_head.": "SAM's estimate of its own quality",
+    "mask_decoder.mask_tokens.": "SAM's mask tokens, whose place the modality queries take",
+    "mask_decoder.output_hypernetworks_mlps.1.": _OTHER_MASKS,
+    "mask_decoder.output_hypernetworks_mlps.2.": _OTHER_MASKS,
+    "mask_decoder.output_hypernetworks_mlps.3.": _OTHER_MASKS,
+}
 
 
 def encoder_entries(encoder, prefix):
@@ -39,14 +52,35 @@ def encoder_entries(encoder, prefix):
         name = f"{prefix}layers.{stage}.downsample"
         for conv in ("conv_1", "conv_2", "conv_3"):
             entries += _conv_norm(f"{name}.{conv.replace('_', '')}", getattr(merging, conv))
-    neck = encoder.neck
-    return [
-        *entries,
-        *_layer(f"{prefix}neck.0", neck.laterals[0], CONV),
-        *_norm(f"{prefix}neck.1", neck.norm_1),
-        *_layer(f"{prefix}neck.2", neck.conv, CONV),
-        *_norm(f"{prefix}neck.3", neck.norm_2),
+    return [*entries, *_neck(f"{prefix}neck", encoder.neck)]
+
+
+def vit_entries(encoder, prefix="image_encoder."):
+    """Entries of SAM's own image encoder, without tokens and adapters.
+
+    Args:
+        encoder: `ViTMedBackbone` with a neck.
+        prefix: str. Beginning of the encoder's names.
+
+    Returns:
+        List of `Entry`.
+    """
+    entries = [
+        *_layer(f"{prefix}patch_embed.proj", encoder.patch_embedding, CONV),
+        Entry(f"{prefix}pos_embed", encoder.position_embedding.table, POSITION),
     ]
+    for i, block in enumerate(encoder.blocks):
+        name, attention = f"{prefix}blocks.{i}", block.attention
+        entries += [
+            *_norm(f"{name}.norm1", block.norm_1),
+            Entry(f"{name}.attn.rel_pos_h", attention.positions.rows),
+            Entry(f"{name}.attn.rel_pos_w", attention.positions.columns),
+            *_layer(f"{name}.attn.qkv", attention.qkv, DENSE),
+            *_layer(f"{name}.attn.proj", attention.projection, DENSE),
+            *_norm(f"{name}.norm2", block.norm_2),
+            *_dense_chain(f"{name}.mlp", ("lin1", "lin2"), block.mlp),
+        ]
+    return [*entries, *_neck(f"{prefix}neck", encoder.neck)]
 
 
 def controller_entries(encoder, prefix, modality):
@@ -143,6 +177,15 @@ def _layer(name, layer, layout):
 
 def _norm(name, norm):
     return [Entry(f"{name}.weight", norm.gamma), Entry(f"{name}.bias", norm.beta)]
+
+
+def _neck(name, neck):
+    return [
+        *_layer(f"{name}.0", neck.laterals[0], CONV),
+        *_norm(f"{name}.1", neck.norm_1),
+        *_layer(f"{name}.2", neck.conv, CONV),
+        *_norm(f"{name}.3", neck.norm_2),
+    ]
 
 
 def _conv_norm(name, layer):

@@ -56,23 +56,49 @@ def published_segmenter(
 
     Source: ESP-MedSAM (arXiv 2407.14153), released code.
     """
+    from keras_espmedsam.models import TinyViTBackbone
+
+    encoder = TinyViTBackbone(num_modalities=len(modalities), adapter_zero_init=adapter_zero_init)
+    return assembled_segmenter(
+        encoder, modalities, query_indices, IMAGE_SIZE, normalization, resize_mode
+    )
+
+
+def assembled_segmenter(
+    encoder, modalities, query_indices, image_size, normalization, resize_mode, **decoder
+):
+    """An image encoder with ESP-MedSAM's self-prompts and decoder, weights random.
+
+    Args:
+        encoder: image encoder, see `ESPMedSAMBackbone`.
+        modalities: tuple of str.
+        query_indices: tuple of int. The query of each, among as many as the release has.
+        image_size: (height, width) to which pictures are brought.
+        normalization, resize_mode: see `ESPMedSAMImageConverter`.
+        **decoder: see `ESPMedSAMBackbone`.
+
+    Returns:
+        `ESPMedSAMImageSegmenter`.
+
+    Source: ESP-MedSAM (arXiv 2407.14153), released code.
+    """
     from keras_espmedsam.models import (
         ESPMedSAMBackbone,
         ESPMedSAMImageConverter,
         ESPMedSAMImageSegmenter,
         ESPMedSAMImageSegmenterPreprocessor,
-        TinyViTBackbone,
     )
     from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 
     backbone = ESPMedSAMBackbone(
-        TinyViTBackbone(num_modalities=len(modalities), adapter_zero_init=adapter_zero_init),
+        encoder,
         modalities=modalities,
         num_queries=len(MODALITIES) + 1,
         query_indices=query_indices,
+        **decoder,
     )
     converter = ESPMedSAMImageConverter(
-        image_size=IMAGE_SIZE, resize_mode=resize_mode, normalization=normalization
+        image_size=image_size, resize_mode=resize_mode, normalization=normalization
     )
     return ESPMedSAMImageSegmenter(backbone, ESPMedSAMImageSegmenterPreprocessor(converter))
 
@@ -93,6 +119,7 @@ def write_preset(segmenter, output):
     Source: ours.
     """
     temporary = None
+    megabytes = 4 * segmenter.count_params() / 1e6
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=output.parent))
@@ -107,7 +134,7 @@ def write_preset(segmenter, output):
     except OSError as error:
         raise InputError(
             f"The preset cannot be written to {output} ({error.strerror or error}); give a folder "
-            "that can be written, on a disk with 120 MB free."
+            f"that can be written, on a disk with {1.1 * megabytes:.0f} MB free."
         ) from error
     finally:
         if temporary is not None:

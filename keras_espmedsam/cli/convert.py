@@ -14,6 +14,16 @@ app = typer.Typer(no_args_is_help=True, help="Make a preset from published check
 _Output = Annotated[
     Path, typer.Option(metavar="DIR", help="New or empty folder.", show_default=False)
 ]
+_ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        min=32,
+        help="Side of the pictures in pixels, a multiple of 32; without it SAM's own, 1024.",
+        show_default=False,
+    ),
+]
+_Tokens = Annotated[int, typer.Option(min=0, help="Key/value tokens per block and head.")]
+_Adapter = Annotated[bool, typer.Option(help="Whether each block gets an adapter.")]
 
 
 @app.command()
@@ -86,6 +96,69 @@ def mobilesam(
 
         with stderr().status("Converting"):
             messages = convert_mobilesam(checkpoint, output)
+    _report(messages)
+
+
+@app.command()
+def sam(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="SAM's sam_vit_b.pth, sam_vit_l.pth or sam_vit_h.pth, or a .safetensors file.",
+            show_default=False,
+        ),
+    ],
+    output: _Output,
+    image_size: _ImageSize = None,
+    tokens: _Tokens = 10,
+    adapter: _Adapter = True,
+) -> None:
+    """Make a preset of the medical teacher to train: encoder and decoder transformer from SAM.
+
+    Tokens and adapters start so that they change nothing: untrained, its encoder is SAM's.
+
+    \b
+    Example:
+      espmedsam convert sam sam_vit_b.pth --output presets/teacher --image-size 512
+    """
+    with errors_reported():
+        import_segmenter_class()
+        from keras_espmedsam.checkpoints import convert_sam
+
+        with stderr().status("Converting"):
+            messages = convert_sam(checkpoint, output, image_size, tokens, adapter)
+    _report(messages)
+
+
+@app.command()
+def keras_hub(
+    preset: Annotated[
+        str,
+        typer.Argument(
+            metavar="PRESET",
+            help="A SAM preset of keras-hub, such as sam_base_sa1b, which keras-hub downloads, or "
+            "its folder.",
+            show_default=False,
+        ),
+    ],
+    output: _Output,
+    image_size: _ImageSize = None,
+    tokens: _Tokens = 10,
+    adapter: _Adapter = True,
+) -> None:
+    """Make a preset of the medical teacher to train, as `sam` does, from keras-hub's SAM.
+
+    \b
+    Example:
+      espmedsam convert keras-hub sam_base_sa1b --output presets/teacher
+    """
+    with errors_reported():
+        import_segmenter_class()
+        from keras_espmedsam.checkpoints import convert_keras_hub_sam
+
+        with stderr().status("Converting"):
+            messages = convert_keras_hub_sam(preset, output, image_size, tokens, adapter)
     _report(messages)
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from keras_espmedsam.checkpoints import convert_espmedsam, convert_mobilesam
 from keras_espmedsam.checkpoints.matching import assign_tensors
-from keras_espmedsam.checkpoints.names import decoder_entries
+from keras_espmedsam.checkpoints.names import decoder_entries, vit_entries
+from keras_espmedsam.checkpoints.sam import encoder_options
 from keras_espmedsam.layers import QueryDecoupledModalityDecoder
-from keras_espmedsam.models import ESPMedSAMImageSegmenter
+from keras_espmedsam.models import ESPMedSAMImageSegmenter, ViTMedBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
@@ -168,6 +169,21 @@ def test_mobilesam_mask_of_a_box(mobilesam, record_property):
     assert ours.shape == expected.shape
     record_property("largest_difference", float(np.abs(ours - expected).max()))
     np.testing.assert_allclose(ours, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_sam_image_embeddings(oracle, record_property):
+    """SAM's own encoder, of 256 x 256 pixels; test_sam.py takes one through a preset."""
+    reference = oracle.load("sam_vit_small_seed2.npz")
+    seed = int(reference["seed"])
+    weights = oracle.state_dict("sam_vit_small.manifest.json", seed)
+    options = encoder_options(weights, "The reference")
+    encoder = ViTMedBackbone(**options, num_tokens=0, adapter=False, image_shape=(256, 256, 3))
+    assign_tensors(weights, vit_entries(encoder))
+    model = keras.Model(encoder.input, {"image_embeddings": encoder.output})
+    ours = predict(model, channels_last(oracle.image(256, seed)))["image_embeddings"]
+    difference = np.abs(ours.transpose(2, 0, 1) - reference["image_embeddings"]).max()
+    record_property("largest_difference", float(difference))
+    assert difference <= TOLERANCE
 
 
 def box_tokens(box, weights):

@@ -23,8 +23,13 @@ def conversions(monkeypatch):
         calls.append((path, output))
         return []
 
+    def convert_sam(source, output, image_size, num_tokens, adapter):
+        calls.append((source, output, image_size, num_tokens, adapter))
+        return ["Recognised ViT-B."]
+
     module = types.ModuleType("keras_espmedsam.checkpoints")
     module.convert_espmedsam, module.convert_mobilesam = convert_espmedsam, convert_mobilesam
+    module.convert_sam = module.convert_keras_hub_sam = convert_sam
     monkeypatch.setitem(sys.modules, "keras_espmedsam.checkpoints", module)
     monkeypatch.setattr(convert, "import_segmenter_class", lambda: None)
     return calls
@@ -77,6 +82,18 @@ def test_convert_mobilesam(run, checkpoints, conversions):
     assert conversions == [(Path("a.pth"), Path("mine"))]
 
 
+def test_convert_sam(run, checkpoints, conversions):
+    result = run("convert", "sam", "a.pth", "--output", "teacher")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "Recognised ViT-B.\n"
+    options = ("--image-size", "512", "--tokens", "0", "--no-adapter")
+    assert run("convert", "keras-hub", "sam_base", "--output", "t", *options).exit_code == 0
+    assert conversions == [
+        (Path("a.pth"), Path("teacher"), None, 10, True),
+        ("sam_base", Path("t"), 512, 0, False),
+    ]
+
+
 def test_errors_of_the_conversion(run, checkpoints, conversions):
     result = run("convert", "espmedsam", "a.pth", "b.pth", "--modality", "xray", "--output", "o")
     assert result.exit_code == 2
@@ -112,6 +129,7 @@ def test_the_real_functions_refuse_what_cannot_be_used(run, checkpoints, monkeyp
             "resize_mode='crop'",
         ),
         (("mobilesam", "a.pth", "--output", "a.pth"), "is a file"),
+        (("sam", "a.pth", "--output", "o"), "is not a PyTorch checkpoint"),
     ):
         result = run("convert", *arguments)
         assert result.exit_code == 2, result.output
