@@ -32,7 +32,7 @@ TEACHERS = {
     "vit_b": dict(),
 }
 STUDENTS = {
-    "nano": dict(
+    "light": dict(
         hidden_dims=(32, 48, 96, 128),
         depths=(1, 1, 2, 1),
         num_heads=(2, 4, 4),
@@ -49,7 +49,8 @@ DOCUMENT = """\
 Phase 3 (controllers alone), batches of {batch_size} pictures of {image_size} x {image_size};
 teacher `{teacher}` ({teacher_parameters:,} parameters), student `{student}`
 ({student_parameters:,}). {machine}; keras {keras}, {backend}. Median of {epochs} epochs of {steps}
-steps after a first one, which may compile; the pictures are read and placed in each step.
+steps after a first one, which may compile; the pictures are placed once and normalised in each
+step. The teacher's weights are loaded with a cache too, to tell whether it is theirs.
 
 {table}
 
@@ -214,7 +215,7 @@ def table(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--teacher", choices=TEACHERS, default="small")
-    parser.add_argument("--student", choices=STUDENTS, default="nano")
+    parser.add_argument("--student", choices=STUDENTS, default="light")
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--pictures", type=int, default=48)
