@@ -9,18 +9,29 @@ TORCH := torch==2.13.0
 # One file per set of packages: set-up is done once, and again when pyproject.toml changes.
 DEMO_READY := $(VENV)/.demo-ready
 DEV_READY := $(VENV)/.dev-ready
-TEST_BACKENDS := test-tensorflow test-jax test-torch
-SLOW_BACKENDS := test-slow-tensorflow test-slow-jax test-slow-torch
+# The fastest first: it tells soonest of what is wrong on all of them.
+TEST_BACKENDS := test-torch test-tensorflow test-jax
+SLOW_BACKENDS := test-slow-torch test-slow-tensorflow test-slow-jax
+# Tests of what works without Keras. They run once, and with a backend that does not exist, so
+# that they fail when something in them begins to need one.
+NO_BACKEND := $(addprefix tests/,checkpoints/test_reader.py cli/test_main.py data imaging \
+	evaluation/test_measures.py test_backend_choice.py test_recognition.py)
+# Two processes on a thread each keep two cores busy; most tests use no more than one. A large
+# number of them costs memory: each holds Keras and the backend.
+WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) \
+	--dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-# The backends' tests would share two cores, and each has threads of its own.
+# The backends' tests would share two cores.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow lint format wheel clean $(TEST_BACKENDS) $(SLOW_BACKENDS)
+.PHONY: help setup demo test test-slow lint format wheel clean
+.PHONY: test-no-backend $(TEST_BACKENDS) $(SLOW_BACKENDS)
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
-	@echo "One backend alone: make test-tensorflow, test-jax, test-torch"
+	@echo "Parts of test: make test-no-backend, test-torch, test-tensorflow, test-jax"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12")'
@@ -43,12 +54,15 @@ setup: $(DEV_READY) ## make the virtual environment for development
 demo: $(DEMO_READY) ## segment a fundus photograph and a cell picture with the built-in preset
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python examples/demo.py
 
-test: $(TEST_BACKENDS) ## run the tests on TensorFlow, JAX and PyTorch
+test: test-no-backend $(TEST_BACKENDS) ## run the tests on PyTorch, TensorFlow and JAX
 
 test-slow: $(SLOW_BACKENDS) ## run the tests that take minutes, on the three backends
 
+test-no-backend: $(DEV_READY)
+	KERAS_BACKEND=none $(PYTEST) $(NO_BACKEND)
+
 $(TEST_BACKENDS): test-%: $(DEV_READY)
-	KERAS_BACKEND=$* $(BIN)/python -m pytest -q
+	KERAS_BACKEND=$* $(PYTEST) $(addprefix --ignore=,$(NO_BACKEND))
 
 $(SLOW_BACKENDS): test-slow-%: $(DEV_READY)
 	KERAS_BACKEND=$* $(BIN)/python -m pytest -q -m slow

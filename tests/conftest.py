@@ -18,11 +18,27 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def pytest_terminal_summary(terminalreporter):
-    # At the end, because `pytest -q` does not print a header.
+_BACKENDS = set()
+
+
+def pytest_sessionfinish(session):
     if "keras" in sys.modules:
         keras = importlib.import_module("keras")
-        terminalreporter.write_line(f"backend: {keras.config.backend()}, keras {keras.__version__}")
+        _BACKENDS.add(f"backend: {keras.config.backend()}, keras {keras.__version__}")
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["backends"] = list(_BACKENDS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """With `-n`, only the workers have imported Keras; a crashed one says nothing."""
+    _BACKENDS.update(getattr(node, "workeroutput", {}).get("backends", []))
+
+
+def pytest_terminal_summary(terminalreporter):
+    # At the end, because `pytest -q` does not print a header.
+    for line in sorted(_BACKENDS):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)
