@@ -182,7 +182,7 @@ class DecoupledDistiller(Steps, keras.Model):
         for stream in self.streams:
             part = self._part(x, stream)
             if part.get("targets"):
-                targets[stream] = part["targets"]
+                targets[stream] = self._checked_targets(part["targets"], stream)
             elif stream == "common":
                 targets[stream] = {
                     name: teacher(part["images"]) for name, teacher in self.common_teachers.items()
@@ -281,6 +281,22 @@ class DecoupledDistiller(Steps, keras.Model):
         if getattr(encoder, "num_modalities", 0) < 2:
             modalities = None
         return encoder.features(images, modalities, controllers=controllers, training=training)
+
+    def _checked_targets(self, targets, stream):
+        expected = self.losses_by_teacher[stream]
+        if set(targets) != set(expected):
+            raise InputError(
+                f"Received targets of {', '.join(targets)} for the {stream} pictures; expected "
+                f"those of {', '.join(expected) or 'no teacher'}."
+            )
+        for teacher, terms in expected.items():
+            missing = {term.teacher for term in terms} - set(targets[teacher])
+            if missing:
+                raise InputError(
+                    f"The targets of {teacher} for the {stream} pictures lack "
+                    f"{', '.join(sorted(missing))}; they hold {', '.join(targets[teacher])}."
+                )
+        return targets
 
     def _domain_targets(self, part):
         teachers = list(self.domain_teachers.values())

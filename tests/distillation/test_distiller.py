@@ -253,3 +253,10 @@ def test_a_student_without_controllers_and_a_wrong_batch_are_refused(both, tiny)
     _, distiller = both
     with pytest.raises(InputError, match="received a batch of common; expected a dict with"):
         distiller.teacher_targets(tiny.batch("common")[0])
+    x, _ = tiny.batch("common", "domain")
+    x["domain"]["targets"] = {"medical": {"embedding": np.zeros((2, 2, 2, 8), "float32")}}
+    with pytest.raises(InputError, match=r"targets of medical .* expected those of domain"):
+        distiller.teacher_targets(x)
+    x["domain"]["targets"] = {"domain": {"stage_1": np.zeros((2, 2, 2, 8), "float32")}}
+    with pytest.raises(InputError, match="lack embedding; they hold stage_1"):
+        distiller.teacher_targets(x)
