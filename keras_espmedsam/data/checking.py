@@ -30,8 +30,8 @@ def check_records(
         strict: whether any bad file is an error; otherwise it is left out.
         workers: threads; by default one per processor core, 16 at most.
         keep_empty: whether pictures whose mask is empty are kept.
-        scan: False to read the files' headers alone: a hundred times faster, and blind to damage
-            behind them.
+        scan: False to read the files' headers alone: many times faster, and blind to damage behind
+            them.
         progress: called with 1 for each record that is done.
         max_pixels: the most pixels that one picture may have.
 

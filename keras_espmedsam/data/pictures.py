@@ -240,7 +240,8 @@ class _QuietLibraries:
     """Keep decoders from printing, and Pillow's own pixel limit from acting before ours.
 
     All that is global. So the first thread that decodes changes it and the last one restores it,
-    and the threads in between need not wait for each other.
+    and the threads in between need not wait for each other. Warnings of other code are not shown
+    meanwhile.
     """
 
     _NAMES = ("pydicom", "tifffile", "nibabel.global", "PIL")
