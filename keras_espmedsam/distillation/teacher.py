@@ -199,9 +199,7 @@ def _without_names(config, names=None):
         if isinstance(layers, list | tuple):
             own = [layer.get("name") for layer in layers if isinstance(layer, dict)]
             names = {**names, **{name: f"layer {i}" for i, name in enumerate(own)}}
-        return {
-            key: _without_names(value, names) for key, value in config.items() if key != "name"
-        }
+        return {key: _without_names(value, names) for key, value in config.items() if key != "name"}
     if isinstance(config, list | tuple):
         return [_without_names(value, names) for value in config]
     return names.get(config, config) if isinstance(config, str) else config
