@@ -19,7 +19,7 @@ from keras_espmedsam.training.build_segmenter import build_segmenter, with_posit
 from keras_espmedsam.training.distill_config import TEACHER_PARTS, DistillConfig
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.read_sources import read_sources
-from keras_espmedsam.training.run_folder import BEST, RunFolder
+from keras_espmedsam.training.run_folder import RunFolder
 from keras_espmedsam.training.run_record import PRESET, begin_run
 from keras_espmedsam.training.settings import load_settings
 from keras_espmedsam.training.trainable_parts import select_trainable
@@ -72,8 +72,8 @@ class _Run:
         self.config = config
         self.report = report
         self.verbose = verbose
-        self.weights = None
-        self.teacher_weights = None
+        self.student_run = None
+        self.teacher_run = None
         self.records = {}
 
     def do(self, number, phase):
@@ -96,26 +96,25 @@ class _Run:
             )
         self.report(f"{folder.name}: {monitor[0]} {run.best:.4g} in epoch {run.best_epoch}.")
         if is_teacher:
-            self.teacher_weights = folder / BEST
+            self.teacher_run = run
             if not (config.output / MEDICAL_TEACHER).exists():
                 teacher = self.medical_teacher("float32")
                 self.report(write_preset(teacher, config.output / MEDICAL_TEACHER))
         else:
-            self.weights = folder / BEST
+            self.student_run = run
 
     # === Models ===
 
     def student(self, precision=None):
-        config = self.config
-        student = self._model(config.student, precision)
-        if self.weights is not None:
-            student.load_weights(self.weights)
+        student = self._model(self.config.student, precision)
+        if self.student_run is not None:
+            self.student_run.load_best(student)
         return student
 
     def medical_teacher(self, precision=None):
         teacher = self._model(self.config.medical_teacher, precision)
-        if self.teacher_weights is not None:
-            teacher.load_weights(self.teacher_weights)
+        if self.teacher_run is not None:
+            self.teacher_run.load_best(teacher)
         return teacher
 
     def _model(self, settings, precision):

@@ -161,6 +161,23 @@ class RunFolder:
         # What a kill between two files may have left behind.
         write_curves(self.folder, self.history)
 
+    def load_best(self, model):
+        """Put the weights of the best epoch into a model; of a distiller, into its student.
+
+        Args:
+            model: as for `fit`, or any of its architecture.
+
+        Raises:
+            InputError: before the first epoch has ended.
+
+        Source: ours.
+        """
+        path = self.folder / BEST
+        if not path.exists():
+            raise InputError(f"The run in {self.folder} has no weights yet; call fit() before.")
+        with _without_optimizer(getattr(model, "student", model)) as trained:
+            trained.load_weights(path)
+
     def _recall(self, information):
         for name, value in information.items():
             setattr(self, name, value)
@@ -198,8 +215,11 @@ class RunFolder:
         # The state last: killed before, the epoch is repeated and these are written again.
         with averaged(model):
             for name in (BEST, LAST) if better else (LAST,):
-                with atomic_path(self.folder / name) as temporary:
-                    _save_weights(getattr(model, "student", model), temporary)
+                with (
+                    atomic_path(self.folder / name) as temporary,
+                    _without_optimizer(getattr(model, "student", model)) as trained,
+                ):
+                    trained.save_weights(temporary)
         names = ("epoch", "history", "best", "best_epoch", "stopped")
         information = {name: getattr(self, name) for name in names}
         write_state(self.folder / STATE, _variables(model), information)
@@ -269,11 +289,12 @@ def _variables(model):
     return variables + [v for v in model.optimizer.variables if id(v) not in known]
 
 
-def _save_weights(model, path):
+@contextlib.contextmanager
+def _without_optimizer(model):
     """The weights alone: beside the state, the optimiser would make the file three times as big."""
     optimizer = getattr(model, "optimizer", None)
     model.optimizer = None
     try:
-        model.save_weights(path)
+        yield model
     finally:
         model.optimizer = optimizer

@@ -10,7 +10,7 @@ from keras_espmedsam.training.build_segmenter import build_segmenter, with_posit
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.medical_ranges import MEDICAL_RANGES
 from keras_espmedsam.training.read_sources import read_sources
-from keras_espmedsam.training.run_folder import BEST, RunFolder
+from keras_espmedsam.training.run_folder import RunFolder
 from keras_espmedsam.training.run_record import PRESET, begin_run
 from keras_espmedsam.training.segmentation_dataset import SegmentationDataset
 from keras_espmedsam.training.settings import load_settings
@@ -47,7 +47,7 @@ def train(config, overrides=(), report=print, verbose="auto"):
         return preset
     report(f"{'Going on' if resumed else 'Training'} in {config.output}.")
     model = with_position_grid(config.model, config.phases[0].image_size)
-    start, sets = None, _Sets(config, report)
+    before, sets = None, _Sets(config, report)
     for number, (phase, folder) in enumerate(
         zip(config.phases, config.phase_folders(), strict=True)
     ):
@@ -62,8 +62,8 @@ def train(config, overrides=(), report=print, verbose="auto"):
                 config.precision,
                 config.gradient_checkpointing,
             )
-            if start is not None:
-                segmenter.load_weights(start)
+            if before is not None:
+                before.load_best(segmenter)
             training, validation = sets.of(segmenter, phase)
             _compile(segmenter, phase, training.num_batches, config.precision)
             report(f"{folder.name}: epoch {run.epoch + 1} to {phase.epochs}.")
@@ -75,10 +75,10 @@ def train(config, overrides=(), report=print, verbose="auto"):
                 verbose=verbose,
             )
         report(f"{folder.name}: val_masks_dice {run.best:.4f} in epoch {run.best_epoch}.")
-        start = folder / BEST
+        before = run
     last = config.phases[-1]
     segmenter = build_segmenter(model, last.image_size, last.resize_mode)
-    segmenter.load_weights(start)
+    run.load_best(segmenter)
     report(write_preset(segmenter, preset))
     return preset
 

@@ -140,10 +140,11 @@ def test_best_and_last_weights_are_those_that_were_validated(whole):
     folder, run, _, options = whole
     values = run.history["val_loss"]
     assert run.best == min(values) and run.best_epoch == 1 + values.index(run.best)
-    for name, expected in (("best", run.best), ("last", values[-1])):
-        model = build(**options)
-        model.load_weights(folder / f"{name}.weights.h5")
-        assert model.evaluate(X, Y, verbose=0) == pytest.approx(expected, rel=1e-5)
+    model = build(**options)
+    RunFolder(folder).load_best(model)
+    assert model.evaluate(X, Y, verbose=0) == pytest.approx(run.best, rel=1e-5)
+    model.load_weights(folder / "last.weights.h5")
+    assert model.evaluate(X, Y, verbose=0) == pytest.approx(values[-1], rel=1e-5)
 
 
 def test_a_finished_run_is_not_trained_further(whole):
@@ -281,3 +282,5 @@ def test_what_cannot_be_monitored_is_told_before_or_after_the_first_epoch(tmp_pa
         RunFolder(tmp_path, mode="best")
     with pytest.raises(InputError, match="patience"):
         RunFolder(tmp_path, patience=0)
+    with pytest.raises(InputError, match="no weights yet"):
+        RunFolder(tmp_path).load_best(build())

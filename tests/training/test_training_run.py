@@ -1,0 +1,290 @@
+"""Runs by a configuration: phases, interruptions, bad files, what the preset is."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_espmedsam as kem
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.training import RunFolder, learning_curves, train, training_run
+from keras_espmedsam.training.build_segmenter import (
+    build_segmenter,
+    checkpoint_gradients,
+    with_position_grid,
+)
+from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
+from keras_espmedsam.training.run_config import (
+    LearningRateSettings,
+    ModelSettings,
+    OptimizerSettings,
+)
+from keras_espmedsam.training.training_run import make_augmentation, make_layers
+
+NAMES = ["xray", "fundus"]
+
+
+def plain_segmenter(settings=None, image_size=None, *_):
+    """As small as it can be: what is tested here is the run and not the network."""
+    encoder = kem.models.TiCBackbone(
+        hidden_dims=(8,), depths=(1,), num_heads=(1,), kernel_size=3, neck_dim=8, output_stride=16
+    )
+    backbone = kem.models.ESPMedSAMBackbone(
+        encoder,
+        modalities=NAMES,
+        transformer_depth=1,
+        transformer_num_heads=1,
+        transformer_mlp_dim=8,
+    )
+    converter = kem.models.ESPMedSAMImageConverter(image_size=image_size or (32, 32))
+    preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
+    return kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(training_run, "build_segmenter", plain_segmenter)
+    monkeypatch.setattr(learning_curves, "_draw", lambda *_: None)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)
+    else:
+        yield
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Two phases on six pictures, one of which cannot be read."""
+    rng = np.random.default_rng(0)
+    lines = ["split,modality,dataset,image,mask"]
+    for i in range(6):
+        mask = np.zeros((24, 40), "uint8")
+        mask[:, i : i + 20] = 255
+        Image.fromarray(mask).save(tmp_path / f"{i}_mask.png")
+        image = mask[..., None] // 2 + rng.integers(0, 60, (24, 40, 3), "uint8")
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+        split, name = ("val" if i > 3 else "train"), NAMES[i % 2]
+        lines.append(f"{split},{name},{name}s,{i}.png,{i}_mask.png")
+    lines.append("train,fundus,funduss,bad.png,5_mask.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "index.csv").write_text("\n".join(lines))
+    rate = {"rate": 1e-2, "schedule": "cosine", "warmup_steps": 1}
+    return {
+        "output": str(tmp_path / "run"),
+        "seed": 1,
+        "model": {"encoder": {"kind": "tiny_vit"}, "modalities": NAMES},
+        "data": {"sources": [{"index": str(tmp_path / "index.csv")}]},
+        "early_stopping": {"patience": 5},
+        "phases": [
+            {"name": "coarse", "image_size": 32, "epochs": 2, "steps": 2, "batch_size": 2}
+            | {"learning_rate": rate},
+            {"image_size": [32, 64], "epochs": 2, "steps": None, "batch_size": 2}
+            | {"parts": ["decoder", "queries"], "loss": "published"},
+        ],
+    }
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_after(monkeypatch, epochs):
+    """Let the program end when so many epochs have been written."""
+    end, left = RunFolder._end_epoch, [epochs]
+
+    def end_epoch(run, *arguments):
+        end(run, *arguments)
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+
+    monkeypatch.setattr(RunFolder, "_end_epoch", end_epoch)
+
+
+def weights(segmenter):
+    return [keras.ops.convert_to_numpy(w) for w in segmenter.weights]
+
+
+def test_an_interrupted_run_of_two_phases_gives_the_preset_of_an_uninterrupted_one(
+    config, tmp_path, monkeypatch
+):
+    said = []
+    preset = train(config, report=said.append, verbose=0)
+    text = "\n".join(said)
+    for words in ("Training in", "4 pictures for training", "2 pictures for validation"):
+        assert words in text
+    assert "1 left out of training:\n  " in text and "bad.png" in text
+    assert text.count("bad.png") == 1
+    expected = kem.models.ESPMedSAMImageSegmenter.from_preset(preset)
+    assert expected.preprocessor.image_converter.image_size == (32, 64)
+    best, first = plain_segmenter(), plain_segmenter()
+    RunFolder(tmp_path / "run" / "2-phase").load_best(best)
+    RunFolder(tmp_path / "run" / "1-coarse").load_best(first)
+    changed = []
+    for w, own, last, old in zip(
+        best.weights, weights(expected), weights(best), weights(first), strict=True
+    ):
+        np.testing.assert_array_equal(own, last)
+        if not np.array_equal(last, old):
+            changed.append(w.path)
+    # The second phase trains the decoder alone, from the weights of the first.
+    assert changed and all("mask_decoder" in path for path in changed)
+
+    other = {**config, "output": str(tmp_path / "other")}
+    for epochs in (1, 2):
+        with monkeypatch.context() as patch:
+            killed_after(patch, epochs)
+            with pytest.raises(Killed):
+                train(other, report=said.append, verbose=0)
+    again = kem.models.ESPMedSAMImageSegmenter.from_preset(
+        train(other, report=said.append, verbose=0)
+    )
+    assert "2-phase: epoch 2 to 2." in said and any("Going on" in one for one in said)
+    for own, old in zip(weights(again), weights(expected), strict=True):
+        np.testing.assert_allclose(own, old, rtol=1e-5, atol=1e-6)
+
+    # Done: nothing is trained, and another configuration is refused.
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "fit", None)
+        assert train(config, report=said.append, verbose=0) == preset
+        assert train(config, ["data.workers=2"], said.append, verbose=0) == preset
+    with pytest.raises(InputError, match=r"begun with phases\.0\.epochs=2 and is now given 3"):
+        train(config, ["phases.0.epochs=3"], report=said.append)
+
+
+def test_strict_stops_before_the_first_step(config, tmp_path):
+    with pytest.raises(InputError, match=r"bad\.png"):
+        train(config, ["data.strict=true"], report=lambda _: None, verbose=0)
+    assert not (tmp_path / "run" / "1-coarse").exists()
+
+
+def test_a_folder_of_something_else_is_refused(config, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("")
+    with pytest.raises(InputError, match=r"holds thesis\.txt and no run"):
+        train(config, report=lambda _: None)
+
+
+def test_splits_that_are_not_there_or_overlap_are_told(config):
+    for change, words in (
+        ("data.val_splits=[validation]", "no split 'validation', of val_splits"),
+        ("data.val_splits=[train]", "in train_splits and in val_splits"),
+    ):
+        with pytest.raises(InputError, match=words):
+            train(config, [change, f"output={config['output']}{len(words)}"], report=str)
+
+
+# === What the run is made of ===
+
+
+def test_augmentation_by_modality():
+    medical = make_augmentation("medical", ("xray", "mri"))
+    assert medical["xray"].rotation == 10 and medical["mri"] == kem.training.Augmentation()
+    assert make_augmentation("none", ("xray",)) == {}
+    given = make_augmentation({"xray": {"rotation": 3}}, ("xray", "mri"))
+    assert set(given) == {"xray"} and given["xray"].rotation == 3
+    with pytest.raises(InputError, match=r"augmentation\.xry"):
+        make_augmentation({"xry": {}}, ("xray",))
+    with pytest.raises(InputError, match="rotate"):
+        make_augmentation({"xray": {"rotate": 3}}, ("xray",))
+
+
+def test_keras_layers_by_name():
+    assert isinstance(make_layers([{"layer": "RandomFlip"}])[0], keras.layers.RandomFlip)
+    with pytest.raises(InputError, match=r"keras_augmentation\.0\.layer=Flip"):
+        make_layers([{"layer": "Flip"}])
+    with pytest.raises(InputError, match="cannot be made"):
+        make_layers([{"layer": "RandomFlip", "modes": 1}])
+
+
+@pytest.mark.parametrize(
+    ("settings", "step", "expected"),
+    [
+        ({"rate": 0.5}, 7, 0.5),
+        ({"rate": 0.5, "schedule": "exponential"}, 19, 0.5 * 0.98),
+        ({"rate": 0.5, "schedule": "exponential", "decay_per_epoch": 0.5}, 30, 0.5**4),
+        ({"rate": 0.5, "schedule": "cosine"}, 20, 0.25),
+        ({"rate": 0.5, "schedule": "cosine", "warmup_steps": 10}, 10, 0.5),
+        ({"rate": 0.5, "schedule": "cosine", "warmup_steps": 10, "final_rate": 0.1}, 40, 0.1),
+    ],
+)
+def test_learning_rates(settings, step, expected):
+    rate = make_learning_rate(LearningRateSettings(**settings), epochs=4, steps=10)
+    found = rate if isinstance(rate, float) else float(keras.ops.convert_to_numpy(rate(step)))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_warm_up_longer_than_the_phase_is_told():
+    settings = LearningRateSettings(schedule="cosine", warmup_steps=40)
+    with pytest.raises(InputError, match="a phase of 40 steps; give fewer"):
+        make_learning_rate(settings, epochs=4, steps=10)
+
+
+def test_optimizers():
+    settings = OptimizerSettings(
+        name="sgd", momentum=0.9, weight_decay=0.1, accumulation_steps=2, ema_momentum=0.5
+    )
+    optimizer = make_optimizer(settings, 0.1, None, "mixed_float16")
+    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    inner = optimizer.inner_optimizer.optimizer
+    config = inner.get_config()
+    assert isinstance(inner, keras.optimizers.SGD)
+    names = ("momentum", "weight_decay", "gradient_accumulation_steps", "use_ema", "ema_momentum")
+    assert [config[name] for name in names] == [0.9, 0.1, 2, True, 0.5]
+    encoder = kem.models.TiCBackbone(
+        hidden_dims=(8, 8), depths=(1, 1), num_heads=(1, 1), kernel_size=3
+    )
+    optimizer = make_optimizer(OptimizerSettings(layer_decay=0.5), 0.1, encoder)
+    assert optimizer.learning_rate_multipliers["stage_0_block_0"] == 0.5
+
+
+def test_a_vision_transformer_keeps_its_weights_over_phases_of_several_sizes():
+    encoder = dict(kind="vit_med", hidden_dim=16, depth=1, num_heads=2, global_indices=[0])
+    encoder |= {"neck_dim": 8, "num_tokens": 1}
+    decoder = dict(transformer_depth=1, transformer_num_heads=1, transformer_mlp_dim=8)
+    settings = ModelSettings(encoder=encoder, decoder=decoder, modalities=NAMES)
+    settings = with_position_grid(settings, (32, 64))
+    built = [build_segmenter(settings, size) for size in ((32, 64), (64, 64))]
+    shapes = [[tuple(w.shape) for w in segmenter.weights] for segmenter in built]
+    assert shapes[0] == shapes[1]
+    assert built[1].backbone.input["images"].shape == (None, 64, 64, 3)
+    with pytest.raises(InputError, match="made for one size of picture"):
+        build_segmenter(settings)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "words"),
+    [
+        ({"hidden_dim": 8}, r"unknown key model\.encoder\.hidden_dim; did you mean hidden_dims"),
+        ({"num_modalities": 8}, r"unknown key model\.encoder\.num_modalities"),
+        ({"depths": [1]}, "TinyViTBackbone received 4 hidden_dims, 1 depths"),
+        ({"depths": "many"}, "The model cannot be made"),
+    ],
+)
+def test_encoders_that_cannot_be_made_are_told(encoder, words):
+    with pytest.raises(InputError, match=words):
+        build_segmenter(ModelSettings(encoder={"kind": "tiny_vit", **encoder}))
+
+
+def test_a_preset_with_other_settings(tmp_path):
+    segmenter = plain_segmenter()
+    segmenter.save_to_preset(tmp_path / "preset")
+    settings = ModelSettings(preset=str(tmp_path / "preset"))
+    loaded = build_segmenter(settings, (64, 32), "stretch", "mixed_bfloat16")
+    converter = loaded.preprocessor.image_converter
+    assert (converter.image_size, converter.resize_mode) == ((64, 32), "stretch")
+    assert loaded.backbone.dtype_policy.name == "mixed_bfloat16"
+    for own, old in zip(weights(loaded), weights(segmenter), strict=True):
+        np.testing.assert_array_equal(own, old)
+    assert build_segmenter(settings, None, "native").preprocessor.image_converter.image_size is None
+    build_segmenter(settings, gradient_checkpointing=True)
+    image = keras.Input((32, 32, 3))
+    with pytest.raises(InputError, match="gradient_checkpointing for Functional"):
+        checkpoint_gradients(keras.Model(image, keras.layers.Conv2D(8, 16, strides=16)(image)))
+    metadata = json.loads((tmp_path / "preset" / "metadata.json").read_text())
+    assert metadata["parameter_count"] == segmenter.backbone.count_params()
