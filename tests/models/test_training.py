@@ -256,3 +256,18 @@ def test_threads_may_segment_at_once(plain):
         results = list(pool.map(lambda _: plain.segment(picture, 1), range(12)))
     for result in results:
         np.testing.assert_allclose(result["probabilities"], expected, atol=1e-6)
+
+
+def test_losses_by_name(segmenter):
+    model = type(segmenter)(segmenter.backbone, segmenter.preprocessor)
+    for name, expected in (
+        ("auto", kem.losses.DiceFocalLoss),
+        ("standard", kem.losses.DiceFocalLoss),
+        ("published", kem.losses.PublishedDiceFocalLoss),
+    ):
+        model.compile(loss=name)
+        assert type(model.loss["masks"]) is expected
+        assert type(model.loss["patches"]) is kem.losses.PatchLoss
+    # Keras' form by this name takes probabilities, and would be fed logits.
+    with pytest.raises(InputError, match="loss='binary_crossentropy'"):
+        model.compile(loss="binary_crossentropy")
