@@ -226,7 +226,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         for groups in self._by_modality():
             for group in groups:
                 # Weights may have been loaded since the averages began.
-                if self.optimizer.use_ema and int(group.optimizer.iterations):
+                if self.optimizer.use_ema and int(ops.convert_to_numpy(group.optimizer.iterations)):
                     group.optimizer.finalize_variable_values(group.variables)
                     for variable in group.variables:
                         # On JAX the next `fit` would donate one array twice, the average's too.

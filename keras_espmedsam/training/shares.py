@@ -1,0 +1,102 @@
+"""Batches of several devices: one process's part of each, or whole ones of any size."""
+
+import keras
+
+from keras_espmedsam.errors import InputError
+
+
+class BatchShare(keras.utils.PyDataset):
+    """One process's part of the batches of a source.
+
+    Args:
+        source: `keras.utils.PyDataset`, giving the same batches in each process.
+        count: int. Number of devices that share a batch.
+        rank, processes: int. Number of this process, and how many there are.
+
+    Raises:
+        InputError: when a batch is asked for that `count` devices cannot share evenly, since
+            then neither the mean of their losses nor that of their gradients were the batch's.
+
+    Example:
+        >>> source = BatchShare.from_arrays(np.arange(8), np.arange(8), batch_size=4)
+
+    Source: ours.
+    """
+
+    def __init__(self, source, count, rank=0, processes=1):
+        super().__init__(
+            workers=source.workers,
+            use_multiprocessing=source.use_multiprocessing,
+            max_queue_size=source.max_queue_size,
+        )
+        self.source = source
+        self.count = count
+        self.rank = rank
+        self.processes = processes
+
+    @property
+    def num_batches(self):
+        return self.source.num_batches
+
+    def __getitem__(self, index):
+        return keras.tree.map_structure(self._part, self.source[index])
+
+    def _part(self, array):
+        if len(array) % self.count:
+            raise InputError(
+                f"Received a batch of {len(array)} samples for {self.count} devices; give batch "
+                f"sizes that are multiples of {self.count}, and leave an incomplete last batch out."
+            )
+        size = len(array) // self.processes
+        return array[self.rank * size : (self.rank + 1) * size]
+
+    def on_epoch_begin(self):
+        self.source.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.source.on_epoch_end()
+
+
+class IndivisibleFirst(keras.utils.PyDataset):
+    """The samples of a source, in batches of which the first cannot be shared evenly.
+
+    Keras on JAX lays all batches of a source out as the first. Where that cannot be shared, each
+    device computes the whole of each batch (see `Replicated`), whatever the size of the last.
+
+    Args:
+        source: `keras.utils.PyDataset`.
+        count: int. Number of devices.
+
+    Source: ours.
+    """
+
+    def __init__(self, source, count):
+        super().__init__(
+            workers=source.workers,
+            use_multiprocessing=source.use_multiprocessing,
+            max_queue_size=source.max_queue_size,
+        )
+        self.source = source
+        first = keras.tree.flatten(source[0])[0]
+        # One sample of the first batch comes as a batch of its own, at the end.
+        self.moved = len(first) % count == 0
+
+    @property
+    def num_batches(self):
+        return self.source.num_batches + self.moved
+
+    def __getitem__(self, index):
+        if not self.moved:
+            return self.source[index]
+        last = index == self.source.num_batches
+        batch = self.source[0 if last else index]
+        if index and not last:
+            return batch
+        rows = slice(-1, None) if last else slice(-1)
+        return keras.tree.map_structure(lambda array: array[rows], batch)
+
+    def on_epoch_begin(self):
+        self.source.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.source.on_epoch_end()

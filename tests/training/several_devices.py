@@ -1,0 +1,117 @@
+"""Train a tiny segmenter on one device and on two, and write what came out as JSON.
+
+    python several_devices.py OUTPUT
+
+On PyTorch `torchrun --nproc-per-node 2` in place of `python`.
+"""
+
+import contextlib
+import json
+import os
+import sys
+
+if os.environ["KERAS_BACKEND"] == "tensorflow":
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    halves = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(cpu, halves)
+
+import keras
+import numpy as np
+
+import keras_espmedsam as kem
+from keras_espmedsam.training import shares
+
+if keras.backend.backend() == "jax":
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (4, 4, 32, 32, 3), dtype="uint8")
+MASKS = (RNG.random((4, 4, 32, 32, 1)) > 0.7).astype("uint8")
+# Modalities of four batches. Each device gets two of a batch; modality 2 is in none.
+MODALITIES = np.array([[0, 0, 1, 1], [0, 0, 0, 0], [1, 0, 1, 1], [0, 0, 0, 1]], "int32")
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of these sizes: the first samples of each of the four."""
+
+    def __init__(self, *sizes):
+        super().__init__()
+        self.sizes = sizes
+
+    @property
+    def num_batches(self):
+        return len(self.sizes)
+
+    def __getitem__(self, index):
+        rows = slice(self.sizes[index])
+        x = {"images": IMAGES[index][rows], "modalities": MODALITIES[index][rows]}
+        return x, MASKS[index][rows]
+
+
+def make_segmenter():
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 16, strides=16, name="stem")(image)
+    x = keras.layers.BatchNormalization(name="stem_norm", trainable=False)(x)
+    encoder = keras.Model(image, x)
+    backbone = kem.models.ESPMedSAMBackbone(
+        encoder,
+        modalities=("skin", "lung", "eye"),
+        transformer_depth=1,
+        transformer_num_heads=2,
+        transformer_mlp_dim=8,
+        shared_hypernetwork=False,
+    )
+    converter = kem.models.ESPMedSAMImageConverter(image_size=(32, 32))
+    preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
+    segmenter = kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor)
+    rng = np.random.default_rng(1)
+    for weight in segmenter.trainable_variables:
+        weight.assign(rng.normal(scale=0.3, size=weight.shape).astype("float32"))
+    return segmenter
+
+
+def train(count):
+    keras.utils.set_random_seed(0)
+    alone = contextlib.nullcontext(kem.training.Devices())
+    with kem.training.distribute(count) if count > 1 else alone as devices:
+        segmenter = make_segmenter()
+        before = values(segmenter)
+        optimizer = keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.1, global_clipnorm=0.5)
+        segmenter.compile(optimizer)
+        devices.prepare(segmenter)
+        history = segmenter.fit(
+            devices.share(Batches(4, 4, 4, 4)),
+            # Of JAX' two forms, the one that it compiles once: three batches of one sample.
+            validation_data=shares.IndivisibleFirst(Batches(2, 1), 2)
+            if keras.backend.backend() == "jax"
+            else devices.whole(Batches(2, 1)),
+            epochs=2,
+            shuffle=False,
+            verbose=0,
+            callbacks=devices.callbacks(),
+        ).history
+        return devices, history, before, values(segmenter)
+
+
+def values(segmenter):
+    return {v.path: keras.ops.convert_to_numpy(v).tolist() for v in segmenter.trainable_variables}
+
+
+if __name__ == "__main__":
+    devices, history, _, after = train(2)
+    _, expected, before, alone = train(1)
+    if devices.is_main:
+        result = {
+            "count": devices.count,
+            "history": history,
+            "expected_history": expected,
+            "before": before,
+            "after": after,
+            "expected_after": alone,
+        }
+        with open(sys.argv[1], "w", encoding="utf-8") as file:
+            json.dump(result, file)
