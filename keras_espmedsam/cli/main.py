@@ -3,9 +3,12 @@
 import typer
 
 from keras_espmedsam.cli import convert
+from keras_espmedsam.cli.add_modality import add_modality
+from keras_espmedsam.cli.distill import distill
 from keras_espmedsam.cli.evaluate import evaluate
 from keras_espmedsam.cli.presets import presets
 from keras_espmedsam.cli.segment import segment
+from keras_espmedsam.cli.train import train
 
 app = typer.Typer(
     name="espmedsam",
@@ -18,6 +21,9 @@ app = typer.Typer(
 app.command()(segment)
 app.command()(evaluate)
 app.command()(presets)
+app.command()(train)
+app.command()(distill)
+app.command()(add_modality)
 app.add_typer(convert.app, name="convert")
 
 

@@ -8,10 +8,13 @@ import pytest
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["segment", "evaluate", "presets", "convert"]),
+        ([], ["segment", "evaluate", "presets", "convert", "train", "distill", "add-modality"]),
         (["segment"], ["Examples", "--modality", "--recognizer", "--overlay", "--max-pixels"]),
         (["evaluate"], ["Examples", "--data", "--split", "--paper-metrics"]),
         (["presets"], ["Examples"]),
+        (["train"], ["Examples", "CONFIG.yaml", "--set", "--output", "--strict"]),
+        (["distill"], ["Examples", "CONFIG.yaml", "--set", "--output", "--strict"]),
+        (["add-modality"], ["Examples", "NAME", "--data", "--init-from", "--output", "--strict"]),
         (["convert"], ["espmedsam", "mobilesam"]),
         (["convert", "espmedsam"], ["Examples", "--modality", "--output"]),
         (["convert", "mobilesam"], ["Example", "--output"]),

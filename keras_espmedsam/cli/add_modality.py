@@ -1,0 +1,109 @@
+"""`espmedsam add-modality`: teach a preset one modality more."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_espmedsam._extras import require
+from keras_espmedsam.cli.console import errors_reported
+from keras_espmedsam.cli.loading import DEFAULT_PRESET, check_preset, import_models
+from keras_espmedsam.cli.train import Strict, say, verbosity
+
+
+def add_modality(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="The new modality, such as fetal_ultrasound.", show_default=False
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="INDEX.csv",
+            help="CSV with the columns split, modality, dataset, image, mask; paths are relative "
+            "to it. All rows of the chosen splits are the new modality's, whatever they say.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder of the run.", show_default=False)
+    ],
+    preset: Annotated[
+        str, typer.Option(help="A built-in preset, a folder, hf://... or kaggle://...")
+    ] = DEFAULT_PRESET,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODALITY", help="Start from this modality's controller and query, not anew."
+        ),
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Split to train on (train); may be repeated.")
+    ] = None,
+    val_split: Annotated[
+        list[str] | None, typer.Option(help="Split to validate on (val); may be repeated.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="The most epochs.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="Batches per epoch.")] = 30,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per batch.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 2e-3,
+    patience: Annotated[
+        int,
+        typer.Option(min=1, help="Epochs without a better validation Dice, after which to end."),
+    ] = 5,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            metavar="PIXELS",
+            help="Train at this size, not the preset's; needed where a preset takes any.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn.")] = 0,
+    strict: Strict = False,
+) -> None:
+    """Add a modality to a preset: a controller and a query of its own, trained on your pictures.
+
+    All else is frozen: the preset's other modalities give the masks that they gave. The folder
+    gets weights, learning curves and, at the end, the preset of the epoch with the best
+    validation Dice. Interrupted at any moment, the same command goes on. Nothing is overwritten.
+
+    Exit code: 0, done; 2, wrong usage, data that cannot be used, or a loss that is no number.
+
+    \b
+    Examples:
+      espmedsam add-modality fetal_ultrasound --data index.csv --init-from ultrasound --output fetal
+      espmedsam segment picture.png --preset fetal/preset --modality fetal_ultrasound
+    """
+    with errors_reported():
+        for module in ("pydantic", "yaml"):
+            require(module, "Adding a modality", "train")
+        from keras_espmedsam.training.added_modality_config import AddedModalityConfig
+        from keras_espmedsam.training.settings import load_settings
+
+        values = dict(
+            output=output,
+            name=name,
+            preset=preset,
+            index=data,
+            init_from=init_from,
+            train_splits=split or ["train"],
+            val_splits=val_split or ["val"],
+            epochs=epochs,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            image_size=size,
+            seed=seed,
+            strict=strict,
+            early_stopping={"patience": patience},
+        )
+        # Not later: wrong usage is told before the seconds that Keras takes to start.
+        settings = load_settings(AddedModalityConfig, values)
+        check_preset(preset)
+        import_models()
+        from keras_espmedsam.training.added_modality import train_added_modality
+
+        train_added_modality(settings, report=say, verbose=verbosity())

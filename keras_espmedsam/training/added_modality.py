@@ -1,0 +1,131 @@
+"""Adding a modality to a preset and training it, resumable: `espmedsam add-modality`."""
+
+import dataclasses
+
+import keras
+
+from keras_espmedsam.checkpoints.output import write_preset
+from keras_espmedsam.data import read_index
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.models import ESPMedSAMImageSegmenter
+from keras_espmedsam.training.added_modality_config import AddedModalityConfig
+from keras_espmedsam.training.augmentation import Augmentation
+from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
+from keras_espmedsam.training.medical_ranges import MEDICAL_RANGES
+from keras_espmedsam.training.run_config import LearningRateSettings, OptimizerSettings
+from keras_espmedsam.training.run_folder import BEST, RunFolder
+from keras_espmedsam.training.run_record import PRESET, begin_run
+from keras_espmedsam.training.segmentation_dataset import SegmentationDataset
+from keras_espmedsam.training.settings import load_settings
+
+# What a run takes to reach its learning rate, in steps, and how far the rate falls afterwards.
+_WARMUP, _FALL = 10, 0.01
+_OPTIMIZER = OptimizerSettings(name="adamw", weight_decay=0.05, global_clipnorm=1.0)
+
+
+def train_added_modality(config, report=print, verbose="auto"):
+    """Add a modality to a preset and train it alone; called again, go on where it was.
+
+    In the end the epoch with the best validation Dice is written as a preset of all modalities.
+
+    Args:
+        config: dict or `AddedModalityConfig`.
+        report: called with sentences about what is done.
+        verbose: see `keras.Model.fit`.
+
+    Returns:
+        `pathlib.Path`. The preset's folder, `preset` in the folder of the run.
+
+    Raises:
+        InputError: for a modality, a preset or data that cannot be used, or a run that was begun
+            with other settings.
+
+    Source: modality transfer: ESP-MedSAM (arXiv 2407.14153).
+    """
+    config = load_settings(AddedModalityConfig, config)
+    preset = config.output / PRESET
+    if preset.exists():
+        begin_run(config)  # The same run, and no other whose preset happens to be there.
+        report(f"The run in {config.output} is done.")
+        return preset
+    # All that can be wrong, before the folder is made.
+    records = [_records(config, splits) for splits in (config.train_splits, config.val_splits)]
+    keras.utils.set_random_seed(config.seed)
+    segmenter = _extended(config)
+    training, validation = _datasets(config, segmenter, *records, report)
+    schedule = LearningRateSettings(
+        rate=config.learning_rate,
+        schedule="cosine",
+        warmup_steps=min(_WARMUP, config.epochs * config.steps - 1),
+        final_rate=_FALL * config.learning_rate,
+    )
+    rate = make_learning_rate(schedule, config.epochs, config.steps)
+    segmenter.compile(optimizer=make_optimizer(_OPTIMIZER, rate, segmenter))
+    resumed = begin_run(config)
+    report(f"{'Going on' if resumed else 'Training'} in {config.output}.")
+    run = RunFolder(config.output, "val_masks_dice", "max", config.early_stopping.patience)
+    run.fit(segmenter, training, validation_data=validation, epochs=config.epochs, verbose=verbose)
+    report(f"{config.name}: val_masks_dice {run.best:.4f} in epoch {run.best_epoch}.")
+    # A new one, whose converter is the preset's own whatever the size trained at.
+    segmenter = _extended(config)
+    segmenter.load_weights(config.output / BEST)
+    report(write_preset(segmenter, preset))
+    return preset
+
+
+def _records(config, splits):
+    """The index's records, whatever modality it gives them, as the new one's."""
+    records = read_index(config.index, splits, labelled=False)
+    for record in records:
+        if record.mask is None:
+            raise InputError(
+                f"The index {config.index} gives the image {record.image} of the split "
+                f"{record.split} no mask; a new modality is learnt from images with masks."
+            )
+    return [dataclasses.replace(record, modality=config.name) for record in records]
+
+
+def _extended(config):
+    segmenter = ESPMedSAMImageSegmenter.from_preset(config.preset)
+    return segmenter.add_modality(config.name, init_from=config.init_from)
+
+
+def _datasets(config, segmenter, training, validation, report):
+    converter = segmenter.preprocessor.image_converter
+    size = config.image_size and (config.image_size, config.image_size)
+    native = converter.image_size is None
+    if native and size is None:
+        raise InputError(
+            f"The preset {config.preset} takes pictures at their own size; give the size of the "
+            "canvas on which they are drawn for training."
+        )
+    if not native and size is not None:
+        converter.image_size = size
+    options = dict(
+        modalities=segmenter.modalities,
+        batch_size=config.batch_size,
+        resize_mode="native" if native else converter.resize_mode,
+        strict=config.strict,
+        seed=config.seed,
+    )
+    augmentation = MEDICAL_RANGES.get(config.init_from, Augmentation())
+    canvas = size or converter.image_size
+    sets = {
+        "training": SegmentationDataset(
+            training,
+            image_size=canvas,
+            steps=config.steps,
+            augment={config.name: augmentation},
+            **options,
+        ),
+        "validation": SegmentationDataset(
+            validation, image_size=None if native else canvas, **options
+        ),
+    }
+    for name, dataset in sets.items():
+        report(f"{len(dataset.records)} pictures for {name}.")
+        if dataset.left_out:
+            report(f"{len(dataset.left_out)} left out of {name}:")
+            for _, reason in dataset.left_out:
+                report(f"  {reason}")
+    return sets.values()

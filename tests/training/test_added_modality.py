@@ -1,0 +1,122 @@
+"""What `espmedsam add-modality` does, on a tiny preset and four pictures."""
+
+import importlib
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import keras_espmedsam as kem
+from keras_espmedsam.cli.main import app
+
+pytest.importorskip("pydantic")
+pytest.importorskip("yaml")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _uncompiled():
+    """Let TensorFlow run without tracing, which takes most of a minute and proves no more."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    functions = importlib.import_module("tensorflow").config
+    functions.run_functions_eagerly(True)
+    yield
+    functions.run_functions_eagerly(False)
+
+
+def save_preset(folder):
+    """One convolution as encoder: it compiles fast."""
+    models = kem.models
+    image = keras.Input((32, 32, 3))
+    encoder = keras.Model(image, keras.layers.Conv2D(16, 16, strides=16)(image))
+    backbone = models.ESPMedSAMBackbone(
+        encoder,
+        modalities=("skin", "lung"),
+        transformer_depth=1,
+        transformer_num_heads=2,
+        transformer_mlp_dim=16,
+    )
+    preprocessor = models.ESPMedSAMImageSegmenterPreprocessor(
+        models.ESPMedSAMImageConverter(image_size=(32, 32))
+    )
+    models.ESPMedSAMImageSegmenter(backbone, preprocessor).save_to_preset(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """`run(*changes)`: the command in a folder of its own; it has run once with success."""
+    folder = tmp_path_factory.mktemp("added")
+    save_preset(folder / "small")
+    rng = np.random.default_rng(0)
+    rows = ["split,modality,dataset,image,mask"]
+    for name, split in (("a", "first"), ("b", "first"), ("c", "second")):
+        Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype="uint8")).save(
+            folder / f"{name}.png"
+        )
+        mask = np.zeros((30, 40), "uint8")
+        mask[5:20, 10:30] = 255
+        Image.fromarray(mask).save(folder / f"{name}_mask.png")
+        rows.append(f"{split},anything,own,{name}.png,{name}_mask.png")
+    (folder / "index.csv").write_text("\n".join(rows) + "\n")
+    (folder / "broken.png").write_bytes(b"no picture")
+
+    def run(*changes, name="baby"):
+        options = ["--data", folder / "index.csv", "--preset", folder / "small"]
+        options += ["--split", "first", "--val-split", "second", "--init-from", "lung"]
+        options += ["--epochs", "2", "--steps", "1", "--batch-size", "2", "--patience", "1"]
+        options += ["--output", folder / "run", *changes]
+        return CliRunner().invoke(app, ["add-modality", name, *map(str, options)])
+
+    return SimpleNamespace(run=run, folder=folder, result=run())
+
+
+def test_a_preset_with_the_new_modality_is_written(trained):
+    assert trained.result.exit_code == 0, trained.result.output
+    assert "2 pictures for training." in trained.result.stderr
+    assert "1 pictures for validation." in trained.result.stderr
+    load = kem.models.ESPMedSAMImageSegmenter.from_preset
+    old, new = load(trained.folder / "small"), load(trained.folder / "run" / "preset")
+    assert new.modalities == ("skin", "lung", "baby")
+    ours = new.backbone.mask_decoder.added_queries[0]["query"]
+    rows = keras.ops.convert_to_numpy(old.backbone.mask_decoder.queries)
+    moved = np.abs(keras.ops.convert_to_numpy(ours) - rows[1]).max()
+    assert 1e-5 < moved < 0.1
+    shared = [w for w in new.weights if w is not ours]
+    for weight, expected in zip(shared, old.weights, strict=True):
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(weight), keras.ops.convert_to_numpy(expected)
+        )
+
+
+def test_the_same_command_again_says_that_it_is_done(trained):
+    again = trained.run()
+    assert again.exit_code == 0
+    assert "is done" in again.stderr
+
+
+def test_another_run_is_not_written_over_it(trained):
+    other = trained.run("--seed", "1")
+    assert other.exit_code == 2
+    assert "begun with seed=0" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "words"),
+    [
+        ((), "lung", "which this model has already"),
+        (("--init-from", "brain"), "new", "knows skin, lung"),
+        (("--split", "third"), "new", "received the split 'third'"),
+        (("--learning-rate", "0"), "new", "learning_rate"),
+        (("--data", "nowhere.csv"), "new", "nowhere.csv does not exist"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_written(trained, changes, name, words):
+    target = trained.folder / "other"
+    result = trained.run("--output", target, *changes, name=name)
+    assert result.exit_code == 2
+    assert words.lower() in " ".join(result.stderr.lower().split())
+    assert not target.exists()
