@@ -12,6 +12,8 @@ import pytest
 import keras_espmedsam as kem
 
 _NANO = "espmedsam_nano_256"
+# Examples that build and run whole models.
+_LARGE = tuple(f"keras_espmedsam.{part}." for part in ("distillation", "models", "training"))
 
 
 def _examples():
@@ -46,6 +48,8 @@ def _uncompiled():
 
 @pytest.mark.parametrize("name", _CASES)
 def test_example(name):
+    if keras.backend.backend() == "jax" and name.startswith(_LARGE):
+        pytest.skip("JAX compiles each operation of a model by itself, for minutes; tests jit them")
     cases = [_CASES[name]]
     # The examples of methods go on from the example of their class.
     if name.rpartition(".")[0] in _CASES:
