@@ -1,14 +1,13 @@
 """What the examples that train a small segmenter share: shares of the data and the phases."""
 
 import argparse
-import json
 import os
 import pathlib
 
 import keras
 
 from keras_espmedsam.data import read_index
-from keras_espmedsam.training import SegmentationDataset
+from keras_espmedsam.training import RunFolder, SegmentationDataset
 
 # Shares of the data sets in a batch: the hard ones (polyps, breast lesions) are seen more often.
 WEIGHTS = {
@@ -21,33 +20,19 @@ WEIGHTS = {
 }
 
 
-class DrawNewPictures(keras.callbacks.Callback):
-    """Tell the data set which epoch it is, so that a resumed run draws what it would have."""
-
-    def __init__(self, dataset):
-        super().__init__()
-        self.dataset = dataset
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.dataset.epoch = epoch
-
-
 def run_phase(segmenter, phase, index, output, seed):
-    """Train one phase, or skip it when it is done; gives the file of its best weights.
+    """Train one phase, or what is left of it; gives its `RunFolder`.
 
     A phase is a dict: `name`, `size` (of the canvas), `batch_size`, `epochs`, `steps`, `rate`
     (reached after `warmup` steps, 100 by default), `final` (the rate at the end), `augment`, and
     `native`: draw the pictures on the canvas without resizing them, and validate on them whole.
     """
-    folder = output / phase["name"]
-    folder.mkdir(parents=True, exist_ok=True)
-    best = folder / "best.weights.h5"
-    done = folder / "done.json"
+    run = RunFolder(output / phase["name"], monitor="val_masks_dice", mode="max")
     size = (phase["size"], phase["size"])
     native = phase.get("native", False)
     segmenter.preprocessor.image_converter.image_size = None if native else size
-    if done.exists():
-        return best
+    if run.is_done(phase["epochs"]):
+        return run
     options = dict(modalities=segmenter.modalities, resize_mode="native" if native else "pad")
     train = SegmentationDataset(
         read_index(index, ["train"]),
@@ -74,26 +59,8 @@ def run_phase(segmenter, phase, index, output, seed):
     segmenter.compile(
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=0.05, global_clipnorm=1.0)
     )
-    history = segmenter.fit(
-        train,
-        validation_data=val,
-        epochs=phase["epochs"],
-        verbose=2,
-        callbacks=[
-            DrawNewPictures(train),
-            keras.callbacks.BackupAndRestore(folder / "backup", delete_checkpoint=False),
-            keras.callbacks.ModelCheckpoint(
-                best,
-                monitor="val_masks_dice",
-                mode="max",
-                save_best_only=True,
-                save_weights_only=True,
-            ),
-            keras.callbacks.CSVLogger(folder / "log.csv", append=True),
-        ],
-    )
-    done.write_text(json.dumps({"epochs": len(history.epoch)}))
-    return best
+    run.fit(segmenter, train, validation_data=val, epochs=phase["epochs"], verbose=2)
+    return run
 
 
 def main(description, build_segmenter, phases, output):
@@ -109,9 +76,7 @@ def main(description, build_segmenter, phases, output):
     segmenter = build_segmenter()
     index = pathlib.Path(arguments.data) / "index.csv"
     for phase in phases:
-        best = run_phase(segmenter, phase, index, arguments.output, arguments.seed)
-        # A new model: one that resumed would begin its next `fit` at the same epoch again.
-        segmenter = build_segmenter()
-        segmenter.load_weights(best)
+        run = run_phase(segmenter, phase, index, arguments.output, arguments.seed)
+        run.load_best(segmenter)
     segmenter.save_to_preset(arguments.output / "preset")
     print(f"Preset written to {arguments.output / 'preset'}")

@@ -1,5 +1,7 @@
 """Distillation as a configuration says, resumable: what `espmedsam distill` does."""
 
+import time
+
 import keras
 
 from keras_espmedsam import losses
@@ -17,13 +19,13 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.models import ESPMedSAMImageSegmenter
 from keras_espmedsam.training.build_segmenter import build_segmenter, with_position_grid
 from keras_espmedsam.training.distill_config import TEACHER_PARTS, DistillConfig
+from keras_espmedsam.training.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.read_sources import read_sources
-from keras_espmedsam.training.run_folder import RunFolder
 from keras_espmedsam.training.run_record import PRESET, begin_run
 from keras_espmedsam.training.settings import load_settings
 from keras_espmedsam.training.trainable_parts import select_trainable
-from keras_espmedsam.training.training_run import make_augmentation
+from keras_espmedsam.training.training_run import fit, make_augmentation, make_run
 
 MEDICAL_TEACHER = "medical_teacher"
 
@@ -51,25 +53,29 @@ def distill(config, overrides=(), report=print, verbose="auto"):
     Source: the phases: ESP-MedSAM (arXiv 2407.14153), section 3; `both` and `joint` are ours.
     """
     config = load_settings(DistillConfig, config, overrides)
-    resumed = begin_run(config)
-    preset = config.output / PRESET
-    if preset.exists():
-        report(f"The run in {config.output} is done.")
+    with distribute(config.devices) as devices:
+        if not devices.is_main:
+            report, verbose = (lambda sentence: None), 0
+        preset = config.output / PRESET
+        resumed = begin_run(config) if devices.is_main else False
+        if preset.exists():
+            report(f"The run in {config.output} is done.")
+            return preset
+        report(f"{'Going on' if resumed else 'Distilling'} in {config.output}.")
+        run = _Run(config, devices, report, verbose)
+        for number, phase in enumerate(config.phases):
+            run.do(number, phase)
+        if devices.is_main:
+            report(write_preset(run.student("float32"), preset))
         return preset
-    report(f"{'Going on' if resumed else 'Distilling'} in {config.output}.")
-    run = _Run(config, report, verbose)
-    for number, phase in enumerate(config.phases):
-        run.do(number, phase)
-    student = run.student("float32")
-    report(write_preset(student, preset))
-    return preset
 
 
 class _Run:
     """The phases, and what is handed from one to the next."""
 
-    def __init__(self, config, report, verbose):
+    def __init__(self, config, devices, report, verbose):
         self.config = config
+        self.devices = devices
         self.report = report
         self.verbose = verbose
         self.student_run = None
@@ -77,27 +83,20 @@ class _Run:
         self.records = {}
 
     def do(self, number, phase):
-        config, folder = self.config, self.config.phase_folders()[number]
+        config, devices = self.config, self.devices
         is_teacher = phase.phase == "teacher"
         monitor = ("val_masks_dice", "max") if is_teacher else ("val_loss", "min")
-        patience = config.early_stopping and config.early_stopping.patience
-        run = RunFolder(folder, *monitor, patience, config.tensorboard)
+        run = make_run(config, number, devices, *monitor)
         if not run.is_done(phase.epochs):
             keras.utils.set_random_seed(config.seed + number)
             make = self.teacher_phase if is_teacher else self.student_phase
             model, training, validation = make(phase)
-            self.report(f"{folder.name}: epoch {run.epoch + 1} to {phase.epochs}.")
-            run.fit(
-                model,
-                training,
-                validation_data=validation,
-                epochs=phase.epochs,
-                verbose=self.verbose,
-            )
-        self.report(f"{folder.name}: {monitor[0]} {run.best:.4g} in epoch {run.best_epoch}.")
+            self.report(f"{run.folder.name}: epoch {run.epoch + 1} to {phase.epochs}.")
+            fit(run, devices, model, training, validation, phase.epochs, self.verbose)
+        self.report(f"{run.folder.name}: {monitor[0]} {run.best:.4g} in epoch {run.best_epoch}.")
         if is_teacher:
             self.teacher_run = run
-            if not (config.output / MEDICAL_TEACHER).exists():
+            if devices.is_main and not (config.output / MEDICAL_TEACHER).exists():
                 teacher = self.medical_teacher("float32")
                 self.report(write_preset(teacher, config.output / MEDICAL_TEACHER))
         else:
@@ -220,7 +219,10 @@ class _Run:
                     variants=tuple(variants),
                     modalities=student.modalities if stream == "domain" else None,
                 )
-                made.build(announce=self.report)
+                if self.devices.is_main:
+                    made.build(announce=self.report)
+                while not made.complete:  # Another process is building it.
+                    time.sleep(0.5)
                 if stream == "domain":
                     cache["domain_cache"] = made
                 else:

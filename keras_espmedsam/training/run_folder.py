@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import time
 from pathlib import Path
 
 import keras
@@ -36,6 +37,8 @@ class RunFolder:
         mode: `"max"` or `"min"`: which of its values is better.
         patience: int or None. Epochs without a better value after which training ends early.
         tensorboard: bool. Write a log for TensorBoard as well.
+        writes: bool. False in all but one of several processes that train together (see
+            `distribute`): they read the folder, which they share, and wait for the one that writes.
 
     The attributes `epoch` (finished ones), `history` (dict of name to list of numbers, of all
     epochs since the first start), `best` and `best_epoch` tell where the run is.
@@ -61,7 +64,15 @@ class RunFolder:
     Source: ours; Keras' `BackupAndRestore` writes two files, each in place.
     """
 
-    def __init__(self, folder, monitor="val_loss", mode="min", patience=None, tensorboard=False):
+    def __init__(
+        self,
+        folder,
+        monitor="val_loss",
+        mode="min",
+        patience=None,
+        tensorboard=False,
+        writes=True,
+    ):
         if mode not in ("max", "min"):
             raise InputError(f"Received mode={mode!r}; expected 'max' or 'min'.")
         if patience is not None and patience < 1:
@@ -71,6 +82,7 @@ class RunFolder:
         self.mode = mode
         self.patience = patience
         self.tensorboard = tensorboard
+        self.writes = writes
         self.epoch = 0
         self.history = {}
         self.best = None
@@ -110,14 +122,15 @@ class RunFolder:
                 "validate on; give validation_data, or monitor='loss'."
             )
         callbacks = [*callbacks, _EveryEpoch(self)]
-        if self.tensorboard:
+        if self.tensorboard and self.writes:
             require("tensorboard", "A log for TensorBoard", "train")
             require("tensorflow", "A log for TensorBoard", "tensorflow")
             callbacks.append(keras.callbacks.TensorBoard(self.folder / "tensorboard"))
-        with self._alone():
+        with self._alone() if self.writes else contextlib.nullcontext():
             self.restore(model)
-            if hasattr(x, "epoch"):
-                x.epoch = self.epoch
+            counting = _counting(x)
+            if counting is not None:
+                counting.epoch = self.epoch
                 kwargs.setdefault("shuffle", False)
             if self.epoch < epochs and not self.stopped:
                 model.fit(
@@ -125,6 +138,8 @@ class RunFolder:
                 )
             else:
                 model.optimizer.finalize_variable_values(model.trainable_variables)
+        while not self.writes and self._written() < self.epoch:
+            time.sleep(0.1)
         return self.history
 
     def is_done(self, epochs):
@@ -139,6 +154,11 @@ class RunFolder:
             return False
         self._recall(read_state(self.folder / STATE)["information"])
         return self.stopped or self.epoch >= epochs
+
+    def _written(self):
+        """How many epochs the files in the folder hold."""
+        path = self.folder / STATE
+        return read_state(path)["information"]["epoch"] if path.exists() else 0
 
     def restore(self, model):
         """Put the state in the folder, if there is one, into a model and its optimiser.
@@ -158,8 +178,9 @@ class RunFolder:
         assign_state(path, state, _variables(model))
         self._recall(state["information"])
         self._random_states = state["random_states"]
-        # What a kill between two files may have left behind.
-        write_curves(self.folder, self.history)
+        if self.writes:
+            # What a kill between two files may have left behind.
+            write_curves(self.folder, self.history)
 
     def load_best(self, model):
         """Put the weights of the best epoch into a model; of a distiller, into its student.
@@ -212,6 +233,8 @@ class RunFolder:
         waited = self.epoch - self.best_epoch
         self.stopped = self.patience is not None and waited >= self.patience
         model.stop_training = model.stop_training or self.stopped
+        if not self.writes:
+            return
         # The state last: killed before, the epoch is repeated and these are written again.
         with averaged(model):
             for name in (BEST, LAST) if better else (LAST,):
@@ -276,6 +299,13 @@ def _check_ready(model):
         )
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
+
+
+def _counting(data):
+    """The data set that counts epochs: the given one, or what it is a part of."""
+    while data is not None and not hasattr(data, "epoch"):
+        data = getattr(data, "source", None)
+    return data
 
 
 def _variables(model):

@@ -7,6 +7,7 @@ from keras_espmedsam.checkpoints.output import write_preset
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.augmentation import Augmentation
 from keras_espmedsam.training.build_segmenter import build_segmenter, with_position_grid
+from keras_espmedsam.training.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.medical_ranges import MEDICAL_RANGES
 from keras_espmedsam.training.read_sources import read_sources
@@ -40,19 +41,23 @@ def train(config, overrides=(), report=print, verbose="auto"):
     Source: ours.
     """
     config = load_settings(TrainConfig, config, overrides)
-    resumed = begin_run(config)
+    with distribute(config.devices) as devices:
+        if not devices.is_main:
+            report, verbose = _say_nothing, 0
+        return _train(config, devices, report, verbose)
+
+
+def _train(config, devices, report, verbose):
     preset = config.output / PRESET
+    resumed = begin_run(config) if devices.is_main else False
     if preset.exists():
         report(f"The run in {config.output} is done.")
         return preset
     report(f"{'Going on' if resumed else 'Training'} in {config.output}.")
     model = with_position_grid(config.model, config.phases[0].image_size)
     before, sets = None, _Sets(config, report)
-    for number, (phase, folder) in enumerate(
-        zip(config.phases, config.phase_folders(), strict=True)
-    ):
-        patience = config.early_stopping and config.early_stopping.patience
-        run = RunFolder(folder, "val_masks_dice", "max", patience, config.tensorboard)
+    for number, phase in enumerate(config.phases):
+        run = make_run(config, number, devices, "val_masks_dice", "max")
         if not run.is_done(phase.epochs):
             keras.utils.set_random_seed(config.seed + number)
             segmenter = build_segmenter(
@@ -66,21 +71,52 @@ def train(config, overrides=(), report=print, verbose="auto"):
                 before.load_best(segmenter)
             training, validation = sets.of(segmenter, phase)
             _compile(segmenter, phase, training.num_batches, config.precision)
-            report(f"{folder.name}: epoch {run.epoch + 1} to {phase.epochs}.")
-            run.fit(
-                segmenter,
-                training,
-                validation_data=validation,
-                epochs=phase.epochs,
-                verbose=verbose,
-            )
-        report(f"{folder.name}: val_masks_dice {run.best:.4f} in epoch {run.best_epoch}.")
+            report(f"{run.folder.name}: epoch {run.epoch + 1} to {phase.epochs}.")
+            fit(run, devices, segmenter, training, validation, phase.epochs, verbose)
+        report(f"{run.folder.name}: val_masks_dice {run.best:.4f} in epoch {run.best_epoch}.")
         before = run
-    last = config.phases[-1]
-    segmenter = build_segmenter(model, last.image_size, last.resize_mode)
-    run.load_best(segmenter)
-    report(write_preset(segmenter, preset))
+    if devices.is_main:
+        last = config.phases[-1]
+        segmenter = build_segmenter(model, last.image_size, last.resize_mode)
+        before.load_best(segmenter)
+        report(write_preset(segmenter, preset))
     return preset
+
+
+def make_run(config, number, devices, monitor, mode):
+    """The `RunFolder` of a phase.
+
+    Args:
+        config: `RunSettings`.
+        number: int. Of the phase, from 0.
+        devices: `Devices`.
+        monitor, mode: see `RunFolder`.
+
+    Source: ours.
+    """
+    patience = config.early_stopping.patience if config.early_stopping else None
+    folder = config.phase_folders()[number]
+    return RunFolder(folder, monitor, mode, patience, config.tensorboard, devices.is_main)
+
+
+def fit(run, devices, model, training, validation, epochs, verbose):
+    """Train a compiled model in its `RunFolder` on all devices.
+
+    Source: ours.
+    """
+    devices.prepare(model)
+    run.fit(
+        model,
+        devices.share(training),
+        validation_data=devices.whole(validation),
+        epochs=epochs,
+        callbacks=devices.callbacks(),
+        verbose=verbose,
+    )
+
+
+def _say_nothing(sentence):
+    """What all processes but the first report."""
 
 
 def _compile(segmenter, phase, steps, precision):
