@@ -23,8 +23,8 @@ class ParallelAdapter(keras.layers.Layer):
 
     Example:
         >>> adapter = ParallelAdapter(zero_init=True)
-        >>> float(keras.ops.max(adapter(np.ones((1, 4, 4, 8)))))
-        0.0
+        >>> bool(keras.ops.any(adapter(np.ones((1, 4, 4, 8)))))
+        False
 
     Source: UN-SAM (arXiv 2402.16663), released code, the sibling of ESP-MedSAM
     (arXiv 2407.14153), whose figure has it in the medical teacher. There one such pair serves each

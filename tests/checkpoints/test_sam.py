@@ -8,11 +8,11 @@ import pytest
 from keras_espmedsam.checkpoints import convert_keras_hub_sam, convert_sam
 from keras_espmedsam.checkpoints.keras_hub_sam import sam_tensors
 from keras_espmedsam.checkpoints.matching import assign_tensors
-from keras_espmedsam.checkpoints.mobilesam import CLOSED_TOKEN_BIAS
 from keras_espmedsam.checkpoints.names import decoder_entries
 from keras_espmedsam.checkpoints.sam import encoder_options
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.layers import QueryDecoupledModalityDecoder
+from keras_espmedsam.layers.window_attention import CLOSED_TOKEN_BIAS
 from keras_espmedsam.models import ESPMedSAMImageSegmenter
 from keras_espmedsam.models.image_converter import MEAN, STD
 
@@ -101,18 +101,19 @@ def test_keras_hub_masks(theirs):
     tensors = sam_tensors(theirs, "It")
     decoder = theirs.mask_decoder
     tokens = [array(layer.embeddings.value) for layer in (decoder.iou_token, decoder.mask_tokens)]
-    rng = np.random.default_rng(2)
-    image, dense = (rng.normal(size=(1, *GRID, DIM)).astype("float32") for _ in range(2))
-    positions = theirs.prompt_encoder.positional_embedding_layer.encode_image(GRID)
-    expected = decoder(image, positions[None], np.zeros((1, 0, DIM), "float32"), dense)["masks"]
-
     ours = QueryDecoupledModalityDecoder(5, query_indices=(1,), mlp_dim=8)
-    ours.build(image.shape)
+    ours.build((None, *GRID, DIM))
     assign_tensors(tensors, decoder_entries(ours), ignored_prefixes=("image_encoder.",))
     ours.queries.assign(np.concatenate(tokens))
-    np.testing.assert_allclose(
-        array(ours(image, dense))[0, ..., 0], array(expected)[0, 0], atol=1e-4
-    )
+    positions = theirs.prompt_encoder.positional_embedding_layer.encode_image(GRID)
+    image, dense = (keras.Input((*GRID, DIM), batch_size=1) for _ in range(2))
+    masks = decoder(image, array(positions)[None], np.zeros((1, 0, DIM), "float32"), dense)
+    model = keras.Model([image, dense], {"theirs": masks["masks"], "ours": ours(image, dense)})
+
+    rng = np.random.default_rng(2)
+    inputs = [rng.normal(size=(1, *GRID, DIM)).astype("float32") for _ in range(2)]
+    outputs = model.predict_on_batch(inputs)
+    np.testing.assert_allclose(outputs["ours"][0, ..., 0], outputs["theirs"][0, 0], atol=1e-4)
 
 
 def test_a_checkpoint_of_another_size(theirs, tmp_path):
