@@ -18,11 +18,6 @@ IGNORED = {
     f"{_PREFIX}norm_head.": "the ImageNet head, which the model does not use",
     **SAM_UNUSED,
 }
-# The logit bias with which a controller's token starts. At 0, as in the release, an untrained
-# token takes about a fiftieth of the attention from the pretrained keys; at -10 it takes a
-# millionth, so that the embeddings are MobileSAM's. It can still grow: the gradient is small but
-# not zero, and Adam does not mind its scale.
-CLOSED_TOKEN_BIAS = -10.0
 
 
 def convert_mobilesam(path: str | os.PathLike, output: str | os.PathLike) -> list[str]:
@@ -54,6 +49,7 @@ def convert_mobilesam(path: str | os.PathLike, output: str | os.PathLike) -> lis
     start of the controllers is ours.
     """
     from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
+    from keras_espmedsam.models.esp_medsam.modality_extension import close_controller
 
     output = checked_output(output)
     tensors = read_checkpoint(path)
@@ -67,10 +63,8 @@ def convert_mobilesam(path: str | os.PathLike, output: str | os.PathLike) -> lis
     encoder, decoder = segmenter.backbone.image_encoder, segmenter.backbone.mask_decoder
     entries = [*encoder_entries(encoder, _PREFIX), *decoder_entries(decoder)]
     ignored = assign_tensors(tensors, entries, IGNORED, f"The checkpoint {path}")
-    for blocks in encoder.blocks[1:]:
-        for block in blocks:
-            for token in block.attention.tokens:
-                token["bias"].assign([CLOSED_TOKEN_BIAS])
+    for name in MODALITIES:
+        close_controller(segmenter.backbone.controller_layers(name))
     return [
         *ignored_messages(ignored, IGNORED, path),
         "The self-prompts and the modality queries are random: train the model before use.",

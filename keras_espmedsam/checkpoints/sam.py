@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from keras_espmedsam.checkpoints.matching import assign_tensors, listed
-from keras_espmedsam.checkpoints.mobilesam import CLOSED_TOKEN_BIAS
 from keras_espmedsam.checkpoints.names import SAM_UNUSED, decoder_entries, vit_entries
 from keras_espmedsam.checkpoints.output import (
     assembled_segmenter,
@@ -101,6 +100,7 @@ def write_teacher(
 
     Source: ours.
     """
+    from keras_espmedsam.layers.window_attention import CLOSED_TOKEN_BIAS
     from keras_espmedsam.models import ViTMedBackbone
     from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 

@@ -10,6 +10,11 @@ from keras_espmedsam.ops.windows import join_windows, split_windows
 LAYER_NORM_EPSILON = 1e-5
 # The release draws the controller's token from U(-b, b), b^2 = 6 / (3 * 16 * 16 + 16).
 TOKEN_BOUND = (6 / (3 * 16 * 16 + 16)) ** 0.5
+# The logit bias with which a token starts that is to change nothing. At 0, as in the release, an
+# untrained token takes about a fiftieth of the attention from the pretrained keys; at -10 it takes
+# a millionth. It can still grow: the gradient is small but not zero, and Adam does not mind its
+# scale.
+CLOSED_TOKEN_BIAS = -10.0
 
 
 def relative_position_index(window_size):

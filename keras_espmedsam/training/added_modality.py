@@ -13,7 +13,7 @@ from keras_espmedsam.training.augmentation import Augmentation
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.medical_ranges import MEDICAL_RANGES
 from keras_espmedsam.training.run_config import LearningRateSettings, OptimizerSettings
-from keras_espmedsam.training.run_folder import BEST, RunFolder
+from keras_espmedsam.training.run_folder import RunFolder
 from keras_espmedsam.training.run_record import PRESET, begin_run
 from keras_espmedsam.training.segmentation_dataset import SegmentationDataset
 from keras_espmedsam.training.settings import load_settings
@@ -68,7 +68,7 @@ def train_added_modality(config, report=print, verbose="auto"):
     report(f"{config.name}: val_masks_dice {run.best:.4f} in epoch {run.best_epoch}.")
     # A new one, whose converter is the preset's own whatever the size trained at.
     segmenter = _extended(config)
-    segmenter.load_weights(config.output / BEST)
+    run.load_best(segmenter)
     report(write_preset(segmenter, preset))
     return preset
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from keras_espmedsam.checkpoints import convert_espmedsam, convert_mobilesam, espmedsam
-from keras_espmedsam.checkpoints.mobilesam import CLOSED_TOKEN_BIAS
 from keras_espmedsam.checkpoints.names import (
     controller_entries,
     decoder_entries,
@@ -14,6 +13,7 @@ from keras_espmedsam.checkpoints.names import (
 )
 from keras_espmedsam.checkpoints.output import published_segmenter
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.layers.window_attention import CLOSED_TOKEN_BIAS
 from keras_espmedsam.models import (
     ESPMedSAMBackbone,
     ESPMedSAMImageConverter,

@@ -81,7 +81,8 @@ def test_a_single_modality_needs_no_choice(run, draw, randomize):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_masks_are_float32_under_mixed_precision(policy, run, draw, randomize):
     embeddings, prompt = draw(3, 2, 3, 16), draw(3, 2, 3, 16)
-    half, full = _decoder(randomize, dtype=policy), _decoder(randomize)
+    added = dict(query_indices=(3, 4, 2), num_added_queries=1)
+    half, full = _decoder(randomize, dtype=policy, **added), _decoder(randomize, **added)
     modalities = np.array([0, 2, 1], "int32")
     ours, expected = (run(layer, embeddings, prompt, modalities) for layer in (half, full))
     assert ours.dtype == np.float32
@@ -200,8 +201,11 @@ def test_size_unknown_while_tracing(draw, ref, randomize):
     import tensorflow as tf
 
     layer = _decoder(randomize)
-    some = tf.TensorSpec((None, None, None, 16))
+    added = _decoder(randomize, query_indices=(0, 4), num_added_queries=1)
+    some, index = tf.TensorSpec((None, None, None, 16)), tf.TensorSpec((None,), "int32")
     traced = tf.function(lambda x, p: layer(x, p, all_queries=True), input_signature=[some, some])
+    with_added = tf.function(added, input_signature=[some, some, index])
     for shape in ((1, 2, 3, 16), (2, 4, 1, 16)):
-        x, p = draw(*shape), draw(*shape)
+        x, p, m = draw(*shape), draw(*shape), np.arange(2)[-shape[0] :]
         np.testing.assert_allclose(traced(x, p).numpy(), _decode(x, p, layer, ref), atol=2e-4)
+        np.testing.assert_allclose(with_added(x, p, m), added(x, p, m), atol=1e-5)

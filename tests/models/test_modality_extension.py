@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.models.esp_medsam.modality_extension import CLOSED_TOKEN_BIAS
+from keras_espmedsam.layers.window_attention import CLOSED_TOKEN_BIAS
 from keras_espmedsam.models.esp_medsam.specialization import shared_weights
 
 RNG = np.random.default_rng(0)

@@ -6,18 +6,13 @@ import keras
 import numpy as np
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.layers.window_attention import CLOSED_TOKEN_BIAS
 from keras_espmedsam.models.esp_medsam.specialization import (
     copy_layers,
     copy_modality,
     with_modalities,
 )
 from keras_espmedsam.recognition import AUTO
-
-# The logit bias with which a controller's token starts. At 0, as in the release, an untrained
-# token takes about a fiftieth of the attention from the pretrained keys; at -10 it takes a
-# millionth, so that it changes nothing. It can still grow: the gradient is small but not zero,
-# and Adam does not mind its scale.
-CLOSED_TOKEN_BIAS = -10.0
 
 
 def extend(segmenter, name, source):
