@@ -83,6 +83,30 @@ def input_gradient():
     return gradient
 
 
+@pytest.fixture(scope="session")
+def unbuilt_parts():
+    """`unbuilt_parts(layer)`: the layers in a layer or model, at any depth, that are not built.
+
+    With one of them, Keras on JAX runs a whole model first operation by operation, each compiled
+    by itself: half a minute for a model that compiles in seconds.
+    """
+
+    layer_class = importlib.import_module("keras").layers.Layer
+
+    def search(value, seen):
+        if isinstance(value, layer_class) and id(value) not in seen:
+            seen.add(id(value))
+            yield value
+            value = vars(value)
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, list | tuple):
+            for part in value:
+                yield from search(part, seen)
+
+    return lambda layer: [part.name for part in search(layer, set()) if not part.built]
+
+
 @pytest.fixture(autouse=True)
 def _quick_compilation(request):
     """Let JAX compile without optimising: tests run a program a few times and compile many.

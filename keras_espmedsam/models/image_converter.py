@@ -46,6 +46,9 @@ class PictureConverter(ImageConverter):
                 f"Received normalization={normalization!r}; expected {tuple(NORMALIZATIONS)}."
             )
         super().__init__(image_size=check_image_size(image_size, self.size_multiple), **kwargs)
+        # keras-hub's own, not used here. As a part of a task it has to be built: with one part
+        # unbuilt, Keras on JAX runs a whole model first operation by operation.
+        self.resizing.build((None, None, None, 3))
         self.resize_mode = resize_mode
         self.normalization = normalization
 

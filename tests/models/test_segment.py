@@ -43,6 +43,10 @@ def test_a_list_of_any_sizes_equals_one_by_one(segmenter):
         np.testing.assert_allclose(together["probabilities"][i], alone, atol=1e-5)
 
 
+def test_a_new_task_is_built_with_its_preprocessing(build, unbuilt_parts):
+    assert unbuilt_parts(build.plain_segmenter()) == []
+
+
 def test_threshold_cuts_the_probabilities(segmenter):
     result = segmenter.segment(RGB, "eye", threshold=0.3)
     np.testing.assert_array_equal(result["masks"], result["probabilities"] >= np.float32(0.3))

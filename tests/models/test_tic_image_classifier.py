@@ -139,8 +139,9 @@ def test_head_computes_in_float32(build):
     assert probabilities.sum() == pytest.approx(1, abs=1e-6)
 
 
-def test_class_names_or_their_number(build):
+def test_class_names_or_their_number(unbuilt_parts):
     model = make_classifier(class_names=None, num_classes=4)
+    assert unbuilt_parts(model) == []
     assert model.classify(RGB)["class_names"] in ("0", "1", "2", "3")
     with pytest.raises(ValueError, match="neither num_classes nor class_names"):
         make_classifier(class_names=None)

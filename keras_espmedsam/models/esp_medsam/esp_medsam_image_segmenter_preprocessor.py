@@ -46,6 +46,7 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
             resize_output_mask=True,
             **kwargs,
         )
+        self.built = True  # See `PictureConverter`.
 
     def call(self, x, y=None, sample_weight=None):
         images = x["images"] if isinstance(x, dict) else x

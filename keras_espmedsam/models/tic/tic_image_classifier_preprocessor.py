@@ -34,6 +34,7 @@ class TiCImageClassifierPreprocessor(ImageClassifierPreprocessor):
 
     def __init__(self, image_converter=None, **kwargs):
         super().__init__(image_converter=image_converter or TiCImageConverter(), **kwargs)
+        self.built = True  # See `PictureConverter`.
 
     def call(self, x, y=None, sample_weight=None):
         images = x["images"] if isinstance(x, dict) else x
