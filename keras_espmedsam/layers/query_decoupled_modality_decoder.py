@@ -234,7 +234,7 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
 
     def hyper_kernels(self, queries, place=None):
         """`(batch, queries, channels)` to dot-product weights, `channels // 8` wide."""
-        base = queries[:, : self.num_queries]
+        base = queries[:, : self.num_queries] if self.num_added_queries else queries
         if self.shared_hypernetwork:
             kernels = [self.hypernetworks[0](base)]
         else:
