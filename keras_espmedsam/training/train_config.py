@@ -49,4 +49,3 @@ early_stopping, augmentation, model, data, keras_augmentation, phases.
     data: PicturesSettings
     keras_augmentation: list[dict[str, Any]] = []
     phases: Annotated[list[TrainPhaseSettings], pydantic.Field(min_length=1)]
-
