@@ -135,7 +135,10 @@ def write_teacher(
     if _holds_decoder(tensors):
         entries += decoder_entries(segmenter.backbone.mask_decoder)
     else:
-        random = f"{source} holds no mask decoder: decoder, self-prompts and queries are random"
+        random = (
+            f"{source} holds no mask decoder, so that it, the self-prompts and the queries are "
+            "random"
+        )
     ignored = assign_tensors(tensors, entries, SAM_UNUSED, source)
     name = _RELEASED.get((options["hidden_dim"], options["depth"]), "a ViT")
     messages = [

@@ -124,7 +124,7 @@ def test_a_checkpoint_of_another_size(theirs, tmp_path):
     save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path)
     messages = convert_sam(path, tmp_path / "p", image_size=96, num_tokens=0, adapter=False)
     assert "resized for 96 x 96" in messages[1]
-    assert "holds no mask decoder: decoder, self-prompts" in messages[2]
+    assert "holds no mask decoder, so that it, the self-prompts" in messages[2]
     segmenter = ESPMedSAMImageSegmenter.from_preset(str(tmp_path / "p"))
     encoder = segmenter.backbone.image_encoder
     assert encoder.image_shape == (96, 96, 3) and encoder.adapter_layers() == []
