@@ -82,10 +82,11 @@ SIDE = 32
 
 def _encoder(num_modalities=0, neck_dim=8):
     return kem.models.TinyViTBackbone(
-        hidden_dims=(4, 4, 8, 8),
-        depths=(1, 1, 1, 1),
-        num_heads=(1, 1, 1),
-        window_sizes=(2, 2, 2),
+        hidden_dims=(4, 8),
+        depths=(1, 1),
+        num_heads=(1,),
+        window_sizes=(2,),
+        strides=(4,),
         neck_dim=neck_dim,
         num_modalities=num_modalities,
         adapter_ratio=1,

@@ -7,19 +7,21 @@ from keras_espmedsam.errors import InputError
 
 # Losses of ten steps of phase "both" from the weights of `make`: what every backend has to give.
 TEN_LOSSES = [
-    5.655224, 5.978973, 6.367256, 6.978524, 5.977624, 5.785318, 5.299130, 5.723334, 6.169119,
-    4.948571,
+    7.115919, 6.300153, 7.445100, 6.553304, 6.113887, 7.122715, 6.915210, 6.390655, 8.023746,
+    6.680847,
 ]  # fmt: skip
 
 
-def make(tiny, phase, optimizer=None, **kwargs):
+def make(tiny, phase, graph=False, **kwargs):
     student = tiny.randomize(tiny.student(), 1)
     if "common" in phase or phase == "both":
         kwargs.setdefault("common_teachers", tiny.randomize(tiny.convolution(), 2))
     if phase != "common":
         kwargs.setdefault("domain_teachers", tiny.randomize(tiny.encoder(), 3))
     distiller = DecoupledDistiller(student, phase=phase, **kwargs)
-    distiller.compile(optimizer or keras.optimizers.AdamW(1e-3, weight_decay=0.05))
+    # TensorFlow traces a step for a minute; `test_fit_...` alone has it do so.
+    eagerly = keras.backend.backend() == "tensorflow" and not graph
+    distiller.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), run_eagerly=eagerly)
     return student, distiller
 
 
@@ -205,9 +207,9 @@ def test_an_intermediate_loss_is_the_numpy_mean(both, tiny):
     assert logs["common_embedding_mse"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_fit_goes_through_arrays_and_keeps_the_best(both, tiny):
-    _, distiller = both
-    x, _ = tiny.batch("common", "domain")
+def test_fit_goes_through_arrays_and_validates(tiny):
+    _, distiller = make(tiny, "controllers", graph=True)
+    x, _ = tiny.batch("domain")
     history = distiller.fit(x, batch_size=2, epochs=3, validation_data=(x,), verbose=0).history
     assert history["loss"][2] < history["loss"][0]
     assert len(history["val_loss"]) == 3
