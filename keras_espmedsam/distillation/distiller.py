@@ -9,7 +9,7 @@ from keras_espmedsam.distillation.steps import Steps
 from keras_espmedsam.distillation.teacher import Teacher
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.losses import DiceFocalLoss, PatchLoss
-from keras_espmedsam.optimizers import decoupled
+from keras_espmedsam.optimizers import decoupled, replicas
 
 # What each phase learns from: common pictures, pictures of a modality, or labelled ones.
 STREAMS = {
@@ -235,7 +235,7 @@ class DecoupledDistiller(Steps, keras.Model):
         total = 0.0
         for stream in self.streams:
             total = total + self.stream_loss(stream, x, y, targets, training=False)
-        self.loss_tracker.update_state(total)
+        self.loss_tracker.update_state(total * replicas.count())
 
     @property
     def metrics(self):
@@ -321,7 +321,8 @@ class DecoupledDistiller(Steps, keras.Model):
         return x[stream]
 
     def _track(self, name, loss):
-        self.trackers[name].update_state(ops.stop_gradient(loss))
+        # Under a strategy of TensorFlow Keras gives one replica's share of the mean.
+        self.trackers[name].update_state(ops.stop_gradient(loss) * replicas.count())
 
     def _check_teachers(self):
         if "common" in self.streams and not self.common_teachers:

@@ -262,7 +262,8 @@ def _torch(devices):
         yield Devices()
         return
     replicas = importlib.import_module("keras_espmedsam.training.torch_replicas")
-    with replicas.process_group() as rank, contextlib.ExitStack() as prepared:
+    rank = replicas.join_processes()
+    with contextlib.ExitStack() as prepared:
         yield _TorchDevices(processes, rank, replicas, prepared)
 
 

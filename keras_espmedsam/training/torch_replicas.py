@@ -1,6 +1,6 @@
 """Several processes on PyTorch: `DistributedDataParallel` around what a Keras model computes."""
 
-import contextlib
+import atexit
 import os
 
 import keras
@@ -8,17 +8,16 @@ import torch
 from torch import distributed
 
 
-@contextlib.contextmanager
-def process_group():
-    """The group of processes that `torchrun` started; gives this one's number."""
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if cuda else "gloo")
-    try:
-        yield distributed.get_rank()
-    finally:
-        distributed.destroy_process_group()
+def join_processes():
+    """Join the processes that `torchrun` started; gives this one's number."""
+    if not distributed.is_initialized():
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group("nccl" if cuda else "gloo")
+        # Once and for all: processes that have left find no way back.
+        atexit.register(distributed.destroy_process_group)
+    return distributed.get_rank()
 
 
 class Replicas:

@@ -1,4 +1,4 @@
-"""Train a tiny segmenter on one device and on two, and write what came out as JSON.
+"""Train a tiny segmenter on two devices, on PyTorch also on one, and write the outcome as JSON.
 
     python several_devices.py OUTPUT
 
@@ -16,6 +16,8 @@ if os.environ["KERAS_BACKEND"] == "tensorflow":
     (cpu,) = tf.config.list_physical_devices("CPU")
     halves = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(cpu, halves)
+    # Graphs that run eight times.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 import keras
 import numpy as np
@@ -102,16 +104,10 @@ def values(segmenter):
 
 
 if __name__ == "__main__":
-    devices, history, _, after = train(2)
-    _, expected, before, alone = train(1)
+    devices, history, before, after = train(2)
     if devices.is_main:
-        result = {
-            "count": devices.count,
-            "history": history,
-            "expected_history": expected,
-            "before": before,
-            "after": after,
-            "expected_after": alone,
-        }
+        result = {"count": devices.count, "history": history, "before": before, "after": after}
+        if keras.backend.backend() == "torch":  # Which compiles nothing.
+            _, result["history_alone"], _, result["after_alone"] = train(1)
         with open(sys.argv[1], "w", encoding="utf-8") as file:
             json.dump(result, file)

@@ -16,6 +16,15 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.shares import BatchShare, IndivisibleFirst
 
 SCRIPT = Path(__file__).with_name("several_devices.py")
+# What one device gives, on every backend; on PyTorch it is computed each time.
+ALONE = {
+    "loss": [1.1670863, 0.8856341],
+    "masks_loss": [0.5273178, 0.5271986],
+    "patches_loss": [0.6397687, 0.3584355],
+    "masks_dice": [0.1874533, 0.1885791],
+    "val_loss": [0.9910869, 0.7520056],
+    "val_masks_dice": [0.0228737, 0.0228737],
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +50,16 @@ def result(tmp_path_factory):
 
 
 def test_losses_are_those_of_one_device_with_the_whole_batch(result):
-    expected = result["expected_history"]
-    assert len(expected["loss"]) == 2 and expected["loss"][0] > expected["loss"][1] + 1e-2
-    names = ["loss", "masks_loss", "patches_loss", "masks_dice", "val_loss", "val_masks_dice"]
-    for name in names:
-        np.testing.assert_allclose(result["history"][name], expected[name], rtol=1e-5, err_msg=name)
+    for name, expected in ALONE.items():
+        np.testing.assert_allclose(result["history"][name], expected, rtol=1e-5, err_msg=name)
 
 
-def test_weights_are_those_of_one_device(result):
-    for name, expected in result["expected_after"].items():
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="one device as well takes minutes")
+def test_one_device_gives_the_losses_and_weights_above(result):
+    for name, expected in ALONE.items():
+        found = result["history_alone"][name]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=name)
+    for name, expected in result["after_alone"].items():
         np.testing.assert_allclose(result["after"][name], expected, atol=2e-5, err_msg=name)
 
 

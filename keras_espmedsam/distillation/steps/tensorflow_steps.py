@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from keras_espmedsam.optimizers import replicas
+
 
 class Steps:
     """`train_step` and `test_step` of a model with streams."""
@@ -21,7 +23,7 @@ class Steps:
             gradients += tape.gradient(scaled, [variable.value for variable in own])
             total += loss
         self.optimizer.apply(gradients, self.trainable_variables)
-        self.loss_tracker.update_state(total)
+        self.loss_tracker.update_state(total * replicas.count())
         return self.get_metrics_result()
 
     def test_step(self, data):

@@ -15,9 +15,11 @@ class Steps:
         for stream in self.streams:
             loss = self.stream_loss(stream, x, y, targets, training=True)
             own = [variable.value for variable in self.stream_variables(stream)]
-            gradients += torch.autograd.grad(
-                self.optimizer.scale_loss(loss), own, allow_unused=True
-            )
+            for value in own:
+                value.grad = None
+            # Not `autograd.grad`, which the hooks of DistributedDataParallel do not see.
+            self.optimizer.scale_loss(loss).backward(inputs=own)
+            gradients += [value.grad for value in own]
             total += loss.detach()
         with torch.no_grad():
             self.optimizer.apply(gradients, self.trainable_variables)
