@@ -115,6 +115,15 @@ def run(model, inputs):
     return keras.Model.predict_on_batch(model, inputs)
 
 
+def compiled(function):
+    """A function of tensors as one program on JAX, which else compiles every operation apart."""
+    if keras.backend.backend() != "jax":
+        return function
+    import jax
+
+    return jax.jit(function)
+
+
 @pytest.fixture(scope="session")
 def build():
     """The builders above, since test modules cannot import each other."""
@@ -129,6 +138,7 @@ def build():
         samples=Samples,
         array=array,
         run=run,
+        compiled=compiled,
     )
 
 

@@ -34,8 +34,9 @@ def test_modalities_differ(backbone, build):
 def test_encode_and_decode_apart_give_the_whole(backbone, build):
     batch = inputs([0, 1, 2])
     whole = build.run(backbone, batch)
-    embeddings = backbone.encode(batch["images"], batch["modalities"])
-    apart = backbone.decode(embeddings, batch["modalities"])
+    encode, decode = (build.compiled(part) for part in (backbone.encode, backbone.decode))
+    embeddings = encode(batch["images"], batch["modalities"])
+    apart = decode(embeddings, batch["modalities"])
     np.testing.assert_allclose(build.array(embeddings), whole["image_embeddings"], atol=1e-5)
     for name in ("masks", "patches"):
         np.testing.assert_allclose(build.array(apart[name]), whole[name], atol=1e-5)
@@ -43,9 +44,10 @@ def test_encode_and_decode_apart_give_the_whole(backbone, build):
 
 def test_all_queries_hold_each_samples_own(backbone, build):
     batch = inputs([0, 1, 2])
-    embeddings = backbone.encode(batch["images"], batch["modalities"])
-    own = build.array(backbone.decode(embeddings, batch["modalities"])["masks"])
-    masks = build.array(backbone.decode(embeddings, all_queries=True)["masks"])
+    embeddings = build.run(backbone, batch)["image_embeddings"]
+    own = build.run(backbone, batch)["masks"]
+    decode = build.compiled(lambda x: backbone.decode(x, all_queries=True))
+    masks = build.array(decode(embeddings)["masks"])
     assert masks.shape == (3, 64, 64, 4)
     for i in range(3):
         np.testing.assert_allclose(masks[i, ..., i], own[i, ..., 0], atol=1e-5)
