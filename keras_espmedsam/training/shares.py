@@ -18,7 +18,12 @@ class BatchShare(keras.utils.PyDataset):
             then neither the mean of their losses nor that of their gradients were the batch's.
 
     Example:
-        >>> source = BatchShare.from_arrays(np.arange(8), np.arange(8), batch_size=4)
+        >>> class Whole(keras.utils.PyDataset):
+        ...     num_batches = 1
+        ...     def __getitem__(self, index):
+        ...         return np.arange(8)
+        >>> BatchShare(Whole(), count=2, rank=1, processes=2)[0].tolist()
+        [4, 5, 6, 7]
 
     Source: ours.
     """
