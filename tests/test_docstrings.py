@@ -35,8 +35,14 @@ def test_examples_are_found():
 
 
 @pytest.fixture(autouse=True)
-def _uncompiled():
-    """Let TensorFlow run without tracing, which takes `fit` most of a minute and proves no more."""
+def _quick(monkeypatch):
+    """Run the examples in the way that is quick on each backend, and proves no less.
+
+    TensorFlow without tracing, which takes `fit` most of a minute; JAX with each call of a layer
+    as one program, where it would else compile every operation in it.
+    """
+    if keras.backend.backend() == "jax":
+        monkeypatch.setattr(keras.layers.Layer, "__call__", _as_one_program)
     if keras.backend.backend() != "tensorflow":
         yield
         return
@@ -44,6 +50,39 @@ def _uncompiled():
     functions.run_functions_eagerly(True)
     yield
     functions.run_functions_eagerly(False)
+
+
+_call = keras.layers.Layer.__call__
+
+
+def _as_one_program(layer, *args, **kwargs):
+    """`layer(*args, **kwargs)` jitted by JAX; as it is without tensors, or traced already."""
+    jax = importlib.import_module("jax")
+    leaves, structure = jax.tree.flatten((args, kwargs))
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray | jax.Array)]
+    given = [leaves[i] for i in places]
+    if not given or any(isinstance(x, jax.core.Tracer) for x in given):
+        return _call(layer, *args, **kwargs)
+
+    def called(tensors):
+        filled = list(leaves)
+        for place, tensor in zip(places, tensors, strict=True):
+            filled[place] = tensor
+        args, kwargs = jax.tree.unflatten(structure, filled)
+        return _call(layer, *args, **kwargs)
+
+    def program(values, tensors):
+        state = list(zip(layer.variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=state) as scope:
+            outputs = called(tensors)
+        return outputs, [scope.get_current_value(v) for v in layer.variables]
+
+    if not layer.built:
+        called([keras.KerasTensor(x.shape, x.dtype) for x in given])
+    outputs, values = jax.jit(program)([v.value for v in layer.variables], given)
+    for variable, value in zip(layer.variables, values, strict=True):
+        variable.assign(value)
+    return outputs
 
 
 @pytest.mark.parametrize("name", _CASES)
