@@ -1,6 +1,7 @@
 """Soft Dice loss of mask logits over the whole batch, as published."""
 
 import keras
+from keras import ops
 
 from keras_espmedsam.losses.batch_loss import BatchLoss
 from keras_espmedsam.losses.parts import as_float32, soft_dice
@@ -39,7 +40,7 @@ class BatchDiceLoss(BatchLoss):
 
     def call(self, y_true, y_pred):
         y_true, y_pred = as_float32(self, y_true, y_pred)
-        return 1 - soft_dice(y_true, y_pred, self.smoothing)
+        return ops.expand_dims(1 - soft_dice(y_true, y_pred, self.smoothing), 0)
 
     def get_config(self):
         return {**super().get_config(), "smoothing": self.smoothing}

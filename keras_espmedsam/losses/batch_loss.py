@@ -6,7 +6,10 @@ from keras_espmedsam.errors import InputError
 
 
 class BatchLoss(keras.losses.Loss):
-    """A loss whose `call` gives a scalar; a weight per image has no place in it.
+    """A loss whose `call` gives one value; a weight per image has no place in it.
+
+    The value comes as a vector: scalars Keras would sum over the replicas of `tf.distribute`, and
+    not average.
 
     Source: ours.
     """

@@ -47,7 +47,8 @@ class MeanFocalLoss(BatchLoss):
     def call(self, y_true, y_pred):
         mean = ops.mean(cross_entropy(*as_float32(self, y_true, y_pred)))
         # Of a mean near 0, 1 - exp(-mean) would keep few digits.
-        return self.alpha * (-ops.expm1(-mean)) ** self.gamma * mean
+        loss = self.alpha * (-ops.expm1(-mean)) ** self.gamma * mean
+        return ops.expand_dims(loss, 0)
 
     def get_config(self):
         return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma}
