@@ -3,6 +3,7 @@
 import keras
 
 from keras_espmedsam.models.host_call import as_tuple
+from keras_espmedsam.models.kept_weights import kept_weights
 from keras_espmedsam.models.training_data import preprocessed
 
 
@@ -103,9 +104,10 @@ class _RawTraining:
             # Arrays are shuffled by their own data set; of sources, Keras shuffles a PyDataset, but
             # not one that counts epochs and draws anew in each: it reads ahead in order.
             shuffle = shuffle and isinstance(x, keras.utils.PyDataset) and not hasattr(x, "epoch")
-            return keras.Model.fit(
-                self, data, validation_data=validation_data, shuffle=shuffle, **kwargs
-            )
+            with kept_weights(self):
+                return keras.Model.fit(
+                    self, data, validation_data=validation_data, shuffle=shuffle, **kwargs
+                )
         finally:
             self._ready_validation_data = None
 
@@ -121,7 +123,8 @@ class _RawTraining:
         data = x
         if x is not getattr(self, "_ready_validation_data", None):
             data, _ = preprocessed(self, x, y, sample_weight, batch_size)
-        return keras.Model.evaluate(self, data, **kwargs)
+        with kept_weights(self):
+            return keras.Model.evaluate(self, data, **kwargs)
 
     def predict(self, x, *, batch_size=None, **kwargs):
         """The model's own outputs, logits, for raw pictures; sources as in `fit`.
@@ -135,7 +138,8 @@ class _RawTraining:
         Source: ours.
         """
         data, _ = preprocessed(self, x, None, None, batch_size)
-        return keras.Model.predict(self, data, **kwargs)
+        with kept_weights(self):
+            return keras.Model.predict(self, data, **kwargs)
 
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """One step on one batch of raw pictures and targets; see `keras.Model.train_on_batch`."""
