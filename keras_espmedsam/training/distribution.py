@@ -50,7 +50,7 @@ class Devices:
     Args:
         count: int. Number of devices.
         rank, processes: int. Number of this process, and how many there are. With several, each
-            is fed its own part of a batch.
+            is given its own part of a batch.
 
     Example:
         >>> with kem.training.distribute(1) as devices:
@@ -192,32 +192,25 @@ def _tensorflow(devices):
     import tensorflow as tf
 
     if "TF_CONFIG" in os.environ:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        count = strategy.num_replicas_in_sync
-        if devices not in (None, count):
-            raise InputError(
-                f"Received devices={devices}, but the hosts in TF_CONFIG have {count}; give that."
-            )
-        rank = strategy.cluster_resolver.task_id
-    else:
-        names = [
-            device.name
-            for device in tf.config.list_logical_devices("GPU")
-            or tf.config.list_logical_devices("CPU")
-        ]
-        if (devices or 1) > len(names):
-            raise InputError(
-                f"Received devices={devices}, but TensorFlow has {len(names)}: {', '.join(names)}; "
-                "give that number or fewer."
-            )
-        strategy, rank = tf.distribute.MirroredStrategy(names[:devices]), 0
-        count = len(names[:devices])
-    if count == 1:
+        # With MultiWorkerMirroredStrategy Keras 3.15 fails on batches that are dicts.
+        raise InputError(
+            "Received TF_CONFIG, the hosts of a TensorFlow cluster, where Keras cannot train on "
+            "batches of images and modalities; use the backend jax or torch, or leave it unset to "
+            "train on this host alone."
+        )
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    names = [device.name for device in found]
+    if (devices or 1) > len(names):
+        raise InputError(
+            f"Received devices={devices}, but TensorFlow has {len(names)}: {', '.join(names)}; "
+            "give that number or fewer."
+        )
+    names = names[:devices]
+    if len(names) == 1:
         yield Devices()
         return
-    with strategy.scope():
-        # TensorFlow parts whole batches among the processes as well.
-        yield _TensorFlowDevices(count, rank)
+    with tf.distribute.MirroredStrategy(names).scope():
+        yield _TensorFlowDevices(len(names))
 
 
 # === PyTorch ===

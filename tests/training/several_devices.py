@@ -99,15 +99,60 @@ def train(count):
         return devices, history, before, values(segmenter)
 
 
+class Pictures(keras.utils.PyDataset):
+    """The same for a distiller, of the floats that a student takes."""
+
+    @property
+    def num_batches(self):
+        return 4
+
+    def __getitem__(self, index):
+        images = IMAGES[index].astype("float32") / 128 - 1
+        common, domain = {"images": images[::-1]}, {"images": images}
+        return ({"common": common, "domain": {**domain, "modalities": MODALITIES[index]}},)
+
+
+def distil(count):
+    """The losses of a phase that moves the shared encoder and the controllers."""
+    rng = np.random.default_rng(2)
+    alone = contextlib.nullcontext(kem.training.Devices())
+    with kem.training.distribute(count) if count > 1 else alone as devices:
+        student = kem.models.TinyViTBackbone(
+            hidden_dims=(8, 8, 8),
+            depths=(1, 1, 1),
+            num_heads=(2, 2),
+            window_sizes=(4, 4),
+            strides=(2, 2),
+            neck_dim=8,
+            num_modalities=3,
+        )
+        for layer in student.modules():  # As PyTorch knows it.
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+        image = keras.Input((32, 32, 3))
+        teacher = keras.Model(image, keras.layers.Conv2D(4, 16, strides=16)(image))
+        distiller = kem.distillation.DecoupledDistiller(student, teacher, teacher, "both")
+        for weight in [*distiller.trainable_variables, *teacher.weights]:
+            weight.assign(rng.normal(scale=0.2, size=weight.shape).astype("float32"))
+        distiller.compile(keras.optimizers.SGD(0.05, momentum=0.9))
+        devices.prepare(distiller)
+        dataset = devices.share(Pictures())
+        options = dict(epochs=2, shuffle=False, verbose=0, callbacks=devices.callbacks())
+        return distiller.fit(dataset, **options).history
+
+
 def values(segmenter):
     return {v.path: keras.ops.convert_to_numpy(v).tolist() for v in segmenter.trainable_variables}
 
 
 if __name__ == "__main__":
     devices, history, before, after = train(2)
+    result = {"count": devices.count, "history": history, "before": before, "after": after}
+    if keras.backend.backend() == "torch":  # Which compiles nothing.
+        result["distilled"] = distil(2)
     if devices.is_main:
-        result = {"count": devices.count, "history": history, "before": before, "after": after}
-        if keras.backend.backend() == "torch":  # Which compiles nothing.
+        if keras.backend.backend() == "torch":
             _, result["history_alone"], _, result["after_alone"] = train(1)
+            result["distilled_alone"] = distil(1)
         with open(sys.argv[1], "w", encoding="utf-8") as file:
             json.dump(result, file)

@@ -63,6 +63,15 @@ def test_one_device_gives_the_losses_and_weights_above(result):
         np.testing.assert_allclose(result["after"][name], expected, atol=2e-5, err_msg=name)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="one device as well takes minutes")
+def test_a_distiller_has_the_losses_of_one_device(result):
+    expected = result["distilled_alone"]
+    assert set(expected) == {"loss", "common_embedding_mse", "domain_embedding_mse"}
+    for name, losses in expected.items():
+        assert losses[0] > losses[1] * 1.001
+        np.testing.assert_allclose(result["distilled"][name], losses, rtol=1e-5, err_msg=name)
+
+
 def test_a_modality_that_no_device_sees_stays_bit_for_bit(result):
     """And one that a single device sees moves on both, by the gradient of the whole batch."""
     for number, moves in enumerate((True, True, False)):
@@ -140,6 +149,13 @@ def test_too_many_devices_are_explained():
         pass
     with pytest.raises(InputError, match="devices=0; expected 1 or more"):
         kem.training.distribute(0)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the others can")
+def test_several_hosts_of_tensorflow_are_refused(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    with pytest.raises(InputError, match="TF_CONFIG"), kem.training.distribute():
+        pass
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the others can")
