@@ -108,12 +108,11 @@ class Pictures(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         images = IMAGES[index].astype("float32") / 128 - 1
-        common, domain = {"images": images[::-1]}, {"images": images}
-        return ({"common": common, "domain": {**domain, "modalities": MODALITIES[index]}},)
+        return ({"domain": {"images": images, "modalities": MODALITIES[index]}},)
 
 
 def distil(count):
-    """The losses of a phase that moves the shared encoder and the controllers."""
+    """The losses of the phase that moves the controllers."""
     rng = np.random.default_rng(2)
     alone = contextlib.nullcontext(kem.training.Devices())
     with kem.training.distribute(count) if count > 1 else alone as devices:
@@ -126,12 +125,9 @@ def distil(count):
             neck_dim=8,
             num_modalities=3,
         )
-        for layer in student.modules():  # As PyTorch knows it.
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
         image = keras.Input((32, 32, 3))
         teacher = keras.Model(image, keras.layers.Conv2D(4, 16, strides=16)(image))
-        distiller = kem.distillation.DecoupledDistiller(student, teacher, teacher, "both")
+        distiller = kem.distillation.DecoupledDistiller(student, None, teacher, "controllers")
         for weight in [*distiller.trainable_variables, *teacher.weights]:
             weight.assign(rng.normal(scale=0.2, size=weight.shape).astype("float32"))
         distiller.compile(keras.optimizers.SGD(0.05, momentum=0.9))
