@@ -9,7 +9,6 @@ from keras_espmedsam.cli.train import (
     Strict,
     read_config,
     say,
-    tell_the_end,
     verbosity,
 )
 
@@ -39,4 +38,4 @@ def distill(
         import_models()
         from keras_espmedsam.distillation import distill as run
 
-        tell_the_end(run(settings, report=say, verbose=verbosity()))
+        run(settings, report=say, verbose=verbosity())

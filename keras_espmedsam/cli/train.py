@@ -57,7 +57,7 @@ def train(
         import_models()
         from keras_espmedsam.training import train as run
 
-        tell_the_end(run(settings, report=say, verbose=verbosity()))
+        run(settings, report=say, verbose=verbosity())
 
 
 def read_config(
@@ -102,9 +102,3 @@ def say(sentence: str) -> None:
 def verbosity() -> int:
     """Keras' `verbose`: a bar that moves on a terminal, a line per epoch in a log."""
     return 1 if sys.stdout.isatty() else 2
-
-
-def tell_the_end(preset: Path) -> None:
-    """Say where the preset is and how it is measured."""
-    say(f"Preset: {preset}")
-    say(f"Measure it with: espmedsam evaluate --preset {preset} --data INDEX.csv --split test")

@@ -25,7 +25,12 @@ from keras_espmedsam.training.read_sources import read_sources
 from keras_espmedsam.training.run_record import PRESET, begin_run
 from keras_espmedsam.training.settings import load_settings
 from keras_espmedsam.training.trainable_parts import select_trainable
-from keras_espmedsam.training.training_run import fit, make_augmentation, make_run
+from keras_espmedsam.training.training_run import (
+    fit,
+    how_to_measure,
+    make_augmentation,
+    make_run,
+)
 
 MEDICAL_TEACHER = "medical_teacher"
 
@@ -67,6 +72,7 @@ def distill(config, overrides=(), report=print, verbose="auto"):
             run.do(number, phase)
         if devices.is_main:
             report(write_preset(run.student("float32"), preset))
+        report(how_to_measure(preset))
         return preset
 
 

@@ -44,7 +44,9 @@ def train(config, overrides=(), report=print, verbose="auto"):
     with distribute(config.devices) as devices:
         if not devices.is_main:
             report, verbose = _say_nothing, 0
-        return _train(config, devices, report, verbose)
+        preset = _train(config, devices, report, verbose)
+        report(how_to_measure(preset))
+        return preset
 
 
 def _train(config, devices, report, verbose):
@@ -113,6 +115,17 @@ def fit(run, devices, model, training, validation, epochs, verbose):
         callbacks=devices.callbacks(),
         verbose=verbose,
     )
+
+
+def how_to_measure(preset):
+    """The sentence with which a run ends.
+
+    Args:
+        preset: path of the preset's folder.
+
+    Source: ours.
+    """
+    return f"Measure it with: espmedsam evaluate --preset {preset} --data INDEX.csv --split test"
 
 
 def _say_nothing(sentence):

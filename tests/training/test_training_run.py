@@ -129,6 +129,7 @@ def test_a_run_tells_what_it_does_and_writes_the_best_weights_as_a_preset(config
     text = "\n".join(said)
     for words in ("Training in", "4 pictures for training", "2 pictures for validation"):
         assert words in text
+    assert said[-1].startswith(f"Measure it with: espmedsam evaluate --preset {preset} ")
     assert "1 left out of training:\n  " in text and text.count("bad.png") == 1
     best = plain_segmenter()
     RunFolder(tmp_path / "run" / "1-coarse").load_best(best)
