@@ -156,7 +156,9 @@ def _attend(
     radius = tuple(size // 2 for size in kernel_size)
     bias = _window_bias(tile, cell, kernel_size)
     queries, keys = bias.shape
-    bias = ops.convert_to_tensor(bias)
+    if keras.backend.backend() != "jax":
+        # Under gradient checkpointing JAX traces it, and the gradient could not close over it.
+        bias = ops.convert_to_tensor(bias)
     strips = ops.shape(q)[0]
     chunk = None
     if isinstance(strips, int) and isinstance(columns, int):

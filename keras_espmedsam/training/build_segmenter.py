@@ -58,8 +58,9 @@ def build_segmenter(
 def checkpoint_gradients(encoder):
     """Keep the inputs of an encoder's blocks alone for the backward pass.
 
-    What is within the blocks is computed again then: less memory, a third more time. Nothing else
-    changes, and nothing of it is saved.
+    What is within the blocks is computed again then: less memory, more time, as measured in
+    docs/gradient_checkpointing.md (on JAX it is up to XLA, which gains nothing on a CPU). Nothing
+    else changes, and nothing of it is saved.
 
     Args:
         encoder: `TinyViTBackbone`, `TiCBackbone` or `ViTMedBackbone`.

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_espmedsam.layers import MBConv, ViTMedBlock, WindowAttentionBlock
+from keras_espmedsam.layers import MBConv, TiCBlock, ViTMedBlock, WindowAttentionBlock
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 8, 8, 8)).astype("float32")
@@ -15,6 +15,11 @@ def build(kind):
     images = keras.Input((8, 8, 8))
     if kind == "mbconv":
         block, inputs = MBConv(), images
+        y = block(images)
+    elif kind.startswith("tic"):
+        # Attention with a gradient of its own, in tiles or, depthwise, in slices.
+        heads = 1 if kind == "tic_tiles" else 8
+        block, inputs = TiCBlock(num_heads=heads, kernel_size=3, pool_size=4), images
         y = block(images)
     elif kind == "vit_med":
         block, inputs = ViTMedBlock(num_heads=2, window_size=4, num_tokens=2), images
@@ -30,7 +35,7 @@ def build(kind):
     return model, block
 
 
-@pytest.mark.parametrize("kind", ["mbconv", "window", "vit_med"])
+@pytest.mark.parametrize("kind", ["mbconv", "window", "vit_med", "tic_tiles", "tic_slices"])
 def test_steps_change_the_same_weights_by_the_same(kind):
     weights = []
     for rematerialize in (False, True):

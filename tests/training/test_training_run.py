@@ -125,12 +125,15 @@ slow_to_compile = pytest.mark.skipif(
 def test_a_run_tells_what_it_does_and_writes_the_best_weights_as_a_preset(config, tmp_path):
     said = []
     config["phases"] = [{**config["phases"][0], "epochs": 1}]
+    config["tensorboard"] = True
     preset = train(config, report=said.append, verbose=0)
     text = "\n".join(said)
     for words in ("Training in", "4 pictures for training", "2 pictures for validation"):
         assert words in text
     assert said[-1].startswith(f"Measure it with: espmedsam evaluate --preset {preset} ")
     assert "1 left out of training:\n  " in text and text.count("bad.png") == 1
+    logs = tmp_path / "run" / "1-coarse" / "tensorboard"
+    assert list(logs.glob("train/events*")) and list(logs.glob("validation/events*"))
     best = plain_segmenter()
     RunFolder(tmp_path / "run" / "1-coarse").load_best(best)
     for own, expected in zip(weights(load(preset)), weights(best), strict=True):
