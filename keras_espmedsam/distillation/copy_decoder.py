@@ -1,5 +1,7 @@
 """The medical teacher's decoder, self-prompts and queries for the student."""
 
+import itertools
+
 import numpy as np
 from keras import ops
 
@@ -7,7 +9,7 @@ from keras_espmedsam.errors import InputError
 
 
 def copy_decoder(teacher, student):
-    """Copy mask decoder, prompt generator and queries from the medical teacher to the student.
+    """Copy prompt generator, mask decoder, its details and queries from teacher to student.
 
     The student's embeddings, once they are the teacher's, are decoded as the teacher's are.
 
@@ -40,10 +42,12 @@ def copy_decoder(teacher, student):
             f"{', '.join(student.modalities)}; expected the same modalities in the same order."
         )
     pairs = []
-    for part in ("prompt_generator", "mask_decoder"):
-        old, new = getattr(teacher, part).weights, getattr(student, part).weights
+    layers = itertools.zip_longest(teacher.decoding_layers(), student.decoding_layers())
+    for layers_of_both in layers:
+        old, new = ([] if layer is None else layer.weights for layer in layers_of_both)
         shapes = [[tuple(weight.shape) for weight in weights] for weights in (old, new)]
         if shapes[0] != shapes[1]:
+            part = next(layer.name for layer in layers_of_both if layer is not None)
             raise InputError(
                 f"The {part} of the teacher does not fit that of the student; expected embeddings "
                 "of one width and one output stride, and decoders of one configuration."

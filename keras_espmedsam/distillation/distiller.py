@@ -222,7 +222,9 @@ class DecoupledDistiller(Steps, keras.Model):
                 self._track(self._metric_name(stream, teacher, term), loss)
                 total = total + loss
         if joint and y is not None:
-            outputs = self._backbone().decode(features["embedding"], modalities)
+            backbone = self._backbone()
+            embeddings = backbone.with_details(features["embedding"], part["images"])
+            outputs = backbone.decode(embeddings, modalities)
             for name, label_loss in self.label_losses.items():
                 loss = self.label_weight * label_loss(y[name], outputs[name])
                 self._track(f"label_{name}", loss)

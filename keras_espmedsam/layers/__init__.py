@@ -3,6 +3,7 @@
 from keras_espmedsam.layers.bilinear_upsampling import BilinearUpsampling
 from keras_espmedsam.layers.conv_norm import ConvNorm
 from keras_espmedsam.layers.cyclic_shift import MultiDirectionalCyclicShift
+from keras_espmedsam.layers.detail_branch import DetailBranch
 from keras_espmedsam.layers.feature_neck import FeatureNeck
 from keras_espmedsam.layers.fourier_positional_encoding import FourierPositionalEncoding
 from keras_espmedsam.layers.inter_pooling import InterPooling
@@ -35,6 +36,7 @@ __all__ = [
     "BilinearUpsampling",
     "ConvNorm",
     "ConvPatchEmbedding",
+    "DetailBranch",
     "DownsampledAttention",
     "FeatureNeck",
     "FourierPositionalEncoding",

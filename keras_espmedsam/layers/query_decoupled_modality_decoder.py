@@ -10,7 +10,7 @@ from keras_espmedsam.layers.mlp import MLP
 from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
 from keras_espmedsam.layers.two_way_transformer import TwoWayTransformer
 
-# Two transposed convolutions of stride 2 follow the transformer.
+# SAM's: two transposed convolutions of stride 2 follow the transformer.
 UPSCALING = 4
 
 
@@ -42,16 +42,22 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
             query, as the paper draws (that form is ours).
         num_added_queries: int. Queries of modalities that were added later; each is the query of
             exactly one.
+        detail_dims: tuple of int. Widths of the fine maps of a `DetailBranch` that join where the
+            image features are enlarged; none in SAM's decoder.
+        upscaling: int. How much finer the mask is than the embedding: 4, as SAM's, or a larger
+            power of two with details.
 
     Input: `image_embeddings` and `dense_prompt`, `(batch, height, width, channels)`;
-    `modalities`, `(batch,)` int, or `None` with a single modality.
+    `modalities`, `(batch,)` int, or `None` with a single modality; `details`, the list of the
+    fine maps, the first of the mask's size, each next half of that.
     `call(..., all_queries=True)` gives the masks of all `num_queries` queries, and with added
     queries one more: that of the sample's own added query, logits 0 where it has none.
-    Output shape: `(batch, 4 * height, 4 * width, masks)`, float32 logits; `masks` is 1, or with
-    `all_queries` `num_queries` or `num_queries + 1`.
+    Output shape: `(batch, upscaling * height, upscaling * width, masks)`, float32 logits; `masks`
+    is 1, or with `all_queries` `num_queries` or `num_queries + 1`.
 
     Raises:
-        ValueError: for `query_indices` that do not fit the numbers of queries.
+        ValueError: for `query_indices` that do not fit the numbers of queries, and details that
+            do not fit the upscaling.
 
     Example:
         >>> decoder = QueryDecoupledModalityDecoder(7, query_indices=range(6), num_heads=2)
@@ -59,7 +65,8 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         >>> tuple(decoder(x, x, np.array([0, 3])).shape)
         (2, 16, 16, 1)
 
-    Source: ESP-MedSAM (arXiv 2407.14153); the added queries are ours.
+    Source: ESP-MedSAM (arXiv 2407.14153). The added queries and the details are ours; fine maps
+    join a SAM decoder also in HQ-SAM (arXiv 2306.01567).
     """
 
     def __init__(
@@ -72,9 +79,14 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         downsample_rate=2,
         shared_hypernetwork=True,
         num_added_queries=0,
+        detail_dims=(),
+        upscaling=UPSCALING,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.detail_dims = tuple(detail_dims)
+        self.upscaling = upscaling
+        self._check_upscaling()
         self.num_queries = num_queries
         self.query_indices = tuple(query_indices)
         self.num_added_queries = num_added_queries
@@ -96,6 +108,20 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         self.mlp_dim = mlp_dim
         self.downsample_rate = downsample_rate
         self.shared_hypernetwork = shared_hypernetwork
+
+    def _check_upscaling(self):
+        steps = int(self.upscaling).bit_length() - 1
+        whole = self.upscaling == 2**steps and self.upscaling >= UPSCALING
+        if not whole or (self.upscaling > UPSCALING and not self.detail_dims):
+            raise ValueError(
+                f"Received upscaling={self.upscaling} and detail_dims={self.detail_dims}; expected "
+                f"a power of two from {UPSCALING} on, and details where it is larger."
+            )
+        if len(self.detail_dims) > steps:
+            raise ValueError(
+                f"Received detail_dims={self.detail_dims} for upscaling={self.upscaling}; expected "
+                f"at most one map for each of its {steps} steps."
+            )
 
     def build(self, image_embeddings_shape):
         channels = image_embeddings_shape[-1]
@@ -137,7 +163,42 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
                 for variable in hypernetwork.trainable_variables:
                     variable.modality = self.query_indices.index(i) if read else -1
         self._build_added(channels)
+        self._build_details(channels)
         self.built = True
+
+    def _build_details(self, channels):
+        """What SAM's decoder has not: further steps of enlarging, and what joins the details."""
+        dtype, width = self.dtype_policy, channels // 8
+        steps = self.upscaling.bit_length() - 1
+        self.further_upscales = [
+            keras.layers.Conv2DTranspose(width, 2, strides=2, name=f"upscale_{i}", dtype=dtype)
+            for i in range(3, steps + 1)
+        ]
+        for layer in self.further_upscales:
+            layer.build((None, None, None, width))
+        # From the finest on, as the details.
+        widths = [width] * (steps - 1) + [channels // 4]
+        self.laterals = [
+            keras.layers.Conv2D(widths[i], 1, use_bias=False, name=f"lateral_{i}", dtype=dtype)
+            for i in range(len(self.detail_dims))
+        ]
+        for layer, dim in zip(self.laterals, self.detail_dims, strict=True):
+            layer.build((None, None, None, dim))
+        self.merge = None
+        if self.detail_dims:
+            self.merge = keras.layers.Conv2D(width, 3, padding="same", name="merge", dtype=dtype)
+            self.merge.build((None, None, None, width))
+
+    def _upscale(self, features, details):
+        """`upscaling` times the height and width, and `channels // 8` channels."""
+        upscales = [self.upscale_1, self.upscale_2, *self.further_upscales]
+        for i, upscale in enumerate(upscales):
+            features = upscale(features)
+            level = len(upscales) - 1 - i
+            if level < len(self.laterals):
+                features = features + self.laterals[level](details[level])
+            features = gelu(self.upscale_norm(features) if i == 0 else features)
+        return features if self.merge is None else gelu(self.merge(features))
 
     def _build_added(self, channels):
         """The weights of the added modalities, each in layers of its own."""
@@ -179,7 +240,9 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
             return []
         return [self.added_queries[i], *self.added_hypernetworks[i : i + 1]]
 
-    def call(self, image_embeddings, dense_prompt, modalities=None, all_queries=False):
+    def call(
+        self, image_embeddings, dense_prompt, modalities=None, details=None, all_queries=False
+    ):
         batch, height, width, channels = ops.shape(image_embeddings)
         pixels = ops.reshape(image_embeddings + dense_prompt, (batch, height * width, channels))
         positions = ops.cast(self.positional_encoding(image_embeddings), self.compute_dtype)
@@ -195,17 +258,14 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         queries, pixels = self.transformer(queries, pixels, positions, hidden)
 
         features = ops.reshape(pixels, (batch, height, width, channels))
-        features = gelu(self.upscale_norm(self.upscale_1(features)))
-        features = gelu(self.upscale_2(features))
-        features = ops.cast(features, "float32")
-        features = ops.reshape(
-            features, (batch, UPSCALING * height * UPSCALING * width, channels // 8)
-        )
+        features = ops.cast(self._upscale(features, details), "float32")
+        height, width = self.upscaling * height, self.upscaling * width
+        features = ops.reshape(features, (batch, height * width, channels // 8))
         kernels = self.hyper_kernels(queries, place)
         if not all_queries:
             kernels = self.own_query(kernels, modalities)
         masks = ops.matmul(features, ops.transpose(kernels, (0, 2, 1)))
-        return ops.reshape(masks, (batch, UPSCALING * height, UPSCALING * width, kernels.shape[1]))
+        return ops.reshape(masks, (batch, height, width, kernels.shape[1]))
 
     def added_place(self, modalities, all_queries):
         """Which added query is each sample's, from 1, or 0 for none; `None` with one modality."""
@@ -265,14 +325,14 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         return ops.sum(kernels * choice[:, :, None], axis=1, keepdims=True)
 
     def compute_output_spec(
-        self, image_embeddings, dense_prompt, modalities=None, all_queries=False
+        self, image_embeddings, dense_prompt, modalities=None, details=None, all_queries=False
     ):
         batch, height, width, _ = image_embeddings.shape
         return keras.KerasTensor(
             (
                 batch,
-                None if height is None else UPSCALING * height,
-                None if width is None else UPSCALING * width,
+                None if height is None else self.upscaling * height,
+                None if width is None else self.upscaling * width,
                 self.num_queries + bool(self.num_added_queries) if all_queries else 1,
             ),
             dtype="float32",
@@ -289,4 +349,6 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
             "downsample_rate": self.downsample_rate,
             "shared_hypernetwork": self.shared_hypernetwork,
             "num_added_queries": self.num_added_queries,
+            "detail_dims": self.detail_dims,
+            "upscaling": self.upscaling,
         }

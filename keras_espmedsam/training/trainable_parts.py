@@ -14,7 +14,8 @@ def select_trainable(segmenter, parts="all", modalities="all"):
         segmenter: `ESPMedSAMImageSegmenter` or `ESPMedSAMBackbone`.
         parts: list of some of `"shared_encoder"` (the image encoder without what follows),
             `"controllers"`, `"adapters"` (the medical additions of `ViTMedBackbone`),
-            `"prompt_generator"`, `"decoder"` (without the queries) and `"queries"`; or `"all"`.
+            `"prompt_generator"`, `"decoder"` (with its details, without the queries) and
+            `"queries"`; or `"all"`.
         modalities: list of names of modalities: of what belongs to one, as controllers do, these
             are trained alone. Or `"all"`.
 
@@ -46,7 +47,7 @@ def select_trainable(segmenter, parts="all", modalities="all"):
         (controllers, "controllers"),
         (adapters, "adapters"),
         ([backbone.prompt_generator], "prompt_generator"),
-        ([decoder], "decoder"),
+        ([*backbone.decoding_layers()[1:]], "decoder"),
     ):
         for layer in layers:
             # Twice, since on TensorFlow an attribute that is set to what it is does nothing at

@@ -5,6 +5,7 @@ from keras_hub.models import Backbone
 
 from keras_espmedsam.layers import (
     BilinearUpsampling,
+    DetailBranch,
     QueryDecoupledModalityDecoder,
     SelfPatchPromptGenerator,
 )
@@ -39,6 +40,9 @@ class ESPMedSAMBackbone(Backbone):
         num_added_queries: int. How many modalities, the last ones, were added later: each has a
             query that samples of other modalities do not see. `add_modality` of the segmenter
             counts it up.
+        detail_dims: tuple of int. Widths of the maps of a `DetailBranch` at strides 1, 2, 4, ...,
+            which let the decoder paint at the image's own resolution; empty, as released, for
+            masks of a quarter of the embedding's stride that are enlarged bilinearly.
         dtype: dtype or `keras.DTypePolicy`; the heads compute in float32 under any.
 
     Call: `{"images": (batch, height, width, 3) normalised float, "modalities": (batch,) int}`
@@ -56,7 +60,7 @@ class ESPMedSAMBackbone(Backbone):
         ((2, 64, 96, 1), (2, 2, 3, 1))
 
     Source: ESP-MedSAM (arXiv 2407.14153); all controllers in one model, chosen per sample, is
-    drawn in the paper and ours in code.
+    drawn in the paper and ours in code. The details are ours.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class ESPMedSAMBackbone(Backbone):
         transformer_mlp_dim=2048,
         shared_hypernetwork=True,
         num_added_queries=0,
+        detail_dims=(),
         dtype=None,
         **kwargs,
     ):
@@ -103,6 +108,11 @@ class ESPMedSAMBackbone(Backbone):
         self.prompt_generator = SelfPatchPromptGenerator(
             PATCH_SIZE // stride, name="prompt_generator", dtype=dtype
         )
+        detail_dims = tuple(detail_dims)
+        self.detail_branch = None
+        if detail_dims:
+            self.detail_branch = DetailBranch(detail_dims, name="detail_branch", dtype=dtype)
+        upscaling = stride if detail_dims else UPSCALING
         self.mask_decoder = QueryDecoupledModalityDecoder(
             num_queries,
             query_indices,
@@ -111,11 +121,13 @@ class ESPMedSAMBackbone(Backbone):
             mlp_dim=transformer_mlp_dim,
             shared_hypernetwork=shared_hypernetwork,
             num_added_queries=num_added_queries,
+            detail_dims=detail_dims,
+            upscaling=upscaling,
             name="mask_decoder",
             dtype=dtype,
         )
         self.mask_upsampling = BilinearUpsampling(
-            stride // UPSCALING, name="mask_upsampling", dtype="float32"
+            stride // upscaling, name="mask_upsampling", dtype="float32"
         )
 
         # === Functional Model ===
@@ -129,7 +141,8 @@ class ESPMedSAMBackbone(Backbone):
         image_embeddings = image_encoder(
             {"images": images, "modalities": modality_input} if held > 1 else images
         )
-        outputs = self._decode(image_embeddings, modality_input, all_queries=False)
+        embeddings = self.with_details(image_embeddings, images)
+        outputs = self._decode(embeddings, modality_input, all_queries=False)
         super().__init__(
             inputs=inputs,
             outputs={**outputs, "image_embeddings": image_embeddings},
@@ -146,6 +159,7 @@ class ESPMedSAMBackbone(Backbone):
         self.transformer_mlp_dim = transformer_mlp_dim
         self.shared_hypernetwork = shared_hypernetwork
         self.num_added_queries = num_added_queries
+        self.detail_dims = detail_dims
 
     def encode(self, images, modalities=None):
         """The heavy pass: images to embeddings that carry their modality's controller.
@@ -155,7 +169,8 @@ class ESPMedSAMBackbone(Backbone):
             modalities: int tensor `(batch,)`; not needed with one modality.
 
         Returns:
-            Image embeddings `(batch, height / stride, width / stride, channels)`.
+            Image embeddings `(batch, height / stride, width / stride, channels)`; with
+            `detail_dims` a dict of them, `image_embeddings`, and the list of maps `details`.
 
         Example, with the class's `backbone`:
             >>> embeddings = backbone.encode(np.zeros((1, 64, 96, 3), "float32"), np.array([3]))
@@ -173,14 +188,34 @@ class ESPMedSAMBackbone(Backbone):
                 f"{PATCH_SIZE}. Pad them to {padded[0]} x {padded[1]}."
             )
         if getattr(self.image_encoder, "num_modalities", 0) > 1:
-            return self.image_encoder({"images": images, "modalities": modalities})
-        return self.image_encoder(images)
+            embeddings = self.image_encoder({"images": images, "modalities": modalities})
+        else:
+            embeddings = self.image_encoder(images)
+        return self.with_details(embeddings, images)
 
-    def decode(self, image_embeddings, modalities=None, all_queries=False):
+    def with_details(self, image_embeddings, images):
+        """What `decode` takes, from an encoder's output; see `encode`.
+
+        Args:
+            image_embeddings: the image encoder's output.
+            images: its images.
+
+        Example, with the class's `backbone`:
+            >>> embeddings = np.zeros((1, 4, 6, 32), "float32")
+            >>> tuple(backbone.with_details(embeddings, np.zeros((1, 64, 96, 3), "float32")).shape)
+            (1, 4, 6, 32)
+
+        Source: ours.
+        """
+        if self.detail_branch is None:
+            return image_embeddings
+        return {"image_embeddings": image_embeddings, "details": self.detail_branch(images)}
+
+    def decode(self, embeddings, modalities=None, all_queries=False):
         """The cheap pass: embeddings to masks and patch logits.
 
         Args:
-            image_embeddings: as `encode` gives them. An embedding belongs to the modality it
+            embeddings: as `encode` gives them. An embedding belongs to the modality it
                 was encoded with.
             modalities: int tensor `(batch,)`; not needed with one modality, or with
                 `all_queries` and no added modality.
@@ -201,12 +236,19 @@ class ESPMedSAMBackbone(Backbone):
         """
         if not all_queries:
             self._check_modalities_given(modalities)
-        return self._decode(image_embeddings, modalities, all_queries)
+        return self._decode(embeddings, modalities, all_queries)
 
-    def _decode(self, image_embeddings, modalities, all_queries):
+    def _decode(self, embeddings, modalities, all_queries):
+        image_embeddings, details = embeddings, None
+        if self.detail_branch is not None:
+            image_embeddings, details = embeddings["image_embeddings"], embeddings["details"]
         prompts = self.prompt_generator(image_embeddings)
         masks = self.mask_decoder(
-            image_embeddings, prompts["dense_prompt"], modalities, all_queries=all_queries
+            image_embeddings,
+            prompts["dense_prompt"],
+            modalities,
+            details,
+            all_queries=all_queries,
         )
         return {"masks": self.mask_upsampling(masks), "patches": prompts["patches"]}
 
@@ -216,6 +258,18 @@ class ESPMedSAMBackbone(Backbone):
                 "Received no modalities for a model of several; give one index into "
                 f"{self.modalities} per image."
             )
+
+    def decoding_layers(self):
+        """The layers after the image encoder, which all modalities share.
+
+        Example, with the class's `backbone`:
+            >>> [layer.name for layer in backbone.decoding_layers()]
+            ['prompt_generator', 'mask_decoder']
+
+        Source: ours.
+        """
+        layers = [self.prompt_generator, self.mask_decoder]
+        return layers if self.detail_branch is None else [*layers, self.detail_branch]
 
     def controller_layers(self, modality):
         """The layers that hold one modality's controller, for freezing or counting.
@@ -278,6 +332,7 @@ class ESPMedSAMBackbone(Backbone):
             "transformer_mlp_dim": self.transformer_mlp_dim,
             "shared_hypernetwork": self.shared_hypernetwork,
             "num_added_queries": self.num_added_queries,
+            "detail_dims": self.detail_dims,
         }
 
     @classmethod

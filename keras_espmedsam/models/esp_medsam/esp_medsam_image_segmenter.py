@@ -88,7 +88,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         """
         return self.backbone.encode(images, modalities)
 
-    def decode(self, image_embeddings, modalities=None, all_queries=False):
+    def decode(self, embeddings, modalities=None, all_queries=False):
         """The cheap pass; see `ESPMedSAMBackbone.decode`.
 
         Example:
@@ -98,7 +98,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
         Source: ESP-MedSAM (arXiv 2407.14153).
         """
-        return self.backbone.decode(image_embeddings, modalities, all_queries)
+        return self.backbone.decode(embeddings, modalities, all_queries)
 
     def specialize(self, modality):
         """A model of one modality: its controller, all queries, and no `modalities` input.

@@ -76,7 +76,7 @@ def train_only(backbone, index):
     if index is None:
         _set_trainable(backbone, True)
         return
-    for layer in (*backbone.image_encoder.layers, backbone.prompt_generator, backbone.mask_decoder):
+    for layer in (*backbone.image_encoder.layers, *backbone.decoding_layers()):
         # Frozen layers also keep their BatchNorm statistics.
         _set_trainable(layer, False)
     for variable in backbone.variables:

@@ -1,0 +1,74 @@
+"""Fine maps of the picture itself, for structures that the embedding's grid is too coarse for."""
+
+import keras
+
+from keras_espmedsam.layers.activations import gelu
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class DetailBranch(keras.layers.Layer):
+    """3 x 3 convolutions of the picture at strides 1, 2, 4, ...
+
+    `QueryDecoupledModalityDecoder` adds the maps where it enlarges the embedding. A vessel of one
+    pixel is gone at a stride of 8, and no decoder finds it again.
+
+    Args:
+        dims: tuple of int. Width of the map of each stride, from 1 on.
+
+    Input shape: `(batch, height, width, 3)`, height and width multiples of the last stride.
+    Output: list of maps `(batch, height / stride, width / stride, width of the map)`.
+
+    Example:
+        >>> maps = DetailBranch((8, 16))(np.zeros((1, 32, 64, 3)))
+        >>> [tuple(one.shape) for one in maps]
+        [(1, 32, 64, 8), (1, 16, 32, 16)]
+
+    Source: ours; the name is that of BiSeNet V2 (arXiv 2004.02147), whose branch is deeper.
+    """
+
+    def __init__(self, dims, **kwargs):
+        super().__init__(**kwargs)
+        self.dims = tuple(dims)
+        # "same" pads a strided convolution on one side only where the size is even.
+        self.pads = [
+            keras.layers.ZeroPadding2D(1, name=f"pad_{i}", dtype=self.dtype_policy)
+            for i in range(len(self.dims))
+        ]
+        self.convs = [
+            keras.layers.Conv2D(
+                dim, 3, strides=1 if i == 0 else 2, name=f"conv_{i}", dtype=self.dtype_policy
+            )
+            for i, dim in enumerate(self.dims)
+        ]
+
+    def build(self, input_shape):
+        shape = input_shape
+        for pad, conv in zip(self.pads, self.convs, strict=True):
+            # Without weights, but built, as in `FeatureNeck`.
+            pad.build(shape)
+            conv.build((None, None, None, shape[-1]))
+            shape = (None, None, None, conv.filters)
+        self.built = True
+
+    def call(self, images):
+        maps, x = [], images
+        for pad, conv in zip(self.pads, self.convs, strict=True):
+            x = gelu(conv(pad(x)))
+            maps.append(x)
+        return maps
+
+    def compute_output_spec(self, images):
+        batch, height, width, _ = images.shape
+
+        def divided(size, stride):
+            return None if size is None else size // stride
+
+        return [
+            keras.KerasTensor(
+                (batch, divided(height, 2**i), divided(width, 2**i), dim), dtype=self.compute_dtype
+            )
+            for i, dim in enumerate(self.dims)
+        ]
+
+    def get_config(self):
+        return {**super().get_config(), "dims": self.dims}
