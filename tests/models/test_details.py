@@ -68,10 +68,14 @@ def test_a_turned_picture_gives_what_turned_kernels_give_of_the_upright_one(segm
     # The padding is the same on all sides.
     conv = segmenter.backbone.detail_branch.convs[0]
     kernel = build.array(conv.kernel)
-    branch = build.compiled(lambda x: segmenter.backbone.detail_branch(x)[0])
-    upright = build.array(branch(IMAGES))
+
+    def finest(images):
+        # Compiled anew, since a compiled function keeps the kernel that it was compiled with.
+        return build.array(build.compiled(lambda x: segmenter.backbone.detail_branch(x)[0])(images))
+
+    upright = finest(IMAGES)
     conv.kernel.assign(kernel[::-1, ::-1])
-    turned = build.array(branch(IMAGES[:, ::-1, ::-1]))
+    turned = finest(IMAGES[:, ::-1, ::-1])
     conv.kernel.assign(kernel)
     np.testing.assert_allclose(turned[:, ::-1, ::-1], upright, atol=1e-5, rtol=1e-5)
 
