@@ -41,7 +41,7 @@ class DistillationDataset(keras.utils.PyDataset):
         one_modality_per_batch: bool. Draw a modality for each batch, and pictures of it alone, as
             published; needs `steps`.
         shuffle: bool. Without `steps`, another order in each epoch.
-        augment: dict of modality to `Augmentation`, for the domain without a cache.
+        augment: dict of modality or data set to `Augmentation`, for the domain without a cache.
         common_augment: `Augmentation` of the common pictures without a cache.
         common_caches: dict of teacher name to its `TeacherCache`, for all common teachers; a
             cache alone where there is one; or `None`.

@@ -243,7 +243,11 @@ class _Run:
                 "The configuration gives no image_size, and its model none either; give the size "
                 "of the pictures."
             )
-        augment = make_augmentation(config.augmentation, model.modalities)
+        augment = make_augmentation(
+            config.augmentation,
+            model.modalities,
+            self._records("domain")["train"] if "domain" in streams else (),
+        )
         settings = config.data or config.common_data
         options = dict(
             modalities=model.modalities,

@@ -140,7 +140,7 @@ def _from_encoder(settings, image_size, precision):
             )
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     if "num_modalities" in known:
-        arguments["num_modalities"] = len(modalities)
+        arguments["num_modalities"] = 0 if settings.controllers is False else len(modalities)
     if known["image_shape"].default[0] is not None:
         if image_size is None:
             raise InputError(

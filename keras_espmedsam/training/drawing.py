@@ -27,7 +27,7 @@ class Drawing:
         groups, shares: what is drawn from with `steps`, see `balanced_groups`.
         by_size: bool. Without `steps`, batches hold pictures of one size.
         shuffle: bool. Without `steps`, another order in each epoch.
-        augment: dict of modality to `Augmentation`.
+        augment: dict of data set or modality to `Augmentation`; the data set's goes first.
         canvas: (height, width) that the augmentation draws on, or `None`: the picture's size.
         seed: int.
 
@@ -61,7 +61,8 @@ class Drawing:
             rows = self._one_pass(epoch)[index]
         images, masks = [], []
         for row, (image, mask) in zip(rows, self.pictures[rows], strict=True):
-            augmentation = self.augment.get(self.pictures.records[row].modality)
+            record = self.pictures.records[row]
+            augmentation = self.augment.get(record.dataset, self.augment.get(record.modality))
             if self.canvas is not None:
                 image, mask = (augmentation or PLACED)(image, mask, rng, canvas=self.canvas)
             elif augmentation is not None:

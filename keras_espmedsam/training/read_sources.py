@@ -1,5 +1,7 @@
 """The records of all sources that a configuration names."""
 
+import dataclasses
+
 from keras_espmedsam.data import read_folder, read_index, read_splits, split_by_group
 from keras_espmedsam.errors import InputError
 
@@ -43,7 +45,10 @@ def read_sources(settings, labelled=True):
 
 def _read(source, labelled):
     if source.index is not None:
-        return read_index(source.index, datasets=source.datasets, labelled=labelled)
+        records = read_index(source.index, datasets=source.datasets, labelled=labelled)
+        if not source.modality:
+            return records
+        return [dataclasses.replace(record, modality=source.modality) for record in records]
     if source.splits is not None:
         return read_splits(
             source.splits,

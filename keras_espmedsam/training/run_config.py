@@ -1,5 +1,6 @@
 """The sections that the configurations of training and of distillation have in common."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,9 @@ Size = Annotated[
 
 
 def _existing(path: Path) -> Path:
+    path = Path(os.path.expandvars(path)).expanduser()
+    if "$" in str(path):
+        raise ValueError(f"{path} names a variable of the environment that is not set.")
     if not path.exists():
         raise ValueError(f"{path} does not exist; paths are relative to where the command is run.")
     return path
@@ -47,6 +51,8 @@ class DecoderSettings(Settings):
     transformer_num_heads: Count = 8
     transformer_mlp_dim: Count = 2048
     shared_hypernetwork: bool = True
+    detail_dims: list[Count] = []
+    self_prompts: bool = True
 
 
 class ModelSettings(Settings):
@@ -57,13 +63,14 @@ class ModelSettings(Settings):
     encoder: EncoderSettings | None = None
     decoder: DecoderSettings | None = None
     modalities: list[str] | None = None
+    controllers: bool | None = None
     normalization: Literal["imagenet", "released"] | None = None
 
     @pydantic.model_validator(mode="after")
     def _one_of_both(self):
         if (self.preset is None) == (self.encoder is None):
             raise ValueError("give either preset or encoder.")
-        for key in ("decoder", "modalities", "normalization"):
+        for key in ("decoder", "modalities", "controllers", "normalization"):
             if self.preset is not None and getattr(self, key) is not None:
                 raise ValueError(f"a preset brings its own {key}; give {key} with an encoder only.")
         return self
@@ -90,7 +97,7 @@ class SourceSettings(Settings):
         if not given or (len(given) > 1 and given != ["splits", "folder"]):
             raise ValueError("give one of index, folder and splits.")
         allowed = {
-            "index": ("datasets",),
+            "index": ("datasets", "modality"),
             "folder": ("modality", "dataset", "split", "masks", "group"),
             "splits": ("modality", "folder", "dataset", "images", "masks"),
         }[given[0]]

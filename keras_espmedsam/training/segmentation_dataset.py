@@ -43,7 +43,8 @@ class SegmentationDataset(keras.utils.PyDataset):
         steps: int or None. Batches per epoch, or one pass.
         weights: dict of name to float, 1 where it has no name; None for equal shares. Names of
             data sets, or what `balance` says.
-        augment: dict of modality to `Augmentation`, such as `MEDICAL_RANGES`, or None.
+        augment: dict of modality to `Augmentation`, such as `MEDICAL_RANGES`, or None. A data
+            set may have one of its own, by its name, in place of its modality's.
         seed: int.
         resize_mode: `"pad"` or `"stretch"`; that of the preset's `ESPMedSAMImageConverter`. Or
             `"native"`, to train a model that takes pictures of any size.

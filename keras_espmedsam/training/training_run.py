@@ -19,7 +19,7 @@ from keras_espmedsam.training.train_config import TrainConfig
 from keras_espmedsam.training.trainable_parts import select_trainable
 
 
-def train(config, overrides=(), report=print, verbose="auto"):
+def train(config, overrides=(), report=print, verbose="auto", build=build_segmenter):
     """Train a segmenter in phases; called again after any interruption, go on where it was.
 
     Each phase trains in a folder of its own, a `RunFolder`, from the best weights of the one
@@ -30,6 +30,8 @@ def train(config, overrides=(), report=print, verbose="auto"):
         overrides: changes such as `"phases.0.epochs=1"`.
         report: called with sentences about what is done.
         verbose: see `keras.Model.fit`.
+        build: function of the arguments of `build_segmenter` that makes the segmenter: one of
+            your own trains another network on the same pictures in the same way.
 
     Returns:
         `pathlib.Path`. The preset's folder.
@@ -44,12 +46,12 @@ def train(config, overrides=(), report=print, verbose="auto"):
     with distribute(config.devices) as devices:
         if not devices.is_main:
             report, verbose = _say_nothing, 0
-        preset = _train(config, devices, report, verbose)
+        preset = _train(config, devices, report, verbose, build)
         report(how_to_measure(preset))
         return preset
 
 
-def _train(config, devices, report, verbose):
+def _train(config, devices, report, verbose, build):
     preset = config.output / PRESET
     resumed = begin_run(config) if devices.is_main else False
     if preset.exists():
@@ -62,7 +64,7 @@ def _train(config, devices, report, verbose):
         run = make_run(config, number, devices, "val_masks_dice", "max")
         if not run.is_done(phase.epochs):
             keras.utils.set_random_seed(config.seed + number)
-            segmenter = build_segmenter(
+            segmenter = build(
                 model,
                 phase.image_size,
                 phase.resize_mode,
@@ -79,7 +81,7 @@ def _train(config, devices, report, verbose):
         before = run
     if devices.is_main:
         last = config.phases[-1]
-        segmenter = build_segmenter(model, last.image_size, last.resize_mode)
+        segmenter = build(model, last.image_size, last.resize_mode)
         before.load_best(segmenter)
         report(write_preset(segmenter, preset))
     return preset
@@ -133,7 +135,8 @@ def _say_nothing(sentence):
 
 
 def _compile(segmenter, phase, steps, precision):
-    select_trainable(segmenter, phase.parts, phase.modalities)
+    if (phase.parts, phase.modalities) != ("all", "all"):
+        select_trainable(segmenter, phase.parts, phase.modalities)
     rate = make_learning_rate(phase.learning_rate, phase.epochs, steps)
     segmenter.compile(
         optimizer=make_optimizer(phase.optimizer, rate, segmenter, precision),
@@ -178,7 +181,9 @@ class _Sets:
             shuffle=phase.steps is None,
             balance=data.balance,
             weights=data.weights,
-            augment=make_augmentation(config.augmentation, segmenter.modalities),
+            augment=make_augmentation(
+                config.augmentation, segmenter.modalities, self.records["train"]
+            ),
             layers=make_layers(config.keras_augmentation),
             **options,
         )
@@ -200,16 +205,17 @@ class _Sets:
                 self.report(f"  {reason}")
 
 
-def make_augmentation(settings, modalities):
+def make_augmentation(settings, modalities, records=()):
     """What a configuration's `augmentation` means for each modality.
 
     Args:
-        settings: `"medical"`, `"none"`, or dict of modality to arguments of `Augmentation`; the
-            key `default` is for all others.
+        settings: `"medical"`, `"none"`, or dict of modality or data set to arguments of
+            `Augmentation`; the key `default` is for all other modalities.
         modalities: tuple of str.
+        records: list of `Record`, whose data sets may be named.
 
     Returns:
-        dict of modality to `Augmentation`.
+        dict of modality, and of the data sets that are named, to `Augmentation`.
 
     Raises:
         InputError: for an unknown modality or argument.
@@ -224,13 +230,16 @@ def make_augmentation(settings, modalities):
         return {}
     if settings == "medical":
         return {name: MEDICAL_RANGES.get(name, Augmentation()) for name in modalities}
-    unknown = [name for name in settings if name not in (*modalities, "default")]
+    datasets = list(dict.fromkeys(record.dataset for record in records))
+    unknown = [name for name in settings if name not in (*modalities, *datasets, "default")]
     if unknown:
+        also = f", the data sets are {', '.join(datasets)}" if datasets else ""
         raise InputError(
             f"The configuration has augmentation.{unknown[0]}; the model knows "
-            f"{', '.join(modalities)}, and default is for all others."
+            f"{', '.join(modalities)}{also}, and default is for all others."
         )
     chosen = {name: settings.get(name, settings.get("default")) for name in modalities}
+    chosen |= {name: settings[name] for name in datasets if name in settings}
     return {
         name: Augmentation.from_config(arguments)
         for name, arguments in chosen.items()

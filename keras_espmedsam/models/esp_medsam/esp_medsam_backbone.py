@@ -1,6 +1,7 @@
 """ESP-MedSAM without its task: encoder, self-prompts and decoder in one functional model."""
 
 import keras
+from keras import ops
 from keras_hub.models import Backbone
 
 from keras_espmedsam.layers import (
@@ -43,6 +44,8 @@ class ESPMedSAMBackbone(Backbone):
         detail_dims: tuple of int. Widths of the maps of a `DetailBranch` at strides 1, 2, 4, ...,
             which let the decoder paint at the image's own resolution; empty, as released, for
             masks of a quarter of the embedding's stride that are enlarged bilinearly.
+        self_prompts: bool. Whether the patches that hold foreground prompt the decoder, as
+            published. Without, they are given and learnt but lead to nothing: an ablation.
         dtype: dtype or `keras.DTypePolicy`; the heads compute in float32 under any.
 
     Call: `{"images": (batch, height, width, 3) normalised float, "modalities": (batch,) int}`
@@ -75,6 +78,7 @@ class ESPMedSAMBackbone(Backbone):
         shared_hypernetwork=True,
         num_added_queries=0,
         detail_dims=(),
+        self_prompts=True,
         dtype=None,
         **kwargs,
     ):
@@ -109,6 +113,7 @@ class ESPMedSAMBackbone(Backbone):
             PATCH_SIZE // stride, name="prompt_generator", dtype=dtype
         )
         detail_dims = tuple(detail_dims)
+        self.self_prompts = self_prompts
         self.detail_branch = None
         if detail_dims:
             self.detail_branch = DetailBranch(detail_dims, name="detail_branch", dtype=dtype)
@@ -243,9 +248,10 @@ class ESPMedSAMBackbone(Backbone):
         if self.detail_branch is not None:
             image_embeddings, details = embeddings["image_embeddings"], embeddings["details"]
         prompts = self.prompt_generator(image_embeddings)
+        prompt = prompts["dense_prompt"]
         masks = self.mask_decoder(
             image_embeddings,
-            prompts["dense_prompt"],
+            prompt if self.self_prompts else ops.zeros_like(prompt),
             modalities,
             details,
             all_queries=all_queries,
@@ -333,6 +339,7 @@ class ESPMedSAMBackbone(Backbone):
             "shared_hypernetwork": self.shared_hypernetwork,
             "num_added_queries": self.num_added_queries,
             "detail_dims": self.detail_dims,
+            "self_prompts": self.self_prompts,
         }
 
     @classmethod
