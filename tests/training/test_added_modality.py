@@ -112,6 +112,7 @@ def test_another_run_is_not_written_over_it(trained):
         (("--split", "third"), "new", "received the split 'third'"),
         (("--learning-rate", "0"), "new", "learning_rate"),
         (("--data", "nowhere.csv"), "new", "nowhere.csv does not exist"),
+        (("--preset", "."), "new", "holds no config.json"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_written(trained, changes, name, words):
