@@ -41,21 +41,26 @@ STUDENTS = {
     "tiny_vit_5m": dict(),
 }
 
-DOCUMENT = """\
+HEADER = """\
 # A cache of the teacher's features
+
+`benchmarks/teacher_cache.py`: phase 3 (controllers alone) with the teacher in each step, and with
+its features read from a cache in half precision. Medians of epochs after a first one, which may
+compile; the pictures are placed once and normalised in each step. The teacher's weights are loaded
+with a cache too, to tell whether it is theirs.
+"""
+SECTION = """\
+## Teacher `{teacher}`, student `{student}`, {image_size} x {image_size}
 
     {command}
 
-Phase 3 (controllers alone), batches of {batch_size} pictures of {image_size} x {image_size};
-teacher `{teacher}` ({teacher_parameters:,} parameters), student `{student}`
-({student_parameters:,}). {machine}; keras {keras}, {backend}. Median of {epochs} epochs of {steps}
-steps after a first one, which may compile; the pictures are placed once and normalised in each
-step. The teacher's weights are loaded with a cache too, to tell whether it is theirs.
+Batches of {batch_size}; the teacher has {teacher_parameters:,} parameters, the student
+{student_parameters:,}. {machine}; keras {keras}, {backend}; {epochs} epochs of {steps} steps.
 
 {table}
 
-Building takes {build_steps:.1f} steps of the training without a cache per batch: it has paid after
-{passes:.1f} epochs. {disk} are kept per picture and variant, in half precision.
+Building a batch takes {build_steps:.1f} steps of the training without a cache: it has paid after
+{passes:.1f} epochs. {disk} are kept per picture and variant.
 """
 
 
@@ -238,25 +243,40 @@ def main():
         folder = pathlib.Path(temporary)
         write_pictures(folder, options["pictures"], options["image_size"])
         rows = {case: in_own_process(case, options, folder) for case in CASES}
+    setting = "{teacher} {student} {image_size}".format(**options)
+    threads = os.environ.get("OMP_NUM_THREADS", os.cpu_count())
+    raw = arguments.output / "teacher_cache.json"
+    runs = json.loads(raw.read_text(encoding="utf-8")) if raw.exists() else {}
+    runs[setting] = {
+        "options": options,
+        "command": f"KERAS_BACKEND={rows['build']['backend']} python benchmarks/teacher_cache.py "
+        + shlex.join(sys.argv[1:]),
+        "machine": f"{platform.machine()}, {threads} thread(s)",
+        "cases": rows,
+    }
+    print(section(runs[setting]))
+    raw.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
+    text = "\n".join([HEADER, *map(section, runs.values())])
+    (arguments.output / "teacher_cache.md").write_text(text, encoding="utf-8")
+
+
+def section(run):
+    """Markdown of one setting."""
+    rows = run["cases"]
     build, without, cached = rows["build"], rows["without"], rows["with"]
     saved = without["seconds"] - cached["seconds"]
-    text = DOCUMENT.format(
-        command=f"KERAS_BACKEND={build['backend']} python benchmarks/teacher_cache.py "
-        + shlex.join(sys.argv[1:]),
-        machine=f"{platform.machine()}, {os.cpu_count()} CPU cores",
+    return SECTION.format(
+        command=run["command"],
+        machine=run["machine"],
         table=table(rows),
         build_steps=build["seconds"] / without["seconds"],
         # Two variants are built, of which an epoch sees one of each picture.
         passes=2 * build["seconds"] / saved if saved > 0 else float("inf"),
         disk=f"{build['disk'] / build['entries'] / 1000:.0f} kB",
-        **options,
+        **run["options"],
         **{key: build[key] for key in ("backend", "keras")},
         **{key: build[key] for key in ("teacher_parameters", "student_parameters")},
     )
-    print(text)
-    raw = {"options": options, "machine": platform.machine(), "cases": rows}
-    for name, content in (("md", text), ("json", json.dumps(raw, indent=1) + "\n")):
-        (arguments.output / f"teacher_cache.{name}").write_text(content, encoding="utf-8")
 
 
 if __name__ == "__main__":

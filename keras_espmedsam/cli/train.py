@@ -89,9 +89,11 @@ def read_config(
     overrides: list[Any] = list(changes or ())
     if output is not None:
         overrides.append(("output", str(output)))
-    if strict:
-        overrides.append(("data.strict", True))
-    return load_settings(config_class, config, overrides)
+    settings = load_settings(config_class, config, overrides)
+    if not strict:
+        return settings
+    data = [key for key in ("data", "common_data") if getattr(settings, key, None) is not None]
+    return load_settings(config_class, settings, [(f"{key}.strict", True) for key in data])
 
 
 def say(sentence: str) -> None:

@@ -1,7 +1,9 @@
 """Decoding all pictures of a training set before the first step, so that bad files are found."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -103,6 +105,21 @@ def decode_records(
             return [], str(error)
         return kept, None if kept else f"The mask {record.mask} is empty."
 
+    def decode_file(records):
+        """Pictures of one file, which is decoded once for all of them."""
+        found = {}
+        # Where one of them cannot be used, each is looked at by itself.
+        with contextlib.suppress(InputError):
+            wanted = {record.index for record in records}
+            if use is not None and len(records) > 1 and None not in wanted:
+                for picture, mask in read_samples(_whole(records[0]), max_pixels):
+                    if picture.index in wanted and (keep_empty or mask is None or mask.any()):
+                        found[picture.index] = use(picture, mask)
+        return [
+            ([(record, found[record.index])], None) if record.index in found else decode(record)
+            for record in records
+        ]
+
     if not records:
         raise InputError("Received no records; choose splits or data sets that have some.")
     if use is None and not keep_empty:
@@ -112,13 +129,15 @@ def decode_records(
         )
     found, left_out = [], []
     pool = concurrent.futures.ThreadPoolExecutor(workers or min(16, os.cpu_count() or 1))
+    files = [list(group) for _, group in itertools.groupby(records, _whole)]
     with pool:
-        for record, (kept, reason) in zip(records, pool.map(decode, records), strict=True):
-            found += kept
-            if reason is not None:
-                left_out.append((record, reason))
-            if progress:
-                progress(1)
+        for file, results in zip(files, pool.map(decode_file, files), strict=True):
+            for record, (kept, reason) in zip(file, results, strict=True):
+                found += kept
+                if reason is not None:
+                    left_out.append((record, reason))
+                if progress:
+                    progress(1)
     if left_out and (strict or not found):
         reasons = " ".join(reason for _, reason in left_out[:_NAMED])
         more = f" And {len(left_out) - _NAMED} more." if len(left_out) > _NAMED else ""
@@ -126,3 +145,7 @@ def decode_records(
             f"{len(left_out)} of {len(records)} records cannot be used. {reasons}{more}"
         )
     return found, left_out
+
+
+def _whole(record):
+    return dataclasses.replace(record, index=None)

@@ -53,8 +53,8 @@ def read_folder(
         A `Record` per image file, sorted by name within each split.
 
     Raises:
-        InputError: when there is no such layout, no image, a file that has no partner, or an
-            image in whose name `group` is not found.
+        InputError: when there is no such layout, no image, a file that has no partner, an image
+            in whose name `group` is not found, or a `group` that is no expression.
 
     Example:
         >>> import tempfile
@@ -220,7 +220,13 @@ def _names(paths, most=5):
 def _group(image, expression):
     if expression is None:
         return ""
-    found = re.search(expression, file_stem(image))
+    try:
+        found = re.search(expression, file_stem(image))
+    except re.error as error:
+        raise InputError(
+            f"Received the group {expression!r}, which is no regular expression ({error}); "
+            "expected one such as '^[^_]+'."
+        ) from error
     if not found:
         raise InputError(
             f"The name of {image} does not match the group {expression!r}; expected an expression "

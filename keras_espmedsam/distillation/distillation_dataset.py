@@ -36,8 +36,8 @@ class DistillationDataset(keras.utils.PyDataset):
         common_batch_size: int or None. Common ones, where they are to be another number.
         steps: int or None. Batches per epoch, or one pass.
         balance: `"modality"`, `"dataset"` or None: what is drawn in equal shares, with `steps`.
-            Common pictures are drawn data set by data set.
         weights: dict of the name of a modality (or data set) to float, for the domain.
+        common_balance, common_weights: the same of the common pictures, which have no modality.
         one_modality_per_batch: bool. Draw a modality for each batch, and pictures of it alone, as
             published; needs `steps`.
         shuffle: bool. Without `steps`, another order in each epoch.
@@ -50,6 +50,7 @@ class DistillationDataset(keras.utils.PyDataset):
         labels: bool. Give the masks of the domain's pictures too, for the phase `"joint"`.
         seed: int.
         cache, scan, strict: of the pictures, not of the teachers; see `SegmentationDataset`.
+        keep_common: bool or None. `cache` of the common pictures, where it is to be otherwise.
         workers, use_multiprocessing, max_queue_size: see `SegmentationDataset`.
 
     Gives `(x,)`, or `(x, y)` with labels: `x` a dict of `common` (`{"images": (n, height, width,
@@ -89,6 +90,8 @@ class DistillationDataset(keras.utils.PyDataset):
         steps=None,
         balance="modality",
         weights=None,
+        common_balance="dataset",
+        common_weights=None,
         one_modality_per_batch=False,
         shuffle=False,
         augment=None,
@@ -98,6 +101,7 @@ class DistillationDataset(keras.utils.PyDataset):
         labels=False,
         seed=0,
         cache=True,
+        keep_common=None,
         scan=True,
         strict=True,
         workers=1,
@@ -125,7 +129,7 @@ class DistillationDataset(keras.utils.PyDataset):
         self.epoch = 0
         self.left_out = []
 
-        def pictures(records, **changes):
+        def pictures(records, cache, **changes):
             records = [dataclasses.replace(record, **changes) for record in records]
             size, mode = converter.image_size, converter.resize_mode
             threads = workers if workers > 1 else None
@@ -138,11 +142,13 @@ class DistillationDataset(keras.utils.PyDataset):
         parts = {}
         if common:
             parts["common"] = PartDrawing(
-                pictures(common, modality="", mask=None),
+                pictures(
+                    common, cache if keep_common is None else keep_common, modality="", mask=None
+                ),
                 common_batch_size or batch_size,
                 steps,
-                balance="dataset",
-                weights=None,
+                balance=common_balance,
+                weights=common_weights,
                 shuffle=shuffle,
                 augment={"": common_augment} if common_augment else None,
                 seed=2 * seed,  # The parts draw from generators of their own.
@@ -150,7 +156,7 @@ class DistillationDataset(keras.utils.PyDataset):
             )
         if domain:
             parts["domain"] = PartDrawing(
-                pictures(domain, **({} if labels else {"mask": None})),
+                pictures(domain, cache, **({} if labels else {"mask": None})),
                 batch_size,
                 steps,
                 balance,

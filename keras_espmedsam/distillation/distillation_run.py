@@ -99,7 +99,7 @@ class _Run:
             model, training, validation = make(phase)
             self.report(f"{run.folder.name}: epoch {run.epoch + 1} to {phase.epochs}.")
             fit(run, devices, model, training, validation, phase.epochs, self.verbose)
-        self.report(f"{run.folder.name}: {monitor[0]} {run.best:.4g} in epoch {run.best_epoch}.")
+        self.report(f"{run.folder.name}: {run.said_best()}")
         if is_teacher:
             self.teacher_run = run
             if devices.is_main and not (config.output / MEDICAL_TEACHER).exists():
@@ -248,16 +248,20 @@ class _Run:
             model.modalities,
             self._records("domain")["train"] if "domain" in streams else (),
         )
-        settings = config.data or config.common_data
+        domain = config.data if "domain" in streams else None
+        common = config.common_data if "common" in streams else None
         options = dict(
             modalities=model.modalities,
             batch_size=phase.batch_size,
             common_batch_size=phase.common_batch_size,
             labels=labels,
             seed=config.seed,
-            cache=settings.keep_in_memory,
-            workers=settings.workers,
+            workers=max(data.workers for data in (domain, common) if data is not None),
         )
+        if domain is not None:
+            options["cache"] = domain.keep_in_memory
+        if common is not None:
+            options["keep_common"] = common.keep_in_memory
         records = {stream: self._records(stream) for stream in streams}
         sets = []
         for split, cache in zip(("train", "val"), caches, strict=True):
@@ -266,12 +270,14 @@ class _Run:
                 drawn = dict(
                     steps=phase.steps,
                     shuffle=phase.steps is None,
-                    balance=settings.balance,
-                    weights=settings.weights,
                     one_modality_per_batch=phase.one_modality and "domain" in streams,
                     augment=None if "domain_cache" in cache else augment,
                     common_augment=None if "common_caches" in cache else _common(config),
                 )
+                if domain is not None:
+                    drawn |= dict(balance=domain.balance, weights=domain.weights)
+                if common is not None:
+                    drawn |= dict(common_balance=common.balance, common_weights=common.weights)
             sets.append(
                 DistillationDataset(
                     converter,

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_espmedsam.distillation.probe import feature_specs
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.image_converter import MEAN, NORMALIZATIONS, STD
 
@@ -32,7 +33,8 @@ class Teacher(keras.layers.Layer):
         name: str. The metrics of several teachers carry it.
 
     Input: `images`, `(batch, height, width, 3)`, normalised by (x - mean) / std of ImageNet, as
-    the student's are; `modalities`, `(batch,)` int, for a model that holds controllers.
+    the student's are; `modalities`, `(batch,)` int, for a model that holds controllers: without
+    them, as for common pictures, these are left out.
     Output: dict of feature name to `(batch, h, w, channels)`, through which no gradient flows.
 
     Raises:
@@ -74,6 +76,8 @@ class Teacher(keras.layers.Layer):
             # Behind a function: the same layers must not be tracked twice.
             extractor = _extractor(self.model, self.features)
             self._extractor = lambda *args, **kwargs: extractor(*args, **kwargs)
+        elif set(self.features) != {"embedding"}:
+            self._check_features()
         self.built = True
 
     def call(self, images, modalities=None):
@@ -81,14 +85,7 @@ class Teacher(keras.layers.Layer):
         if self._extractor is not None:
             found = self._extractor(images, training=False)
         else:
-            modalities = modalities if self.num_modalities > 1 else None
-            found = self.model.features(images, modalities, training=False)
-        missing = [name for name in self.features if name not in found]
-        if missing:
-            raise InputError(
-                f"The teacher {self.name!r} has no feature {missing[0]!r}; it has "
-                f"{', '.join(found)}."
-            )
+            found = self._found(images, modalities)
         for name in self.features:
             if len(found[name].shape) != 4:
                 raise InputError(
@@ -96,6 +93,21 @@ class Teacher(keras.layers.Layer):
                     "expected a feature map (batch, height, width, channels)."
                 )
         return {name: ops.stop_gradient(found[name]) for name in self.features}
+
+    def _found(self, images, modalities):
+        """All features of a model that gives them itself."""
+        if self.num_modalities < 2:
+            return self.model.features(images, None, training=False)
+        options = {} if modalities is not None else {"controllers": False}
+        return self.model.features(images, modalities, training=False, **options)
+
+    def _check_features(self):
+        known = feature_specs(self.model, self._found)
+        for name in self.features:
+            if name not in known:
+                raise InputError(
+                    f"The teacher {self.name!r} has no feature {name!r}; it has {', '.join(known)}."
+                )
 
     def _prepared(self, images):
         images = ops.cast(images, "float32")

@@ -1,14 +1,15 @@
 """Running a segmenter over a data set and reporting how well it did."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_espmedsam._backend import choose_backend
-from keras_espmedsam.data.index import Record
-from keras_espmedsam.data.masks import read_mask
-from keras_espmedsam.data.pictures import MAX_PIXELS, inspect_picture_file, read_picture
+from keras_espmedsam.data.pictures import MAX_PIXELS
+from keras_espmedsam.data.record import Record
+from keras_espmedsam.data.samples import inspect_record, read_samples
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.measures import image_measures
 from keras_espmedsam.evaluation.paper_measures import (
@@ -30,7 +31,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a segmenter on labelled images, each at its own size.
 
-    Images are read, segmented and measured batch by batch.
+    Images are read, segmented and measured batch by batch. A file of several (the slices of a
+    volume, frames, pages) is several images here, its mask's file holds as many.
 
     Args:
         segmenter: an `ESPMedSAMImageSegmenter`, or any object with its `segment` and
@@ -41,7 +43,7 @@ def evaluate(
             Dice and IoU, accuracy, F1 from mean precision and recall, and the Hausdorff maximum
             without empty predictions.
         threshold: foreground is a probability of at least this.
-        progress: called with the number of images done since the last call.
+        progress: called with the number of records done since the last call.
         preset: the preset's name, for the report.
         max_pixels: the most pixels that an image may have.
 
@@ -53,8 +55,8 @@ def evaluate(
         of `summarise_paper`.
 
     Raises:
-        InputError: when there are no records, a modality is not one of the segmenter's, an image
-            cannot be read, or a mask does not have its image's size.
+        InputError: when there are no records, one has no mask, a modality is not one of the
+            segmenter's, an image cannot be read, or a mask does not fit its image.
 
     Example:
         >>> import tempfile, types
@@ -72,18 +74,17 @@ def evaluate(
     """
     _check(segmenter, records, max_pixels)
     measures: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for batch in _batches(records, batch_size):
-        pictures = [read_picture(record.image, max_pixels) for record in batch]
+    for batch in _batches(_samples(records, max_pixels), batch_size):
         results = segmenter.segment(
-            [picture.array for picture in pictures],
-            [record.modality for record in batch],
+            [picture.array for _, picture, _ in batch],
+            [record.modality for record, _, _ in batch],
             threshold=threshold,
             batch_size=batch_size,
         )
-        # A picture was turned upright; its mask is compared as both are stored.
+        # Pictures and masks were turned upright; they are compared as both are stored.
         values = results["probabilities" if paper_metrics else "masks"]
-        for record, picture, value in zip(batch, pictures, values, strict=True):
-            truth, value = read_mask(record.mask, max_pixels), picture.layout.undo(value)
+        for (record, picture, mask), value in zip(batch, values, strict=True):
+            truth, value = picture.layout.undo(mask), picture.layout.undo(value)
             one = (
                 paper_image_measures(truth, value, threshold)
                 if paper_metrics
@@ -91,7 +92,7 @@ def evaluate(
             )
             measures.setdefault((record.dataset, record.split), []).append(one)
         if progress:
-            progress(len(batch))
+            progress(sum(_is_last(record, picture) for record, picture, _ in batch))
     report: dict[str, Any] = {"preset": preset, "backend": choose_backend()}
     if paper_metrics:
         report["metrics"] = "paper"
@@ -122,18 +123,26 @@ def _check(segmenter, records, max_pixels):
         )
     # Headers only, and all of them first: nobody wants to learn of a bad file after an hour.
     for record in records:
-        image = inspect_picture_file(record.image, max_pixels)
-        mask = inspect_picture_file(record.mask, max_pixels)
-        if image.size != mask.size:
+        if record.mask is None:
             raise InputError(
-                f"The mask {record.mask} is of {mask.size} (height, width) and its image "
-                f"{record.image} of {image.size}; they must be equal."
+                f"Received the image {record.image} without a mask; it is measured by one."
             )
+        inspect_record(record, max_pixels)
 
 
-def _batches(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
-    for start in range(0, len(records), size):
-        yield records[start : start + size]
+def _samples(records, max_pixels):
+    for record in records:
+        for picture, mask in read_samples(record, max_pixels):
+            yield record, picture, mask
+
+
+def _batches(samples: Iterator[tuple], size: int) -> Iterator[list[tuple]]:
+    while batch := list(itertools.islice(samples, size)):
+        yield batch
+
+
+def _is_last(record, picture):
+    return record.index is not None or picture.index == picture.count - 1
 
 
 def _summarise(measures: list[dict[str, float]]) -> dict[str, dict]:

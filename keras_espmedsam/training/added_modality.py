@@ -10,6 +10,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.models import ESPMedSAMImageSegmenter
 from keras_espmedsam.training.added_modality_config import AddedModalityConfig
 from keras_espmedsam.training.augmentation import Augmentation
+from keras_espmedsam.training.build_segmenter import fixed_size, load_preset
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.medical_ranges import MEDICAL_RANGES
 from keras_espmedsam.training.run_config import LearningRateSettings, OptimizerSettings
@@ -65,7 +66,7 @@ def train_added_modality(config, report=print, verbose="auto"):
     report(f"{'Going on' if resumed else 'Training'} in {config.output}.")
     run = RunFolder(config.output, "val_masks_dice", "max", config.early_stopping.patience)
     run.fit(segmenter, training, validation_data=validation, epochs=config.epochs, verbose=verbose)
-    report(f"{config.name}: val_masks_dice {run.best:.4f} in epoch {run.best_epoch}.")
+    report(f"{config.name}: {run.said_best()}")
     # A new one, whose converter is the preset's own whatever the size trained at.
     segmenter = _extended(config)
     run.load_best(segmenter)
@@ -86,7 +87,7 @@ def _records(config, splits):
 
 
 def _extended(config):
-    segmenter = ESPMedSAMImageSegmenter.from_preset(config.preset)
+    segmenter = load_preset(ESPMedSAMImageSegmenter, config.preset)
     return segmenter.add_modality(config.name, init_from=config.init_from)
 
 
@@ -98,6 +99,12 @@ def _datasets(config, segmenter, training, validation, report):
         raise InputError(
             f"The preset {config.preset} takes pictures at their own size; give the size of the "
             "canvas on which they are drawn for training."
+        )
+    fixed = fixed_size(segmenter)
+    if size is not None and fixed not in (None, size):
+        raise InputError(
+            f"Received the size {config.image_size} for the preset {config.preset}, whose encoder "
+            f"takes pictures of {fixed[0]} x {fixed[1]} alone; leave the size out."
         )
     if not native and size is not None:
         converter.image_size = size

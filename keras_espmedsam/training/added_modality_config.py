@@ -35,3 +35,13 @@ class AddedModalityConfig(Settings):
     seed: pydantic.NonNegativeInt = 0
     strict: bool = False
     early_stopping: EarlyStoppingSettings = EarlyStoppingSettings(patience=5)
+
+    @pydantic.model_validator(mode="after")
+    def _validation_apart(self):
+        both = sorted(set(self.train_splits) & set(self.val_splits))
+        if both:
+            raise ValueError(
+                f"the split {', '.join(both)} is to be trained and validated on; validate on "
+                "pictures that are not trained on."
+            )
+        return self

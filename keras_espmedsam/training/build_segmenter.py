@@ -37,7 +37,7 @@ def build_segmenter(
 
     Raises:
         InputError: for an argument of the encoder that it does not have or cannot take, or a
-            preset that cannot be loaded.
+            preset that cannot be loaded; for `"native"` with an encoder of one size.
 
     Source: ours.
     """
@@ -45,6 +45,12 @@ def build_segmenter(
     segmenter = make(settings, image_size, precision)
     if gradient_checkpointing:
         checkpoint_gradients(segmenter.backbone.image_encoder)
+    fixed = fixed_size(segmenter)
+    if resize_mode == "native" and fixed is not None:
+        raise InputError(
+            f"Received resize_mode=native for a model whose encoder takes pictures of {fixed[0]} x "
+            f"{fixed[1]} alone; expected pad or stretch."
+        )
     converter = segmenter.preprocessor.image_converter
     if resize_mode in ("pad", "stretch"):
         converter.resize_mode = resize_mode
@@ -111,18 +117,52 @@ def with_position_grid(settings, image_size):
 
 def _from_preset(settings, image_size, precision):
     options = {"load_weights": settings.load_weights, "dtype": precision}
-    try:
-        # Only an encoder that is bound to a size takes one.
-        segmenter = ESPMedSAMImageSegmenter.from_preset(settings.preset, **options)
-        fixed = getattr(segmenter.backbone.image_encoder, "image_shape", (None,))[:2]
-        if image_size is not None and None not in fixed and tuple(fixed) != tuple(image_size):
-            backbone = ESPMedSAMBackbone.from_preset(
-                settings.preset, image_shape=(*image_size, 3), **options
-            )
-            segmenter = ESPMedSAMImageSegmenter(backbone, segmenter.preprocessor)
-    except (TypeError, ValueError) as error:
-        raise InputError(str(error)) from error
+    segmenter = load_preset(ESPMedSAMImageSegmenter, settings.preset, **options)
+    # Only an encoder that is bound to a size takes one.
+    fixed = fixed_size(segmenter)
+    if image_size is not None and fixed not in (None, tuple(image_size)):
+        options["image_shape"] = (*image_size, 3)
+        backbone = load_preset(ESPMedSAMBackbone, settings.preset, **options)
+        segmenter = ESPMedSAMImageSegmenter(backbone, segmenter.preprocessor)
     return segmenter
+
+
+def fixed_size(segmenter):
+    """The (height, width) that a segmenter's encoder is bound to, or None.
+
+    Args:
+        segmenter: `ESPMedSAMImageSegmenter`.
+
+    Source: ours.
+    """
+    size = tuple(getattr(segmenter.backbone.image_encoder, "image_shape", (None,))[:2])
+    return None if None in size else size
+
+
+def load_preset(model_class, preset, **options):
+    """Load a preset, and say in a sentence why it cannot be loaded.
+
+    Args:
+        model_class: `ESPMedSAMImageSegmenter` or `ESPMedSAMBackbone`.
+        preset: str.
+        **options: of its `from_preset`.
+
+    Raises:
+        InputError: when there is no such preset, or it cannot be loaded.
+
+    Source: ours.
+    """
+    try:
+        return model_class.from_preset(preset, **options)
+    except InputError:
+        raise
+    # A damaged folder or a failed download raises nearly anything.
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise InputError(
+            f"The preset {preset} cannot be loaded ({type(error).__name__}: {reason}); see "
+            "`espmedsam presets` for the built-in ones."
+        ) from error
 
 
 def _from_encoder(settings, image_size, precision):

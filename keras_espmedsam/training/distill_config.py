@@ -8,9 +8,7 @@ import pydantic
 from keras_espmedsam.training.run_config import (
     Count,
     Existing,
-    LearningRateSettings,
     ModelSettings,
-    OptimizerSettings,
     PhaseSettings,
     PicturesSettings,
     Positive,
@@ -32,6 +30,17 @@ PUBLISHED = {
 }
 # What the medical teacher learns on top of SAM.
 TEACHER_PARTS = ["adapters", "prompt_generator", "decoder", "queries"]
+# What has a meaning in some phases alone.
+KEYS_OF_PHASES = {
+    "common_batch_size": ("common", "both"),
+    "one_modality_per_batch": ("teacher", "controllers", "both", "joint"),
+    "losses": ("common", "controllers", "both", "joint"),
+    "label_loss": ("teacher", "joint"),
+    "label_weight": ("joint",),
+    "use_teacher": ("joint",),
+    "copy_decoder": ("controllers", "both"),
+    "parts": ("teacher",),
+}
 VARIANTS = (
     *("identity", "hflip", "vflip", "rot90", "rot180", "rot270"),
     *("transpose", "antitranspose"),
@@ -95,24 +104,30 @@ class DistillPhaseSettings(PhaseSettings):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _published(cls, data):
-        """The published rate and epochs; of what is given, nothing is changed."""
+        """What is published; of what is given, nothing is changed."""
         if not isinstance(data, dict) or data.get("phase") not in PUBLISHED:
             return data
         rate, epochs = PUBLISHED[data["phase"]]
-        published = {
-            "epochs": epochs,
-            "learning_rate": LearningRateSettings(rate=rate, schedule="exponential"),
-            "optimizer": OptimizerSettings(name="adam"),
-        }
-        return {**published, **data}
+        data = {"epochs": epochs, **data}
+        for key, published in (
+            ("learning_rate", {"rate": rate, "schedule": "exponential"}),
+            ("optimizer", {"name": "adam"}),
+        ):
+            given = data.get(key, {})
+            if isinstance(given, dict):
+                data[key] = {**published, **given}
+        return data
 
     @pydantic.model_validator(mode="after")
     def _of_the_phase(self):
-        if self.parts is not None:
-            if self.phase != "teacher":
-                raise ValueError(f"parts belongs to the phase teacher, not to {self.phase}.")
-            if self.parts != "all":
-                check_names(self.parts, PARTS, "the part")
+        for key in self.model_fields_set & set(KEYS_OF_PHASES):
+            phases = KEYS_OF_PHASES[key]
+            if self.phase not in phases and getattr(self, key) is not None:
+                raise ValueError(
+                    f"{key} belongs to the phase {' or '.join(phases)}, not to {self.phase}."
+                )
+        if self.parts is not None and self.parts != "all":
+            check_names(self.parts, PARTS, "the part")
         return self
 
     @property
@@ -159,6 +174,10 @@ needs data.
             ):
                 if phase.phase in kinds and not getattr(self, key):
                     raise ValueError(f"the phase {phase.phase} needs {key}.")
+        if all(phase.phase == "teacher" for phase in self.phases):
+            raise ValueError(
+                "no phase trains the student; add one, or train the teacher with espmedsam train."
+            )
         names = [teacher.name for teacher in self.common_teachers]
         if len(set(names)) < len(names):
             raise ValueError("two common teachers have the same name.")

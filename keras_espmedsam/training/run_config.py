@@ -62,7 +62,7 @@ class ModelSettings(Settings):
     load_weights: bool = True
     encoder: EncoderSettings | None = None
     decoder: DecoderSettings | None = None
-    modalities: list[str] | None = None
+    modalities: Annotated[list[str], pydantic.Field(min_length=1)] | None = None
     controllers: bool | None = None
     normalization: Literal["imagenet", "released"] | None = None
 

@@ -16,6 +16,7 @@ from keras_espmedsam.training.random_states import set_random_states
 from keras_espmedsam.training.run_state import assign_state, read_state, write_state
 
 STATE, BEST, LAST = "state.npz", "best.weights.h5", "last.weights.h5"
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -155,6 +156,22 @@ class RunFolder:
         self._recall(read_state(self.folder / STATE)["information"])
         return self.stopped or self.epoch >= epochs
 
+    def said_best(self):
+        """A sentence that says which epoch is the best.
+
+        Raises:
+            InputError: when what is monitored was a number in none.
+
+        Source: ours.
+        """
+        if self.best is None:
+            raise InputError(
+                f"In none of the {self.epoch} epochs of the run in {self.folder} was "
+                f"{self.monitor} a number; lower the learning rate or clip the gradients, in "
+                "another folder."
+            )
+        return f"{self.monitor} {self.best:.4g} in epoch {self.best_epoch}."
+
     def _written(self):
         """How many epochs the files in the folder hold."""
         path = self.folder / STATE
@@ -252,7 +269,7 @@ class RunFolder:
     def _alone(self):
         """Keep other programs out of the folder, and clear what a killed one left half-written."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
+        with (self.folder / LOCK).open("w") as lock:
             # The system gives the lock back when the program ends, however it ends.
             if not locked(lock):
                 raise InputError(

@@ -4,17 +4,25 @@ import shutil
 
 import yaml
 
-from keras_espmedsam._files import PREFIX, atomic_path
+from keras_espmedsam._files import PREFIX, atomic_path, locked
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.training.run_folder import LOCK, STATE
 from keras_espmedsam.training.settings import load_settings
 
 CONFIG, PRESET = "config.yaml", "preset"
+_OF_READING = ("workers", "keep_in_memory", "strict")
 # What may be another when a run goes on: it changes nothing of the result.
-_FREE = ("output", "tensorboard", "data.workers", "data.keep_in_memory")
+_FREE = (
+    *("output", "tensorboard", "strict", "cache.folder"),
+    *(f"{data}.{key}" for data in ("data", "common_data") for key in _OF_READING),
+)
 
 
 def begin_run(config):
     """Write the configuration into the folder of the run, or compare it with the one there.
+
+    What has not trained a whole epoch, the run or one of its phases, may still be changed: so a
+    setting that stopped it can be mended.
 
     Args:
         config: `RunSettings`.
@@ -23,22 +31,33 @@ def begin_run(config):
         bool. Whether the run was begun before.
 
     Raises:
-        InputError: when the run was begun with another configuration, or the folder is another's.
+        InputError: when the run was begun with another configuration, another program is at it,
+            or the folder is another's.
 
     Source: ours.
     """
     path = config.output / CONFIG
+    _check_alone(config)
     for leftover in config.output.glob(f"{PREFIX}*"):  # Of a run that was killed while it wrote.
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     if path.exists():
-        _compare(config, path)
-        return True
-    held = [file.name for file in config.output.glob("*")]
-    if held or config.output.is_file():
-        raise InputError(
-            f"The folder {config.output} holds {', '.join(sorted(held)[:3]) or 'no folder'} and no "
-            "run; give a new or empty folder as output."
-        )
+        trained = [*config.output.glob(STATE), *config.output.glob(f"*/{STATE}")]
+        if trained or (config.output / PRESET).exists():
+            if _differs(config, path):
+                _write(config, path)
+            return True
+    else:
+        held = [file.name for file in config.output.glob("*")]
+        if held or config.output.is_file():
+            raise InputError(
+                f"The folder {config.output} holds {', '.join(sorted(held)[:3]) or 'no folder'} "
+                "and no run; give a new or empty folder as output."
+            )
+    _write(config, path)
+    return False
+
+
+def _write(config, path):
     try:
         with atomic_path(path) as temporary:
             values = config.model_dump(mode="json", exclude_unset=True)
@@ -48,18 +67,43 @@ def begin_run(config):
         raise InputError(
             f"The folder {config.output} cannot be written: {error.strerror}."
         ) from error
-    return False
 
 
-def _compare(config, path):
-    old = _flat(load_settings(type(config), path).model_dump(mode="json"))
-    new = _flat(config.model_dump(mode="json"))
-    for key in dict.fromkeys([*old, *new]):
-        if old.get(key) != new.get(key) and not key.startswith(_FREE):
+def _check_alone(config):
+    """Refuse a run that another program is at, which would end up with this configuration."""
+    for path in (*config.output.glob(LOCK), *config.output.glob(f"*/{LOCK}")):
+        with path.open("a") as file:
+            if not locked(file):
+                raise InputError(
+                    f"Another program is training in {path.parent}; wait for it, end it, or give "
+                    "another folder."
+                )
+
+
+def _differs(config, path):
+    """Whether something differs from the configuration in a file; refused where it may not."""
+    held = load_settings(type(config), path)
+    # A run that is done goes on with nothing.
+    open_phases = () if (config.output / PRESET).exists() else _not_begun(config, held)
+    old, new = (_flat(one.model_dump(mode="json")) for one in (held, config))
+    changed = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    for key in changed:
+        if not key.startswith((*_FREE, *open_phases)):
             raise InputError(
                 f"The run in {config.output} was begun with {key}={old.get(key)} and is now given "
                 f"{new.get(key)}; give another output, or change it back."
             )
+    return any(key.startswith(open_phases) for key in changed)
+
+
+def _not_begun(config, held):
+    """How the keys begin of the phases that have not trained an epoch."""
+    if not hasattr(config, "phases"):
+        return ()
+    folders = held.model_copy(update={"output": config.output}).phase_folders()
+    begun = [i for i, folder in enumerate(folders) if (folder / STATE).exists()]
+    numbers = range(max(len(held.phases), len(config.phases)))
+    return tuple(f"phases.{i}." for i in numbers if i not in begun)
 
 
 def _flat(value, prefix=""):

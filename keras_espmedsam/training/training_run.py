@@ -77,7 +77,7 @@ def _train(config, devices, report, verbose, build):
             _compile(segmenter, phase, training.num_batches, config.precision)
             report(f"{run.folder.name}: epoch {run.epoch + 1} to {phase.epochs}.")
             fit(run, devices, segmenter, training, validation, phase.epochs, verbose)
-        report(f"{run.folder.name}: val_masks_dice {run.best:.4f} in epoch {run.best_epoch}.")
+        report(f"{run.folder.name}: {run.said_best()}")
         before = run
     if devices.is_main:
         last = config.phases[-1]

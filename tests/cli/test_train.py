@@ -116,3 +116,16 @@ def test_a_configuration_is_checked_before_keras_starts(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 2, done.stderr
         assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_strict_is_for_all_pictures_that_there_are(tmp_path):
+    teacher = "{name: sam, keras_hub: sam_base_sa1b}"
+    (tmp_path / "config.yaml").write_text(
+        "output: run\nstudent: {preset: tiny}\n"
+        f"common_teachers: [{teacher}]\ncommon_data: {{sources: [{{folder: {tmp_path}}}]}}\n"
+        "phases: [{phase: common}]\n"
+    )
+    config = train_command.read_config(
+        "DistillConfig", tmp_path / "config.yaml", None, None, strict=True
+    )
+    assert config.common_data.strict and config.data is None

@@ -77,6 +77,8 @@ def test_groups_from_names(make):
     assert [r.group for r in read_folder(folder, "xray", group=r"p\d")] == ["p1", "p1", "p2"]
     with pytest.raises(InputError, match=r"p2_left.png does not match the group 'right"):
         read_folder(folder, "xray", group="right|p1")
+    with pytest.raises(InputError, match="no regular expression"):
+        read_folder(folder, "xray", group="(p")
 
 
 def test_files_without_partner_are_named_in_one_sentence(make):

@@ -146,6 +146,28 @@ def test_empty_masks_are_kept_unless_not_wanted(some):
         check_records([good], keep_empty=False, scan=False)
 
 
+def test_a_file_is_decoded_once_for_all_of_its_pictures(save, monkeypatch):
+    masks = np.stack([MASK, 0 * MASK, MASK[::-1]])
+    pages = np.stack([GREY, GREY // 2, GREY])
+    record = _record(save(pages, "a.tif"), save(masks, "m.tif"))
+    calls = []
+
+    def read(record, max_pixels):
+        calls.append(record)
+        return read_samples(record, max_pixels)
+
+    records, _ = check_records([record])
+    assert [one.index for one in records] == [0, 1, 2]
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_espmedsam.data.checking.read_samples", read)
+        assert check_records(records) == (records, [])
+        assert calls == [record]
+    beyond = _record(record.image, record.mask, index=7)
+    kept, left_out = check_records([*records[:2], beyond], keep_empty=False)
+    assert kept == records[:1]
+    assert [one for one, _ in left_out] == [records[1], beyond]
+
+
 def test_no_records():
     with pytest.raises(InputError, match="Received no records"):
         check_records([])

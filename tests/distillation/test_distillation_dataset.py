@@ -245,3 +245,16 @@ def test_unusable_arguments_are_refused(make, records, build, conv_teacher, conv
     with pytest.raises(InputError, match=r"nothing.png does not exist"):
         make([*records, bad])
     assert len(make([*records, bad], strict=False).left_out) == 1
+
+
+def test_common_pictures_have_shares_and_a_memory_of_their_own(make, records):
+    options = dict(common=records, steps=4, common_weights={"other": 0}, keep_common=False)
+    dataset = make(records[:1], **options)
+    drawn = dataset._read_ahead.draw.parts
+    assert drawn["common"]._drawings[0].pictures._kept is None
+    assert drawn["domain"]._drawings[0].pictures._kept is not None
+    left_out = [i for i, one in enumerate(dataset.records["common"]) if one.dataset == "other"]
+    rows = np.concatenate([drawn["common"]._drawings[0](0, index)[0] for index in range(4)])
+    assert left_out == [1] and not set(left_out) & set(rows.tolist())
+    with pytest.raises(InputError, match="weights of nowhere"):
+        make(common=records, steps=4, common_weights={"nowhere": 1})

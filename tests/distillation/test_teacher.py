@@ -86,3 +86,19 @@ def test_what_is_no_feature_map_is_refused():
         Teacher("sam")
     with pytest.raises(InputError, match="normalization='other' of a teacher"):
         Teacher(flat, normalization="other")
+
+
+def test_without_modalities_controllers_are_left_out(tiny):
+    model = tiny.randomize(tiny.encoder(num_modalities=2))
+    images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
+    found = Teacher(model)(images)["embedding"]
+    shared = model.features(images, controllers=False)["embedding"]
+    own = model.features(images, np.array([1]))["embedding"]
+    found, shared, own = (keras.ops.convert_to_numpy(x) for x in (found, shared, own))
+    np.testing.assert_allclose(found, shared, atol=1e-6)
+    assert np.abs(found - own).max() > 1e-4
+
+
+def test_a_feature_that_a_model_lacks_is_told_at_once(tiny):
+    with pytest.raises(InputError, match=r"^The teacher 'big' has no feature 'stage_9'; it has"):
+        Teacher(tiny.encoder(), features=("stage_0", "stage_9"), name="big")

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -106,9 +108,29 @@ def test_unknown_modality_names_the_known_ones(make_record):
 def test_sizes_are_checked_before_anything_is_segmented(make_record):
     records = [make_record("a", HALF, HALF), make_record("a", HALF, HALF[:2])]
     segmenter = FakeSegmenter()
-    with pytest.raises(InputError, match=r"is of \(2, 4\).*of \(3, 4\)"):
+    with pytest.raises(InputError, match=r"has 4 x 3 pixels and its mask .* 4 x 2"):
         evaluate(segmenter, records, batch_size=1)
     assert segmenter.calls == []
+
+
+def test_a_file_of_several_pictures_is_several(tmp_path, make_record):
+    for name, pages in (("scan.tif", (HALF, HALF, HALF)), ("mask.tif", (HALF, QUARTER, HALF))):
+        first, *others = (Image.fromarray(page.astype("uint8")) for page in pages)
+        first.save(tmp_path / name, save_all=True, append_images=others)
+    scan = Record("test", "xray", "a", tmp_path / "scan.tif", tmp_path / "mask.tif")
+    segmenter, done = FakeSegmenter(), []
+    records = [make_record("a", HALF, HALF), scan, dataclasses.replace(scan, index=1)]
+    report = evaluate(segmenter, records, batch_size=2, progress=done.append)["datasets"]["a"]
+    assert report["n"] == 5
+    assert report["dice"]["mean"] == pytest.approx((3 + 2 * 2 / 3) / 5)
+    assert [call[0] for call in segmenter.calls] == [2, 2, 1]
+    assert done == [1, 1, 1]
+
+
+def test_a_record_without_a_mask_is_told(make_record):
+    record = dataclasses.replace(make_record("a", HALF, HALF), mask=None)
+    with pytest.raises(InputError, match="without a mask"):
+        evaluate(FakeSegmenter(), [record])
 
 
 def test_no_records():

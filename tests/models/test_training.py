@@ -6,6 +6,9 @@ import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
+    max_pool_patches,
+)
 from keras_espmedsam.models.training_data import ArrayDataset
 
 RNG = np.random.default_rng(0)
@@ -138,6 +141,11 @@ def test_mask_and_patch_targets_follow_the_image(segmenter):
     assert x["images"].shape == (1, 64, 64, 3)
     assert y["masks"][0, 3, 50, 0] == 1 and y["masks"].sum() == 1
     np.testing.assert_array_equal(y["patches"][0, ..., 0], [[0, 1], [0, 0]])
+
+
+def test_a_canvas_that_patches_do_not_fill_is_told():
+    with pytest.raises(InputError, match=r"100 x 64 for training; .* such as 128 x 64"):
+        max_pool_patches(np.zeros((1, 100, 64, 1), "float32"))
 
 
 def test_sample_weight_scales_the_loss(plain):

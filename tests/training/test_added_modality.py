@@ -110,8 +110,10 @@ def test_another_run_is_not_written_over_it(trained):
         ((), "lung", "which this model has already"),
         (("--init-from", "brain"), "new", "knows skin, lung"),
         (("--split", "third"), "new", "received the split 'third'"),
+        (("--val-split", "first"), "new", "the split first is to be trained and validated on"),
         (("--learning-rate", "0"), "new", "learning_rate"),
         (("--data", "nowhere.csv"), "new", "nowhere.csv does not exist"),
+        (("--preset", "."), "new", "holds no config.json"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_written(trained, changes, name, words):

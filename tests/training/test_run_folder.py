@@ -272,6 +272,13 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_state(tmp_path):
     assert (tmp_path / "state.npz").read_bytes() == before
 
 
+def test_a_run_without_a_best_epoch_is_told(tmp_path):
+    run = RunFolder(tmp_path, monitor="val_dice", mode="max")
+    run.epoch = 3
+    with pytest.raises(InputError, match=r"none of the 3 epochs .* was val_dice a number"):
+        run.said_best()
+
+
 def test_two_programs_are_kept_apart(tmp_path):
     with (
         RunFolder(tmp_path)._alone(),

@@ -55,6 +55,7 @@ def changed(config, path, value):
         ("model", {"preset": "a", "encoder": {"kind": "tic"}}, "give either preset or encoder"),
         ("model", {}, "give either preset or encoder"),
         ("model", {"preset": "a", "modalities": ["x"]}, "a preset brings its own modalities"),
+        ("model", {"encoder": {"kind": "tic"}, "modalities": []}, "model.modalities: []"),
         ("model", {"encoder": {"kind": "vgg"}}, "model.encoder.kind: 'vgg'; expected 'tiny_vit'"),
         ("data.sources.0", {"folder": "nowhere"}, "nowhere does not exist"),
         ("data.sources.0", {"index": "pyproject.toml", "group": "x"}, "group does not go with"),
@@ -76,6 +77,9 @@ def test_what_cannot_be_used_is_told_in_a_sentence(path, value, words, monkeypat
         ("medical_teacher", None, "the phase controllers needs medical_teacher"),
         ("phases.0.phase", "common", "the phase common needs common_teachers"),
         ("phases.0.parts", ["decoder"], "parts belongs to the phase teacher"),
+        ("phases.0.use_teacher", False, "use_teacher belongs to the phase joint, not to contr"),
+        ("phases.0.common_batch_size", 2, "belongs to the phase common or both"),
+        ("phases", [{"phase": "teacher"}], "no phase trains the student"),
         ("phases.0.losses", [{"loss": "mae"}], "phases.0.losses.0.loss: 'mae'"),
         ("cache", {"folder": "x", "variants": ["flip"]}, "the variant flip is unknown"),
         ("common_teachers", [{"name": "sam"}], "give one of preset, keras_hub and file"),
@@ -111,6 +115,26 @@ def test_the_phases_of_distillation_have_the_published_rates():
     config["phases"] = [{"phase": "common", "epochs": 3, "optimizer": {"name": "sgd"}}]
     (phase,) = load_settings(DistillConfig, config).phases
     assert (phase.epochs, phase.optimizer.name, phase.learning_rate.rate) == (3, "sgd", 1e-3)
+
+
+def test_what_a_phase_does_not_say_is_as_published():
+    phase = {"phase": "controllers", "learning_rate": {"rate": 0.1}, "optimizer": {"clipnorm": 1}}
+    (phase,) = load_settings(DistillConfig, {**DISTILL, "phases": [phase]}).phases
+    assert (phase.learning_rate.rate, phase.learning_rate.schedule) == (0.1, "exponential")
+    assert (phase.optimizer.name, phase.optimizer.clipnorm) == ("adam", 1)
+
+
+def test_yaml_that_repeats_itself(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "output: run\nmodel: {preset: tiny}\ndata: {sources: [{folder: ., modality: xray}]}\n"
+        "phases:\n- &first {epochs: 2, steps: 5}\n- {<<: *first, epochs: 3}\n"
+    )
+    phases = load_settings(TrainConfig, path).phases
+    assert [(phase.epochs, phase.steps) for phase in phases] == [(2, 5), (3, 5)]
+    path.write_text("output: {{ folder }}\n")
+    with pytest.raises(InputError, match="is not YAML in line 1"):
+        load_settings(TrainConfig, path)
 
 
 def test_overrides_change_values_within_lists():

@@ -202,6 +202,16 @@ def test_splits_that_are_not_there_or_overlap_are_told(config):
 # === What the run is made of ===
 
 
+def test_an_encoder_of_one_size_takes_no_pictures_of_any_size():
+    encoder = {"kind": "vit_med", "hidden_dim": 8, "depth": 1, "num_heads": 1, "neck_dim": 8}
+    encoder |= {"global_indices": [0], "num_tokens": 1}
+    settings = ModelSettings(
+        encoder=encoder, decoder={"transformer_num_heads": 1}, modalities=["xray"]
+    )
+    with pytest.raises(InputError, match=r"native for a model .* of 32 x 64 alone"):
+        build_segmenter(settings, (32, 64), "native")
+
+
 def test_augmentation_by_modality():
     medical = make_augmentation("medical", ("xray", "mri"))
     assert medical["xray"].rotation == 10 and medical["mri"] == kem.training.Augmentation()

@@ -107,8 +107,18 @@ def mask_values(mask):
 
 
 def max_pool_patches(masks):
-    """`(batch, height, width, 1)` to `(batch, height / 32, width / 32, 1)` by maximum."""
+    """`(batch, height, width, 1)` to `(batch, height / 32, width / 32, 1)` by maximum.
+
+    Raises:
+        InputError: for masks that no whole patches fill.
+    """
     batch, height, width, _ = masks.shape
+    if height % PATCH_SIZE or width % PATCH_SIZE:
+        raise InputError(
+            f"Received pictures of {height} x {width} for training; expected an image_size of "
+            f"multiples of {PATCH_SIZE}, such as {-(-height // PATCH_SIZE) * PATCH_SIZE} x "
+            f"{-(-width // PATCH_SIZE) * PATCH_SIZE}."
+        )
     tiles = masks.reshape(
         batch, height // PATCH_SIZE, PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE, 1
     )

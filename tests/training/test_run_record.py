@@ -1,0 +1,80 @@
+"""What a run was begun with, and what of it may be changed when. Without training."""
+
+import pytest
+
+from keras_espmedsam._files import locked
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.training.run_record import begin_run
+from keras_espmedsam.training.settings import load_settings
+from keras_espmedsam.training.train_config import TrainConfig
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Makes a configuration of two phases, with changes."""
+
+    def make(*changes):
+        values = {
+            "output": str(tmp_path / "run"),
+            "model": {"preset": "tiny"},
+            "data": {"sources": [{"folder": str(tmp_path), "modality": "xray"}]},
+            "phases": [{"epochs": 2, "name": "coarse"}, {"epochs": 3}],
+        }
+        return load_settings(TrainConfig, values, changes)
+
+    return make
+
+
+def train(config, *phases):
+    """Leave what an epoch of each of these phases leaves."""
+    for number in phases:
+        folder = config.phase_folders()[number]
+        folder.mkdir()
+        (folder / "state.npz").touch()
+
+
+def held(config):
+    return load_settings(TrainConfig, config.output / "config.yaml")
+
+
+def test_until_an_epoch_is_trained_all_may_be_changed(config):
+    assert not begin_run(config())
+    mended = config("data.val_splits=[test]", "phases.0.epochs=5")
+    assert not begin_run(mended)
+    assert held(mended) == mended
+
+
+def test_a_phase_may_be_changed_until_it_has_trained(config):
+    begin_run(config())
+    train(config(), 0)
+    assert begin_run(config())
+    for change in ("phases.0.epochs=5", "phases.0.name=other", "seed=1"):
+        with pytest.raises(InputError, match=f"begun with {change.partition('=')[0]}"):
+            begin_run(config(change))
+    mended = config("phases=[{epochs: 2, name: coarse}, {epochs: 9, name: fine}, {epochs: 1}]")
+    assert begin_run(mended)
+    assert held(mended) == mended
+    train(mended, 1)
+    with pytest.raises(InputError, match=r"begun with phases\.1\.name=fine"):
+        begin_run(config())
+    # A run that is done trains no phase that is added.
+    (mended.output / "preset").mkdir()
+    with pytest.raises(InputError, match=r"phases\.2\.epochs=1"):
+        begin_run(config("phases=[{epochs: 2, name: coarse}, {epochs: 9, name: fine}]"))
+
+
+def test_what_changes_nothing_of_the_result_may_be_changed(config):
+    begin_run(config())
+    train(config(), 0, 1)
+    assert begin_run(config("data.workers=2", "data.strict=true", "tensorboard=true"))
+
+
+def test_a_run_that_another_program_is_at_is_left_alone(config):
+    begin_run(config())
+    folder = config().phase_folders()[0]
+    folder.mkdir()
+    with (folder / ".lock").open("w") as lock:
+        assert locked(lock)
+        with pytest.raises(InputError, match="Another program is training"):
+            begin_run(config("seed=1"))
+    assert held(config()) == config()
