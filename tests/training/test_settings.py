@@ -224,3 +224,12 @@ def test_the_examples_explain_every_key_and_are_valid(name, settings_class, tmp_
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
     load_settings(settings_class, EXAMPLES / f"{name}.yaml")
+
+
+def test_paths_of_data_may_hold_variables_of_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("PICTURES", str(tmp_path))
+    config = changed(TRAIN, "data.sources.0.folder", "$PICTURES")
+    assert load_settings(TrainConfig, config).data.sources[0].folder == tmp_path
+    monkeypatch.delenv("PICTURES")
+    with pytest.raises(InputError, match=r"\$PICTURES names a variable .* that is not set"):
+        load_settings(TrainConfig, config)

@@ -1,5 +1,6 @@
 """Runs by a configuration: phases, interruptions, bad files, what the preset is."""
 
+import functools
 import json
 
 import keras
@@ -9,7 +10,7 @@ from PIL import Image
 
 import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training import RunFolder, learning_curves, train, training_run
+from keras_espmedsam.training import RunFolder, learning_curves, training_run
 from keras_espmedsam.training.build_segmenter import (
     build_segmenter,
     checkpoint_gradients,
@@ -43,9 +44,11 @@ def plain_segmenter(settings=None, image_size=None, *_):
     return kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor)
 
 
+train = functools.partial(training_run.train, build=plain_segmenter)
+
+
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(training_run, "build_segmenter", plain_segmenter)
     monkeypatch.setattr(learning_curves, "_draw", lambda *_: None)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -318,3 +321,33 @@ def test_a_preset_with_other_settings(tmp_path):
         checkpoint_gradients(keras.Model(image, keras.layers.Conv2D(8, 16, strides=16)(image)))
     metadata = json.loads((tmp_path / "preset" / "metadata.json").read_text())
     assert metadata["parameter_count"] == segmenter.backbone.count_params()
+
+
+def test_a_data_set_may_have_an_augmentation_of_its_own():
+    record = kem.data.Record("train", "fundus", "drive", "a.png")
+    made = make_augmentation(
+        {"default": {"rotation": 5}, "drive": {"rotation": 7}}, NAMES, [record]
+    )
+    assert {name: one.rotation for name, one in made.items()} == {
+        "xray": 5,
+        "fundus": 5,
+        "drive": 7,
+    }
+    with pytest.raises(InputError, match=r"augmentation.chase; .* the data sets are drive"):
+        make_augmentation({"chase": {}}, NAMES, [record])
+
+
+def test_a_teacher_without_controllers_and_a_decoder_with_details():
+    encoder = {
+        **{"kind": "tiny_vit", "hidden_dims": [8, 8], "depths": [1, 1], "num_heads": [1]},
+        **{"window_sizes": [4], "strides": [2], "neck_dim": 16, "output_stride": 8},
+    }
+    settings = ModelSettings(
+        encoder=encoder,
+        controllers=False,
+        modalities=NAMES,
+        decoder={"transformer_num_heads": 1, "transformer_mlp_dim": 8, "detail_dims": [4, 4]},
+    )
+    backbone = build_segmenter(settings, (32, 32)).backbone
+    assert backbone.image_encoder.num_modalities == 0
+    assert backbone.detail_dims == (4, 4)
