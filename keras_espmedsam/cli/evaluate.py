@@ -1,5 +1,7 @@
 """`espmedsam evaluate`: how well a preset does on labelled data."""
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,6 +43,10 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option(metavar="REPORT.json", help="Write the figures as JSON.")
     ] = None,
+    per_image: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGES.csv", help="Write the measures of each image as CSV."),
+    ] = None,
     paper_metrics: Annotated[
         bool,
         typer.Option("--paper-metrics", help="Measure as the paper does, at 1024 x 1024."),
@@ -50,7 +56,7 @@ def evaluate(
         int, typer.Option(min=1, help="The most pixels (width x height) that one image may have.")
     ] = MAX_PIXELS,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a report that exists already.")
+        bool, typer.Option("--overwrite", help="Replace reports that exist already.")
     ] = False,
 ) -> None:
     """Evaluate a preset on labelled data, each image at its own size.
@@ -66,17 +72,24 @@ def evaluate(
       espmedsam evaluate --data data/index.csv --output report.json
       espmedsam evaluate --data index.csv --split test --split unseen --preset ./my_preset
       espmedsam evaluate --data index.csv --dataset drive --paper-metrics
+      espmedsam evaluate --data index.csv --per-image images.csv
     """
     with errors_reported():
-        if output and output.is_dir():
-            raise InputError(f"The report {output} is a folder; expected a file name.")
-        if output and output.exists() and not overwrite:
-            raise InputError(
-                f"The report {output} exists already; choose another --output, or give "
-                "--overwrite to replace it."
-            )
+        for path, option in ((output, "--output"), (per_image, "--per-image")):
+            if path and path.is_dir():
+                raise InputError(f"The report {path} is a folder; expected a file name.")
+            if path and path.exists() and not overwrite:
+                raise InputError(
+                    f"The report {path} exists already; choose another {option}, or give "
+                    "--overwrite to replace it."
+                )
         records = read_index(data, split or ["test"], dataset or None)
         segmenter = load_segmenter(preset)
+        rows: list[dict[str, Any]] = []
+
+        def collect(record, truth, probabilities, measures):
+            rows.append(_row(record, data.parent, measures))
+
         with progress_bar() as bar:
             task = bar.add_task("Evaluating", total=len(records))
             report = evaluate_records(
@@ -87,17 +100,34 @@ def evaluate(
                 progress=lambda count: bar.advance(task, count),
                 preset=preset,
                 max_pixels=max_pixels,
+                each=collect if per_image else None,
             )
         print_report(report)
         if output:
-            try:
-                with atomic_path(output) as temporary:
-                    temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-            except OSError as error:
-                raise InputError(
-                    f"The report {output} cannot be written: {error.strerror}."
-                ) from error
-            stderr().print(f"Report: {output}")
+            _write(output, json.dumps(report, indent=2) + "\n")
+        if per_image:
+            text = io.StringIO()
+            table = csv.DictWriter(text, rows[0], lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
+            _write(per_image, text.getvalue())
+
+
+def _row(record, folder, measures):
+    """One image of `--per-image`; its path is relative to the index, as there."""
+    image = record.image
+    image = image.relative_to(folder) if image.is_relative_to(folder) else image
+    names = {"dataset": record.dataset, "split": record.split, "modality": record.modality}
+    return {**names, "image": image.as_posix(), "index": record.index, **measures}
+
+
+def _write(path, text):
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"The report {path} cannot be written: {error.strerror}.") from error
+    stderr().print(f"Report: {path}")
 
 
 def print_report(report: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Running a segmenter over a data set and reporting how well it did."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
     preset: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    each: Callable[[Record, np.ndarray, np.ndarray, dict[str, float]], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a segmenter on labelled images, each at its own size.
 
@@ -46,6 +48,8 @@ def evaluate(
         progress: called with the number of records done since the last call.
         preset: the preset's name, for the report.
         max_pixels: the most pixels that an image may have.
+        each: called for every image with its record (whose `index` is that of the picture in a
+            file of several), its true mask, the probabilities and its measures.
 
     Returns:
         `{"preset", "backend", "datasets": {NAME: {"split", "modality", "n", "dice": {"mean",
@@ -83,7 +87,7 @@ def evaluate(
         )
         # Pictures and masks were turned upright; they are compared as both are stored.
         values = results["probabilities" if paper_metrics else "masks"]
-        for (record, picture, mask), value in zip(batch, values, strict=True):
+        for i, ((record, picture, mask), value) in enumerate(zip(batch, values, strict=True)):
             truth, value = picture.layout.undo(mask), picture.layout.undo(value)
             one = (
                 paper_image_measures(truth, value, threshold)
@@ -91,6 +95,9 @@ def evaluate(
                 else image_measures(truth, value)
             )
             measures.setdefault((record.dataset, record.split), []).append(one)
+            if each:
+                found = picture.layout.undo(results["probabilities"][i])
+                each(dataclasses.replace(record, index=picture.index), truth, found, one)
         if progress:
             progress(sum(_is_last(record, picture) for record, picture, _ in batch))
     report: dict[str, Any] = {"preset": preset, "backend": choose_backend()}

@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 
@@ -54,6 +55,21 @@ def test_one_data_set_and_paper_metrics(run, index, segmenter):
     for word in ("vessels", "Accuracy", "F1", "Hausdorff"):
         assert word in result.stdout
     assert "lungs" not in result.stdout
+
+
+def test_measures_of_each_image(run, index, segmenter):
+    result = run("evaluate", "--data", index, "--per-image", "images.csv", "--split", "test")
+    assert result.exit_code == 0, result.output
+    with open("images.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["dataset"], row["image"], row["index"]) for row in rows] == [
+        ("lungs", "1.png", "0"),
+        ("vessels", "3.png", "0"),
+    ]
+    assert [float(row["dice"]) for row in rows] == [1.0, 1.0]
+    again = run("evaluate", "--data", index, "--per-image", "images.csv")
+    assert again.exit_code == 2
+    assert "another --per-image" in again.stderr
 
 
 def test_an_existing_report_is_kept(run, index, segmenter):

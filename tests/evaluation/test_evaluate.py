@@ -127,6 +127,17 @@ def test_a_file_of_several_pictures_is_several(tmp_path, make_record):
     assert done == [1, 1, 1]
 
 
+def test_each_image_is_handed_out_with_its_probabilities(make_record):
+    found = []
+    records = [make_record("a", HALF, HALF), make_record("b", HALF, QUARTER)]
+    evaluate(FakeSegmenter(), records, each=lambda *one: found.append(one))
+    assert [(r.image, r.index) for r, *_ in found] == [(r.image, 0) for r in records]
+    for _, truth, probabilities, _ in found:
+        np.testing.assert_array_equal(probabilities, HALF / np.float32(255))
+        assert truth.shape == HALF.shape
+    assert [measures["dice"] for *_, measures in found] == [1.0, pytest.approx(2 / 3)]
+
+
 def test_a_record_without_a_mask_is_told(make_record):
     record = dataclasses.replace(make_record("a", HALF, HALF), mask=None)
     with pytest.raises(InputError, match="without a mask"):
