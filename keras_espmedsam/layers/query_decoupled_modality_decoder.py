@@ -197,8 +197,11 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
             level = len(upscales) - 1 - i
             if level < len(self.laterals):
                 features = features + self.laterals[level](details[level])
-            features = gelu(self.upscale_norm(features) if i == 0 else features)
-        return features if self.merge is None else gelu(self.merge(features))
+            if i < 2:
+                features = gelu(self.upscale_norm(features) if i == 0 else features)
+            else:
+                features = ops.relu(features)
+        return features if self.merge is None else ops.relu(self.merge(features))
 
     def _build_added(self, channels):
         """The weights of the added modalities, each in layers of its own."""
