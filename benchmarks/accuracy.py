@@ -1,0 +1,240 @@
+"""Train, measure and compare the systems of docs/results.md.
+
+    python benchmarks/accuracy.py list
+    python benchmarks/accuracy.py train SYSTEM        # its commands, one after the other
+    python benchmarks/accuracy.py measure SYSTEM      # its preset, on test and unseen
+    python benchmarks/accuracy.py report              # docs/results.md from all that was measured
+
+ESPMEDSAM_DATA is the folder that holds index.csv. Runs go to runs/SYSTEM and go on after any
+interruption; measures of each image go to docs/results/SYSTEM.json. The test and unseen splits are
+read by `measure` alone.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from keras_espmedsam._files import atomic_path
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CONFIGS = "examples/configs/nano_256"
+RESULTS = ROOT / "docs" / "results"
+SPLITS = ("test", "unseen")
+BINS = 20
+DATASETS = {
+    "cvc_clinicdb": "colonoscopy",
+    "isic2018": "dermoscopy",
+    "drive": "fundus",
+    "dsb2018": "microscopy",
+    "busi": "ultrasound",
+    "shenzhen": "xray",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """What is trained, and how.
+
+    Args:
+        title: str. What it is called in the tables.
+        commands: list of command lines; `espmedsam` and `python` are this environment's.
+        modality: str. The one that it takes all pictures for; empty for their own.
+        specialists: dict of modality to preset, in place of one preset.
+        preset: str. A preset's folder; empty for runs/NAME/preset.
+    """
+
+    title: str
+    commands: tuple
+    modality: str = ""
+    specialists: dict | None = None
+    preset: str = ""
+
+
+def _set(**changes):
+    return " ".join(f"--set {key.replace('__', '.')}={value}" for key, value in changes.items())
+
+
+SYSTEMS = {
+    "teacher": System(
+        "the medical teacher",
+        (f"espmedsam train {CONFIGS}/teacher.yaml",),
+    ),
+    "labels": System(
+        "without distillation: labels only",
+        (f"espmedsam train {CONFIGS}/labels.yaml",),
+    ),
+    # Half as many steps of its 256 x 256 phase in an epoch: as much time as the others have.
+    "unet": System(
+        "U-Net",
+        (
+            f"python benchmarks/unet.py {CONFIGS}/labels.yaml --set output=runs/unet "
+            "--set phases.0.epochs=5 --set phases.1.epochs=5 --set phases.1.steps=50",
+        ),
+        modality="any",
+    ),
+}
+
+
+def train(name):
+    """Run the commands of a system and add the CPU time that they take to runs/NAME/cpu.json."""
+    path = ROOT / "runs" / name / "cpu.json"
+    spent = json.loads(path.read_text()) if path.exists() else {}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for command in SYSTEMS[name].commands:
+        program, *arguments = command.split()
+        argv = [sys.executable] if program == "python" else [_program(program)]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([*argv, *arguments], cwd=ROOT, env=environment).returncode
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        spent[command] = spent.get(command, 0) + used
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(spent, indent=1) + "\n", encoding="utf-8")
+        if done:
+            raise SystemExit(f"{command}: exit status {done}; give the same command again.")
+
+
+def _program(name):
+    beside = pathlib.Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else shutil.which(name) or name
+
+
+def measure(name):
+    """Measure a system on every image of test and unseen and write docs/results/NAME.json."""
+    import keras
+
+    import keras_espmedsam as kem
+    from keras_espmedsam.data import read_index
+
+    system = SYSTEMS[name]
+    if name == "unet":
+        import unet  # noqa: F401  Registers its class.
+    data = pathlib.Path(os.environ["ESPMEDSAM_DATA"])
+    records = read_index(data / "index.csv", SPLITS)
+    images, calibration = [], {}
+
+    def each(record, truth, probabilities, measures):
+        images.append(
+            {
+                **{"split": record.split, "dataset": record.dataset},
+                "image": pathlib.Path(record.image).relative_to(data).as_posix(),
+                **{key: round(float(value), 4) for key, value in measures.items()},
+            }
+        )
+        counts = calibration.setdefault(record.dataset, np.zeros((3, BINS)))
+        bins = np.minimum((probabilities * BINS).astype(int), BINS - 1).ravel()
+        for row, weights in enumerate((None, probabilities.ravel(), truth.ravel() != 0)):
+            counts[row] += np.bincount(bins, weights, minlength=BINS)
+
+    presets = system.specialists or {"": system.preset or f"runs/{name}/preset"}
+    about = {}
+    for modality, preset in presets.items():
+        segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(str(ROOT / preset))
+        chosen = [r for r in records if modality in ("", r.modality)]
+        if system.modality:
+            chosen = [dataclasses.replace(r, modality=system.modality) for r in chosen]
+        kem.evaluation.evaluate(segmenter, chosen, each=each)
+        about = compute(segmenter)
+    cpu = ROOT / "runs" / name / "cpu.json"
+    spent = json.loads(cpu.read_text()) if cpu.exists() else {}
+    result = {
+        "title": system.title,
+        "commands": list(system.commands),
+        "cpu_seconds": sum(spent.values()) or None,
+        "keras": f"{keras.__version__}, {keras.backend.backend()}",
+        "machine": f"{platform.machine()}, one of {os.cpu_count()} CPU cores",
+        **about,
+        "networks": len(presets),
+        "calibration": {
+            dataset: [[round(float(x), 1) for x in row] for row in counts]
+            for dataset, counts in calibration.items()
+        },
+        "images": images,
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with atomic_path(RESULTS / f"{name}.json") as temporary:
+        temporary.write_text(_one_image_per_line(result), encoding="utf-8")
+    for split in SPLITS:
+        print(split, means(images, split))
+
+
+def _one_image_per_line(result):
+    """JSON in which git and people see each image by itself."""
+    head = json.dumps({**result, "images": []}, indent=1)
+    images = ",\n".join("  " + json.dumps(image) for image in result["images"])
+    return head.replace('"images": []', f'"images": [\n{images}\n ]') + "\n"
+
+
+def means(images, split, measure="dice"):
+    """Mean of each data set of a split, and the mean of these."""
+    sets = {}
+    for image in images:
+        if image["split"] == split:
+            sets.setdefault(image["dataset"], []).append(image[measure])
+    found = {name: round(float(np.mean(values)), 4) for name, values in sets.items()}
+    return {**found, "mean": round(float(np.mean([np.mean(v) for v in sets.values()])), 4)}
+
+
+def compute(segmenter, size=256, repeats=7):
+    """Parameters, multiply-adds (GMAC) and milliseconds of one image of 256 x 256."""
+    import keras
+
+    shape = (1, size, size, 3)
+    inputs = {"images": np.zeros(shape, "float32")}
+    if len(segmenter.modalities) > 1:
+        inputs["modalities"] = np.zeros(1, "int32")
+    segmenter.predict_on_batch(inputs)
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        keras.Model.predict_on_batch(segmenter, inputs)
+        times.append(time.perf_counter() - begin)
+    found = {
+        "parameters": segmenter.count_params(),
+        "milliseconds": round(1000 * float(np.median(times)), 1),
+    }
+    if keras.backend.backend() == "torch":
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter:
+            keras.Model.predict_on_batch(segmenter, inputs)
+        found["gmac"] = round(counter.get_total_flops() / 2e9, 3)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=("list", "train", "measure", "report"))
+    parser.add_argument("systems", nargs="*", metavar="SYSTEM", help="all, where none is named")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.systems if name not in SYSTEMS]
+    if unknown:
+        parser.error(f"unknown system {unknown[0]}; known: {', '.join(SYSTEMS)}")
+    if arguments.what in ("train", "measure") and "ESPMEDSAM_DATA" not in os.environ:
+        parser.error("set ESPMEDSAM_DATA to the folder that holds index.csv")
+    for name in arguments.systems or SYSTEMS:
+        if arguments.what == "list":
+            print(f"{name}: {SYSTEMS[name].title}", *SYSTEMS[name].commands, sep="\n  ")
+        elif arguments.what == "train":
+            train(name)
+        elif arguments.what == "measure":
+            measure(name)
+    if arguments.what == "report":
+        import accuracy_report
+
+        accuracy_report.write(ROOT / "docs", RESULTS, SYSTEMS)
+
+
+if __name__ == "__main__":
+    main()

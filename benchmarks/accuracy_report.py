@@ -1,0 +1,359 @@
+"""docs/results.md and its figures, from what `accuracy.py measure` wrote."""
+
+import json
+import pathlib
+
+import numpy as np
+from scipy import stats
+
+from keras_espmedsam._files import atomic_path
+
+SHIPPED = "nano"
+MEASURES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95"}
+DRAWS = 9999
+WORST = 10
+
+
+def load(folder, systems):
+    """What has been measured, in the order of the systems."""
+    paths = {name: pathlib.Path(folder) / f"{name}.json" for name in systems}
+    return {
+        name: json.loads(path.read_text(encoding="utf-8"))
+        for name, path in paths.items()
+        if path.exists()
+    }
+
+
+def by_dataset(result, split, measure):
+    """dict of data set to the measures of its images, which are in one order in all results."""
+    sets = {}
+    for image in sorted(result["images"], key=lambda image: image["image"]):
+        if image["split"] == split:
+            sets.setdefault(image["dataset"], []).append(image[measure])
+    return {name: np.array(values) for name, values in sorted(sets.items())}
+
+
+def mean_of_sets(*samples, axis=-1):
+    """The mean over data sets of the mean over their images."""
+    return np.mean([np.mean(sample, axis=axis) for sample in samples], axis=0)
+
+
+def interval(samples):
+    """Mean over sets and its 95 % bootstrap interval; images are drawn within each set."""
+    samples = tuple(samples)
+    value = float(mean_of_sets(*samples))
+    if all(np.ptp(sample) == 0 for sample in samples):
+        return value, value, value
+    found = stats.bootstrap(
+        samples,
+        mean_of_sets,
+        n_resamples=DRAWS,
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng(0),
+        batch=1000,
+    ).confidence_interval
+    return value, float(found.low), float(found.high)
+
+
+def difference(one, other, split, measure="dice"):
+    """Of two systems on the same images: mean over sets of the paired differences, 95 %."""
+    one, other = (by_dataset(result, split, measure) for result in (one, other))
+    return interval([one[name] - other[name] for name in one])
+
+
+def _with_interval(found, digits=3):
+    value, low, high = found
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _table(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
+
+
+def accuracy_table(results, split, measure):
+    """One row per system: each data set's mean with its interval, and the mean of the sets."""
+    names = list(by_dataset(next(iter(results.values())), split, measure))
+    digits = 1 if measure == "hd95" else 3
+    rows = []
+    for result in results.values():
+        sets = by_dataset(result, split, measure)
+        cells = [_with_interval(interval([sets[name]]), digits) for name in names]
+        mean = _with_interval(interval(sets.values()), digits)
+        rows.append([result["title"], *cells, f"**{mean}**"])
+    return _table(["", *names, "mean of the sets"], rows)
+
+
+def budget_table(results):
+    """What each system is and what it took to train."""
+    rows = []
+    for result in results.values():
+        several = f"{result['networks']} x " if result["networks"] > 1 else ""
+        cpu = result["cpu_seconds"]
+        rows.append(
+            [
+                result["title"],
+                f"{several}{result['parameters'] / 1e6:.2f} M",
+                result.get("gmac", ""),
+                result["milliseconds"],
+                "" if cpu is None else f"{cpu / 60:.0f}",
+            ]
+        )
+    return _table(["", "parameters", "GMAC", "ms per image", "CPU minutes of training"], rows)
+
+
+def difference_table(results):
+    """The shipped preset minus each other system, and what that says."""
+    rows = []
+    for name, result in results.items():
+        if name == SHIPPED:
+            continue
+        row = [result["title"]]
+        for split in ("test", "unseen"):
+            found = difference(results[SHIPPED], result, split)
+            _, low, high = found
+            verdict = "better" if low > 0 else "worse" if high < 0 else "undecided"
+            row += [_with_interval(found), verdict]
+        rows.append(row)
+    return _table(["the shipped preset against", "test", "", "unseen", ""], rows)
+
+
+def expected_calibration_error(counts):
+    """Mean distance of what was said from what was so, weighted by pixels."""
+    number, said, true = np.array(counts)
+    held = number > 0
+    return float(np.abs(said[held] - true[held]).sum() / number.sum())
+
+
+def calibration_table(results):
+    names = sorted(next(iter(results.values()))["calibration"])
+    rows = [
+        [
+            result["title"],
+            *(f"{expected_calibration_error(result['calibration'][name]):.4f}" for name in names),
+        ]
+        for result in results.values()
+    ]
+    return _table(["", *names], rows)
+
+
+def worst(result):
+    """The images of lowest Dice of each modality, test and unseen together."""
+    modalities = {}
+    for image in result["images"]:
+        modalities.setdefault(image["image"].split("/")[0], []).append(image)
+    parts = []
+    for modality, images in sorted(modalities.items()):
+        images = sorted(images, key=lambda image: image["dice"])[:WORST]
+        rows = [
+            [f"`{image['image']}`", image["dice"], image["precision"], image["recall"]]
+            for image in images
+        ]
+        table = _table(["file", "Dice", "precision", "recall"], rows)
+        parts.append(f"### {modality.capitalize()}\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def draw_compute(results, path):
+    """Dice against multiply-adds and milliseconds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    for axes, key, label in zip(
+        figure.subplots(1, 2, sharey=True),
+        ("gmac", "milliseconds"),
+        ("GMAC per image", "milliseconds per image"),
+        strict=True,
+    ):
+        for name, result in results.items():
+            if key not in result:
+                continue
+            for split, marker in (("test", "o"), ("unseen", "s")):
+                value, low, high = interval(by_dataset(result, split, "dice").values())
+                axes.errorbar(
+                    result[key],
+                    value,
+                    yerr=[[value - low], [high - value]],
+                    marker=marker,
+                    color=f"C{list(results).index(name)}",
+                    label=result["title"] if split == "test" else None,
+                )
+        axes.set_xlabel(label)
+    figure.axes[0].set_ylabel("mean Dice: round test, square unseen")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    _save(figure, path)
+
+
+def draw_calibration(result, path):
+    """Share of foreground against the probability that was given."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.7")
+    for dataset, counts in sorted(result["calibration"].items()):
+        number, said, true = np.array(counts)
+        held = number > 0
+        axes.plot(said[held] / number[held], true[held] / number[held], ".-", label=dataset)
+    axes.set(xlabel="probability given", ylabel="share of foreground", title=result["title"])
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def draw_patches(path):
+    """The patches that prompt the decoder, on pictures that may be shown (scikit-image's)."""
+    import keras
+    from matplotlib.figure import Figure
+    from skimage import data
+    from skimage.transform import resize
+
+    import keras_espmedsam as kem
+
+    segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
+    cells = np.repeat(data.human_mitosis()[..., None], 3, axis=-1)
+    pictures = {"fundus": data.retina(), "microscopy": cells}
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    for row, (modality, picture) in zip(figure.subplots(2, 3), pictures.items(), strict=True):
+        small = (255 * resize(picture, (256, 256), anti_aliasing=True)).astype("uint8")
+        index = segmenter.modalities.index(modality)
+        inputs = {"images": small[None], "modalities": np.array([index], "int32")}
+        outputs = keras.Model.predict_on_batch(segmenter, segmenter.prepare_batch(inputs))
+        for axes, (title, shown) in zip(
+            row,
+            (
+                (f"{modality}, scikit-image", small),
+                ("patch probabilities", _sigmoid(outputs["patches"][0, ..., 0])),
+                ("mask probabilities", _sigmoid(outputs["masks"][0, ..., 0])),
+            ),
+            strict=True,
+        ):
+            axes.imshow(shown, vmin=0, vmax=255 if shown.ndim == 3 else 1)
+            axes.set_title(title)
+            axes.axis("off")
+    _save(figure, path)
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-np.asarray(x, "float64")))
+
+
+def _save(figure, path):
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=90)
+
+
+DOCUMENT = """\
+# Results
+
+How well the shipped preset does, and what each part of it is worth. Written by
+
+    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/accuracy.py train
+    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/accuracy.py measure
+    python benchmarks/accuracy.py report
+
+from [the measures of every image](results). {machine}; keras {keras}. One seed each: the intervals
+are over images, not over trainings.
+
+Test holds other images of the sets that were trained on; unseen holds sets of another hospital or
+camera. Both are read by `measure` alone; weights are chosen on val. Dice, IoU and HD95 (pixels) are
+taken per image at its own size, threshold 0.5. Intervals are 95 %, by 9,999 bootstrap draws of the
+images within each set.
+
+## Systems
+
+{budget}
+
+{systems}
+
+## Dice
+
+Test:
+
+{dice_test}
+
+Unseen:
+
+{dice_unseen}
+
+## The shipped preset against the others
+
+Mean over the sets of the paired differences of Dice, image by image; "better" and "worse" where the
+interval does not hold 0.
+
+{differences}
+
+## IoU
+
+Test:
+
+{iou_test}
+
+Unseen:
+
+{iou_unseen}
+
+## HD95
+
+Test:
+
+{hd95_test}
+
+Unseen:
+
+{hd95_unseen}
+
+## Compute
+
+![Dice against compute](results/compute.png)
+
+## Calibration
+
+Expected calibration error over all pixels of a set ({bins} bins):
+
+{calibration}
+
+![Reliability](results/calibration.png)
+
+## The patches that prompt the decoder
+
+![Patches](results/patches.png)
+
+## The shipped preset's worst images
+
+{worst}
+"""
+
+
+def write(docs, folder, systems):
+    """Write results.md into `docs` and the figures into `folder`."""
+    results = load(folder, systems)
+    if SHIPPED not in results:
+        raise SystemExit(f"{SHIPPED} is not measured yet: python benchmarks/accuracy.py measure")
+    shipped = results[SHIPPED]
+    draw_compute(results, folder / "compute.png")
+    draw_calibration(shipped, folder / "calibration.png")
+    draw_patches(folder / "patches.png")
+    commands = "\n\n".join(
+        f"{result['title'].capitalize()}:\n\n"
+        + "\n".join(f"    {command}" for command in result["commands"])
+        for result in results.values()
+    )
+    tables = {
+        f"{measure}_{split}": accuracy_table(results, split, measure)
+        for measure in MEASURES
+        for split in ("test", "unseen")
+    }
+    text = DOCUMENT.format(
+        machine=shipped["machine"],
+        keras=shipped["keras"],
+        budget=budget_table(results),
+        systems=commands,
+        differences=difference_table(results),
+        calibration=calibration_table(results),
+        bins=len(next(iter(shipped["calibration"].values()))[0]),
+        worst=worst(shipped),
+        **tables,
+    )
+    with atomic_path(docs / "results.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
