@@ -208,11 +208,11 @@ class TeacherCache:
 
         Source: ours.
         """
-        if announce is not None:
-            announce(self.disk_use())
         missing = self._missing()
         if not missing:
             return 0
+        if announce is not None:
+            announce(self.disk_use())
         self._check_space()
         with self._store.writing() as store:
             missing = self._missing()  # Another process may have been at work.

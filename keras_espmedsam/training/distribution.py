@@ -7,7 +7,7 @@ import os
 import keras
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training.shares import BatchShare, IndivisibleFirst
+from keras_espmedsam.training.shares import BatchShare, Copies, IndivisibleFirst
 
 
 def distribute(devices=None):
@@ -167,6 +167,9 @@ def _jax(devices):
 
 
 class _TensorFlowDevices(Devices):
+    def whole(self, dataset):
+        return Copies(dataset, self.count)
+
     def prepare(self, model):
         optimizer = model.optimizer
         pattern = getattr(optimizer, "optimizer", optimizer)

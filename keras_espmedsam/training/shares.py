@@ -1,6 +1,7 @@
 """Batches of several devices: one process's part of each, or whole ones of any size."""
 
 import keras
+import numpy as np
 
 from keras_espmedsam.errors import InputError
 
@@ -54,6 +55,44 @@ class BatchShare(keras.utils.PyDataset):
             )
         size = len(array) // self.processes
         return array[self.rank * size : (self.rank + 1) * size]
+
+    def on_epoch_begin(self):
+        self.source.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.source.on_epoch_end()
+
+
+class Copies(keras.utils.PyDataset):
+    """Every batch of a source as often as there are devices, so that each gets the whole of it.
+
+    TensorFlow shares batches by itself, and one with fewer samples than devices leaves some with
+    none, which its convolutions on a CPU may fail on. Means over a batch are those of the source.
+
+    Args:
+        source: `keras.utils.PyDataset`.
+        count: int. Number of devices.
+
+    Source: ours.
+    """
+
+    def __init__(self, source, count):
+        super().__init__(
+            workers=source.workers,
+            use_multiprocessing=source.use_multiprocessing,
+            max_queue_size=source.max_queue_size,
+        )
+        self.source = source
+        self.count = count
+
+    @property
+    def num_batches(self):
+        return self.source.num_batches
+
+    def __getitem__(self, index):
+        return keras.tree.map_structure(
+            lambda array: np.concatenate([array] * self.count), self.source[index]
+        )
 
     def on_epoch_begin(self):
         self.source.on_epoch_begin()

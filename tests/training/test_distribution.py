@@ -13,7 +13,7 @@ import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training.shares import BatchShare, IndivisibleFirst
+from keras_espmedsam.training.shares import BatchShare, Copies, IndivisibleFirst
 
 SCRIPT = Path(__file__).with_name("several_devices.py")
 # What one device gives, on every backend; on PyTorch it is computed each time.
@@ -121,6 +121,15 @@ def test_processes_part_a_batch():
 def test_a_batch_that_cannot_be_parted_is_explained():
     with pytest.raises(InputError, match="batch of 3 samples for 2 devices; give batch sizes"):
         BatchShare(Numbers(4, 3), 2)[1]
+
+
+def test_copies_are_one_whole_batch_per_device():
+    source = Numbers(2, 1)
+    copies = Copies(source, 3)
+    assert copies.num_batches == 2
+    x, y = copies[0]
+    assert x["x"].tolist() == [0, 1] * 3 and y.tolist() == [0, 10] * 3
+    assert copies[1][0]["nested"]["y"].tolist() == [-2] * 3
 
 
 @pytest.mark.parametrize("sizes", [(4, 4, 3), (4,), (3, 4), (1,)])
