@@ -4,15 +4,18 @@ keras-hub keeps its registry of names private, so this maps our names to their f
 leaves everything else (folders, `hf://`, `kaggle://`) to keras-hub.
 """
 
+import contextvars
 import json
 import os
 import pathlib
 
+from keras_espmedsam.checksums import check_checksums, write_checksums
 from keras_espmedsam.errors import InputError
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 METADATA_FILE = "preset.json"
 WEIGHTS_FILE = "model.weights.h5"
+_LOADING = contextvars.ContextVar("loading", default=False)
 
 
 def presets_dir():
@@ -136,7 +139,8 @@ def knows_builtin_presets(has_weights=True):
 
             Raises:
                 InputError: for a name that is neither built in, nor a folder, nor a handle; the
-                    message lists the known names. Also for a damaged preset.
+                    message lists the known names. Also for a damaged preset: its files are
+                    compared with the checksums that `save_to_preset` wrote.
 
             Example:
                 >>> Segmenter = kem.models.ESPMedSAMImageSegmenter
@@ -147,6 +151,10 @@ def knows_builtin_presets(has_weights=True):
             """
             wanted = args[0] if args else kwargs.get("load_weights", has_weights)
             path = resolve_preset(preset, wanted)
+            if "://" not in path and not _LOADING.get():
+                check_checksums(path, weights=has_weights and wanted)
+            # A task loads its backbone and preprocessing from the same preset.
+            loading = _LOADING.set(True)
             try:
                 if own is not None:
                     return own.__get__(None, cls)(path, *args, **kwargs)
@@ -159,7 +167,22 @@ def knows_builtin_presets(has_weights=True):
                     f"The preset {str(preset)!r} cannot be read ({error}). It is incomplete or "
                     "damaged; install or convert it again."
                 ) from error
+            finally:
+                _LOADING.reset(loading)
 
+        def save_to_preset(self, preset_dir, *args, **kwargs):
+            """Save to a folder, with the checksums of its files, which `from_preset` compares.
+
+            Args:
+                preset_dir: str or path.
+                *args, **kwargs: handed to keras-hub.
+
+            Source: keras-hub's `save_to_preset`; the checksums are ours.
+            """
+            super(decorated, self).save_to_preset(preset_dir, *args, **kwargs)
+            write_checksums(preset_dir)
+
+        decorated.save_to_preset = save_to_preset
         decorated.presets = _BuiltinPresets()
         decorated.from_preset = from_preset
         return decorated

@@ -1,23 +1,45 @@
 """`espmedsam presets`: which presets there are."""
 
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
 from rich import box
+from rich.markdown import Markdown
 from rich.table import Table
 
+from keras_espmedsam.checksums import CHECKSUMS_FILE, check_checksums
 from keras_espmedsam.cli.console import errors_reported, stdout
-from keras_espmedsam.preset_registry import builtin_presets
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.preset_registry import builtin_presets, resolve_preset
 
 
-def presets() -> None:
-    """List the built-in presets.
+def presets(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="A built-in preset, or a folder, whose card is shown."
+        ),
+    ] = None,
+) -> None:
+    """List the built-in presets, or show the card of one.
 
-    A preset of your own is a folder; so are those that `espmedsam convert` makes.
+    A preset of your own is a folder; so are those that `espmedsam convert` makes. Before a card is
+    shown the preset's files are compared with their checksums.
+
+    Exit code: 0, done; 2, an unknown or damaged preset.
 
     \b
     Examples:
       espmedsam presets
+      espmedsam presets espmedsam_nano_256
       espmedsam segment eye.png --modality fundus --preset espmedsam_nano_256
     """
     with errors_reported():
+        if name is not None:
+            _show_card(name)
+            return
         known = builtin_presets()
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("preset", no_wrap=True)
@@ -34,3 +56,22 @@ def presets() -> None:
             metadata.get("description", ""),
         )
     stdout().print(table)
+
+
+def _show_card(name):
+    path = resolve_preset(name, load_weights=False)
+    if "://" in path:
+        raise InputError(
+            f"Received {name}; the card of a preset on a hub is on its page there. Give a built-in "
+            "name or a folder."
+        )
+    folder = Path(path)
+    check_checksums(folder)
+    card = folder / "README.md"
+    if not card.is_file():
+        raise InputError(f"The preset {name} has no card: {folder} holds no README.md.")
+    text = card.read_text(encoding="utf-8")
+    # Without what hub tools read.
+    stdout().print(Markdown(re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)))
+    checked = (folder / CHECKSUMS_FILE).is_file()
+    stdout().print("Checksums: right." if checked else f"Checksums: no {CHECKSUMS_FILE}.")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_espmedsam.checksums import write_checksums
 from keras_espmedsam.cli import convert, presets
 from keras_espmedsam.errors import InputError
 
@@ -54,6 +55,26 @@ def test_presets(run, monkeypatch):
     assert "yes" in lines["nano"]
     assert "A small one." in lines["nano"]
     assert "no" in lines["big"].split()
+
+
+def test_the_card_of_a_preset(run, tmp_path):
+    result = run("presets", "espmedsam_nano_256")
+    assert result.exit_code == 0, result.output
+    for words in ("Research use only", "cvc_clinicdb", "Checksums: right."):
+        assert words in result.stdout
+    assert "library_name" not in result.stdout
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    assert "has no card" in run("presets", folder).stderr
+    (folder / "README.md").write_text("# Mine\n")
+    assert "no SHA256SUMS" in run("presets", folder).stdout
+    write_checksums(folder)
+    (folder / "config.json").write_text("[]")
+    result = run("presets", folder)
+    assert result.exit_code == 2
+    assert "config.json" in result.stderr and "damaged or changed" in result.stderr
+    assert "espmedsam_nano_256" in run("presets", "espmedsam_nona_256").stderr
 
 
 def test_convert_espmedsam(run, checkpoints, conversions):

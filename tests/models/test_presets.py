@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import keras_espmedsam as kem
+from keras_espmedsam.checksums import check_checksums
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.preset_registry import builtin_presets
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
 Segmenter = kem.models.ESPMedSAMImageSegmenter
@@ -108,9 +110,38 @@ def test_a_damaged_preset_is_named(folder, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(folder, damaged)
     weights = damaged / "model.weights.h5"
-    weights.write_bytes(weights.read_bytes()[:2000])
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(
+        InputError, match=r"The file model\.weights\.h5 of .* is damaged or changed"
+    ):
+        Segmenter.from_preset(damaged)
+    # The architecture alone is whole.
+    Segmenter.from_preset(damaged, load_weights=False)
+    weights.unlink()
+    with pytest.raises(InputError, match=r"lacks the file model\.weights\.h5"):
+        Segmenter.from_preset(damaged)
+    # A preset of another program may have no checksums.
+    (damaged / "SHA256SUMS").unlink()
+    weights.write_bytes(content[:2000])
     with pytest.raises(InputError, match="incomplete or damaged"):
         Segmenter.from_preset(damaged)
+
+
+def test_a_preset_saved_anew_has_new_checksums(segmenter, tmp_path):
+    segmenter.save_to_preset(tmp_path)
+    (tmp_path / "SHA256SUMS").write_text("0  model.weights.h5\n")
+    with pytest.raises(InputError, match="damaged or changed"):
+        Segmenter.from_preset(tmp_path)
+    segmenter.save_to_preset(tmp_path)
+    Segmenter.from_preset(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(builtin_presets()))
+def test_builtin_presets_are_as_they_were_published(name):
+    folder = Path(builtin_presets()[name]["path"])
+    assert (folder / "SHA256SUMS").is_file()
+    check_checksums(folder)
 
 
 def test_config_files_are_plain_json(folder):
