@@ -51,6 +51,12 @@ def evaluate(
         bool,
         typer.Option("--paper-metrics", help="Measure as the paper does, at 1024 x 1024."),
     ] = False,
+    mirror: Annotated[
+        bool,
+        typer.Option(
+            "--mirror", help="Average with what the mirrored image gives; twice the time."
+        ),
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images segmented at a time.")] = 8,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="The most pixels (width x height) that one image may have.")
@@ -100,6 +106,7 @@ def evaluate(
                 progress=lambda count: bar.advance(task, count),
                 preset=preset,
                 max_pixels=max_pixels,
+                mirror=mirror,
                 each=collect if per_image else None,
             )
         print_report(report)

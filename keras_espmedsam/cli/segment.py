@@ -61,6 +61,12 @@ def segment(
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Foreground is a probability of at least this.")
     ] = 0.5,
+    mirror: Annotated[
+        bool,
+        typer.Option(
+            "--mirror", help="Average with what the mirrored picture gives; twice the time."
+        ),
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures segmented at a time.")] = 8,
     max_pixels: Annotated[
         int,
@@ -115,6 +121,7 @@ def segment(
                 segmenter,
                 jobs,
                 threshold,
+                mirror,
                 batch_size,
                 on_failure=lambda job, error: print_error(error, bar.console),
                 progress=lambda count: bar.advance(task, count),

@@ -88,6 +88,7 @@ def segment_files(
     segmenter: Any,
     jobs: Sequence[Job],
     threshold: float,
+    mirror: bool,
     batch_size: int,
     on_failure: Callable[[Job, Exception], None],
     progress: Callable[[int], None],
@@ -100,6 +101,7 @@ def segment_files(
         segmenter: an `ESPMedSAMImageSegmenter`, or an object with its `segment`.
         jobs: the files; those without a modality need a recognizer, which finds it.
         threshold: foreground is a probability of at least this.
+        mirror: whether to average with what the mirrored pictures give.
         batch_size: how many pictures are recognised or segmented at a time.
         on_failure: called once for a file that cannot be done; the others are.
         progress: called with the number of pictures done or given up.
@@ -177,6 +179,7 @@ def segment_files(
             [job.modality for job, _ in batch],
             threshold=threshold,
             batch_size=batch_size,
+            mirror=mirror,
         )["masks"]
         for (job, picture), mask in zip(batch, masks, strict=True):
             if id(job) in failed:

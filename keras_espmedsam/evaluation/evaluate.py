@@ -29,6 +29,7 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
     preset: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    mirror: bool = False,
     each: Callable[[Record, np.ndarray, np.ndarray, dict[str, float]], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a segmenter on labelled images, each at its own size.
@@ -48,6 +49,7 @@ def evaluate(
         progress: called with the number of records done since the last call.
         preset: the preset's name, for the report.
         max_pixels: the most pixels that an image may have.
+        mirror: whether to average with what the mirrored images give; see `segment`.
         each: called for every image with its record (whose `index` is that of the picture in a
             file of several), its true mask, the probabilities and its measures.
 
@@ -67,7 +69,7 @@ def evaluate(
         >>> from PIL import Image
         >>> path = tempfile.mkdtemp() + "/mask.png"
         >>> Image.new("L", (6, 4), 255).save(path)
-        >>> def segment(images, modalities, threshold, batch_size):
+        >>> def segment(images, modalities, threshold, batch_size, mirror):
         ...     return {"masks": [image > 0 for image in images]}
         >>> segmenter = types.SimpleNamespace(segment=segment, modalities=("fundus",))
         >>> record = Record("test", "fundus", "drive", path, path)
@@ -84,6 +86,7 @@ def evaluate(
             [record.modality for record, _, _ in batch],
             threshold=threshold,
             batch_size=batch_size,
+            mirror=mirror,
         )
         # Pictures and masks were turned upright; they are compared as both are stored.
         values = results["probabilities" if paper_metrics else "masks"]

@@ -19,7 +19,8 @@ class BrightnessSegmenter:
         self.batches = []
         self.options = []
 
-    def segment(self, images, modalities, threshold=0.5, batch_size=8):
+    def segment(self, images, modalities, threshold=0.5, batch_size=8, mirror=False):
+        self.mirror = mirror
         self.batches.append(len(images))
         self.options.append((list(modalities), threshold, batch_size))
         if any(image.shape[:2] == (13, 13) for image in images):

@@ -49,13 +49,14 @@ def test_overlay_output_preset_and_threshold(run, picture, segmenter):
     picture("eye.png")
     result = run(
         *("segment", "eye.png", "--modality", "fundus", "--overlay", "--output", "a/b"),
-        *("--preset", "mine", "--threshold", "0.9"),
+        *("--preset", "mine", "--threshold", "0.9", "--mirror"),
     )
     assert result.exit_code == 0
     assert names("a/b") == ["eye_mask.png", "eye_overlay.png"]
     assert not read("a/b/eye_mask.png").any()  # 200 / 255 is below 0.9
     assert read("a/b/eye_overlay.png").shape == (4, 6, 3)
     assert segmenter.loaded == ["mine"]
+    assert segmenter.mirror
 
 
 def test_one_pixel(run, picture, segmenter):

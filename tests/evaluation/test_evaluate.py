@@ -17,7 +17,7 @@ class FakeSegmenter:
     def __init__(self):
         self.calls = []
 
-    def segment(self, images, modalities, threshold=0.5, batch_size=8):
+    def segment(self, images, modalities, threshold=0.5, batch_size=8, mirror=False):
         self.calls.append((len(images), list(modalities), threshold, batch_size))
         probabilities = [image.astype(np.float32) / 255 for image in images]
         return {"masks": [p >= threshold for p in probabilities], "probabilities": probabilities}

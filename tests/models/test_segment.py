@@ -53,6 +53,15 @@ def test_threshold_cuts_the_probabilities(segmenter):
     assert segmenter.segment(RGB, "eye", threshold=0)["masks"].all()
 
 
+def test_mirrored_pictures_are_averaged(segmenter):
+    once = segmenter.segment([RGB, RGB[:, ::-1]], "eye")["probabilities"]
+    both = segmenter.segment(RGB, "eye", mirror=True)["probabilities"]
+    np.testing.assert_allclose(both, (once[0] + once[1][:, ::-1]) / 2, atol=1e-5)
+    again = segmenter.segment(RGB[:, ::-1], "eye", mirror=True)["probabilities"]
+    np.testing.assert_allclose(again[:, ::-1], both, atol=1e-5)
+    assert np.abs(both - once[0]).max() > 1e-3
+
+
 def test_native_size_pads_to_32_and_cuts_the_padding_off(segmenter, build):
     native = build.segmenter(segmenter.backbone, image_size=None)
     picture = RGB[:32, :64]

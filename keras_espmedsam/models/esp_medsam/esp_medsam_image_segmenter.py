@@ -182,7 +182,15 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
     # === Pictures in, masks out ===
 
-    def segment(self, images, modalities=None, threshold=0.5, batch_size=8, recognizer=None):
+    def segment(
+        self,
+        images,
+        modalities=None,
+        threshold=0.5,
+        batch_size=8,
+        recognizer=None,
+        mirror=False,
+    ):
         """Find each picture's target and give its mask at the picture's own size.
 
         Args:
@@ -196,6 +204,8 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             batch_size: int. Pictures per forward pass.
             recognizer: `TiCImageClassifier` for `"auto"`, or the name or folder of its preset;
                 `None` is `tic_tiny_modality`. Built-in ones are loaded once, a folder each time.
+            mirror: bool. Average each picture's probabilities with those that its mirror image
+                gives, mirrored back: test-time augmentation, for twice the time.
 
         Returns:
             dict of `masks` (bool) and `probabilities` (float32), each `(height, width)`;
@@ -239,7 +249,12 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         probabilities = [None] * len(pictures)
         converter = self.preprocessor.image_converter
         for batch, size in picture_batches(converter, pictures, batch_size):
-            found = self._probabilities(pictures, indices, batch, size)
+            chosen = [to_rgb(pictures[i]) for i in batch]
+            found = self._probabilities(chosen, indices[batch], size)
+            if mirror:
+                mirrored = [picture[:, ::-1] for picture in chosen]
+                others = self._probabilities(mirrored, indices[batch], size)
+                found = [(a + b[:, ::-1]) / 2 for a, b in zip(found, others, strict=True)]
             for i, values in zip(batch, found, strict=True):
                 probabilities[i] = values
         result = {
@@ -250,18 +265,19 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         }
         return result if several else {name: values[0] for name, values in result.items()}
 
-    def _probabilities(self, pictures, indices, batch, size):
+    def _probabilities(self, pictures, indices, size):
+        """Of RGB pictures that fill a batch of `size` or less, each at its own size."""
         converter = self.preprocessor.image_converter
-        placed = [converter.convert(to_rgb(pictures[i])) for i in batch]
+        placed = [converter.convert(picture) for picture in pictures]
         inputs = {"images": np.stack(filled_up(placed, size))}
         if len(self.modalities) > 1:
-            inputs["modalities"] = indices[filled_up(batch, size)]
+            inputs["modalities"] = np.array(filled_up(list(indices), size))
         outputs = predict_prepared(self, inputs)
         logits = keras.ops.convert_to_numpy(outputs["masks"])[..., 0]
         values = 0.5 * (1 + np.tanh(0.5 * logits.astype("float32")))
         return [
-            converter.place(np.shape(pictures[i])[:2]).backward(value)
-            for i, value in zip(batch, values[: len(batch)], strict=True)
+            converter.place(picture.shape[:2]).backward(value)
+            for picture, value in zip(pictures, values[: len(pictures)], strict=True)
         ]
 
     def modality_indices(self, modalities, count):
