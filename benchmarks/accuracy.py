@@ -39,6 +39,15 @@ DATASETS = {
     "busi": "ultrasound",
     "shenzhen": "xray",
 }
+# Those of the configurations.
+SHARES = {
+    "cvc_clinicdb": 0.26,
+    "isic2018": 0.16,
+    "drive": 0.14,
+    "dsb2018": 0.12,
+    "busi": 0.22,
+    "shenzhen": 0.10,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +69,40 @@ class System:
     preset: str = ""
 
 
-def _set(**changes):
-    return " ".join(f"--set {key.replace('__', '.')}={value}" for key, value in changes.items())
+def _set(*changes):
+    return "".join(f" --set {change}" for change in changes)
+
+
+def _distilled(output, distill=(), finetune=(), both=()):
+    """The commands of the published recipe, with changes."""
+    return (
+        f"espmedsam distill {CONFIGS}/distill.yaml"
+        + _set(f"output=runs/{output}_distilled", *distill, *both),
+        f"espmedsam train {CONFIGS}/finetune.yaml"
+        + _set(
+            f"output=runs/{output}",
+            f"model.preset=runs/{output}_distilled/preset",
+            *finetune,
+            *both,
+        ),
+    )
+
+
+def _specialist(dataset):
+    """The recipe on one data set, in the share of the steps that it has among all."""
+    steps = round(100 * SHARES[dataset])
+    name = f"[{dataset}]"
+    return _distilled(
+        f"specialists/{DATASETS[dataset]}",
+        distill=(
+            f"common_data.sources.0.datasets={name}",
+            *(f"phases.{i}.learning_rate.warmup_steps=5" for i in (0, 1)),
+            f"phases.0.steps={steps}",
+            f"phases.1.steps={round(1.5 * steps)}",
+        ),
+        finetune=("phases.0.learning_rate.warmup_steps=20", f"phases.0.steps={steps}"),
+        both=(f"data.sources.0.datasets={name}", "data.weights=null"),
+    )
 
 
 SYSTEMS = {
@@ -69,16 +110,35 @@ SYSTEMS = {
         "the medical teacher",
         (f"espmedsam train {CONFIGS}/teacher.yaml",),
     ),
+    "nano": System("the shipped preset", _distilled("nano")),
+    # All pictures are dermoscopy to it: the other controllers and queries learn nothing.
+    "shared": System(
+        "one shared controller and query",
+        _distilled("shared", both=("data.sources.0.modality=dermoscopy",)),
+        modality="dermoscopy",
+    ),
+    "no_prompts": System(
+        "without self-prompts",
+        _distilled("no_prompts", distill=("student.decoder.self_prompts=false",)),
+    ),
     "labels": System(
         "without distillation: labels only",
         (f"espmedsam train {CONFIGS}/labels.yaml",),
+    ),
+    "specialists": System(
+        "six specialists",
+        tuple(command for dataset in DATASETS for command in _specialist(dataset)),
+        specialists={
+            modality: f"runs/specialists/{modality}/preset" for modality in DATASETS.values()
+        },
     ),
     # Half as many steps of its 256 x 256 phase in an epoch: as much time as the others have.
     "unet": System(
         "U-Net",
         (
-            f"python benchmarks/unet.py {CONFIGS}/labels.yaml --set output=runs/unet "
-            "--set phases.0.epochs=5 --set phases.1.epochs=5 --set phases.1.steps=50",
+            f"python benchmarks/unet.py {CONFIGS}/labels.yaml"
+            + _set("output=runs/unet", "phases.0.epochs=5", "phases.1.epochs=5")
+            + _set("phases.1.steps=50"),
         ),
         modality="any",
     ),

@@ -27,6 +27,7 @@ import native_card
 import keras_espmedsam as kem
 from keras_espmedsam._files import atomic_path
 from keras_espmedsam.checkpoints.output import published_segmenter
+from keras_espmedsam.checksums import write_checksums
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 from keras_espmedsam.preset_registry import METADATA_FILE, WEIGHTS_FILE
 
@@ -205,6 +206,7 @@ def save_preset(name, model, classes, description, weights=True, get_weights="")
     metadata = {"description": description, "params": model.count_params()}
     entry = {"classes": classes, "metadata": metadata, "get_weights": get_weights}
     write_text(folder / METADATA_FILE, json.dumps(entry, indent=4) + "\n")
+    write_checksums(folder)
     return folder
 
 
