@@ -267,6 +267,8 @@ def compute(segmenter, size=256, repeats=7):
     if keras.backend.backend() == "torch":
         from torch.utils.flop_counter import FlopCounterMode
 
+        # The counter follows gradients to tell modules apart, and fails on some of Keras' tensors.
+        segmenter.trainable = False
         with FlopCounterMode(display=False) as counter:
             keras.Model.predict_on_batch(segmenter, inputs)
         found["gmac"] = round(counter.get_total_flops() / 2e9, 3)

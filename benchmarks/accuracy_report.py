@@ -211,7 +211,7 @@ def draw_patches(path):
     import keras_espmedsam as kem
 
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
-    cells = np.repeat(data.human_mitosis()[..., None], 3, axis=-1)
+    cells = np.repeat(data.cell()[..., None], 3, axis=-1)
     pictures = {"fundus": data.retina(), "microscopy": cells}
     figure = Figure(figsize=(9, 6), layout="constrained")
     for row, (modality, picture) in zip(figure.subplots(2, 3), pictures.items(), strict=True):
