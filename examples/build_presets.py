@@ -7,9 +7,10 @@
     python examples/build_presets.py native --run runs/tic_native --nano-report R --commit COMMIT
 
 `tinyvit` writes the published configuration without weights, `tic` those of TiC. `nano` copies the
-preset of `examples/train_nano.py` and writes its model card from the report of `espmedsam
-evaluate`, so that no number in the card is typed by hand; `native` does the same with a run of
-`examples/train_tic_native.py`, `modality` with one of `examples/train_modality.py`.
+preset of `benchmarks/accuracy.py train nano` and writes its model card from what `measure nano`
+wrote, so that no number in the card is typed by hand; `native` does the same with a run of
+`examples/train_tic_native.py` and the report of `espmedsam evaluate`, `modality` with one of
+`examples/train_modality.py`.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import shutil
 import tempfile
 
 import modality_card
+import nano_card
 import native_card
 
 import keras_espmedsam as kem
@@ -125,30 +127,20 @@ def write_tic():
         print(f"Wrote {folder}: {params:,} parameters")
 
 
-def write_nano(run, report_file, commit):
+def write_nano(run, results_file, commit):
     """The trained nano preset with its card."""
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
     params = segmenter.count_params()
-    folder = save_preset(
-        "espmedsam_nano_256",
-        segmenter,
-        CLASSES,
-        "Small configuration for 256 x 256, six modalities, trained with model.fit on about 1,600 "
-        "images. Research use only.",
-    )
-    report = json.loads(report_file.read_text(encoding="utf-8"))
-    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    card = NANO_CARD.format(
+    folder = save_preset("espmedsam_nano_256", segmenter, CLASSES, nano_card.DESCRIPTION)
+    weights = folder / WEIGHTS_FILE
+    card = nano_card.nano_card(
+        results=json.loads(results_file.read_text(encoding="utf-8")),
+        runs=[run.with_name("teacher"), run.with_name(f"{run.name}_distilled"), run],
         params=params,
-        size=(folder / WEIGHTS_FILE).stat().st_size / 1e6,
-        digest=digest,
-        phases=phase_table(run),
+        size=weights.stat().st_size / 1e6,
+        digest=hashlib.sha256(weights.read_bytes()).hexdigest(),
         commit=commit,
-        test=result_table(report, "test"),
-        unseen=result_table(report, "unseen"),
-        backend=report["backend"],
         sources=source_table(),
-        weaknesses=weaknesses(report),
     )
     write_text(folder / "README.md", card)
     print(f"Wrote {folder}: {params:,} parameters")
@@ -325,71 +317,6 @@ widths and depths are ours. **It comes without weights**, and was not trained he
     classifier = TiCImageClassifier(backbone, class_names=("a", "b"))
 """
 
-NANO_CARD = """\
----
-library_name: keras-hub
-license: other
-license_name: research-use-only
-tags: [image-segmentation, medical, keras, esp-medsam]
-pipeline_tag: image-segmentation
-metrics: [dice, iou]
----
-# espmedsam_nano_256
-
-A small ESP-MedSAM (configuration ours) for pictures of 256 x 256 pixels and six modalities: skin
-lesions in dermoscopy, lungs in chest X-ray, breast lesions in ultrasound, vessels in fundus
-photographs, nuclei in microscopy, polyps in colonoscopy. {params:,} parameters with all six
-modality controllers, {size:.1f} MB.
-
-**Research use only; not a medical device.** The weights were trained on data whose terms forbid
-other use (below).
-
-## Results
-
-Per image at its own size, threshold 0.5, no smoothing; mean ± standard deviation over the images.
-Test: the data sets that it was trained on, other images.
-
-{test}
-
-Unseen: the same modalities from another hospital or camera, never trained or tuned on.
-
-{unseen}
-
-    espmedsam evaluate --preset espmedsam_nano_256 --data INDEX.csv --split test --split unseen \\
-        --output report.json
-
-on two CPU cores, Keras backend {backend}.
-
-## Training
-
-Plain `model.fit` on the train split, from random weights, on one core of a two-core CPU machine
-(Keras on PyTorch). Val chose the weights; test and unseen were looked at for these tables only.
-
-    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python examples/train_nano.py --output runs/nano
-
-{phases}
-
-Package at commit {commit}.
-
-Losses: 0.8 Dice + 0.2 focal on the mask, per image, and binary cross-entropy on the patch map.
-This is not the paper's distillation: no teacher was used.
-
-## Weaknesses
-
-{weaknesses}
-- A picture without a target gets a mask all the same: nearly all training pictures hold one.
-- At 256 x 256 a vessel one pixel wide in a large photograph is lost.
-- The modality must be named rightly; a wrong one gives a confident wrong mask.
-
-## Data
-
-{sources}
-
-## Files
-
-`model.weights.h5`, SHA-256 `{digest}`
-"""
-
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -407,7 +334,8 @@ def main():
         return
     names = {"native": "tic_native"}
     run = arguments.run or pathlib.Path("runs") / names.get(arguments.preset, arguments.preset)
-    report = arguments.report or run / "report.json"
+    results = PRESETS.parent / "docs" / "results" / "nano.json"
+    report = arguments.report or (results if arguments.preset == "nano" else run / "report.json")
     if arguments.preset == "native":
         write_native(run, report, arguments.commit, arguments.nano_report)
         return
