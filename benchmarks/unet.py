@@ -58,13 +58,20 @@ class UNetBackbone(Backbone):
         return {**super().get_config(), "width": self.width, "levels": self.levels}
 
 
+@keras.saving.register_keras_serializable(package="keras_espmedsam_benchmarks")
+class UNetImageSegmenter(kem.models.ESPMedSAMImageSegmenter):
+    """The segmenter of a `UNetBackbone`, by which keras-hub finds it in a preset."""
+
+    backbone_cls = UNetBackbone
+
+
 def build_unet(settings, image_size=None, resize_mode=None, precision="float32", _=False):
     """As `kem.training.build_segmenter`, whatever the settings say of the model."""
     converter = kem.models.ESPMedSAMImageConverter(
         image_size=image_size, **({"resize_mode": resize_mode} if resize_mode else {})
     )
     preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
-    return kem.models.ESPMedSAMImageSegmenter(UNetBackbone(dtype=precision), preprocessor)
+    return UNetImageSegmenter(UNetBackbone(dtype=precision), preprocessor)
 
 
 if __name__ == "__main__":

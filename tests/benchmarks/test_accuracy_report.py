@@ -1,0 +1,77 @@
+"""The statistics of docs/results.md."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "accuracy_report.py"
+
+
+@pytest.fixture(scope="module")
+def report():
+    spec = importlib.util.spec_from_file_location("accuracy_report", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def result(values, split="test", reverse=False):
+    """Of two data sets, one image larger than the other."""
+    images = [
+        {"split": split, "dataset": "ab"[i % 2], "image": f"m/{i:03d}.png", "dice": value}
+        for i, value in enumerate(values)
+    ]
+    return {"images": images[::-1] if reverse else images}
+
+
+def test_every_set_counts_alike_however_many_images_it_has(report):
+    assert report.mean_of_sets(np.zeros(90), np.ones(10)) == 0.5
+
+
+def test_images_are_paired_by_name_and_not_by_order(report):
+    rng = np.random.default_rng(0)
+    values = rng.random(40)
+    found = report.difference(result(values + 0.1), result(values, reverse=True), "test")
+    assert found == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_the_interval_is_that_of_the_mean(report):
+    rng = np.random.default_rng(0)
+    samples = rng.normal(0.2, 1.0, 400), rng.normal(0.4, 1.0, 100)
+    value, low, high = report.interval(samples)
+    assert value == pytest.approx(np.mean([np.mean(sample) for sample in samples]))
+    deviation = np.sqrt(sum(np.var(s) / len(s) for s in samples)) / 2
+    assert [low - value, high - value] == pytest.approx(
+        [-1.96 * deviation, 1.96 * deviation], rel=0.1
+    )
+
+
+def test_a_difference_that_may_be_none_is_undecided(report):
+    rng = np.random.default_rng(0)
+    values = rng.random(40)
+    systems = {
+        "nano": result(values) | {"title": "nano"},
+        "worse": result(values - 0.1 * rng.random(40)) | {"title": "worse"},
+        "like": result(values + 0.1 * rng.normal(size=40)) | {"title": "like"},
+    }
+    for system in systems.values():
+        system["images"] += [{**image, "split": "unseen"} for image in system["images"]]
+    lines = report.difference_table(systems).splitlines()[2:]
+    assert [line.split("|")[3].strip() for line in lines] == ["better", "undecided"]
+
+
+def test_calibration_error_is_the_mean_distance_over_pixels(report):
+    # 10 pixels said 0.2 of which 2 are true, 30 said 0.9 of which 24 are.
+    assert report.expected_calibration_error([[10, 30], [2, 27], [2, 24]]) == pytest.approx(3 / 40)
+
+
+def test_the_worst_images_are_named_by_modality(report):
+    images = [
+        {"image": f"{'xf'[i % 2]}/{i}.png", "dice": i / 100, "precision": 1, "recall": 1}
+        for i in range(50)
+    ]
+    text = report.worst({"images": images})
+    assert text.index("### F") < text.index("### X")
+    assert "`x/18.png`" in text and "`x/20.png`" not in text

@@ -1,0 +1,31 @@
+"""The network for comparison goes through the same code as a segmenter."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "unet.py"
+
+
+@pytest.fixture(scope="module")
+def unet():
+    spec = importlib.util.spec_from_file_location("unet", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_it_has_the_size_that_the_results_say(unet):
+    assert unet.build_unet(None, (64, 64)).count_params() == 1_945_521
+
+
+def test_it_segments_pictures_of_any_size_and_is_saved(unet, tmp_path):
+    segmenter = unet.build_unet(None, (64, 64))
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
+    result = segmenter.segment(picture, "any")
+    assert result["masks"].shape == (50, 70)
+    segmenter.save_to_preset(tmp_path)
+    again = type(segmenter).from_preset(tmp_path).segment(picture)
+    np.testing.assert_allclose(again["probabilities"], result["probabilities"], atol=1e-6)
