@@ -27,6 +27,7 @@ from keras_espmedsam.layers.two_way_transformer import (
     TwoWayAttentionBlock,
     TwoWayTransformer,
 )
+from keras_espmedsam.layers.upscaling_conv2d import UpscalingConv2D
 from keras_espmedsam.layers.vit_med_block import ViTMedBlock
 from keras_espmedsam.layers.window_attention import WindowAttention
 from keras_espmedsam.layers.window_attention_block import WindowAttentionBlock
@@ -57,6 +58,7 @@ __all__ = [
     "TiCBlock",
     "TwoWayAttentionBlock",
     "TwoWayTransformer",
+    "UpscalingConv2D",
     "ViTMedBlock",
     "WindowAttention",
     "WindowAttentionBlock",

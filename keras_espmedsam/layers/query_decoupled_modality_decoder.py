@@ -9,6 +9,7 @@ from keras_espmedsam.layers.fourier_positional_encoding import FourierPositional
 from keras_espmedsam.layers.mlp import MLP
 from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
 from keras_espmedsam.layers.two_way_transformer import TwoWayTransformer
+from keras_espmedsam.layers.upscaling_conv2d import UpscalingConv2D
 
 # SAM's: two transposed convolutions of stride 2 follow the transformer.
 UPSCALING = 4
@@ -138,15 +139,11 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
             name="transformer",
             dtype=dtype,
         )
-        self.upscale_1 = keras.layers.Conv2DTranspose(
-            channels // 4, 2, strides=2, name="upscale_1", dtype=dtype
-        )
+        self.upscale_1 = UpscalingConv2D(channels // 4, name="upscale_1", dtype=dtype)
         self.upscale_norm = keras.layers.LayerNormalization(
             epsilon=CHANNEL_NORM_EPSILON, name="upscale_norm", dtype=dtype
         )
-        self.upscale_2 = keras.layers.Conv2DTranspose(
-            channels // 8, 2, strides=2, name="upscale_2", dtype=dtype
-        )
+        self.upscale_2 = UpscalingConv2D(channels // 8, name="upscale_2", dtype=dtype)
         self.hypernetworks = [
             self._hypernetwork(channels, f"hypernetwork_{i}")
             for i in range(1 if self.shared_hypernetwork else self.num_queries)
@@ -171,8 +168,7 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         dtype, width = self.dtype_policy, channels // 8
         steps = self.upscaling.bit_length() - 1
         self.further_upscales = [
-            keras.layers.Conv2DTranspose(width, 2, strides=2, name=f"upscale_{i}", dtype=dtype)
-            for i in range(3, steps + 1)
+            UpscalingConv2D(width, name=f"upscale_{i}", dtype=dtype) for i in range(3, steps + 1)
         ]
         for layer in self.further_upscales:
             layer.build((None, None, None, width))

@@ -117,6 +117,7 @@ CASES = {
         ((2, 3, 8), (2, 5, 8), (2, 5, 8)),
         (),
     ),
+    "UpscalingConv2D": (dict(filters=3, factor=3), (MAP,), ()),
     "ViTMedBlock": (
         dict(
             num_heads=2,
