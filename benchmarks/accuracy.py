@@ -106,11 +106,21 @@ def _specialist(dataset):
 
 
 SYSTEMS = {
-    "teacher": System(
-        "the medical teacher",
-        (f"espmedsam train {CONFIGS}/teacher.yaml",),
+    # Also the medical teacher of those below.
+    "labels": System(
+        "without distillation: labels only",
+        (f"espmedsam train {CONFIGS}/labels.yaml",),
     ),
     "nano": System("the shipped preset", _distilled("nano")),
+    # As much time as teacher and student have together.
+    "labels_long": System(
+        "labels only, with the teacher's time as well",
+        (
+            f"espmedsam train {CONFIGS}/finetune.yaml"
+            + _set("output=runs/labels_long", "model.preset=runs/labels/preset")
+            + _set("phases.0.epochs=11"),
+        ),
+    ),
     # All pictures are dermoscopy to it: the other controllers and queries learn nothing.
     "shared": System(
         "one shared controller and query",
@@ -120,10 +130,6 @@ SYSTEMS = {
     "no_prompts": System(
         "without self-prompts",
         _distilled("no_prompts", distill=("student.decoder.self_prompts=false",)),
-    ),
-    "labels": System(
-        "without distillation: labels only",
-        (f"espmedsam train {CONFIGS}/labels.yaml",),
     ),
     "specialists": System(
         "six specialists",

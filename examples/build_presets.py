@@ -135,7 +135,7 @@ def write_nano(run, results_file, commit):
     weights = folder / WEIGHTS_FILE
     card = nano_card.nano_card(
         results=json.loads(results_file.read_text(encoding="utf-8")),
-        runs=[run.with_name("teacher"), run.with_name(f"{run.name}_distilled"), run],
+        runs=[run.with_name("labels"), run.with_name(f"{run.name}_distilled"), run],
         params=params,
         size=weights.stat().st_size / 1e6,
         digest=hashlib.sha256(weights.read_bytes()).hexdigest(),

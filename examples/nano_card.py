@@ -154,12 +154,12 @@ Keras {keras}. How it compares with other systems, and the images on which it fa
 
 ## Training
 
-From random weights: a medical teacher on labels (its encoder is wider and has no controllers), the
-student's encoder and controllers from the teacher, then the whole student on labels. Val chose the
-weights; test and unseen were looked at for these tables only. Package at commit {commit};
-{minutes:.0f} CPU minutes without the teacher, {machine}.
+From random weights: a medical teacher on labels (a network like the student), the student's encoder
+and controllers from the teacher, then the whole student on labels. Val chose the weights; test and
+unseen were looked at for these tables only. Package at commit {commit}; {minutes:.0f} CPU minutes
+without the teacher, {machine}.
 
-    espmedsam train examples/configs/nano_256/teacher.yaml
+    espmedsam train examples/configs/nano_256/labels.yaml
 {commands}
 
 {phases}
