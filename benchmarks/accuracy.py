@@ -6,8 +6,8 @@
     python benchmarks/accuracy.py report              # docs/results.md from all that was measured
 
 ESPMEDSAM_DATA is the folder that holds index.csv. Runs go to runs/SYSTEM and go on after any
-interruption; measures of each image go to docs/results/SYSTEM.json. The test and unseen splits are
-read by `measure` alone.
+interruption; measures of each image go to docs/results/SYSTEM.json, learning curves beside them.
+The test and unseen splits are read by `measure` alone.
 """
 
 import argparse
@@ -231,8 +231,19 @@ def measure(name):
     RESULTS.mkdir(parents=True, exist_ok=True)
     with atomic_path(RESULTS / f"{name}.json") as temporary:
         temporary.write_text(_one_image_per_line(result), encoding="utf-8")
+    _keep_curves(name)
     for split in SPLITS:
         print(split, means(images, split))
+
+
+def _keep_curves(name):
+    """The learning curves of a system's runs, into docs/results/curves."""
+    for run in (ROOT / "runs" / name, ROOT / "runs" / f"{name}_distilled"):
+        for curves in sorted(run.glob("**/curves.csv")):
+            parts = curves.parent.relative_to(ROOT / "runs").parts
+            target = RESULTS / "curves" / f"{'-'.join(parts)}.csv"
+            with atomic_path(target) as temporary:
+                shutil.copyfile(curves, temporary)
 
 
 def _one_image_per_line(result):

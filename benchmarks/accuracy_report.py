@@ -252,8 +252,8 @@ How well the shipped preset does, and what each part of it is worth. Written by
     ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/accuracy.py measure
     python benchmarks/accuracy.py report
 
-from [the measures of every image](results). {machine}; keras {keras}. One seed each: the intervals
-are over images, not over trainings.
+from [the measures of every image](results); [learning curves](results/curves). {machine}; keras
+{keras}. One seed each: the intervals are over images, not over trainings.
 
 Test holds other images of the sets that were trained on; unseen holds sets of another hospital or
 camera. Both are read by `measure` alone; weights are chosen on val. Dice, IoU and HD95 (pixels) are
