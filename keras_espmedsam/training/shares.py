@@ -6,7 +6,29 @@ import numpy as np
 from keras_espmedsam.errors import InputError
 
 
-class BatchShare(keras.utils.PyDataset):
+class _Source(keras.utils.PyDataset):
+    """What takes its batches from another `PyDataset`, epoch for epoch."""
+
+    def __init__(self, source):
+        super().__init__(
+            workers=source.workers,
+            use_multiprocessing=source.use_multiprocessing,
+            max_queue_size=source.max_queue_size,
+        )
+        self.source = source
+
+    @property
+    def num_batches(self):
+        return self.source.num_batches
+
+    def on_epoch_begin(self):
+        self.source.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.source.on_epoch_end()
+
+
+class BatchShare(_Source):
     """One process's part of the batches of a source.
 
     Args:
@@ -30,19 +52,10 @@ class BatchShare(keras.utils.PyDataset):
     """
 
     def __init__(self, source, count, rank=0, processes=1):
-        super().__init__(
-            workers=source.workers,
-            use_multiprocessing=source.use_multiprocessing,
-            max_queue_size=source.max_queue_size,
-        )
-        self.source = source
+        super().__init__(source)
         self.count = count
         self.rank = rank
         self.processes = processes
-
-    @property
-    def num_batches(self):
-        return self.source.num_batches
 
     def __getitem__(self, index):
         return keras.tree.map_structure(self._part, self.source[index])
@@ -56,14 +69,8 @@ class BatchShare(keras.utils.PyDataset):
         size = len(array) // self.processes
         return array[self.rank * size : (self.rank + 1) * size]
 
-    def on_epoch_begin(self):
-        self.source.on_epoch_begin()
 
-    def on_epoch_end(self):
-        self.source.on_epoch_end()
-
-
-class Copies(keras.utils.PyDataset):
+class Copies(_Source):
     """Every batch of a source as often as there are devices, so that each gets the whole of it.
 
     TensorFlow shares batches by itself, and one with fewer samples than devices leaves some with
@@ -77,31 +84,16 @@ class Copies(keras.utils.PyDataset):
     """
 
     def __init__(self, source, count):
-        super().__init__(
-            workers=source.workers,
-            use_multiprocessing=source.use_multiprocessing,
-            max_queue_size=source.max_queue_size,
-        )
-        self.source = source
+        super().__init__(source)
         self.count = count
-
-    @property
-    def num_batches(self):
-        return self.source.num_batches
 
     def __getitem__(self, index):
         return keras.tree.map_structure(
             lambda array: np.concatenate([array] * self.count), self.source[index]
         )
 
-    def on_epoch_begin(self):
-        self.source.on_epoch_begin()
 
-    def on_epoch_end(self):
-        self.source.on_epoch_end()
-
-
-class IndivisibleFirst(keras.utils.PyDataset):
+class IndivisibleFirst(_Source):
     """The samples of a source, in batches of which the first cannot be shared evenly.
 
     Keras on JAX lays all batches of a source out as the first. Where that cannot be shared, each
@@ -115,12 +107,7 @@ class IndivisibleFirst(keras.utils.PyDataset):
     """
 
     def __init__(self, source, count):
-        super().__init__(
-            workers=source.workers,
-            use_multiprocessing=source.use_multiprocessing,
-            max_queue_size=source.max_queue_size,
-        )
-        self.source = source
+        super().__init__(source)
         first = keras.tree.flatten(source[0])[0]
         # One sample of the first batch comes as a batch of its own, at the end.
         self.moved = len(first) % count == 0
@@ -138,9 +125,3 @@ class IndivisibleFirst(keras.utils.PyDataset):
             return batch
         rows = slice(-1, None) if last else slice(-1)
         return keras.tree.map_structure(lambda array: array[rows], batch)
-
-    def on_epoch_begin(self):
-        self.source.on_epoch_begin()
-
-    def on_epoch_end(self):
-        self.source.on_epoch_end()

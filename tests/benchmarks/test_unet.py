@@ -1,20 +1,12 @@
 """The network for comparison goes through the same code as a segmenter."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "unet.py"
-
 
 @pytest.fixture(scope="module")
-def unet():
-    spec = importlib.util.spec_from_file_location("unet", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def unet(load):
+    return load("unet")
 
 
 def test_it_has_the_size_that_the_results_say(unet):
