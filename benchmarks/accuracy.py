@@ -23,6 +23,7 @@ import sys
 import time
 
 import numpy as np
+import yaml
 
 from keras_espmedsam._files import atomic_path
 
@@ -59,14 +60,12 @@ class System:
         commands: list of command lines; `espmedsam` and `python` are this environment's.
         modality: str. The one that it takes all pictures for; empty for their own.
         specialists: dict of modality to preset, in place of one preset.
-        preset: str. A preset's folder; empty for runs/NAME/preset.
     """
 
     title: str
     commands: tuple
     modality: str = ""
     specialists: dict | None = None
-    preset: str = ""
 
 
 def _set(*changes):
@@ -92,6 +91,9 @@ def _specialist(dataset):
     """The recipe on one data set, in the share of the steps that it has among all."""
     steps = round(100 * SHARES[dataset])
     name = f"[{dataset}]"
+    # That of the other sets would be refused: their pictures are not there.
+    configuration = yaml.safe_load((ROOT / CONFIGS / "finetune.yaml").read_text(encoding="utf-8"))
+    augmentation = {dataset: configuration["augmentation"][dataset]}
     return _distilled(
         f"specialists/{DATASETS[dataset]}",
         distill=(
@@ -100,7 +102,11 @@ def _specialist(dataset):
             f"phases.0.steps={steps}",
             f"phases.1.steps={round(1.5 * steps)}",
         ),
-        finetune=("phases.0.learning_rate.warmup_steps=20", f"phases.0.steps={steps}"),
+        finetune=(
+            "phases.0.learning_rate.warmup_steps=20",
+            f"phases.0.steps={steps}",
+            "augmentation=" + json.dumps(augmentation, separators=(",", ":")),
+        ),
         both=(f"data.sources.0.datasets={name}", "data.weights=null"),
     )
 
@@ -203,15 +209,13 @@ def measure(name):
         for row, weights in enumerate((None, probabilities.ravel(), truth.ravel() != 0)):
             counts[row] += np.bincount(bins, weights, minlength=BINS)
 
-    presets = system.specialists or {"": system.preset or f"runs/{name}/preset"}
-    about = {}
+    presets = system.specialists or {"": f"runs/{name}/preset"}
     for modality, preset in presets.items():
         segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(str(ROOT / preset))
         chosen = [r for r in records if modality in ("", r.modality)]
         if system.modality:
             chosen = [dataclasses.replace(r, modality=system.modality) for r in chosen]
         kem.evaluation.evaluate(segmenter, chosen, each=each)
-        about = compute(segmenter)
     cpu = ROOT / "runs" / name / "cpu.json"
     spent = json.loads(cpu.read_text()) if cpu.exists() else {}
     result = {
@@ -220,7 +224,7 @@ def measure(name):
         "cpu_seconds": sum(spent.values()) or None,
         "keras": f"{keras.__version__}, {keras.backend.backend()}",
         "machine": f"{platform.machine()}, one of {os.cpu_count()} CPU cores",
-        **about,
+        **compute(segmenter),  # Specialists are all alike.
         "networks": len(presets),
         "calibration": {
             dataset: [[round(float(x), 1) for x in row] for row in counts]

@@ -15,7 +15,8 @@ from keras_espmedsam.errors import InputError
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 METADATA_FILE = "preset.json"
 WEIGHTS_FILE = "model.weights.h5"
-_LOADING = contextvars.ContextVar("loading", default=False)
+# Whether this is part of loading or saving a task, whose files are compared and counted as a whole.
+_PART = contextvars.ContextVar("part", default=False)
 
 
 def presets_dir():
@@ -151,10 +152,9 @@ def knows_builtin_presets(has_weights=True):
             """
             wanted = args[0] if args else kwargs.get("load_weights", has_weights)
             path = resolve_preset(preset, wanted)
-            if "://" not in path and not _LOADING.get():
+            if "://" not in path and not _PART.get():
                 check_checksums(path, weights=has_weights and wanted)
-            # A task loads its backbone and preprocessing from the same preset.
-            loading = _LOADING.set(True)
+            part = _PART.set(True)
             try:
                 if own is not None:
                     return own.__get__(None, cls)(path, *args, **kwargs)
@@ -168,7 +168,7 @@ def knows_builtin_presets(has_weights=True):
                     "damaged; install or convert it again."
                 ) from error
             finally:
-                _LOADING.reset(loading)
+                _PART.reset(part)
 
         def save_to_preset(self, preset_dir, *args, **kwargs):
             """Save to a folder, with the checksums of its files, which `from_preset` compares.
@@ -179,8 +179,13 @@ def knows_builtin_presets(has_weights=True):
 
             Source: keras-hub's `save_to_preset`; the checksums are ours.
             """
-            super(decorated, self).save_to_preset(preset_dir, *args, **kwargs)
-            write_checksums(preset_dir)
+            part = _PART.set(True)
+            try:
+                super(decorated, self).save_to_preset(preset_dir, *args, **kwargs)
+            finally:
+                _PART.reset(part)
+            if not _PART.get():
+                write_checksums(preset_dir)
 
         decorated.save_to_preset = save_to_preset
         decorated.presets = _BuiltinPresets()
