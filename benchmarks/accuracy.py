@@ -124,7 +124,7 @@ SYSTEMS = {
         (
             f"espmedsam train {CONFIGS}/finetune.yaml"
             + _set("output=runs/labels_long", "model.preset=runs/labels/preset")
-            + _set("phases.0.epochs=11"),
+            + _set("phases.0.epochs=15"),
         ),
     ),
     # All pictures are dermoscopy to it: the other controllers and queries learn nothing.
@@ -149,7 +149,7 @@ SYSTEMS = {
         "U-Net",
         (
             f"python benchmarks/unet.py {CONFIGS}/labels.yaml"
-            + _set("output=runs/unet", "phases.0.epochs=5", "phases.1.epochs=5")
+            + _set("output=runs/unet", "phases.0.epochs=5", "phases.1.epochs=8")
             + _set("phases.1.steps=50"),
         ),
         modality="any",
