@@ -22,6 +22,7 @@ _PARTS = (
     "distillation",
     "errors",
     "evaluation",
+    "export",
     "layers",
     "losses",
     "metrics",

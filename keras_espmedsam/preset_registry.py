@@ -8,6 +8,7 @@ import contextvars
 import json
 import os
 import pathlib
+import re
 
 from keras_espmedsam.checksums import check_checksums, write_checksums
 from keras_espmedsam.errors import InputError
@@ -98,6 +99,29 @@ def resolve_preset(preset, load_weights=True):
     )
 
 
+def card_licence(preset):
+    """The licence that a preset's card names, or `None`.
+
+    Args:
+        preset: built-in name or folder.
+
+    Example:
+        >>> card_licence("espmedsam_nano_256")
+        'research-use-only'
+
+    Source: ours.
+    """
+    card = pathlib.Path(resolve_preset(preset, load_weights=False)) / "README.md"
+    if not card.is_file():
+        return None
+    found = dict(
+        re.findall(
+            r"^(license|license_name): (.+)$", card.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
+    return found.get("license_name", found.get("license"))
+
+
 class _BuiltinPresets:
     """Class property: the built-in presets whose task or backbone is this class."""
 
@@ -179,6 +203,11 @@ def knows_builtin_presets(has_weights=True):
 
             Source: keras-hub's `save_to_preset`; the checksums are ours.
             """
+            if getattr(self, "is_folded", False):
+                raise InputError(
+                    "This model was folded, for inference alone; save or export the one that it "
+                    "was made from."
+                )
             part = _PART.set(True)
             try:
                 super(decorated, self).save_to_preset(preset_dir, *args, **kwargs)

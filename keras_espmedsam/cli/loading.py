@@ -60,19 +60,23 @@ def import_segmenter_class() -> Any:
 
 
 def load_segmenter(preset: str) -> Any:
-    """Load a segmenter from a preset.
+    """Load a segmenter from a preset, or one that was exported.
 
     Args:
-        preset: a built-in name, a folder, or an `hf://` or `kaggle://` address.
+        preset: a built-in name, a folder, an `hf://` or `kaggle://` address, or the path of an
+            artefact of `espmedsam export`.
 
     Returns:
-        An `ESPMedSAMImageSegmenter`.
+        An `ESPMedSAMImageSegmenter`, or an `ExportedSegmenter`.
 
     Raises:
         InputError: when there is no such preset, or it cannot be loaded.
 
     Source: ours.
     """
+    if _is_artefact(preset):
+        import_models()
+        return importlib.import_module("keras_espmedsam.export").ExportedSegmenter(preset)
     return _load("ESPMedSAMImageSegmenter", preset)
 
 
@@ -96,7 +100,27 @@ def check_preset(preset: str) -> None:
     Raises:
         InputError: when there is no such preset.
     """
-    resolve_preset(preset)
+    if not _is_artefact(preset):
+        resolve_preset(preset)
+
+
+def _is_artefact(preset: str) -> bool:
+    path = Path(preset)
+    return path.suffix in (".onnx", ".tflite", ".xml") or (path / "saved_model.pb").is_file()
+
+
+def load_task(preset: str) -> Any:
+    """Load whatever a preset holds; arguments and errors as `load_segmenter`.
+
+    Returns:
+        An `ESPMedSAMImageSegmenter` or a `TiCImageClassifier`.
+
+    Source: ours.
+    """
+    path = resolve_preset(preset)
+    task = Path(path) / "task.json"
+    is_classifier = task.is_file() and "TiCImageClassifier" in task.read_text(encoding="utf-8")
+    return load_recognizer(preset) if is_classifier else load_segmenter(preset)
 
 
 def _load(class_name: str, preset: str) -> Any:

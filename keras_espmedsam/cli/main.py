@@ -6,6 +6,7 @@ from keras_espmedsam.cli import convert
 from keras_espmedsam.cli.add_modality import add_modality
 from keras_espmedsam.cli.distill import distill
 from keras_espmedsam.cli.evaluate import evaluate
+from keras_espmedsam.cli.export import export
 from keras_espmedsam.cli.presets import presets
 from keras_espmedsam.cli.segment import segment
 from keras_espmedsam.cli.train import train
@@ -24,6 +25,7 @@ app.command()(presets)
 app.command()(train)
 app.command()(distill)
 app.command()(add_modality)
+app.command()(export)
 app.add_typer(convert.app, name="convert")
 
 

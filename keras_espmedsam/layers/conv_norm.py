@@ -1,5 +1,8 @@
 """Convolution followed by batch normalisation, padded as PyTorch pads."""
 
+import contextlib
+import contextvars
+
 import keras
 
 from keras_espmedsam.layers.activations import gelu
@@ -7,6 +10,22 @@ from keras_espmedsam.layers.activations import gelu
 # PyTorch's momentum 0.1 is Keras' 0.9; TinyViT's released weights expect eps 1e-5.
 BATCH_NORM_MOMENTUM = 0.9
 BATCH_NORM_EPSILON = 1e-5
+
+
+_FOLDED = contextvars.ContextVar("folded", default=False)
+
+
+@contextlib.contextmanager
+def folded_norms():
+    """Within it, `ConvNorm` is made without its norm and with a bias: see `models.folding`.
+
+    Source: ours.
+    """
+    token = _FOLDED.set(True)
+    try:
+        yield
+    finally:
+        _FOLDED.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -39,7 +58,8 @@ class ConvNorm(keras.layers.Layer):
         self.kernel_size = kernel_size
         self.strides = strides
         self.activation = activation
-        shared = dict(strides=strides, use_bias=False, dtype=self.dtype_policy)
+        folded = _FOLDED.get()
+        shared = dict(strides=strides, use_bias=folded, dtype=self.dtype_policy)
         # With stride 1 "same" is symmetric for odd kernels and saves a padding step.
         explicit = kernel_size > 1 and strides > 1
         shared["padding"] = "valid" if explicit else "same"
@@ -52,12 +72,14 @@ class ConvNorm(keras.layers.Layer):
             if explicit
             else None
         )
-        self.norm = keras.layers.BatchNormalization(
-            momentum=BATCH_NORM_MOMENTUM,
-            epsilon=BATCH_NORM_EPSILON,
-            name="norm",
-            dtype=self.dtype_policy,
-        )
+        self.norm = None
+        if not folded:
+            self.norm = keras.layers.BatchNormalization(
+                momentum=BATCH_NORM_MOMENTUM,
+                epsilon=BATCH_NORM_EPSILON,
+                name="norm",
+                dtype=self.dtype_policy,
+            )
 
     def build(self, input_shape):
         # Keras refuses a map smaller than the kernel: it must be told of the padding.
@@ -66,13 +88,16 @@ class ConvNorm(keras.layers.Layer):
             self.padding.build(input_shape)
             padded = self.padding.compute_output_shape(input_shape)
         self.conv.build(padded)
-        self.norm.build((*input_shape[:-1], self.filters or input_shape[-1]))
+        if self.norm is not None:
+            self.norm.build((*input_shape[:-1], self.filters or input_shape[-1]))
         self.built = True
 
     def call(self, x, training=None):
         if self.padding is not None:
             x = self.padding(x)
-        x = self.norm(self.conv(x), training=training)
+        x = self.conv(x)
+        if self.norm is not None:
+            x = self.norm(x, training=training)
         return gelu(x) if self.activation else x
 
     def compute_output_shape(self, input_shape):

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_espmedsam.layers.activations import gelu
+
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class MLP(keras.layers.Layer):
@@ -25,7 +27,7 @@ class MLP(keras.layers.Layer):
     def __init__(self, dims, activation="relu", norm_epsilon=None, zero_init=False, **kwargs):
         super().__init__(**kwargs)
         self.dims = tuple(dims)
-        self.activation = keras.activations.get(activation)
+        self.activation = gelu if activation == "gelu" else keras.activations.get(activation)
         self.norm_epsilon = norm_epsilon
         self.zero_init = zero_init
         dtype = self.dtype_policy
@@ -70,7 +72,9 @@ class MLP(keras.layers.Layer):
         return {
             **super().get_config(),
             "dims": self.dims,
-            "activation": keras.activations.serialize(self.activation),
+            "activation": "gelu"
+            if self.activation is gelu
+            else keras.activations.serialize(self.activation),
             "norm_epsilon": self.norm_epsilon,
             "zero_init": self.zero_init,
         }

@@ -54,12 +54,14 @@ class DownsampledAttention(keras.layers.Layer):
         self.built = True
 
     def call(self, query, key, value, hidden=None):
-        def split(x):
+        def split(dense, x):
+            # The shape is taken before the product: tf2onnx makes a wrong graph of one that is
+            # read from the product of a map of unknown size and reshapes it.
             batch, length, _ = ops.shape(x)
-            x = ops.reshape(x, (batch, length, self.num_heads, self.head_dim))
+            x = ops.reshape(dense(x), (batch, length, self.num_heads, self.head_dim))
             return ops.transpose(x, (0, 2, 1, 3))
 
-        q, k, v = split(self.query(query)), split(self.key(key)), split(self.value(value))
+        q, k, v = split(self.query, query), split(self.key, key), split(self.value, value)
         logits = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * self.head_dim**-0.5
         logits = ops.cast(logits, "float32")
         if hidden is not None:

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
+from keras_espmedsam.ops.padding import ceil_divide
 from keras_espmedsam.ops.windows import join_windows, split_windows
 
 LAYER_NORM_EPSILON = 1e-5
@@ -104,7 +105,7 @@ class WindowAttention(keras.layers.Layer):
         size = self.window_size
         shape = ops.shape(x)
         batch, channels = shape[0], shape[-1]
-        windows = (-(-shape[1] // size)) * (-(-shape[2] // size))
+        windows = ceil_divide(shape[1], size) * ceil_divide(shape[2], size)
         x = split_windows(x, size)
         x = ops.reshape(x, (batch * windows, size * size, channels))
         x = self.attend(self.norm(x), modalities, controllers, batch, windows)

@@ -3,6 +3,24 @@
 from keras import ops
 
 
+def ceil_divide(size, by):
+    """`size / by`, rounded up, also of a traced size.
+
+    Not `-(-size // by)`: ONNX divides a negative whole number towards 0.
+
+    Args:
+        size: int or traced int, not negative.
+        by: int.
+
+    Example:
+        >>> ceil_divide(9, 4)
+        3
+
+    Source: ours.
+    """
+    return (size + by - 1) // by
+
+
 def slice_axis(x, axis, start, stop):
     """`x[..., start:stop, ...]` along one axis, not negative."""
     index = [slice(None)] * len(x.shape)
@@ -32,5 +50,5 @@ def pad_to_multiple(x, multiple, axis):
         pad = -size % multiple
         return pad_axis(x, axis, 0, pad) if pad else x
     # A traced size: pad by the most that can be needed, then cut.
-    padded = (size + multiple - 1) // multiple * multiple
+    padded = ceil_divide(size, multiple) * multiple
     return slice_axis(pad_axis(x, axis, 0, multiple - 1), axis, 0, padded)

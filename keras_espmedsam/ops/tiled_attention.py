@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_espmedsam.ops.padding import pad_axis, pad_to_multiple, slice_axis
+from keras_espmedsam.ops.padding import ceil_divide, pad_axis, pad_to_multiple, slice_axis
 
 TILE_SIZE = 8
 # float32 logits held at a time. Small enough for the caches, large enough for the threads.
@@ -42,7 +42,7 @@ def tiled_window_attention(
     tile = tuple(_tile_side(size, cell) for size in ops.shape(k)[1:3])
     query_tile = tuple(cell * side for side in tile)
     radius = tuple(size // 2 for size in kernel_size)
-    columns = -(-width // query_tile[1])
+    columns = ceil_divide(width, query_tile[1])
     keys_values = [k, v]
     if masked_border:
         keys_values.append(ops.ones_like(k[..., :1]))
@@ -63,7 +63,7 @@ def tiled_window_attention(
         dropout,
         lse,
     )
-    rows = -(-height // query_tile[0])
+    rows = ceil_divide(height, query_tile[0])
     shape = (-1, rows * query_tile[0], columns * query_tile[1], out.shape[-1])
     return ops.reshape(out, shape)[:, :height, :width, :]
 

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_espmedsam.ops.padding import pad_to_multiple
+from keras_espmedsam.ops.padding import ceil_divide, pad_to_multiple
 
 
 def split_windows(x, size):
@@ -39,7 +39,7 @@ def join_windows(x, shape):
     """
     batch, height, width = shape[:3]
     size, channels = x.shape[1], x.shape[-1]
-    rows, columns = -(-height // size), -(-width // size)
+    rows, columns = ceil_divide(height, size), ceil_divide(width, size)
     x = ops.reshape(x, (batch, rows, columns, size, size, channels))
     x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
     x = ops.reshape(x, (batch, rows * size, columns * size, channels))

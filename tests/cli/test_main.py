@@ -8,13 +8,14 @@ import pytest
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["segment", "evaluate", "presets", "convert", "train", "distill", "add-modality"]),
+        ([], ["segment", "evaluate", "presets", "convert", "train", "distill", "export"]),
         (["segment"], ["Examples", "--modality", "--recognizer", "--overlay", "--max-pixels"]),
         (["evaluate"], ["Examples", "--data", "--split", "--paper-metrics"]),
         (["presets"], ["Examples"]),
         (["train"], ["Examples", "CONFIG.yaml", "--set", "--output", "--strict"]),
         (["distill"], ["Examples", "CONFIG.yaml", "--set", "--output", "--strict"]),
         (["add-modality"], ["Examples", "NAME", "--data", "--init-from", "--output", "--strict"]),
+        (["export"], ["Examples", "--format", "--any-size", "--precision", "--calibration"]),
         (["convert"], ["espmedsam", "mobilesam"]),
         (["convert", "espmedsam"], ["Examples", "--modality", "--output"]),
         (["convert", "mobilesam"], ["Example", "--output"]),

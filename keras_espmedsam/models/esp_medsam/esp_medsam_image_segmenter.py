@@ -6,16 +6,20 @@ from keras_hub.models import ImageSegmenter
 
 from keras_espmedsam import losses
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.metrics import DiceScore, ForegroundIoU
 from keras_espmedsam.models.esp_medsam import modality_extension, specialization
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     ESPMedSAMImageSegmenterPreprocessor,
 )
-from keras_espmedsam.models.esp_medsam.modality_recognition import fill_in
+from keras_espmedsam.models.esp_medsam.segment_pictures import (
+    modality_indices,
+    segment_pictures,
+    sigmoid,
+)
+from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.host_call import host_call
-from keras_espmedsam.models.picture_batches import filled_up, picture_batches, predict_prepared
+from keras_espmedsam.models.picture_batches import predict_prepared
 from keras_espmedsam.models.raw_training import trains_on_raw_pictures
 from keras_espmedsam.optimizers import decoupled
 from keras_espmedsam.preset_registry import knows_builtin_presets
@@ -233,52 +237,40 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
                 "This segmenter has no preprocessor, which segment() needs; build it with "
                 "ESPMedSAMImageSegmenterPreprocessor, or load it with from_preset."
             )
-        if not 0 <= threshold <= 1:
-            raise InputError(f"Received threshold={threshold}; expected a number from 0 to 1.")
-        if batch_size < 1:
-            raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
-        several = isinstance(images, list | tuple)
-        pictures = list(images) if several else [images]
-        if modalities is None and len(self.modalities) > 1:
-            raise InputError(
-                f"Received no modality; give one of {', '.join(self.modalities)} per picture, or "
-                "'auto' to have it recognised."
-            )
-        modalities, confidences = fill_in(modalities, pictures, self, recognizer, batch_size)
-        indices = self.modality_indices(modalities, len(pictures))
-        probabilities = [None] * len(pictures)
-        converter = self.preprocessor.image_converter
-        for batch, size in picture_batches(converter, pictures, batch_size):
-            chosen = [to_rgb(pictures[i]) for i in batch]
-            found = self._probabilities(chosen, indices[batch], size)
-            if mirror:
-                mirrored = [picture[:, ::-1] for picture in chosen]
-                others = self._probabilities(mirrored, indices[batch], size)
-                found = [(a + b[:, ::-1]) / 2 for a, b in zip(found, others, strict=True)]
-            for i, values in zip(batch, found, strict=True):
-                probabilities[i] = values
-        result = {
-            "masks": [values >= np.float32(threshold) for values in probabilities],
-            "probabilities": probabilities,
-            "modalities": [self.modalities[i] for i in indices],
-            "confidences": confidences,
-        }
-        return result if several else {name: values[0] for name, values in result.items()}
+        return segment_pictures(
+            self,
+            self.preprocessor.image_converter,
+            self.predict_probabilities,
+            images,
+            modalities,
+            threshold,
+            batch_size,
+            recognizer,
+            mirror,
+        )
 
-    def _probabilities(self, pictures, indices, size):
-        """Of RGB pictures that fill a batch of `size` or less, each at its own size."""
-        converter = self.preprocessor.image_converter
-        placed = [converter.convert(picture) for picture in pictures]
-        inputs = {"images": np.stack(filled_up(placed, size))}
+    def predict_probabilities(self, images, indices):
+        """Of normalised images of one size, in one batch, and without anything else.
+
+        Args:
+            images: `(batch, height, width, 3)`, as the preprocessor gives them.
+            indices: `(batch,)` int32, modality indices.
+
+        Returns:
+            `(batch, height, width)` float32.
+
+        Example:
+            >>> images = np.zeros((1, 64, 64, 3), "float32")
+            >>> segmenter.predict_probabilities(images, np.array([3], "int32")).shape
+            (1, 64, 64)
+
+        Source: ours.
+        """
+        inputs = {"images": images}
         if len(self.modalities) > 1:
-            inputs["modalities"] = np.array(filled_up(list(indices), size))
+            inputs["modalities"] = indices
         outputs = predict_prepared(self, inputs)
-        logits = keras.ops.convert_to_numpy(outputs["masks"])[..., 0]
-        values = 0.5 * (1 + np.tanh(0.5 * logits.astype("float32")))
-        return [
-            converter.place(picture.shape[:2]).backward(value)
-            for picture, value in zip(pictures, values[: len(pictures)], strict=True)
-        ]
+        return sigmoid(keras.ops.convert_to_numpy(outputs["masks"])[..., 0])
 
     def modality_indices(self, modalities, count):
         """Names or indices to an int32 array with one index per picture.
@@ -292,33 +284,82 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
         Source: ours.
         """
-        known = ", ".join(self.modalities)
-        if modalities is None:
-            if len(self.modalities) > 1:
-                raise InputError(f"Received no modality; give one of {known} per image.")
-            modalities = 0
-        if isinstance(modalities, str) or np.ndim(modalities) == 0:
-            modalities = [modalities] * count
-        if len(modalities) != count:
-            raise InputError(
-                f"Received {len(modalities)} modalities for {count} images; give one for all or "
-                "one per image."
-            )
-        indices = []
-        for modality in modalities:
-            # TensorFlow gives the bytes of a string.
-            name = modality.decode() if isinstance(modality, bytes) else modality
-            if isinstance(name, str) and name in self.modalities:
-                indices.append(self.modalities.index(name))
-            elif _is_integer(name) and 0 <= name < len(self.modalities):
-                indices.append(int(name))
-            else:
-                shown = int(name) if _is_integer(name) else name
-                raise InputError(
-                    f"Unknown modality {shown!r}; this model knows {known} (0 to "
-                    f"{len(self.modalities) - 1})."
-                )
-        return np.array(indices, "int32")
+        return modality_indices(self.modalities, modalities, count)
+
+    # === Other runtimes ===
+
+    def fold(self):
+        """A copy for inference, with batch normalisation folded into the convolutions.
+
+        Returns:
+            `ESPMedSAMImageSegmenter`, not trainable, that gives the same to rounding (1e-4). It
+            cannot be saved: save this one. Exporting this one folds by itself.
+
+        Example:
+            >>> folded = segmenter.fold()
+            >>> folded.count_params() < segmenter.count_params()
+            True
+
+        Source: ours.
+        """
+        return fold(self)
+
+    def export_for(
+        self,
+        format,
+        path,
+        size=None,
+        modality=None,
+        precision="float32",
+        flavor="pictures",
+        batch_size=None,
+        calibration=None,
+        overwrite=False,
+        **description,
+    ):
+        """Write this model for another runtime, run it there and compare it with this one.
+
+        TensorFlow does the writing; on another backend it is run as a process of its own.
+
+        Args:
+            format: `"saved_model"`, `"tflite"`, `"onnx"` or `"openvino"`.
+            path: where to write: a folder, .tflite, .onnx or .xml. A JSON file beside it, which
+                is also inside it, says how it is fed.
+            size: (height, width) in pixels, multiples of 32; `None` is the preprocessor's;
+                `"any"` leaves it open, which TFLite cannot.
+            modality: name or index: a smaller artefact of that modality alone. `None` keeps all,
+                with the modality of each picture as an input.
+            precision: `"float32"`, `"float16"` or `"int8"`; SavedModel has float32 alone.
+            flavor: `"pictures"`: uint8 pictures in, uint8 masks and probabilities out;
+                `"logits"`: normalised float32 in, `masks` and `patches` out as this model's.
+            batch_size: int, or `None` to leave it open; of TFLite 1.
+            calibration: for int8, the path of an index.csv, whose val split is used, or a list of
+                `Record`; some choose its ranges, others measure its Dice.
+            overwrite: bool. Whether what is there at `path` may be replaced.
+            **description: `preset` and `licence`, to be written into the artefact.
+
+        Returns:
+            dict: the description in the JSON file, and `path`.
+
+        Raises:
+            InputError: for options that the format or model cannot do, a missing library, and an
+                artefact that differs by more than 1e-4 (float16: 0.01 in the mean of the
+                probabilities; int8: 0.01 of Dice), which is not kept.
+
+        Example:
+            >>> import tempfile
+            >>> path = tempfile.mkdtemp() + "/fundus"
+            >>> segmenter.export_for("saved_model", path, modality="fundus")["modalities"]
+            ['fundus']
+
+        Source: ours.
+        """
+        from keras_espmedsam.export import export_task  # It needs this module.
+
+        return export_task(
+            self, format, path, size, modality, precision, flavor, batch_size, calibration,
+            overwrite, **description,
+        )  # fmt: skip
 
     # === Training ===
 
@@ -396,7 +437,3 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         if isinstance(metrics, str) and metrics == "auto":
             metrics = {"masks": [DiceScore(), ForegroundIoU()]}
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
-
-
-def _is_integer(value):
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

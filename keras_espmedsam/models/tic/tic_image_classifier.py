@@ -6,6 +6,7 @@ from keras_hub.models import ImageClassifier, Task
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.host_call import host_call, rank
 from keras_espmedsam.models.picture_batches import filled_up, picture_batches, predict_prepared
 from keras_espmedsam.models.raw_training import trains_on_raw_pictures
@@ -185,7 +186,7 @@ class TiCImageClassifier(ImageClassifier):
         for rows, size in picture_batches(converter, pictures, batch_size):
             inputs = [converter.convert(to_rgb(pictures[i])) for i in rows]
             outputs = predict_prepared(self, np.stack(filled_up(inputs, size)))
-            for i, values in zip(rows, self._softmax(outputs), strict=False):
+            for i, values in zip(rows, self.to_probabilities(outputs), strict=False):
                 probabilities[i] = values
         best = [int(values.argmax()) for values in probabilities]
         names = self.class_names or tuple(str(k) for k in range(self.num_classes))
@@ -198,12 +199,87 @@ class TiCImageClassifier(ImageClassifier):
         results["confident"] = [bool(value >= least) for value in results["confidences"]]
         return results if several else {name: value[0] for name, value in results.items()}
 
-    def _softmax(self, outputs):
+    def to_probabilities(self, outputs):
+        """What the model gives, to probabilities.
+
+        Args:
+            outputs: `(batch, num_classes)`: logits, or probabilities where the activation makes
+                them.
+
+        Returns:
+            NumPy float32 array of that shape.
+
+        Example:
+            >>> classifier.to_probabilities(np.zeros((1, 2))).tolist()
+            [[0.5, 0.5]]
+
+        Source: ours.
+        """
         values = keras.ops.convert_to_numpy(outputs).astype("float32")
         if self.activation == "softmax":
             return values
         powers = np.exp(values - values.max(axis=-1, keepdims=True))
         return powers / powers.sum(axis=-1, keepdims=True)
+
+    # === Other runtimes ===
+
+    def fold(self):
+        """A copy for inference, with batch normalisation folded into the convolutions.
+
+        Returns:
+            `TiCImageClassifier`, not trainable, that gives the same to rounding (1e-4). It cannot
+            be saved: save this one. Exporting this one folds by itself.
+
+        Example:
+            >>> folded = classifier.fold()
+            >>> folded.count_params() < classifier.count_params()
+            True
+
+        Source: ours.
+        """
+        return fold(self)
+
+    def export_for(
+        self,
+        format,
+        path,
+        size=None,
+        precision="float32",
+        flavor="pictures",
+        batch_size=None,
+        calibration=None,
+        overwrite=False,
+        **description,
+    ):
+        """Write this model for another runtime, run it there and compare it with this one.
+
+        Args:
+            format, path, precision, batch_size, calibration, overwrite, **description: as
+                `ESPMedSAMImageSegmenter.export_for`; int8 may class one picture in a hundred
+                otherwise.
+            size: (height, width) in pixels, `None` for the preprocessor's, or `"any"`.
+            flavor: `"pictures"`: uint8 pictures in, `probabilities` out; `"logits"`: normalised
+                float32 in, `logits` out.
+
+        Returns:
+            dict: the description in the JSON file, and `path`.
+
+        Raises:
+            InputError: see `ESPMedSAMImageSegmenter.export_for`.
+
+        Example:
+            >>> import tempfile
+            >>> classifier.export_for("saved_model", tempfile.mkdtemp() + "/c")["class_names"]
+            ['fundus', 'xray']
+
+        Source: ours.
+        """
+        from keras_espmedsam.export import export_task  # It needs this module.
+
+        return export_task(
+            self, format, path, size, None, precision, flavor, batch_size, calibration, overwrite,
+            **description,
+        )  # fmt: skip
 
     # === Training ===
 

@@ -1,0 +1,522 @@
+"""How fast, and in how much memory: ours on each backend and exported, against what others run.
+
+    python benchmarks/speed.py [WORK ...]        # those of WORKS; all where none is named
+    python benchmarks/speed.py --list
+
+Each system is a process of its own. Within a work all of them are loaded, then asked for one run
+each in turn, REPEATS times, so that what else the machine does falls on all of them alike. Figures
+are medians, and ratios to the work's first system. Memory is the largest that a process had, less
+what it had before its first run. Results go to docs/performance.json work by work, the table to
+docs/performance.md. Peers need `pip install timm`.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+REPEATS = 7
+BACKENDS = ("torch", "tensorflow", "jax")
+FORMATS = ("onnx", "openvino", "tflite")
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is timed.
+
+    Args:
+        title: str.
+        size: int. Side of the pictures in pixels.
+        batch: int.
+        systems: tuple of names, `FUNCTION` or `FUNCTION:ARGUMENT`; the first is what the others
+            are compared with.
+        aims: dict of system to the ratio that was aimed at.
+    """
+
+    title: str
+    size: int
+    batch: int
+    systems: tuple
+    aims: dict = dataclasses.field(default_factory=dict)
+
+
+def _of(name, arguments):
+    return tuple(f"{name}:{argument}" for argument in arguments)
+
+
+WORKS = {
+    "encoder": Work(
+        "TinyViT-5M and neck, without controllers",
+        1024,
+        1,
+        (
+            "timm",
+            "timm_compiled",
+            *_of("encoder", BACKENDS),
+            *_of("folded_encoder", BACKENDS),
+            *_of("exported_encoder", FORMATS),
+        ),
+        {
+            "folded_encoder:torch": 0.9,
+            "folded_encoder:tensorflow": 1.0,
+            "folded_encoder:jax": 1.0,
+            **dict.fromkeys(_of("exported_encoder", FORMATS), 0.5),
+        },
+    ),
+    "encoder_batch": Work(
+        "TinyViT-5M and neck, four pictures",
+        1024,
+        4,
+        ("timm", *_of("folded_encoder", BACKENDS), *_of("exported_encoder", ("onnx", "openvino"))),
+    ),
+    "peers": Work("Encoders that others run", 1024, 1, ("timm", "sam_base", "unet")),
+    "controllers": Work(
+        "Controllers: TinyViT-5M and neck of six modalities",
+        1024,
+        1,
+        (
+            "folded_encoder:torch",
+            "controlled_encoder:torch",
+            "folded_encoder:tensorflow",
+            "controlled_encoder:tensorflow",
+        ),
+    ),
+    **{
+        f"decoding_{backend}": Work(
+            f"Decoding, on {backend}",
+            1024,
+            1,
+            (f"encode:{backend}", f"decode:{backend}", f"decode_all:{backend}"),
+            {f"decode:{backend}": 0.1},
+        )
+        for backend in BACKENDS
+    },
+    **{
+        f"mixed_{backend}": Work(
+            f"A batch of several modalities, on {backend}",
+            512,
+            4,
+            (f"one_modality:{backend}", f"mixed:{backend}"),
+            {f"mixed:{backend}": 1.1},
+        )
+        for backend in BACKENDS
+    },
+    "nano": Work(
+        "espmedsam_nano_256, picture to mask",
+        256,
+        1,
+        (*_of("nano", BACKENDS), *_of("folded_nano", BACKENDS), *_of("exported_nano", FORMATS)),
+    ),
+    "training": Work(
+        "A training step of espmedsam_nano_256, eight pictures", 256, 8, _of("training", BACKENDS)
+    ),
+    "tic": Work(
+        "tic_tiny_modality", 128, 1, (*_of("tic", BACKENDS), *_of("exported_tic", FORMATS))
+    ),
+}
+
+
+# === The systems: each gives a function to be timed; imports are within, one backend a process ===
+
+
+def _images(size, batch):
+    values = np.random.default_rng(0).normal(size=(batch, size, size, 3))
+    return values.astype("float32")
+
+
+def timm(size, batch, _=None):
+    import torch
+    from timm.layers import LayerNorm2d
+    from timm.models import create_model
+
+    body = create_model("tiny_vit_5m_224", num_classes=0)
+    # As MobileSAM's and ours: the last merging keeps the size.
+    body.stages[3].downsample.conv2.conv.stride = (1, 1)
+    neck = torch.nn.Sequential(
+        torch.nn.Conv2d(320, 256, 1, bias=False),
+        LayerNorm2d(256),
+        torch.nn.Conv2d(256, 256, 3, padding=1, bias=False),
+        LayerNorm2d(256),
+    )
+    model = torch.nn.Sequential(body.patch_embed, body.stages, neck).eval()
+    images = torch.from_numpy(_images(size, batch).transpose(0, 3, 1, 2).copy())
+    return _without_gradient(model, images)
+
+
+def timm_compiled(size, batch, _=None):
+    import torch
+
+    function = timm(size, batch)
+    return _without_gradient(torch.compile(function.model), function.images)
+
+
+def _without_gradient(model, images):
+    import torch
+
+    def run():
+        with torch.inference_mode():
+            return model(images)
+
+    run.model, run.images = model, images
+    return run
+
+
+def _predicting(model, inputs):
+    import keras
+
+    return lambda: keras.Model.predict_on_batch(model, inputs)
+
+
+def encoder(size, batch, _=None, num_modalities=0):
+    import keras_espmedsam as kem
+
+    model = kem.models.TinyViTBackbone(num_modalities=num_modalities, image_shape=(size, size, 3))
+    inputs = _images(size, batch)
+    if num_modalities:
+        inputs = {"images": inputs, "modalities": np.zeros(batch, "int32")}
+    return _predicting(model, inputs)
+
+
+def folded_encoder(size, batch, _=None):
+    from keras_espmedsam.layers.conv_norm import folded_norms
+
+    with folded_norms():
+        return encoder(size, batch)
+
+
+def controlled_encoder(size, batch, _=None):
+    from keras_espmedsam.layers.conv_norm import folded_norms
+
+    with folded_norms():
+        return encoder(size, batch, num_modalities=6)
+
+
+def exported_encoder(size, batch, name):
+    import tensorflow as tf
+    import tf2onnx
+
+    import keras_espmedsam as kem
+    from keras_espmedsam.export.runtimes import RUNTIMES
+    from keras_espmedsam.layers.conv_norm import folded_norms
+
+    with folded_norms():
+        model = kem.models.TinyViTBackbone(image_shape=(size, size, 3))
+    signature = [tf.TensorSpec((batch, size, size, 3), "float32", "images")]
+
+    @tf.function(input_signature=signature)
+    def function(images):
+        return {"embeddings": model(images, training=False)}
+
+    folder = Path(tempfile.mkdtemp())
+    if name == "tflite":
+        import keras
+
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serving_default", function.python_function, signature)
+        archive.write_out(str(folder / "saved"), verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"))
+        path = folder / "encoder.tflite"
+        path.write_bytes(converter.convert())
+    else:
+        path = folder / "encoder.onnx"
+        tf2onnx.convert.from_function(
+            function, input_signature=signature, opset=18, output_path=str(path)
+        )
+    if name == "openvino":
+        import openvino
+
+        openvino.save_model(
+            openvino.convert_model(str(path)), str(folder / "encoder.xml"), compress_to_fp16=False
+        )
+        path = folder / "encoder.xml"
+    runtime, images = RUNTIMES[name](path), _images(size, batch)
+    return lambda: runtime({"images": images})
+
+
+def sam_base(size, batch, _=None):
+    from keras_hub.models import ViTDetBackbone
+
+    model = ViTDetBackbone(
+        hidden_size=768,
+        num_layers=12,
+        intermediate_dim=3072,
+        num_heads=12,
+        global_attention_layer_indices=[2, 5, 8, 11],
+        image_shape=(size, size, 3),
+    )
+    return _predicting(model, _images(size, batch))
+
+
+def unet(size, batch, _=None):
+    from unet import UNetBackbone
+
+    return _predicting(UNetBackbone(), {"images": _images(size, batch)})
+
+
+def _published(size):
+    import keras_espmedsam as kem
+
+    image_encoder = kem.models.TinyViTBackbone(num_modalities=6, image_shape=(size, size, 3))
+    return kem.models.ESPMedSAMBackbone(image_encoder)
+
+
+def encode(size, batch, _=None):
+    return _predicting(
+        _published(size).image_encoder,
+        {"images": _images(size, batch), "modalities": np.zeros(batch, "int32")},
+    )
+
+
+def decode(size, batch, _=None, all_queries=False):
+    import keras
+
+    backbone = _published(size)
+    stride = size // 16
+    embeddings = keras.Input((stride, stride, 256))
+    modalities = keras.Input((), dtype="int32")
+    outputs = backbone.decode(embeddings, modalities, all_queries)
+    values = np.random.default_rng(0).normal(size=(batch, stride, stride, 256)).astype("float32")
+    model = keras.Model([embeddings, modalities], outputs)
+    return _predicting(model, [values, np.zeros(batch, "int32")])
+
+
+def decode_all(size, batch, _=None):
+    return decode(size, batch, all_queries=True)
+
+
+def one_modality(size, batch, _=None):
+    return _predicting(
+        _published(size), {"images": _images(size, batch), "modalities": np.zeros(batch, "int32")}
+    )
+
+
+def mixed(size, batch, _=None):
+    indices = np.arange(batch, dtype="int32") % 6
+    return _predicting(_published(size), {"images": _images(size, batch), "modalities": indices})
+
+
+def _nano():
+    import keras_espmedsam as kem
+
+    return kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
+
+
+def _picture(size):
+    return np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype="uint8")
+
+
+def nano(size, batch, _=None):
+    segmenter, pictures = _nano(), [_picture(size)] * batch
+    return lambda: segmenter.segment(pictures, "fundus", batch_size=batch)
+
+
+def folded_nano(size, batch, _=None):
+    segmenter, pictures = _nano().fold(), [_picture(size)] * batch
+    return lambda: segmenter.segment(pictures, "fundus", batch_size=batch)
+
+
+def exported_nano(size, batch, name):
+    from keras_espmedsam.export import FORMATS, ExportedSegmenter
+
+    path = Path(tempfile.mkdtemp()) / f"nano{FORMATS[name].suffix}"
+    _nano().export_for(name, path, batch_size=batch)
+    segmenter, pictures = ExportedSegmenter(path), [_picture(size)] * batch
+    return lambda: segmenter.segment(pictures, "fundus", batch_size=batch)
+
+
+def training(size, batch, _=None):
+    import keras
+
+    segmenter = _nano()
+    segmenter.compile()
+    x = {"images": _images(size, batch), "modalities": np.arange(batch, dtype="int32") % 6}
+    shapes = {"masks": (batch, size, size, 1), "patches": (batch, size // 32, size // 32, 1)}
+    rng = np.random.default_rng(0)
+    y = {name: (rng.random(shape) > 0.5).astype("float32") for name, shape in shapes.items()}
+    return lambda: keras.Model.train_on_batch(segmenter, x, y)
+
+
+def _recognizer():
+    import keras_espmedsam as kem
+
+    return kem.models.TiCImageClassifier.from_preset("tic_tiny_modality")
+
+
+def tic(size, batch, _=None):
+    classifier, pictures = _recognizer(), [_picture(size)] * batch
+    return lambda: classifier.classify(pictures, batch_size=batch)
+
+
+def exported_tic(size, batch, name):
+    from keras_espmedsam.export import FORMATS
+    from keras_espmedsam.export.runtimes import RUNTIMES
+
+    path = Path(tempfile.mkdtemp()) / f"tic{FORMATS[name].suffix}"
+    _recognizer().export_for(name, path, batch_size=batch)
+    runtime, pictures = RUNTIMES[name](path), np.stack([_picture(size)] * batch)
+    return lambda: runtime({"images": pictures})
+
+
+# === One process per system ===
+
+
+def serve(name, size, batch):
+    """In a process of its own: prepare, then one run for each line of the input."""
+    function, _, argument = name.partition(":")
+    run = globals()[function](size, batch, argument)
+    before = _memory()
+    for _ in range(2):  # Compilation, and what is kept for later.
+        run()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        begin = time.perf_counter()
+        run()
+        print(time.perf_counter() - begin, flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(max(0, peak - before), flush=True)
+
+
+def _memory():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+class Process:
+    """A system in a process of its own."""
+
+    def __init__(self, name, work):
+        argument = name.partition(":")[2]
+        backend = argument if argument in BACKENDS else "torch"
+        backend = "tensorflow" if argument in FORMATS else backend
+        # Waiting threads of one system must not spin while another is timed.
+        environment = {"KERAS_BACKEND": backend, "OMP_WAIT_POLICY": "PASSIVE"}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--serve", name, str(work.size), str(work.batch)],
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for line in self.process.stdout:
+            if line.strip() == "ready":
+                return
+        raise RuntimeError(f"{name}: {self.process.stderr.read()[-2000:]}")
+
+    def run(self):
+        self.process.stdin.write("run\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def end(self):
+        """Bytes above what there was before the first run."""
+        out, _ = self.process.communicate()
+        return float(out.strip().splitlines()[-1])
+
+
+def measure(work):
+    """dict of system to its seconds and memory, or to why there are none."""
+    processes, found = {}, {}
+    for name in work.systems:
+        try:
+            processes[name] = Process(name, work)
+        except RuntimeError as error:
+            lines = str(error).strip().splitlines()
+            found[name] = {"failed": f"{name}: {lines[-1]}"}
+        print(" ", name, "failed" if name in found else "ready", flush=True)
+    times = {name: [] for name in processes}
+    for _ in range(REPEATS):
+        for name, process in processes.items():
+            times[name].append(process.run())
+    for name, process in processes.items():
+        low, _, high = statistics.quantiles(times[name], n=4)
+        found[name] = {
+            "seconds": statistics.median(times[name]),
+            "quartiles": [low, high],
+            "megabytes": process.end() / 2**20,
+        }
+    return found
+
+
+def write_table(results):
+    """docs/performance.md from what was measured."""
+    parts = [DOCUMENT.format(repeats=REPEATS)]
+    for name, result in results.items():
+        work, systems = WORKS[name], result["systems"]
+        first = systems[work.systems[0]]
+        rows = [
+            "| system | time | quartiles | memory | aim, time |",
+            "|---|---|---|---|---|",
+        ]
+        for system in work.systems:
+            one = systems[system]
+            aim = work.aims.get(system, "")
+            if "failed" in one:
+                rows.append(f"| {system} | {one['failed']} | | | {aim} |")
+                continue
+            ratio = [one["seconds"] / first["seconds"]]
+            ratio += [value / first["seconds"] for value in one["quartiles"]]
+            memory = one["megabytes"] / max(first["megabytes"], 1)
+            rows.append(
+                f"| {system} | {ratio[0]:.2f} | {ratio[1]:.2f} to {ratio[2]:.2f} | {memory:.2f} "
+                f"| {aim} |"
+            )
+        parts.append(
+            f"## {work.title}\n\n{work.size} x {work.size}, batch {work.batch}; {work.systems[0]}: "
+            f"{1000 * first['seconds']:.0f} ms, {first['megabytes']:.0f} MiB. {result['machine']}."
+            f"\n\n    python benchmarks/speed.py {name}\n\n" + "\n".join(rows)
+        )
+    (DOCS / "performance.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+DOCUMENT = """\
+# Performance
+
+Written by `benchmarks/speed.py`, which says how: a process per system, all of a work interleaved,
+{repeats} runs. Times and memory are ratios to the first row."""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("works", nargs="*", metavar="WORK")
+    parser.add_argument("--list", action="store_true", help="the works and their systems")
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        name, size, batch = arguments.serve
+        serve(name, int(size), int(batch))
+        return
+    if arguments.list:
+        for name, work in WORKS.items():
+            print(f"{name}: {work.title}", *work.systems, sep="\n  ")
+        return
+    unknown = [name for name in arguments.works if name not in WORKS]
+    if unknown:
+        parser.error(f"unknown work {unknown[0]}; known: {', '.join(WORKS)}")
+    path = DOCS / "performance.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for name in arguments.works or WORKS:
+        print(name, flush=True)
+        results[name] = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+            "systems": measure(WORKS[name]),
+        }
+        results = {key: results[key] for key in WORKS if key in results}
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_table(results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Segment one picture with an exported TFLite file; needs ai-edge-litert and numpy alone.
+
+    python run_tflite.py MODEL.tflite PICTURE.npy MASK.npy [MODALITY]
+
+MODEL.tflite is of `espmedsam export --format tflite --output MODEL.tflite`, with its JSON
+file beside it. PICTURE.npy holds uint8 RGB, (height, width, 3); MASK.npy gets uint8 0 and 1,
+(height, width). MODALITY, such as fundus, is not needed where the artefact holds one alone.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+
+def main(artefact, picture, mask, modality=None):
+    artefact = Path(artefact)
+    about = json.loads(artefact.with_name(f"{artefact.stem}.json").read_text())
+    picture = np.load(picture)
+    images, factor = on_canvas(picture, about)
+    inputs = {"images": images[None]}
+    if "modalities" in about["inputs"]:
+        inputs["modalities"] = np.array([about["modalities"].index(modality)], "int32")
+    run = Interpreter(str(artefact)).get_signature_runner()
+    found = run(**inputs)["masks"][0]
+    # Back to the picture's size: without the padding, and enlarged again.
+    height, width = picture.shape[:2]
+    found = found[: -(-height // factor), : -(-width // factor)]
+    found = found.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
+    np.save(mask, found)
+    print(f"{found.mean():.1%} of the picture is foreground.")
+
+
+def on_canvas(picture, about):
+    """The picture on the model's canvas, padded with the mean colour, and how much smaller."""
+    mean = np.array(about["normalization"]["mean"]).round().astype("uint8")
+    height, width = about["inputs"]["images"]["shape"][1:3]
+    factor = 1
+    if height:
+        factor = max(1, -(-picture.shape[0] // height), -(-picture.shape[1] // width))
+    # Means of squares of `factor` pixels; the last ones repeat the border.
+    rows, columns = (-(-side // factor) for side in picture.shape[:2])
+    rest = (rows * factor - picture.shape[0], columns * factor - picture.shape[1])
+    picture = np.pad(picture, ((0, rest[0]), (0, rest[1]), (0, 0)), mode="edge")
+    picture = picture.reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
+    if not height:
+        multiple = about["size_multiple"]
+        height, width = (-(-side // multiple) * multiple for side in (rows, columns))
+    canvas = np.empty((height, width, 3), "uint8")
+    canvas[:] = mean
+    canvas[:rows, :columns] = picture.round()
+    return canvas, factor
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,143 @@
+"""An artefact in its own runtime against the Keras model."""
+
+import numpy as np
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.export.request import normalization
+from keras_espmedsam.models.esp_medsam.segment_pictures import sigmoid
+from keras_espmedsam.models.picture_batches import predict_prepared
+
+# Largest difference of a logit, relative to the largest logit where that is above 1.
+TOLERANCE = 1e-4
+# float16 may flip a patch that prompts the decoder, and with it a part of the mask: mean
+# difference of the probabilities.
+MEAN_TOLERANCE = 0.01
+# A patch's logit this near to 0 may fall on either side of it by rounding alone.
+UNDECIDED = 1e-3
+DRAWS = 50
+ANY_SIZES = ((256, 256), (96, 160))
+
+
+def compare(task, request, runtime):
+    """Run an artefact on made pictures, of several sizes where its size is open.
+
+    Args:
+        task: the segmenter or classifier, on any backend.
+        request: `ExportRequest`.
+        runtime: callable from a dict of inputs to a dict of outputs.
+
+    Returns:
+        float. The largest difference: of the logits relative to the largest above 1, or of the
+        probabilities; for float16 the mean difference of the probabilities.
+
+    Raises:
+        InputError: when it is above the tolerance.
+
+    Source: ours.
+    """
+    sizes = [request.size] * 2 if request.size else ANY_SIZES
+    batches = [request.batch_size] * 2 if request.batch_size else [1, 2]
+    worst = 0.0
+    for size, batch in dict.fromkeys(zip(sizes, batches, strict=True)):
+        inputs, expected = _sample(task, request, size, batch)
+        found = runtime(inputs)
+        if set(found) != set(expected):
+            raise InputError(
+                f"The {request.format.name} artefact gives {', '.join(sorted(found))}; expected "
+                f"{', '.join(sorted(expected))}. Nothing was kept."
+            )
+        worst = max(worst, _difference(request, found, expected))
+    limit = MEAN_TOLERANCE if request.precision == "float16" else TOLERANCE
+    if not worst <= limit:
+        raise InputError(
+            f"The {request.format.name} artefact differs from the Keras model by {worst:.2g}, more "
+            f"than the {limit:g} that is tolerated for {request.precision}. Nothing was kept."
+        )
+    return worst
+
+
+def _difference(request, found, expected):
+    differences = []
+    for name, want in expected.items():
+        got = np.asarray(found[name])
+        if got.shape != want.shape:
+            raise InputError(
+                f"The {request.format.name} artefact gives {name} of shape {got.shape}; expected "
+                f"{want.shape}. Nothing was kept."
+            )
+        if want.dtype == np.uint8:
+            # A mask is judged by its own probabilities: rounding may tip a pixel at the threshold.
+            own = np.asarray(found["probabilities"]) >= 0.5
+            near = np.abs(np.asarray(found["probabilities"]) - 0.5) < 1e-6
+            differences.append(float(((got != own) & ~near).any()))
+        elif request.precision == "float16":
+            values = (got, want) if request.flavor == "pictures" else (sigmoid(got), sigmoid(want))
+            differences.append(float(np.mean(np.abs(values[0] - values[1]))))
+        else:
+            scale = max(1.0, float(np.abs(want).max()))
+            differences.append(float(np.abs(got - want).max()) / scale)
+    # NaN is no small difference.
+    return float("inf") if np.isnan(differences).any() else max(differences)
+
+
+def _sample(task, request, size, batch):
+    """Inputs of the artefact, and what is expected of it."""
+    for seed in range(DRAWS):
+        rng = np.random.default_rng(seed)
+        pictures = np.stack([made_picture(rng, size) for _ in range(batch)])
+        inputs, prepared = model_inputs(task, request, pictures)
+        if isinstance(task.output, dict) and len(task.modalities) > 1:
+            indices = rng.integers(0, len(task.modalities), batch).astype("int32")
+            inputs["modalities"] = prepared["modalities"] = indices
+        one = prepared if isinstance(task.input, dict) else prepared["images"]
+        outputs = predict_prepared(task, one)
+        if not isinstance(outputs, dict):
+            break
+        if np.abs(outputs["patches"]).min() > UNDECIDED:
+            break
+    return inputs, expected_outputs(task, request, outputs)
+
+
+def made_picture(rng, size):
+    """A picture of soft blobs, uint8 `(height, width, 3)`.
+
+    Source: ours.
+    """
+    height, width = size
+    y, x = np.mgrid[0:height, 0:width] / max(size)
+    values = np.full((height, width, 3), rng.uniform(0.2, 0.8, 3))
+    for _ in range(6):
+        centre, radius = rng.uniform(0, 1, 2), rng.uniform(0.05, 0.3)
+        blob = np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / radius**2)
+        values += blob[..., None] * rng.uniform(-0.5, 0.5, 3)
+    values += rng.normal(0, 0.02, values.shape)
+    return (255 * values.clip(0, 1)).astype("uint8")
+
+
+def model_inputs(task, request, pictures):
+    """Of uint8 pictures of the model's size: an artefact's inputs, and the Keras model's.
+
+    Source: ours.
+    """
+    mean, divisor = (np.array(values, "float32") for values in normalization(task))
+    normal = (pictures.astype("float32") - mean) / divisor
+    given = pictures if request.flavor == "pictures" else normal
+    return {"images": given}, {"images": normal}
+
+
+def expected_outputs(task, request, outputs):
+    """What an artefact should give where the Keras model gives `outputs`.
+
+    Source: ours.
+    """
+    if isinstance(outputs, dict):
+        outputs = {name: np.asarray(value) for name, value in outputs.items()}
+        if request.flavor == "logits":
+            return outputs
+        probabilities = sigmoid(outputs["masks"][..., 0])
+        masks = (outputs["masks"][..., 0] >= 0).astype("uint8")
+        return {"masks": masks, "probabilities": probabilities}
+    outputs = np.asarray(outputs)
+    if request.flavor == "logits":
+        return {"logits": outputs}
+    return {"probabilities": task.to_probabilities(outputs)}

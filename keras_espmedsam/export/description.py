@@ -1,0 +1,99 @@
+"""What must be known to use an artefact alone: inside it, and as a JSON file beside it."""
+
+import hashlib
+from pathlib import Path
+
+import keras_espmedsam
+from keras_espmedsam.export.request import normalization
+
+UNKNOWN_LICENCE = "that of the weights that it was made of"
+
+
+def describe(task, request, preset=None, licence=None):
+    """What an artefact is and how it is fed.
+
+    Args:
+        task: the segmenter or classifier.
+        request: `ExportRequest`.
+        preset: str or None. Name of the preset.
+        licence: str or None.
+
+    Returns:
+        dict, ready for JSON.
+
+    Source: ours.
+    """
+    segments = isinstance(task.output, dict)
+    converter = task.preprocessor.image_converter
+    mean, divisor = normalization(task)
+    height, width = request.size or (None, None)
+    images = {
+        "dtype": request.input_dtype,
+        "shape": [request.batch_size, height, width, 3],
+        "values": "RGB, 0 to 255"
+        if request.flavor == "pictures"
+        else "(RGB from 0 to 255 - mean) / divisor",
+    }
+    inputs = {"images": images}
+    found = {
+        "task": "segmentation" if segments else "classification",
+        "format": request.format.name,
+        "precision": request.precision,
+        "flavor": request.flavor,
+        "preset": preset,
+        "keras_espmedsam": keras_espmedsam.__version__,
+        "licence": licence or UNKNOWN_LICENCE,
+        "intended_use": "research; not a medical device",
+        "normalization": {"mean": list(mean), "divisor": list(divisor)},
+        "resize_mode": converter.resize_mode,
+        "inputs": inputs,
+    }
+    if segments:
+        found["modalities"] = list(task.modalities)
+        found["size_multiple"] = converter.size_multiple
+        if len(task.modalities) > 1:
+            inputs["modalities"] = {
+                "dtype": "int32",
+                "shape": [request.batch_size],
+                "values": "index into `modalities` of this file, one per picture",
+            }
+        found["outputs"] = (
+            {
+                "masks": {"dtype": "uint8", "shape": [None, height, width], "values": "0 or 1"},
+                "probabilities": {"dtype": "float32", "shape": [None, height, width]},
+            }
+            if request.flavor == "pictures"
+            else {
+                "masks": {"dtype": "float32", "shape": [None, height, width, 1]},
+                "patches": {
+                    "dtype": "float32",
+                    "shape": [None, height and height // 32, width and width // 32, 1],
+                },
+            }
+        )
+        found["threshold"] = 0.5
+    else:
+        found["class_names"] = list(task.class_names or map(str, range(task.num_classes)))
+        found["min_confidence"] = task.min_confidence
+        name = "probabilities" if request.flavor == "pictures" else "logits"
+        found["outputs"] = {name: {"dtype": "float32", "shape": [None, task.num_classes]}}
+    return found
+
+
+def files_of(path):
+    """The files of an artefact: itself, all of a folder's, and the .bin beside an .xml."""
+    path = Path(path)
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    weights = path.with_suffix(".bin")
+    return [path, weights] if path.suffix == ".xml" and weights.exists() else [path]
+
+
+def checksums(path):
+    """SHA-256 of each file of an artefact, by its name within the folder that holds it."""
+    return {
+        file.relative_to(Path(path).parent).as_posix(): hashlib.sha256(
+            file.read_bytes()
+        ).hexdigest()
+        for file in files_of(path)
+    }

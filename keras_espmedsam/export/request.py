@@ -1,0 +1,181 @@
+"""What is to be exported, checked before any work is done."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from keras_espmedsam.errors import InputError, did_you_mean
+from keras_espmedsam.export.formats import FORMATS, PRECISIONS, Format, get_format
+from keras_espmedsam.models.image_converter import NORMALIZATIONS
+
+FLAVORS = ("pictures", "logits")
+ANY_SIZE = "any"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportRequest:
+    """One artefact.
+
+    Args:
+        format: `Format`.
+        path: where it goes.
+        size: (height, width), or `None` for any.
+        batch_size: int, or `None` for any.
+        precision: str. One of `PRECISIONS`.
+        flavor: str. One of `FLAVORS`.
+
+    Source: ours.
+    """
+
+    format: Format
+    path: Path
+    size: tuple | None
+    batch_size: int | None
+    precision: str
+    flavor: str
+
+    @property
+    def input_dtype(self):
+        """Of `images`: uint8 pictures, or normalised float32."""
+        return "uint8" if self.flavor == "pictures" else "float32"
+
+    @property
+    def description_path(self):
+        """The JSON file beside the artefact."""
+        return self.path.with_name(f"{self.path.name.removesuffix(self.format.suffix)}.json")
+
+
+def make_request(
+    task, format, path, size=None, batch_size=None, precision="float32", flavor="pictures",
+    overwrite=False,
+):  # fmt: skip
+    """Check the options of an export.
+
+    Args:
+        task: the segmenter or classifier.
+        format: str. A name of `FORMATS`.
+        path, size, batch_size, precision, flavor, overwrite: see `export_task`.
+
+    Returns:
+        `ExportRequest`.
+
+    Raises:
+        InputError: for what the format or the model cannot do, a path whose name does not end as
+            the format's do, and one that is there already.
+
+    Source: ours.
+    """
+    chosen = get_format(format)
+    if task.preprocessor is None:
+        raise InputError(
+            "This model has no preprocessor, which says how pictures are normalised; load it with "
+            "from_preset, or build it with one."
+        )
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"Received the precision {precision!r}; expected one of {', '.join(PRECISIONS)}"
+            f"{did_you_mean(precision, PRECISIONS)}"
+        )
+    if precision not in chosen.precisions:
+        able = [one.name for one in FORMATS.values() if precision in one.precisions]
+        raise InputError(
+            f"{chosen.name} can be exported in {', '.join(chosen.precisions)} alone, not in "
+            f"{precision}; choose {' or '.join(able)} for that."
+        )
+    if flavor not in FLAVORS:
+        raise InputError(f"Received the flavor {flavor!r}; expected {' or '.join(FLAVORS)}.")
+    if batch_size is None and not chosen.free_batch:
+        batch_size = 1
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
+    return ExportRequest(
+        chosen,
+        _checked_path(Path(os.fspath(path)), chosen, overwrite),
+        _checked_size(task, chosen, size),
+        batch_size,
+        precision,
+        flavor,
+    )
+
+
+def _checked_size(task, chosen, size):
+    converter = task.preprocessor.image_converter
+    if size is None:
+        size = converter.image_size or (ANY_SIZE if chosen.any_size else None)
+        if size is None:
+            raise InputError(
+                f"This model takes pictures of any size, and {chosen.name} has to know it; give "
+                "the size."
+            )
+    fixed = _fixed_size(task)
+    if isinstance(size, str):
+        if size != ANY_SIZE:
+            raise InputError(f"Received size={size!r}; expected (height, width) or {ANY_SIZE!r}.")
+        able = [one.name for one in FORMATS.values() if one.any_size]
+        if not chosen.any_size:
+            raise InputError(
+                f"{chosen.name} has to know the size of its pictures; give it, or choose "
+                f"{', '.join(able)}."
+            )
+        if fixed is not None:
+            raise InputError(
+                f"This model's encoder takes pictures of {fixed[0]} x {fixed[1]} alone; leave the "
+                "size out."
+            )
+        return None
+    multiple = converter.size_multiple
+    try:
+        height, width = (int(side) for side in size)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"Received size={size!r}; expected (height, width) or {ANY_SIZE!r}."
+        ) from error
+    if min(height, width) < multiple or height % multiple or width % multiple:
+        near = [max(1, round(side / multiple)) * multiple for side in (height, width)]
+        raise InputError(
+            f"Received the size {height} x {width}; expected multiples of {multiple}, such as "
+            f"{near[0]} x {near[1]}."
+        )
+    if fixed not in (None, (height, width)):
+        raise InputError(
+            f"Received the size {height} x {width}; this model's encoder takes pictures of "
+            f"{fixed[0]} x {fixed[1]} alone."
+        )
+    return height, width
+
+
+def _fixed_size(task):
+    """(height, width) where the network takes one size alone, else `None`."""
+    images = task.input["images"] if isinstance(task.input, dict) else task.input
+    height, width = images.shape[1:3]
+    return None if None in (height, width) else (height, width)
+
+
+def _checked_path(path, chosen, overwrite):
+    if chosen.suffix and path.suffix != chosen.suffix:
+        raise InputError(
+            f"Received the output {path} for {chosen.name}; its name must end in {chosen.suffix}, "
+            f"such as {path.with_suffix(chosen.suffix)}."
+        )
+    if not chosen.suffix and path.suffix in {one.suffix for one in FORMATS.values()} - {""}:
+        raise InputError(
+            f"Received the output {path} for {chosen.name}, which is a folder; give a name such "
+            f"as {path.with_suffix('')}."
+        )
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} is there already; give another name, or ask for overwriting.")
+    return path
+
+
+def normalization(task):
+    """Mean and divisor, each of three channels, of 8-bit values.
+
+    Example:
+        >>> converter = kem.models.TiCImageConverter(image_size=(64, 64))
+        >>> mean, divisor = NORMALIZATIONS[converter.normalization]
+        >>> mean[0]
+        123.675
+
+    Source: ours.
+    """
+    return NORMALIZATIONS[task.preprocessor.image_converter.normalization]

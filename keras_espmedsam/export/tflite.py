@@ -1,0 +1,93 @@
+"""TFLite (LiteRT): one file of built-in operators, for phones and small computers."""
+
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from keras_espmedsam.errors import InputError
+
+
+def write_tflite(task, request, path, description, calibration=None):
+    """Convert by way of a SavedModel, with built-in operators alone.
+
+    Args:
+        task: the segmenter or classifier, on Keras' TensorFlow backend.
+        request: `ExportRequest`.
+        path: the file to write.
+        description: dict, which goes into the file.
+        calibration: list of dicts of inputs, one sample each, for int8.
+
+    Raises:
+        InputError: when the file holds other operators.
+
+    Source: ours.
+    """
+    import tensorflow as tf
+
+    from keras_espmedsam.export.tensorflow_graph import SIGNATURE, write_saved_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_saved_model(task, request, folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        builtin = tf.lite.OpsSet.TFLITE_BUILTINS
+        converter.target_spec.supported_ops = [builtin]
+        if request.precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if request.precision == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if request.precision == "int8":
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, builtin]
+
+            def representative():
+                for sample in calibration:
+                    yield SIGNATURE, sample
+
+            converter.representative_dataset = representative
+        Path(path).write_bytes(converter.convert())
+    foreign = [name for name in operators(path) if name.startswith("custom ")]
+    if foreign:
+        raise InputError(
+            f"The TFLite file needs operators that are not built in: {', '.join(foreign)}; no "
+            "phone could run it. Nothing was kept."
+        )
+    # As an associated file of the TFLite metadata convention: a ZIP archive at the file's end.
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("espmedsam.json", json.dumps(description, indent=1))
+
+
+def operators(path):
+    """The operators that a TFLite file uses, by name; `custom NAME` for one that is not built in.
+
+    Source: ours, by LiteRT's schema.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items()}
+    model = schema.Model.GetRootAs(Path(path).read_bytes(), 0)
+    found = set()
+    for i in range(model.OperatorCodesLength()):
+        operator = model.OperatorCodes(i)
+        # Files from before there were more than 127 of them have the older field alone.
+        code = max(operator.BuiltinCode(), operator.DeprecatedBuiltinCode())
+        custom = code == schema.BuiltinOperator.CUSTOM
+        found.add(f"custom {operator.CustomCode().decode()}" if custom else names[code])
+    return sorted(found)
+
+
+class TFLiteRuntime:
+    """A TFLite file in LiteRT's interpreter.
+
+    Source: ours.
+    """
+
+    def __init__(self, path):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.interpreter = Interpreter(str(path))
+        self.runner = self.interpreter.get_signature_runner()
+
+    def __call__(self, inputs):
+        return self.runner(**{name: np.asarray(value) for name, value in inputs.items()})

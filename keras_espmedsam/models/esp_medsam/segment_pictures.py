@@ -1,0 +1,121 @@
+"""Pictures in, masks out, for whatever gives probabilities: a Keras model or an exported one."""
+
+import numpy as np
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.models.esp_medsam.modality_recognition import fill_in
+from keras_espmedsam.models.picture_batches import filled_up, picture_batches
+
+
+def segment_pictures(
+    model, converter, predict, images, modalities, threshold, batch_size, recognizer, mirror
+):
+    """What `ESPMedSAMImageSegmenter.segment` says, of any model.
+
+    Args:
+        model: an object with `modalities` and `modality_indices`.
+        converter: `PictureConverter`.
+        predict: callable from converted pictures `(batch, height, width, 3)` and modality indices
+            `(batch,)` to probabilities `(batch, height, width)`, all NumPy.
+        images, modalities, threshold, batch_size, recognizer, mirror: as `segment` takes them.
+
+    Raises:
+        InputError: see `segment`.
+
+    Source: ours.
+    """
+    if not 0 <= threshold <= 1:
+        raise InputError(f"Received threshold={threshold}; expected a number from 0 to 1.")
+    if batch_size < 1:
+        raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
+    several = isinstance(images, list | tuple)
+    pictures = list(images) if several else [images]
+    if modalities is None and len(model.modalities) > 1:
+        raise InputError(
+            f"Received no modality; give one of {', '.join(model.modalities)} per picture, or "
+            "'auto' to have it recognised."
+        )
+    modalities, confidences = fill_in(modalities, pictures, model, recognizer, batch_size)
+    indices = model.modality_indices(modalities, len(pictures))
+    probabilities = [None] * len(pictures)
+    for batch, size in picture_batches(converter, pictures, batch_size):
+        chosen = [to_rgb(pictures[i]) for i in batch]
+        found = _at_own_size(converter, predict, chosen, indices[batch], size)
+        if mirror:
+            mirrored = [picture[:, ::-1] for picture in chosen]
+            others = _at_own_size(converter, predict, mirrored, indices[batch], size)
+            found = [(a + b[:, ::-1]) / 2 for a, b in zip(found, others, strict=True)]
+        for i, values in zip(batch, found, strict=True):
+            probabilities[i] = values
+    result = {
+        "masks": [values >= np.float32(threshold) for values in probabilities],
+        "probabilities": probabilities,
+        "modalities": [model.modalities[i] for i in indices],
+        "confidences": confidences,
+    }
+    return result if several else {name: values[0] for name, values in result.items()}
+
+
+def _at_own_size(converter, predict, pictures, indices, size):
+    """Of RGB pictures that fill a batch of `size` or less, each at its own size."""
+    placed = [converter.convert(picture) for picture in pictures]
+    values = predict(np.stack(filled_up(placed, size)), np.array(filled_up(list(indices), size)))
+    return [
+        converter.place(picture.shape[:2]).backward(value)
+        for picture, value in zip(pictures, values[: len(pictures)], strict=True)
+    ]
+
+
+def sigmoid(logits):
+    """Probabilities of NumPy logits, in float32, without overflow.
+
+    Example:
+        >>> sigmoid(np.zeros(1)).tolist()
+        [0.5]
+
+    Source: ours.
+    """
+    return 0.5 * (1 + np.tanh(0.5 * logits.astype("float32")))
+
+
+def modality_indices(known, modalities, count):
+    """Names or indices to an int32 array; see `ESPMedSAMImageSegmenter.modality_indices`.
+
+    Args:
+        known: tuple of str. The model's modalities.
+        modalities: name, index, or a list of them; `None` where there is one modality.
+        count: int. Number of pictures.
+
+    Source: ours.
+    """
+    listed = ", ".join(known)
+    if modalities is None:
+        if len(known) > 1:
+            raise InputError(f"Received no modality; give one of {listed} per image.")
+        modalities = 0
+    if isinstance(modalities, str) or np.ndim(modalities) == 0:
+        modalities = [modalities] * count
+    if len(modalities) != count:
+        raise InputError(
+            f"Received {len(modalities)} modalities for {count} images; give one for all or "
+            "one per image."
+        )
+    indices = []
+    for modality in modalities:
+        # TensorFlow gives the bytes of a string.
+        name = modality.decode() if isinstance(modality, bytes) else modality
+        if isinstance(name, str) and name in known:
+            indices.append(known.index(name))
+        elif _is_integer(name) and 0 <= name < len(known):
+            indices.append(int(name))
+        else:
+            shown = int(name) if _is_integer(name) else name
+            raise InputError(
+                f"Unknown modality {shown!r}; this model knows {listed} (0 to {len(known) - 1})."
+            )
+    return np.array(indices, "int32")
+
+
+def _is_integer(value):
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

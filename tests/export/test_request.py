@@ -1,0 +1,70 @@
+"""What cannot be exported is refused in one sentence, before any work."""
+
+import re
+
+import pytest
+
+import keras_espmedsam as kem
+from keras_espmedsam.export.formats import FORMATS, check_installed
+from keras_espmedsam.export.request import make_request
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (dict(format="onxx"), "did you mean onnx"),
+        (dict(precision="fp16"), "float32, float16, int8"),
+        (dict(format="saved_model", path="m", precision="int8"), "choose tflite or onnx"),
+        (dict(flavor="images"), "pictures or logits"),
+        (dict(size=(64, 70)), "such as 64 x 64"),
+        (dict(size=(0, 0)), "such as 32 x 32"),
+        (dict(size=64), "(height, width) or 'any'"),
+        (dict(size="all"), "(height, width) or 'any'"),
+        (dict(format="tflite", path="m.tflite", size="any"), "choose saved_model, onnx, openvino"),
+        (dict(batch_size=0), "1 or more"),
+        (dict(path="m.pb"), "must end in .onnx"),
+        (dict(format="saved_model", path="m.onnx"), "which is a folder"),
+    ],
+)
+def test_refused(segmenter, tmp_path, options, says):
+    options = {"format": "onnx", "path": "m.onnx", **options}
+    options["path"] = tmp_path / options["path"]
+    with pytest.raises(kem.errors.InputError, match=re.escape(says)):
+        make_request(segmenter, **options)
+
+
+def test_what_is_there_is_kept(segmenter, tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_text("mine")
+    with pytest.raises(kem.errors.InputError, match="already"):
+        segmenter.export_for("onnx", path)
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("modality, says", [("heart", "Unknown modality"), (7, "0 to 2")])
+def test_unknown_modality(segmenter, tmp_path, modality, says):
+    with pytest.raises(kem.errors.InputError, match=says):
+        segmenter.export_for("onnx", tmp_path / "m.onnx", modality=modality)
+
+
+def test_calibration_is_for_int8_and_int8_needs_it(segmenter, tmp_path):
+    with pytest.raises(kem.errors.InputError, match="for int8"):
+        segmenter.export_for("onnx", tmp_path / "m.onnx", calibration=[])
+    with pytest.raises(kem.errors.InputError, match="real pictures"):
+        segmenter.export_for("onnx", tmp_path / "m.onnx", precision="int8")
+    with pytest.raises(kem.errors.InputError, match="at least two"):
+        segmenter.export_for("onnx", tmp_path / "m.onnx", precision="int8", calibration=[])
+
+
+def test_missing_library_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(kem.errors.InputError, match=r"tf2onnx.*keras-espmedsam\[export\]"):
+        check_installed(FORMATS["onnx"])
+
+
+def test_defaults(segmenter, tmp_path):
+    request = make_request(segmenter, "tflite", tmp_path / "m.tflite")
+    assert (request.size, request.batch_size, request.input_dtype) == ((64, 64), 1, "uint8")
+    request = make_request(segmenter, "onnx", tmp_path / "m.onnx", "any", flavor="logits")
+    assert (request.size, request.batch_size, request.input_dtype) == (None, None, "float32")
+    assert request.description_path == tmp_path / "m.json"
