@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 def main(artefact, picture, mask, modality=None):
     artefact = Path(artefact)
-    about = json.loads(artefact.with_name(f"{artefact.stem}.json").read_text())
+    about = json.loads(artefact.with_name(f"{artefact.name}.json").read_text())
     picture = np.load(picture)
     images, factor = on_canvas(picture, about)
     inputs = {"images": images[None]}

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.formats import get_format
+from keras_espmedsam.export.request import description_path
 from keras_espmedsam.export.runtimes import RUNTIMES
 from keras_espmedsam.models import ESPMedSAMImageConverter
 from keras_espmedsam.models.esp_medsam.segment_pictures import (
@@ -43,7 +44,7 @@ class ExportedSegmenter:
 
     def __init__(self, path):
         path = Path(path)
-        beside = path.with_name(f"{path.name if path.is_dir() else path.stem}.json")
+        beside = description_path(path)
         try:
             description = json.loads(beside.read_text(encoding="utf-8"))
             chosen = get_format(description["format"])

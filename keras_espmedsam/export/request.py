@@ -42,7 +42,19 @@ class ExportRequest:
     @property
     def description_path(self):
         """The JSON file beside the artefact."""
-        return self.path.with_name(f"{self.path.name.removesuffix(self.format.suffix)}.json")
+        return description_path(self.path)
+
+
+def description_path(path):
+    """The JSON file beside an artefact; each has its own, also beside others of the same stem.
+
+    Example:
+        >>> description_path(Path("phone/eye.tflite")).name
+        'eye.tflite.json'
+
+    Source: ours.
+    """
+    return path.with_name(f"{path.name}.json")
 
 
 def make_request(
@@ -162,8 +174,12 @@ def _checked_path(path, chosen, overwrite):
             f"Received the output {path} for {chosen.name}, which is a folder; give a name such "
             f"as {path.with_suffix('')}."
         )
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} is there already; give another name, or ask for overwriting.")
+    written = [path, description_path(path)]
+    if chosen.name == "openvino":
+        written.append(path.with_suffix(".bin"))
+    there = [one for one in written if one.exists()]
+    if there and not overwrite:
+        raise InputError(f"{there[0]} is there already; give another name, or ask to overwrite it.")
     return path
 
 

@@ -41,7 +41,7 @@ def test_it_was_compared_in_its_runtime(artefact):
 
 def test_it_can_be_used_alone(artefact):
     path, description = artefact
-    beside = json.loads(path.with_name("model.json").read_text())
+    beside = json.loads(path.with_name(f"{path.name}.json").read_text())
     assert beside == {key: value for key, value in description.items() if key != "path"}
     assert beside["modalities"] == ["skin", "lung", "eye"]
     assert beside["licence"] == "test"

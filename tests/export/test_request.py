@@ -67,4 +67,4 @@ def test_defaults(segmenter, tmp_path):
     assert (request.size, request.batch_size, request.input_dtype) == ((64, 64), 1, "uint8")
     request = make_request(segmenter, "onnx", tmp_path / "m.onnx", "any", flavor="logits")
     assert (request.size, request.batch_size, request.input_dtype) == (None, None, "float32")
-    assert request.description_path == tmp_path / "m.json"
+    assert request.description_path == tmp_path / "m.onnx.json"

@@ -1,0 +1,63 @@
+"""`espmedsam export`: what it hands on, and what it refuses by itself."""
+
+import pytest
+
+from keras_espmedsam.errors import InputError
+
+
+class Task:
+    """Notes what it is asked for."""
+
+    modalities = ("fundus",)
+
+    def export_for(self, format, path, **options):
+        self.asked = {"format": format, "path": str(path), **options}
+        options["report"]("Compared.")
+        if format == "onxx":
+            raise InputError("Received the format 'onxx'.")
+        return {"path": str(path)}
+
+
+@pytest.fixture
+def task(monkeypatch):
+    task = Task()
+    monkeypatch.setattr("keras_espmedsam.cli.export.load_task", lambda preset: task)
+    return task
+
+
+def test_options_arrive(run, task, tmp_path):
+    result = run(
+        *("export", "--format", "onnx", "--output", tmp_path / "eye.onnx", "--size", "64", "96"),
+        *("--modality", "fundus", "--precision", "int8", "--calibration", tmp_path / "index.csv"),
+        *("--batch-size", "2", "--flavor", "logits", "--overwrite"),
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{tmp_path / 'eye.onnx'}\n"
+    assert "Compared." in result.stderr
+    asked = task.asked
+    assert (asked["size"], asked["modality"], asked["batch_size"]) == ((64, 96), "fundus", 2)
+    assert (asked["precision"], asked["flavor"], asked["overwrite"]) == ("int8", "logits", True)
+    assert asked["calibration"] == tmp_path / "index.csv"
+    assert (asked["preset"], asked["licence"]) == ("espmedsam_nano_256", "research-use-only")
+
+
+def test_defaults(run, task, tmp_path):
+    assert run("export", "--format", "onnx", "--output", "m.onnx", "--any-size").exit_code == 0
+    assert task.asked["size"] == "any"
+    assert "modality" not in task.asked
+    assert run("export", "--format", "onnx", "--output", "m.onnx").exit_code == 0
+    assert task.asked["size"] is None
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (["--size", "64", "64", "--any-size"], "give one of them"),
+        (["--preset", "nowhere"], "Unknown preset"),
+        (["--format", "onxx"], "the format 'onxx'"),
+    ],
+)
+def test_refused(run, task, options, says):
+    result = run("export", "--format", "onnx", "--output", "m.onnx", *options)
+    assert result.exit_code == 2
+    assert says in result.stderr
