@@ -149,7 +149,7 @@ SYSTEMS = {
         "U-Net",
         (
             f"python benchmarks/unet.py {CONFIGS}/labels.yaml"
-            + _set("output=runs/unet", "phases.0.epochs=5", "phases.1.epochs=8")
+            + _set("output=runs/unet", "phases.0.epochs=5", "phases.1.epochs=9")
             + _set("phases.1.steps=50"),
         ),
         modality="any",

@@ -4,7 +4,7 @@
 
 The configuration is one of `espmedsam train`, whose `model` it puts aside. Two 3 x 3 convolutions
 with BatchNorm and ReLU on each of five levels, 16 to 256 wide; 1.9 million parameters. It is not
-told the modality.
+told the modality. Its convolutions are computed as ours are.
 """
 
 import argparse
@@ -14,15 +14,15 @@ from keras import ops
 from keras_hub.models import Backbone
 
 import keras_espmedsam as kem
+from keras_espmedsam.layers.convolution import Conv2D
+from keras_espmedsam.layers.upscaling_conv2d import UpscalingConv2D
 
 ANY = "any"
 
 
 def _convolutions(x, width, name):
     for i in range(2):
-        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv_{i}")(
-            x
-        )
+        x = Conv2D(width, 3, pad=1, use_bias=False, name=f"{name}_conv_{i}")(x)
         x = keras.layers.BatchNormalization(name=f"{name}_norm_{i}")(x)
         x = keras.layers.ReLU(name=f"{name}_relu_{i}")(x)
     return x
@@ -43,12 +43,10 @@ class UNetBackbone(Backbone):
             x = keras.layers.MaxPooling2D(name=f"down_{level}_pool")(x)
         x = _convolutions(x, width * 2 ** (levels - 1), "bottom")
         for level in reversed(range(levels - 1)):
-            x = keras.layers.Conv2DTranspose(
-                width * 2**level, 2, strides=2, name=f"up_{level}_transpose"
-            )(x)
+            x = UpscalingConv2D(width * 2**level, name=f"up_{level}_transpose")(x)
             x = keras.layers.Concatenate(name=f"up_{level}_skip")([x, skips[level]])
             x = _convolutions(x, width * 2**level, f"up_{level}")
-        masks = keras.layers.Conv2D(1, 1, name="masks")(x)
+        masks = Conv2D(1, 1, name="masks")(x)
         outputs = {"masks": masks, "patches": ops.zeros_like(masks[:, ::32, ::32])}
         super().__init__(inputs={"images": images}, outputs=outputs, dtype=dtype, **kwargs)
         self.width = width

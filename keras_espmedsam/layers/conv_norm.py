@@ -6,6 +6,7 @@ import contextvars
 import keras
 
 from keras_espmedsam.layers.activations import gelu
+from keras_espmedsam.layers.convolution import Conv2D, DepthwiseConv2D
 
 # PyTorch's momentum 0.1 is Keras' 0.9; TinyViT's released weights expect eps 1e-5.
 BATCH_NORM_MOMENTUM = 0.9
@@ -59,19 +60,13 @@ class ConvNorm(keras.layers.Layer):
         self.strides = strides
         self.activation = activation
         folded = _FOLDED.get()
-        shared = dict(strides=strides, use_bias=folded, dtype=self.dtype_policy)
-        # With stride 1 "same" is symmetric for odd kernels and saves a padding step.
-        explicit = kernel_size > 1 and strides > 1
-        shared["padding"] = "valid" if explicit else "same"
-        if filters is None:
-            self.conv = keras.layers.DepthwiseConv2D(kernel_size, name="conv", **shared)
-        else:
-            self.conv = keras.layers.Conv2D(filters, kernel_size, name="conv", **shared)
-        self.padding = (
-            keras.layers.ZeroPadding2D(kernel_size // 2, name="padding", dtype=self.dtype_policy)
-            if explicit
-            else None
+        shared = dict(
+            strides=strides, pad=kernel_size // 2, use_bias=folded, dtype=self.dtype_policy
         )
+        if filters is None:
+            self.conv = DepthwiseConv2D(kernel_size, name="conv", **shared)
+        else:
+            self.conv = Conv2D(filters, kernel_size, name="conv", **shared)
         self.norm = None
         if not folded:
             self.norm = keras.layers.BatchNormalization(
@@ -82,19 +77,12 @@ class ConvNorm(keras.layers.Layer):
             )
 
     def build(self, input_shape):
-        # Keras refuses a map smaller than the kernel: it must be told of the padding.
-        padded = input_shape
-        if self.padding is not None:
-            self.padding.build(input_shape)
-            padded = self.padding.compute_output_shape(input_shape)
-        self.conv.build(padded)
+        self.conv.build(input_shape)
         if self.norm is not None:
             self.norm.build((*input_shape[:-1], self.filters or input_shape[-1]))
         self.built = True
 
     def call(self, x, training=None):
-        if self.padding is not None:
-            x = self.padding(x)
         x = self.conv(x)
         if self.norm is not None:
             x = self.norm(x, training=training)

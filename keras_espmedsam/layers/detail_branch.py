@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_espmedsam.layers.convolution import Conv2D
+
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class DetailBranch(keras.layers.Layer):
@@ -28,32 +30,30 @@ class DetailBranch(keras.layers.Layer):
     def __init__(self, dims, **kwargs):
         super().__init__(**kwargs)
         self.dims = tuple(dims)
-        # "same" pads a strided convolution on one side only where the size is even.
-        self.pads = [
-            keras.layers.ZeroPadding2D(1, name=f"pad_{i}", dtype=self.dtype_policy)
-            for i in range(len(self.dims))
-        ]
         self.convs = [
-            keras.layers.Conv2D(
-                dim, 3, strides=1 if i == 0 else 2, name=f"conv_{i}", dtype=self.dtype_policy
+            Conv2D(
+                dim,
+                3,
+                strides=1 if i == 0 else 2,
+                pad=1,
+                name=f"conv_{i}",
+                dtype=self.dtype_policy,
             )
             for i, dim in enumerate(self.dims)
         ]
 
     def build(self, input_shape):
-        shape = input_shape
-        for pad, conv in zip(self.pads, self.convs, strict=True):
-            # Without weights, but built, as in `FeatureNeck`.
-            pad.build(shape)
-            conv.build((None, None, None, shape[-1]))
-            shape = (None, None, None, conv.filters)
+        channels = input_shape[-1]
+        for conv in self.convs:
+            conv.build((None, None, None, channels))
+            channels = conv.filters
         self.built = True
 
     def call(self, images):
         maps, x = [], images
-        for pad, conv in zip(self.pads, self.convs, strict=True):
+        for conv in self.convs:
             # At full resolution an exact GELU and its gradient are a tenth of a training step.
-            x = ops.relu(conv(pad(x)))
+            x = ops.relu(conv(x))
             maps.append(x)
         return maps
 

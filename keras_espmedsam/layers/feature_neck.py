@@ -3,6 +3,7 @@
 import keras
 
 from keras_espmedsam.layers.bilinear_upsampling import BilinearUpsampling
+from keras_espmedsam.layers.convolution import Conv2D
 
 CHANNEL_NORM_EPSILON = 1e-6
 
@@ -42,7 +43,7 @@ class FeatureNeck(keras.layers.Layer):
         for i, stride in enumerate(self.strides):
             step = max(output_stride // stride, 1)
             self.laterals.append(
-                keras.layers.Conv2D(
+                Conv2D(
                     hidden_dim,
                     step,
                     strides=step,
@@ -54,9 +55,7 @@ class FeatureNeck(keras.layers.Layer):
             self.upsamplings.append(
                 BilinearUpsampling(max(stride // output_stride, 1), name=f"up_{i}", dtype=dtype)
             )
-        self.conv = keras.layers.Conv2D(
-            hidden_dim, 3, padding="same", use_bias=False, name="conv", dtype=dtype
-        )
+        self.conv = Conv2D(hidden_dim, 3, pad=1, use_bias=False, name="conv", dtype=dtype)
         self.norm_1, self.norm_2 = (
             keras.layers.LayerNormalization(
                 epsilon=CHANNEL_NORM_EPSILON, name=f"norm_{i}", dtype=dtype

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_espmedsam.layers.activations import gelu
+from keras_espmedsam.layers.convolution import Conv2D
 from keras_espmedsam.layers.feature_neck import CHANNEL_NORM_EPSILON
 from keras_espmedsam.layers.fourier_positional_encoding import FourierPositionalEncoding
 from keras_espmedsam.layers.mlp import MLP
@@ -175,14 +176,14 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         # From the finest on, as the details.
         widths = [width] * (steps - 1) + [channels // 4]
         self.laterals = [
-            keras.layers.Conv2D(widths[i], 1, use_bias=False, name=f"lateral_{i}", dtype=dtype)
+            Conv2D(widths[i], 1, use_bias=False, name=f"lateral_{i}", dtype=dtype)
             for i in range(len(self.detail_dims))
         ]
         for layer, dim in zip(self.laterals, self.detail_dims, strict=True):
             layer.build((None, None, None, dim))
         self.merge = None
         if self.detail_dims:
-            self.merge = keras.layers.Conv2D(width, 3, padding="same", name="merge", dtype=dtype)
+            self.merge = Conv2D(width, 3, pad=1, name="merge", dtype=dtype)
             self.merge.build((None, None, None, width))
 
     def _upscale(self, features, details):

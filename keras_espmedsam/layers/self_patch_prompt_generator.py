@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_espmedsam.layers.activations import gelu
+from keras_espmedsam.layers.convolution import Conv2D
 from keras_espmedsam.layers.feature_neck import CHANNEL_NORM_EPSILON
 
 
@@ -40,7 +41,7 @@ class SelfPatchPromptGenerator(keras.layers.Layer):
     def build(self, input_shape):
         channels = input_shape[-1]
         dtype = self.dtype_policy
-        self.patch_conv = keras.layers.Conv2D(
+        self.patch_conv = Conv2D(
             channels // 4,
             self.patch_ratio,
             strides=self.patch_ratio,
@@ -50,8 +51,8 @@ class SelfPatchPromptGenerator(keras.layers.Layer):
         self.patch_norm = keras.layers.LayerNormalization(
             epsilon=CHANNEL_NORM_EPSILON, name="patch_norm", dtype=dtype
         )
-        self.patch_logits = keras.layers.Conv2D(1, 1, name="patch_logits", dtype="float32")
-        self.prompt_conv = keras.layers.Conv2D(channels, 1, name="prompt_conv", dtype=dtype)
+        self.patch_logits = Conv2D(1, 1, name="patch_logits", dtype="float32")
+        self.prompt_conv = Conv2D(channels, 1, name="prompt_conv", dtype=dtype)
         self.prompt_norm = keras.layers.LayerNormalization(
             epsilon=CHANNEL_NORM_EPSILON, name="prompt_norm", dtype=dtype
         )

@@ -1,0 +1,92 @@
+"""Keras' convolutions with the weights of Keras and the operations of `ops.convolution`."""
+
+import keras
+
+from keras_espmedsam.ops.convolution import conv2d, depthwise_conv2d
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class Conv2D(keras.layers.Conv2D):
+    """A convolution with the same padding on all sides, as PyTorch pads, whatever the stride.
+
+    The name is Keras' own: files name the weights of layers in lists by their class.
+
+    Args:
+        filters: int. Output channels.
+        kernel_size: int. Side of the square kernel.
+        strides: int.
+        pad: int. Zeros on each side of the input.
+        **kwargs: `use_bias`, initializers, `name`, `dtype`.
+
+    Input shape: `(batch, height, width, channels)`.
+    Output shape: `(batch, (height + 2 pad - kernel_size) // strides + 1, ..., filters)`.
+
+    Example:
+        >>> tuple(Conv2D(5, 3, strides=2, pad=1)(np.zeros((1, 8, 6, 3), "float32")).shape)
+        (1, 4, 3, 5)
+
+    Source: `keras.layers.Conv2D`; the form of the operation is ours.
+    """
+
+    def __init__(self, filters, kernel_size, strides=1, pad=0, **kwargs):
+        super().__init__(filters, kernel_size, strides=strides, padding="valid", **kwargs)
+        self.pad = pad
+
+    def build(self, input_shape):
+        # Keras refuses a map smaller than the kernel: it must be told of the padding.
+        super().build(_padded(input_shape, self.pad))
+
+    def call(self, x):
+        return conv2d(x, self.kernel, self.bias, self.strides[0], self.pad)
+
+    def compute_output_shape(self, input_shape):
+        return super().compute_output_shape(_padded(input_shape, self.pad))
+
+    def get_config(self):
+        return _config(super().get_config(), self.pad)
+
+
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """A convolution of each channel by itself; see `Conv2D`.
+
+    Args:
+        kernel_size: int. Side of the square kernel.
+        strides, pad, **kwargs: as `Conv2D`.
+
+    Input shape: `(batch, height, width, channels)`.
+    Output shape: as `Conv2D`, with the input's channels.
+
+    Example:
+        >>> tuple(DepthwiseConv2D(3, pad=1)(np.zeros((1, 8, 6, 4), "float32")).shape)
+        (1, 8, 6, 4)
+
+    Source: `keras.layers.DepthwiseConv2D`; the form of the operation is ours.
+    """
+
+    def __init__(self, kernel_size, strides=1, pad=0, **kwargs):
+        super().__init__(kernel_size, strides=strides, padding="valid", **kwargs)
+        self.pad = pad
+
+    def build(self, input_shape):
+        super().build(_padded(input_shape, self.pad))
+
+    def call(self, x):
+        return depthwise_conv2d(x, self.kernel, self.bias, self.strides[0], self.pad)
+
+    def compute_output_shape(self, input_shape):
+        return super().compute_output_shape(_padded(input_shape, self.pad))
+
+    def get_config(self):
+        return _config(super().get_config(), self.pad)
+
+
+def _padded(shape, pad):
+    batch, height, width, channels = shape
+    height, width = (None if size is None else size + 2 * pad for size in (height, width))
+    return (batch, height, width, channels)
+
+
+def _config(config, pad):
+    config = {key: value for key, value in config.items() if key != "padding"}
+    return {**config, "pad": pad}
