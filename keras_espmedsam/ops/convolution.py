@@ -10,13 +10,13 @@ def conv2d(x, kernel, bias=None, strides=1, pad=0):
     """Convolve with whole or depthwise kernels, with the same padding on all sides.
 
     - torch: `keras.ops.conv` copies its input to channels first. A view of channels-last memory
-      is as good to torch's own function, and its kernels are faster on it: in all 2 to 5 times
-      on a CPU, forward and backward.
-    - JAX: on a CPU XLA has no good depthwise convolution; a sum of shifted maps is 13 to 35 times
-      faster, and a matrix product 2 to 6 times faster than a 1 x 1 convolution.
+      is as good to torch's own function, and its kernels are faster on it: 0.25 to 0.87 of the
+      time forward on a CPU, 0.5 to 0.96 of a training step.
+    - JAX: on a CPU XLA has no good depthwise convolution; a sum of shifted maps takes 0.2 to 0.5 of
+      the time forward and 0.3 to 0.4 of a training step. A 1 x 1 convolution is a matrix product.
     - TensorFlow: its own.
 
-    Measured by `benchmarks/convolution.py`, docs/convolution.md.
+    Measured by `benchmarks/layer_forms.py`, docs/convolution.md.
 
     Args:
         x: tensor `(batch, height, width, channels)`.
