@@ -119,7 +119,7 @@ def model_inputs(task, request, pictures):
 
     Source: ours.
     """
-    mean, divisor = (np.array(values, "float32") for values in normalization(task))
+    mean, divisor = normalization(task)
     normal = (pictures.astype("float32") - mean) / divisor
     given = pictures if request.flavor == "pictures" else normal
     return {"images": given}, {"images": normal}

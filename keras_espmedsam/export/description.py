@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 import keras_espmedsam
-from keras_espmedsam.export.request import normalization
+from keras_espmedsam.models.image_converter import NORMALIZATIONS
 
 UNKNOWN_LICENCE = "that of the weights that it was made of"
 
@@ -25,7 +25,7 @@ def describe(task, request, preset=None, licence=None):
     """
     segments = isinstance(task.output, dict)
     converter = task.preprocessor.image_converter
-    mean, divisor = normalization(task)
+    mean, divisor = NORMALIZATIONS[converter.normalization]
     height, width = request.size or (None, None)
     images = {
         "dtype": request.input_dtype,

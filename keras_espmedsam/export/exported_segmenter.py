@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.formats import get_format
-from keras_espmedsam.export.request import description_path
+from keras_espmedsam.export.request import description_path, to_pixels
 from keras_espmedsam.export.runtimes import RUNTIMES
 from keras_espmedsam.models import ESPMedSAMImageConverter
 from keras_espmedsam.models.esp_medsam.segment_pictures import (
@@ -16,6 +16,7 @@ from keras_espmedsam.models.esp_medsam.segment_pictures import (
     sigmoid,
 )
 from keras_espmedsam.models.image_converter import NORMALIZATIONS
+from keras_espmedsam.models.picture_batches import filled_up
 
 
 class ExportedSegmenter:
@@ -92,16 +93,12 @@ class ExportedSegmenter:
     def _probabilities(self, images, indices):
         count = len(images)
         if self.batch_size:
-            missing = self.batch_size - count
-            images = np.concatenate([images, np.repeat(images[:1], missing, axis=0)])
-            indices = np.concatenate([indices, np.repeat(indices[:1], missing)])
+            images = np.stack(filled_up(list(images), self.batch_size))
+            indices = np.array(filled_up(list(indices), self.batch_size))
         inputs = {"images": images.astype("float32")}
         if self.description["flavor"] == "pictures":
-            mean, divisor = (
-                np.array(self.description["normalization"][key], "float32")
-                for key in ("mean", "divisor")
-            )
-            inputs["images"] = np.rint(images * divisor + mean).clip(0, 255).astype("uint8")
+            normalization = self.description["normalization"]
+            inputs["images"] = to_pixels(images, normalization["mean"], normalization["divisor"])
         if len(self.modalities) > 1:
             inputs["modalities"] = indices.astype("int32")
         outputs = self.runtime(inputs)

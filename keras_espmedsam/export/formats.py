@@ -76,7 +76,7 @@ def get_format(name):
     """
     if name not in FORMATS:
         raise InputError(
-            f"Received the format {name!r}; expected one of {', '.join(FORMATS)}."
+            f"Received the format {name!r}; expected one of {', '.join(FORMATS)}"
             f"{did_you_mean(name, FORMATS)}"
         )
     return FORMATS[name]

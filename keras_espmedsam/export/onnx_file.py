@@ -9,7 +9,7 @@ import numpy as np
 
 # The latest that tf2onnx 1.17 writes.
 OPSET = 18
-# Others lose more than they gain: what they save is small, what they round is not.
+# What holds the weights.
 QUANTIZED = ("Conv", "MatMul")
 
 
@@ -33,7 +33,7 @@ def write_onnx(task, request, path, description, calibration=None):
 
     function, signature = make_function(task, request)
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    # Without it tf2onnx copies the whole graph before each of its passes: twice the time.
+    # Without it tf2onnx copies the whole graph before each of its passes.
     os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
     tf2onnx.convert.from_function(
         tf.function(function, input_signature=signature),

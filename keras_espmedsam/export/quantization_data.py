@@ -5,7 +5,9 @@ import numpy as np
 from keras_espmedsam.data.samples import read_samples
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate
+from keras_espmedsam.export.comparison import model_inputs
 from keras_espmedsam.export.exported_segmenter import ExportedSegmenter
+from keras_espmedsam.export.request import normalization, to_pixels
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.models.esp_medsam.segment_pictures import segment_pictures
 from keras_espmedsam.models.picture_batches import predict_prepared
@@ -65,13 +67,13 @@ def calibration_inputs(task, request, records):
     Source: ours.
     """
     converter = _converter(task, request)
-    mean, divisor = (np.array(v, "float32") for v in _normalization(converter))
+    mean, divisor = normalization(task)
     found = []
     for record in records:
         picture, _ = next(iter(read_samples(record)))
         images = converter.convert(to_rgb(picture.array))[None]
         if request.flavor == "pictures":
-            images = np.rint(images * divisor + mean).clip(0, 255).astype("uint8")
+            images = to_pixels(images, mean, divisor)
         inputs = {"images": images}
         if isinstance(task.output, dict) and len(task.modalities) > 1:
             inputs["modalities"] = task.modality_indices(record.modality, 1)
@@ -144,10 +146,9 @@ def _mean_dice(model, records):
 
 
 def _same_class(task, request, runtime, inputs):
-    normal = inputs["images"].astype("float32")
+    normal = inputs["images"]
     if request.flavor == "pictures":
-        mean, divisor = (np.array(v, "float32") for v in _normalization(_converter(task, request)))
-        normal = (normal - mean) / divisor
+        normal = model_inputs(task, request, normal)[1]["images"]
     (found,) = runtime(inputs).values()
     return np.argmax(found[0]) == np.argmax(np.asarray(predict_prepared(task, normal))[0])
 
@@ -155,9 +156,3 @@ def _same_class(task, request, runtime, inputs):
 def _converter(task, request):
     converter = task.preprocessor.image_converter
     return type(converter).from_config({**converter.get_config(), "image_size": request.size})
-
-
-def _normalization(converter):
-    from keras_espmedsam.models.image_converter import NORMALIZATIONS
-
-    return NORMALIZATIONS[converter.normalization]

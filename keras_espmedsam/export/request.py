@@ -4,6 +4,8 @@ import dataclasses
 import os
 from pathlib import Path
 
+import numpy as np
+
 from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.export.formats import FORMATS, PRECISIONS, Format, get_format
 from keras_espmedsam.models.image_converter import NORMALIZATIONS
@@ -184,14 +186,28 @@ def _checked_path(path, chosen, overwrite):
 
 
 def normalization(task):
-    """Mean and divisor, each of three channels, of 8-bit values.
+    """Mean and divisor, each of three channels, of 8-bit values; NumPy float32.
 
-    Example:
-        >>> converter = kem.models.TiCImageConverter(image_size=(64, 64))
-        >>> mean, divisor = NORMALIZATIONS[converter.normalization]
-        >>> mean[0]
-        123.675
+    Args:
+        task: the segmenter or classifier.
 
     Source: ours.
     """
-    return NORMALIZATIONS[task.preprocessor.image_converter.normalization]
+    values = NORMALIZATIONS[task.preprocessor.image_converter.normalization]
+    return tuple(np.array(one, "float32") for one in values)
+
+
+def to_pixels(images, mean, divisor):
+    """Normalised pictures back to uint8.
+
+    Args:
+        images: array `(..., 3)`.
+        mean, divisor: of three channels, as `normalization` gives them.
+
+    Example:
+        >>> to_pixels(np.zeros((1, 1, 3)), np.array([10.2, 0, 255]), np.ones(3)).tolist()
+        [[[10, 0, 255]]]
+
+    Source: ours.
+    """
+    return np.rint(images * divisor + mean).clip(0, 255).astype("uint8")

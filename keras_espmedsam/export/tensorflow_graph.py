@@ -5,7 +5,6 @@ the numbers are those of every backend.
 """
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_espmedsam.export.request import normalization
@@ -41,7 +40,7 @@ def make_function(task, request):
     if several:
         signature.append(tf.TensorSpec((request.batch_size,), "int32", "modalities"))
     pictures = request.flavor == "pictures"
-    mean, divisor = (np.array(values, "float32") for values in normalization(task))
+    mean, divisor = normalization(task)
 
     def run(images, modalities=None):
         if pictures:

@@ -102,7 +102,9 @@ def test_entries_of_a_list(segmenter, classifier):
 
 
 def test_one_refused_picture(segmenter, classifier, monkeypatch):
-    monkeypatch.setattr(type(segmenter), "predict_probabilities", lambda *_: pytest.fail("segmented"))
+    monkeypatch.setattr(
+        type(segmenter), "predict_probabilities", lambda *_: pytest.fail("segmented")
+    )
     with pytest.raises(InputError) as caught:
         segmenter.segment(picture(EYE, 60), "auto", recognizer=classifier)
     assert str(caught.value) == (
