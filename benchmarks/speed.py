@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -124,6 +125,16 @@ WORKS = {
     "tic": Work(
         "tic_tiny_modality", 128, 1, (*_of("tic", BACKENDS), *_of("exported_tic", FORMATS))
     ),
+    **{
+        f"starting_{backend}": Work(
+            f"One picture by the command, on {backend}",
+            512,
+            1,
+            (f"importing:{backend}", f"command:{backend}", f"command_auto:{backend}"),
+            {f"command:{backend}": 2.0, f"command_auto:{backend}": 2.6},
+        )
+        for backend in BACKENDS
+    },
 }
 
 
@@ -369,6 +380,31 @@ def exported_tic(size, batch, name):
     return lambda: runtime({"images": pictures})
 
 
+# Programs of their own, from their start to their end.
+
+
+def importing(size, batch, _=None):
+    return lambda: _program(sys.executable, "-c", "import keras")
+
+
+def command(size, batch, _=None, modality="fundus"):
+    import skimage.data
+    from PIL import Image
+
+    folder = Path(tempfile.mkdtemp())
+    Image.fromarray(skimage.data.retina()[:size, :size]).save(folder / "eye.png")
+    program = [shutil.which("espmedsam"), "segment", folder / "eye.png", "--output", folder]
+    return lambda: _program(*program, "--modality", modality, "--overwrite")
+
+
+def command_auto(size, batch, _=None):
+    return command(size, batch, modality="auto")
+
+
+def _program(*arguments):
+    subprocess.run(list(map(str, arguments)), check=True, capture_output=True)
+
+
 # === One process per system ===
 
 
@@ -384,7 +420,8 @@ def serve(name, size, batch):
         begin = time.perf_counter()
         run()
         print(time.perf_counter() - begin, flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(one).ru_maxrss for one in who) * 1024
     print(max(0, peak - before), flush=True)
 
 

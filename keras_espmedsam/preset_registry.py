@@ -5,6 +5,7 @@ leaves everything else (folders, `hf://`, `kaggle://`) to keras-hub.
 """
 
 import contextvars
+import functools
 import json
 import os
 import pathlib
@@ -122,6 +123,13 @@ def card_licence(preset):
     return found.get("license_name", found.get("license"))
 
 
+def _load_undrawn(load):
+    # Not at the top: the names of the presets are listed without Keras.
+    from keras_espmedsam.initial_values import load_undrawn
+
+    return load_undrawn(load)
+
+
 class _BuiltinPresets:
     """Class property: the built-in presets whose task or backbone is this class."""
 
@@ -178,11 +186,15 @@ def knows_builtin_presets(has_weights=True):
             path = resolve_preset(preset, wanted)
             if "://" not in path and not _PART.get():
                 check_checksums(path, weights=has_weights and wanted)
+            if own is not None:
+                load = own.__get__(None, cls)
+            else:
+                load = super(decorated, cls).from_preset
+            load = functools.partial(load, path, *args, **kwargs)
+            whole = has_weights and wanted and not _PART.get()
             part = _PART.set(True)
             try:
-                if own is not None:
-                    return own.__get__(None, cls)(path, *args, **kwargs)
-                return super(decorated, cls).from_preset(path, *args, **kwargs)
+                return _load_undrawn(load) if whole else load()
             except (OSError, KeyError, json.JSONDecodeError) as error:
                 if "://" in path:
                     raise  # A failed download says so itself.

@@ -1,6 +1,7 @@
 """Importing Keras and loading a preset, late and quietly."""
 
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -17,6 +18,9 @@ from keras_espmedsam.preset_registry import resolve_preset
 from keras_espmedsam.recognition import AUTO
 
 DEFAULT_PRESET = "espmedsam_nano_256"
+
+# TensorFlow traces a model for as long as it needs for some ten pictures one operation at a time.
+_TOO_FEW_TO_TRACE = 8
 
 
 def import_models() -> Any:
@@ -42,8 +46,10 @@ def import_models() -> Any:
     if console.is_terminal and "keras" not in sys.modules:
         console.print(f"Starting Keras on {backend}")
     try:
-        with _stderr_discarded() if quiet else contextlib.nullcontext():
-            return importlib.import_module("keras_espmedsam.models")
+        with _stderr_discarded() if quiet else contextlib.nullcontext(), _no_collection():
+            importlib.import_module("keras")
+            with _tensorflow_hidden():
+                return importlib.import_module("keras_espmedsam.models")
     except (ImportError, ValueError) as error:
         raise InputError(
             f"Keras cannot be started on the backend {backend} (from KERAS_BACKEND or keras.json): "
@@ -91,6 +97,20 @@ def load_recognizer(preset: str) -> Any:
     return _load("TiCImageClassifier", preset)
 
 
+def prepare_for(count: int, *models: Any) -> None:
+    """Choose how models are run, by how many pictures are to come.
+
+    Args:
+        count: the number of pictures.
+        *models: as `load_segmenter` and `load_recognizer` give them.
+
+    Source: ours.
+    """
+    if choose_backend() == "tensorflow" and count <= _TOO_FEW_TO_TRACE:
+        for model in models:
+            model.run_eagerly = True
+
+
 def check_preset(preset: str) -> None:
     """Check a preset's name, before the seconds that Keras takes to start.
 
@@ -124,10 +144,11 @@ def load_task(preset: str) -> Any:
 
 
 def _load(class_name: str, preset: str) -> Any:
-    resolve_preset(preset)  # A wrong name is told before Keras starts.
+    path = resolve_preset(preset)  # A wrong name is told before Keras starts.
     model_class = getattr(import_models(), class_name)
+    hidden = contextlib.nullcontext() if "://" in path else _tensorflow_hidden()
     try:
-        with stderr().status(f"Loading {preset}"):
+        with stderr().status(f"Loading {preset}"), hidden, _no_collection():
             return model_class.from_preset(preset)
     except InputError:
         raise
@@ -165,10 +186,43 @@ def silence_backends() -> None:
     # JAX compiles for many seconds; kept on disk, only the first run of a preset waits for it.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "keras-espmedsam" / "jax"))
+    # A model is many small compilations besides the large one.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     for name in ("tensorflow", "absl", "jax"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Meanwhile Python looks for no garbage, of which imports and models make none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def _tensorflow_hidden() -> Iterator[None]:
+    """Meanwhile an import of TensorFlow fails, unless it is Keras' backend or imported already.
+
+    keras-hub imports it wherever it is installed, which takes seconds: for preprocessing in
+    tf.data that no command uses, and for addresses such as gs://. So does it with TensorFlow's
+    text operations. Later imports succeed.
+    """
+    hidden = {"tensorflow", "tensorflow_text"}.difference(sys.modules)
+    if choose_backend() == "tensorflow":
+        hidden.discard("tensorflow")
+    sys.modules.update(dict.fromkeys(hidden))  # None is a module that cannot be imported.
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager

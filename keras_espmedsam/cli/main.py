@@ -1,5 +1,7 @@
 """The command `espmedsam`."""
 
+import gc
+
 import typer
 
 from keras_espmedsam.cli import convert
@@ -34,7 +36,11 @@ def main() -> None:
 
     Source: ours.
     """
-    app(prog_name="espmedsam")
+    try:
+        app(prog_name="espmedsam")
+    finally:
+        # Or Python looks for garbage in all of Keras, for a second, before it ends.
+        gc.freeze()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from keras_espmedsam.cli.loading import (
     check_preset,
     load_recognizer,
     load_segmenter,
+    prepare_for,
 )
 from keras_espmedsam.cli.recognize_files import FileRecognizer, basis
 from keras_espmedsam.cli.segment_files import Job, segment_files
@@ -107,7 +108,8 @@ def segment(
         if not jobs:
             raise InputError("None of the files can be read, so nothing was done.")
         _check_outputs(jobs, paths, output, overwrite)
-        segmenter, file_recognizer = _loaded(preset, modality, recognizer, batch_size)
+        count = sum(job.file.count for job in jobs)
+        segmenter, file_recognizer = _loaded(preset, modality, recognizer, batch_size, count)
         if not file_recognizer:
             for job in jobs:
                 job.modality = modality
@@ -116,7 +118,7 @@ def segment(
         except OSError as error:
             raise InputError(f"The folder {output} cannot be made: {error.strerror}.") from error
         with progress_bar() as bar:
-            task = bar.add_task("Segmenting", total=sum(job.file.count for job in jobs))
+            task = bar.add_task("Segmenting", total=count)
             completed = segment_files(
                 segmenter,
                 jobs,
@@ -140,18 +142,20 @@ def segment(
         raise typer.Exit(SOME_FAILED if completed else NOTHING_DONE)
 
 
-def _loaded(preset, modality, recognizer, batch_size):
+def _loaded(preset, modality, recognizer, batch_size, count):
     """The segmenter, and what recognises files or None; a wrong name of either is told first."""
     check_preset(preset)
     if modality != AUTO:
         segmenter = load_segmenter(preset)
         check_modality(modality, segmenter)
+        prepare_for(count, segmenter)
         return segmenter, None
     with _can_be_spared():
         check_preset(recognizer)
     segmenter = load_segmenter(preset)
     with _can_be_spared():
         classifier = load_recognizer(recognizer)
+    prepare_for(count, segmenter, classifier)
     return segmenter, FileRecognizer(classifier, segmenter.modalities, batch_size)
 
 

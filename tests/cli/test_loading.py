@@ -1,5 +1,7 @@
+import importlib.util
 import logging
 import os
+import subprocess
 import sys
 import types
 import warnings
@@ -108,3 +110,36 @@ def test_a_backend_that_cannot_be_imported(monkeypatch, preset):
     monkeypatch.setitem(sys.modules, "keras_espmedsam.models", None)
     with pytest.raises(InputError, match="cannot be started on the backend jax"):
         loading.load_segmenter(preset)
+
+
+def test_few_pictures_are_not_traced_on_tensorflow(monkeypatch):
+    for backend, count, eagerly in (
+        ("tensorflow", 8, True),
+        ("tensorflow", 9, False),
+        ("torch", 1, False),
+        ("jax", 1, False),
+    ):
+        monkeypatch.setattr(loading, "choose_backend", lambda backend=backend: backend)
+        models = [types.SimpleNamespace(run_eagerly=False) for _ in range(2)]
+        loading.prepare_for(count, *models)
+        assert [model.run_eagerly for model in models] == [eagerly, eagerly], (backend, count)
+
+
+SCRIPT = """
+import sys
+from keras_espmedsam.cli import loading
+
+loading.load_segmenter("espmedsam_nano_256")
+assert "keras_hub" in sys.modules
+print("tensorflow" in sys.modules)
+import tensorflow
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"
+)
+def test_tensorflow_is_imported_where_it_is_the_backend_alone():
+    result = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == str(loading.choose_backend() == "tensorflow")

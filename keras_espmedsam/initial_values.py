@@ -1,0 +1,81 @@
+"""Random initial values are not drawn where a preset's weights take their place at once.
+
+They cost more than everything else of loading: on JAX, each of a model's shapes is compiled by
+itself. Keras has no option for it, so that its random initialisers are wrapped for the meantime.
+"""
+
+import contextlib
+import contextvars
+import functools
+import threading
+
+import keras
+import numpy as np
+
+# The rest of Keras' random initialisers, such as Glorot's, inherit from the first.
+_INITIALIZERS = (
+    keras.initializers.VarianceScaling,
+    keras.initializers.RandomNormal,
+    keras.initializers.RandomUniform,
+    keras.initializers.TruncatedNormal,
+)
+_undrawn = contextvars.ContextVar("undrawn", default=False)
+_lock = threading.Lock()
+_blocks = 0
+
+
+def load_undrawn(load):
+    """Load a model without drawing the random initial values that its weights replace.
+
+    Args:
+        load: callable that gives a model whose weights are loaded.
+
+    Returns:
+        What `load` gives. Where some values were not replaced, such as those of a new head, it is
+        called once more, with everything drawn.
+
+    Source: ours.
+    """
+    # Under a distribution, JAX traces an initialiser for the layout of its values.
+    if keras.distribution.distribution() is not None:
+        return load()
+    with _values_left_out():
+        model = load()
+    return load() if any(map(_is_left_out, model.weights)) else model
+
+
+@contextlib.contextmanager
+def _values_left_out():
+    """In this thread, random initial values are NaN."""
+    global _blocks
+    with _lock:
+        if _blocks == 0:
+            for initializer in _INITIALIZERS:
+                initializer.__call__ = _wrapped(initializer.__call__)
+        _blocks += 1
+    token = _undrawn.set(True)
+    try:
+        yield
+    finally:
+        _undrawn.reset(token)
+        with _lock:
+            _blocks -= 1
+            if _blocks == 0:
+                for initializer in _INITIALIZERS:
+                    initializer.__call__ = initializer.__call__.__wrapped__
+
+
+def _wrapped(draw):
+    @functools.wraps(draw)
+    def call(self, shape, dtype=None, **kwargs):
+        if not _undrawn.get():
+            return draw(self, shape, dtype, **kwargs)
+        return keras.ops.convert_to_tensor(np.full(shape, np.nan, "float32"), dtype)
+
+    return call
+
+
+def _is_left_out(weight):
+    if not keras.backend.is_float_dtype(weight.dtype) or 0 in weight.shape:
+        return False
+    return bool(np.isnan(keras.ops.convert_to_numpy(weight).flat[0]))
