@@ -158,8 +158,8 @@ SYSTEMS = {
 
 
 def train(name):
-    """Run the commands of a system and add the CPU time that they take to runs/NAME/cpu.json."""
-    path = ROOT / "runs" / name / "cpu.json"
+    """Run the commands of a system and add the CPU time that they take to runs/NAME.cpu.json."""
+    path = _cpu_file(name)
     spent = json.loads(path.read_text()) if path.exists() else {}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for command in SYSTEMS[name].commands:
@@ -175,6 +175,11 @@ def train(name):
             temporary.write_text(json.dumps(spent, indent=1) + "\n", encoding="utf-8")
         if done:
             raise SystemExit(f"{command}: exit status {done}; give the same command again.")
+
+
+def _cpu_file(name):
+    # Beside its folder: that of a run must be empty before it begins.
+    return ROOT / "runs" / f"{name}.cpu.json"
 
 
 def _program(name):
@@ -216,7 +221,7 @@ def measure(name):
         if system.modality:
             chosen = [dataclasses.replace(r, modality=system.modality) for r in chosen]
         kem.evaluation.evaluate(segmenter, chosen, each=each)
-    cpu = ROOT / "runs" / name / "cpu.json"
+    cpu = _cpu_file(name)
     spent = json.loads(cpu.read_text()) if cpu.exists() else {}
     result = {
         "title": system.title,

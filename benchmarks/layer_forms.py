@@ -1,7 +1,8 @@
-"""Our forms of a layer beside Keras' own, which they equal: docs/upscaling.md, docs/convolution.md.
+"""Our forms of a layer beside Keras' own, which they equal, for a document of docs/ each.
 
     python benchmarks/layer_forms.py upscaling --output docs
     python benchmarks/layer_forms.py convolution --output docs
+    python benchmarks/layer_forms.py bilinear --output docs
 
 Time of a forward pass and of a training step of one layer, CPU seconds of one thread, on each
 backend that is installed.
@@ -50,6 +51,14 @@ def _upscaling(filters):
     return keras.layers.Conv2DTranspose(filters, 2, strides=2), UpscalingConv2D(filters)
 
 
+def _bilinear(factor):
+    import keras
+
+    from keras_espmedsam.layers import BilinearUpsampling
+
+    return keras.layers.UpSampling2D(factor, interpolation="bilinear"), BilinearUpsampling(factor)
+
+
 def _convolution(filters, side, strides):
     import keras
 
@@ -93,6 +102,14 @@ FORMS = {
             (1, 64, 256, 256, 3, 1),
         ),
         _convolution,
+    ),
+    # Of the neck of espmedsam_nano_256, and of masks at 1024 x 1024: one, and all seven.
+    "bilinear": Forms(
+        "Bilinear enlargement",
+        '`BilinearUpsampling` over `keras.layers.UpSampling2D(interpolation="bilinear")`',
+        "batch, side, channels, factor",
+        ((16, 16, 96, 2), (16, 8, 96, 4), (1, 256, 1, 4), (1, 256, 7, 4)),
+        _bilinear,
     ),
 }
 
