@@ -532,19 +532,19 @@ On the CPU of the figures above; the numbers here are of single measurements.
 
 - Convolutions in the form that each backend likes ([convolution.md](convolution.md)), enlarging by
   matrix products ([upscaling.md](upscaling.md)), bilinear enlarging by slices on JAX alone
-  ([bilinear.md](bilinear.md)): with Keras' own the encoder took 1.15 of timm's time on torch and 1.8
-  on JAX.
+  ([bilinear.md](bilinear.md)): with Keras' own the encoder took 1.15 of timm's time on torch and
+  1.8 on JAX.
 - Starting: random initial values that a preset replaces are not drawn (on JAX, 12 of 16 s: each
   shape is compiled by itself); keras-hub is kept from importing TensorFlow beside another backend
-  (2 s); Python looks for no garbage while Keras is imported and at the end (1.5 s); on TensorFlow up
-  to eight pictures are not traced (3.6 s); the command keeps all of JAX's compilations. What is left
-  on JAX is tracing and lowering the model, 1.5 s, and Keras' building of 670 layers and reading
-  them from HDF5, 1.3 s.
+  (2 s); Python looks for no garbage while Keras is imported and at the end (1.5 s); on TensorFlow
+  up to eight pictures are not traced (3.6 s); the command keeps all of JAX's compilations. What is
+  left on JAX is tracing and lowering the model, 1.5 s, and Keras' building of 670 layers and
+  reading them from HDF5, 1.3 s.
 - `torch.compile` by `compile(jit_compile=True)`: it compiles again for each layer's attributes and
   had not ended after four minutes. It is not used.
 - Bilinear enlarging with channels first within: 1.0 to 2.3 times the time of channels last, but for
   one channel on torch.
-- On torch, a third of what one small picture takes is Keras' work per operation, not the operation:
+- On torch, more than half of what one small picture takes is Keras' work for each operation:
   espmedsam_nano_256 takes more than twice the time of TensorFlow's and JAX's graphs, and the TiC
   classifiers, made of more and smaller operations, several times. Artefacts do not pay for it."""
 
