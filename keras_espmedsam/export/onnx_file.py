@@ -23,8 +23,7 @@ def write_onnx(task, request, path, description, calibration=None):
         description: dict, which goes into the file's metadata.
         calibration: list of dicts of inputs, one sample each, for int8.
 
-    Source: ours. The backends' own ONNX exports: Keras' on TensorFlow is tf2onnx too, PyTorch's
-    cannot leave the size open, JAX has none.
+    Source: ours. Keras' own ONNX exports are compared in docs/onnx_exporters.md.
     """
     import tensorflow as tf
     import tf2onnx
@@ -41,11 +40,39 @@ def write_onnx(task, request, path, description, calibration=None):
         opset=OPSET,
         output_path=str(path),
     )
+    _drop_whole_slices(path)
     if request.precision == "float16":
         _to_float16(path)
     elif request.precision == "int8":
         _to_int8(path, calibration)
     _describe(path, description)
+
+
+def _drop_whole_slices(path):
+    """Take the axes that a slice leaves whole out of it.
+
+    tf2onnx cuts them from 0 to the largest int32. Of an open batch OpenVINO takes that for its
+    size, and refuses the model.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(path))
+    constants = {one.name: one for one in model.graph.initializer}
+    for i, node in enumerate(model.graph.node):
+        if node.op_type != "Slice" or not all(name in constants for name in node.input[1:]):
+            continue
+        values = [numpy_helper.to_array(constants[name]) for name in node.input[1:]]
+        starts, ends, *rest = values
+        steps = rest[1] if len(rest) > 1 else np.ones_like(starts)
+        kept = (starts != 0) | (ends < np.iinfo("int32").max) | (steps != 1)
+        if not rest or kept.all() or not kept.any():
+            continue
+        for j, value in enumerate(values):
+            name = f"slice_{i}_{j}"
+            model.graph.initializer.append(numpy_helper.from_array(value[kept], name))
+            node.input[1 + j] = name
+    onnx.save(model, str(path))
 
 
 def _to_float16(path):

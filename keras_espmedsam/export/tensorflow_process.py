@@ -17,6 +17,8 @@ from keras_espmedsam.export.request import ExportRequest
 from keras_espmedsam.export.runtimes import WRITERS
 
 _MAIN = "from keras_espmedsam.export.tensorflow_process import main; main()"
+# The exit status of the other process when it says in a sentence why it cannot.
+_REFUSED = 3
 
 
 def write(task, request, target, description, calibration):
@@ -29,11 +31,23 @@ def write(task, request, target, description, calibration):
         description: dict, which goes into it.
         calibration: list of dicts of inputs, for int8.
 
+    Raises:
+        InputError: when the format's converter fails.
+
     Source: ours.
     """
-    # The converters print pages of progress.
-    with contextlib.redirect_stdout(None):
-        WRITERS[request.format.name](task.fold(), request, target, description, calibration)
+    try:
+        # The converters print pages of progress.
+        with contextlib.redirect_stdout(None):
+            WRITERS[request.format.name](task.fold(), request, target, description, calibration)
+    except InputError:
+        raise
+    except Exception as error:  # Each converter has errors of its own.
+        lines = str(error).strip().splitlines() or ["no reason given"]
+        raise InputError(
+            f"{request.format.name} could not be written: {type(error).__name__}: {lines[0]} "
+            "Nothing was kept."
+        ) from error
 
 
 def write_in_tensorflow(task, request, target, description, calibration):
@@ -68,8 +82,10 @@ def write_in_tensorflow(task, request, target, description, calibration):
             capture_output=True,
             text=True,
         )
+    lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+    if done.returncode == _REFUSED:
+        raise InputError(lines[-1])
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise InputError(
             f"TensorFlow could not write {request.format.name}: {lines[-1]} Nothing was kept."
         )
@@ -99,4 +115,8 @@ def main():
             samples.setdefault(int(number), {})[name] = arrays[key]
     task = getattr(models, job["class"]).from_preset(job["preset"])
     calibration = [samples[i] for i in sorted(samples)]
-    write(task, request, job["target"], job["description"], calibration)
+    try:
+        write(task, request, job["target"], job["description"], calibration)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(_REFUSED)

@@ -13,6 +13,7 @@ import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.export import ExportedSegmenter, comparison
+from keras_espmedsam.export.request import make_request
 from keras_espmedsam.export.tflite import operators
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "exported"
@@ -116,7 +117,7 @@ def test_tflite_has_builtin_operators_alone(segmenter, tmp_path):
 
 
 @pytest.mark.skipif("tflite" not in FORMATS, reason="the formats are tested on TensorFlow")
-@pytest.mark.parametrize("name", ["tflite", "onnx"])
+@pytest.mark.parametrize("name", ["tflite", "onnx", "openvino"])
 def test_classifier(classifier, tmp_path, name):
     done = classifier.export_for(name, tmp_path / f"m{SUFFIXES[name]}", precision="float16")
     assert done["class_names"] == ["eye", "lung"]
@@ -152,3 +153,14 @@ def test_what_another_process_says_is_told(segmenter, tmp_path, monkeypatch):
     (tmp_path / "tensorflow.py").write_text("raise RuntimeError('broken')")
     with pytest.raises(kem.errors.InputError, match="broken"):
         segmenter.export_for("onnx", tmp_path / "m.onnx")
+
+
+def test_what_a_converter_says_is_told(segmenter, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise ValueError("no such operator\nand pages of details")
+
+    module = sys.modules["keras_espmedsam.export.tensorflow_process"]
+    monkeypatch.setitem(module.WRITERS, "onnx", fail)
+    request = make_request(segmenter, "onnx", tmp_path / "m.onnx")
+    with pytest.raises(kem.errors.InputError, match=r"written: ValueError: no such operator Noth"):
+        module.write(segmenter, request, tmp_path / "m.onnx", {}, [])
