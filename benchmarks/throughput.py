@@ -25,8 +25,9 @@ DOCUMENT = """\
 
     python benchmarks/throughput.py --size {size} --batches {batches}
 
-Published configuration, folded, {size} x {size}: {gmac:.1f} GMAC an image. Medians of {repeats}. The
-peak is that of a product of two {side} x {side} matrices in the same process and type.
+Published configuration, folded, {size} x {size}: {gmac:.1f} GMAC an image. Medians of
+{repeats}. The peak is that of a product of two {side} x {side} matrices in the same process and
+type.
 
 | backend | type | batch | images/s | TFLOP/s | share of the peak |
 |---|---|---|---|---|---|
