@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from keras_espmedsam.cli.console import errors_reported, stderr
-from keras_espmedsam.cli.loading import check_preset, load_task
+from keras_espmedsam.cli.loading import check_preset, import_tensorflow, load_task
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.preset_registry import card_licence
 
@@ -89,6 +89,7 @@ def export(
             raise InputError("Received both --size and --any-size; give one of them.")
         check_preset(preset)
         task = load_task(preset)
+        import_tensorflow()  # What writes and what compares would, and not quietly.
         options = {} if modality is None else {"modality": modality}
         if options and not hasattr(task, "modalities"):
             raise InputError(f"The preset {preset} is no segmenter; leave --modality out.")

@@ -19,6 +19,9 @@ from keras_espmedsam.recognition import AUTO
 
 DEFAULT_PRESET = "espmedsam_nano_256"
 
+# TensorFlow's log level of nothing but fatal errors.
+_SILENT = "3"
+
 # TensorFlow traces a model for as long as it needs for some ten pictures one operation at a time.
 _TOO_FEW_TO_TRACE = 8
 
@@ -34,9 +37,7 @@ def import_models() -> Any:
 
     Source: ours.
     """
-    # Who sets TensorFlow's log level wants to read its log.
-    quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
-    silence_backends()
+    silent = _without_chatter()
     try:
         backend = choose_backend()
     except ImportError as error:
@@ -46,7 +47,7 @@ def import_models() -> Any:
     if console.is_terminal and "keras" not in sys.modules:
         console.print(f"Starting Keras on {backend}")
     try:
-        with _stderr_discarded() if quiet else contextlib.nullcontext(), _no_collection():
+        with silent, _no_collection():
             importlib.import_module("keras")
             with _tensorflow_hidden():
                 return importlib.import_module("keras_espmedsam.models")
@@ -80,10 +81,23 @@ def load_segmenter(preset: str) -> Any:
 
     Source: ours.
     """
-    if _is_artefact(preset):
-        import_models()
+    if not _is_artefact(preset):
+        return _load("ESPMedSAMImageSegmenter", preset)
+    import_models()
+    if Path(preset).is_dir():
+        import_tensorflow()
+    # OpenVINO imports it too, wherever it is.
+    with _tensorflow_hidden():
         return importlib.import_module("keras_espmedsam.export").ExportedSegmenter(preset)
-    return _load("ESPMedSAMImageSegmenter", preset)
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow as quietly as `import_models` does Keras; nothing where there is none.
+
+    Source: ours.
+    """
+    with _without_chatter(), contextlib.suppress(ImportError):
+        importlib.import_module("tensorflow")
 
 
 def load_recognizer(preset: str) -> Any:
@@ -178,10 +192,17 @@ def check_modality(modality: str, segmenter: Any) -> None:
         )
 
 
+def _without_chatter() -> contextlib.AbstractContextManager:
+    # Who sets TensorFlow's log level wants to read its log.
+    quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") in (None, _SILENT)
+    silence_backends()
+    return _stderr_discarded() if quiet else contextlib.nullcontext()
+
+
 def silence_backends() -> None:
     """Keep the chatter of the backends off the terminal; what the user set is left alone."""
     # TensorFlow's C++ part reads these when it is imported, hence not later than here.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT)
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # JAX compiles for many seconds; kept on disk, only the first run of a preset waits for it.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
