@@ -1,7 +1,7 @@
-"""Random initial values are not drawn where a preset's weights take their place at once.
+"""Initial values are not computed where a preset's weights take their place at once.
 
 They cost more than everything else of loading: on JAX, each of a model's shapes is compiled by
-itself. Keras has no option for it, so that its random initialisers are wrapped for the meantime.
+itself. Keras has no option for it, so that its initialisers are wrapped for the meantime.
 """
 
 import contextlib
@@ -12,13 +12,16 @@ import threading
 import keras
 import numpy as np
 
-# The rest of Keras' random initialisers, such as Glorot's, inherit from the first.
-_INITIALIZERS = (
-    keras.initializers.VarianceScaling,
-    keras.initializers.RandomNormal,
-    keras.initializers.RandomUniform,
-    keras.initializers.TruncatedNormal,
-)
+# What each gives in the meantime, made on the host: what is random, NaN. The rest of Keras' random
+# initialisers, such as Glorot's, inherit from the first.
+_VALUES = {
+    keras.initializers.VarianceScaling: np.nan,
+    keras.initializers.RandomNormal: np.nan,
+    keras.initializers.RandomUniform: np.nan,
+    keras.initializers.TruncatedNormal: np.nan,
+    keras.initializers.Zeros: 0.0,
+    keras.initializers.Ones: 1.0,
+}
 _undrawn = contextvars.ContextVar("undrawn", default=False)
 _lock = threading.Lock()
 _blocks = 0
@@ -50,8 +53,8 @@ def _values_left_out():
     global _blocks
     with _lock:
         if _blocks == 0:
-            for initializer in _INITIALIZERS:
-                initializer.__call__ = _wrapped(initializer.__call__)
+            for initializer, value in _VALUES.items():
+                initializer.__call__ = _wrapped(initializer.__call__, value)
         _blocks += 1
     token = _undrawn.set(True)
     try:
@@ -61,16 +64,16 @@ def _values_left_out():
         with _lock:
             _blocks -= 1
             if _blocks == 0:
-                for initializer in _INITIALIZERS:
+                for initializer in _VALUES:
                     initializer.__call__ = initializer.__call__.__wrapped__
 
 
-def _wrapped(draw):
+def _wrapped(draw, value):
     @functools.wraps(draw)
     def call(self, shape, dtype=None, **kwargs):
-        if not _undrawn.get():
+        if not _undrawn.get() or not keras.backend.is_float_dtype(dtype or keras.config.floatx()):
             return draw(self, shape, dtype, **kwargs)
-        return keras.ops.convert_to_tensor(np.full(shape, np.nan, "float32"), dtype)
+        return keras.ops.convert_to_tensor(np.full(shape, value, "float32"), dtype)
 
     return call
 

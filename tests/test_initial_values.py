@@ -65,3 +65,22 @@ def test_other_threads_draw_meanwhile():
 
     load_undrawn(load)
     assert np.isfinite(found[0]).all()
+
+
+def test_zeros_and_ones_are_what_they_are():
+    found = []
+
+    def load():
+        for name in ("Zeros", "Ones"):
+            initializer = getattr(keras.initializers, name)()
+            found.append(initializer((2, 3), dtype="float16"))
+            found.append(initializer((2,), dtype="int32"))
+        return _dense()
+
+    load_undrawn(load)
+    assert [str(keras.backend.standardize_dtype(x.dtype)) for x in found[:4]] == [
+        "float16",
+        "int32",
+    ] * 2
+    values = [keras.ops.convert_to_numpy(x).ravel().tolist() for x in found[:4]]
+    assert values == [[0] * 6, [0] * 2, [1] * 6, [1] * 2]
