@@ -54,6 +54,18 @@ def test_a_difference_that_may_be_none_is_undecided(report):
     assert [line.split("|")[3].strip() for line in lines] == ["better", "undecided"]
 
 
+def test_a_claim_is_of_the_recipe_and_not_of_what_is_shipped(report, monkeypatch):
+    values = np.random.default_rng(0).random(40)
+    shifts = {"nano": 0.0, "shared": -0.1, "labels": 0.1}
+    systems = {name: result(values + shift) | {"title": name} for name, shift in shifts.items()}
+    for system in systems.values():
+        system["images"] += [{**image, "split": "unseen"} for image in system["images"]]
+    monkeypatch.setattr(report, "SHIPPED", "labels")
+    shared, labels = report.claim_table(systems).splitlines()[2:]
+    assert "beat one for all | holds (0.100" in shared
+    assert "labels alone | does not: the contrary holds (-0.100" in labels
+
+
 def test_calibration_error_is_the_mean_distance_over_pixels(report):
     # 10 pixels said 0.2 of which 2 are true, 30 said 0.9 of which 24 are.
     assert report.expected_calibration_error([[10, 30], [2, 27], [2, 24]]) == pytest.approx(3 / 40)
