@@ -3,6 +3,7 @@
     python benchmarks/accuracy.py list
     python benchmarks/accuracy.py train SYSTEM        # its commands, one after the other
     python benchmarks/accuracy.py measure SYSTEM      # its preset, on test and unseen
+    python benchmarks/accuracy.py time                # of one image by each that was measured
     python benchmarks/accuracy.py report              # docs/results.md from all that was measured
 
 ESPMEDSAM_DATA is the folder that holds index.csv. Runs go to runs/SYSTEM and go on after any
@@ -272,24 +273,13 @@ def means(images, split, measure="dice"):
     return {**found, "mean": round(float(np.mean([np.mean(v) for v in sets.values()])), 4)}
 
 
-def compute(segmenter, size=256, repeats=7):
-    """Parameters, multiply-adds (GMAC) and milliseconds of one image of 256 x 256."""
+def compute(segmenter, size=256):
+    """Parameters, and on torch multiply-adds (GMAC) of one image of 256 x 256."""
     import keras
 
-    shape = (1, size, size, 3)
-    inputs = {"images": np.zeros(shape, "float32")}
-    if len(segmenter.modalities) > 1:
-        inputs["modalities"] = np.zeros(1, "int32")
+    inputs = _inputs(segmenter, size)
     segmenter.predict_on_batch(inputs)
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        keras.Model.predict_on_batch(segmenter, inputs)
-        times.append(time.perf_counter() - begin)
-    found = {
-        "parameters": segmenter.count_params(),
-        "milliseconds": round(1000 * float(np.median(times)), 1),
-    }
+    found = {"parameters": segmenter.count_params()}
     if keras.backend.backend() == "torch":
         from torch.utils.flop_counter import FlopCounterMode
 
@@ -301,9 +291,46 @@ def compute(segmenter, size=256, repeats=7):
     return found
 
 
+def _inputs(segmenter, size):
+    inputs = {"images": np.zeros((1, size, size, 3), "float32")}
+    if len(segmenter.modalities) > 1:
+        inputs["modalities"] = np.zeros(1, "int32")
+    return inputs
+
+
+def measure_times(names, size=256, repeats=15):
+    """Milliseconds of one image by each measured system, in turn, into docs/results/NAME.json."""
+    import keras
+    import unet  # noqa: F401  Registers its class.
+
+    import keras_espmedsam as kem
+
+    paths = {name: RESULTS / f"{name}.json" for name in names}
+    calls, times = {}, {}
+    for name in (name for name, path in paths.items() if path.exists()):
+        presets = SYSTEMS[name].specialists or {"": f"runs/{name}/preset"}
+        preset = str(ROOT / next(iter(presets.values())))
+        segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(preset)
+        inputs = _inputs(segmenter, size)
+        calls[name] = lambda model=segmenter, x=inputs: keras.Model.predict_on_batch(model, x)
+        calls[name]()
+        times[name] = []
+    for _ in range(repeats):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            times[name].append(1000 * (time.perf_counter() - begin))
+    for name, values in times.items():
+        result = json.loads(paths[name].read_text(encoding="utf-8"))
+        result["milliseconds"] = round(float(np.median(values)), 1)
+        with atomic_path(paths[name]) as temporary:
+            temporary.write_text(_one_image_per_line(result), encoding="utf-8")
+        print(name, result["milliseconds"])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("list", "train", "measure", "report"))
+    parser.add_argument("what", choices=("list", "train", "measure", "time", "report"))
     parser.add_argument("systems", nargs="*", metavar="SYSTEM", help="all, where none is named")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.systems if name not in SYSTEMS]
@@ -318,6 +345,8 @@ def main():
             train(name)
         elif arguments.what == "measure":
             measure(name)
+    if arguments.what == "time":
+        measure_times(arguments.systems or SYSTEMS)
     if arguments.what == "report":
         import accuracy_report
 

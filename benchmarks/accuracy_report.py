@@ -105,7 +105,7 @@ def budget_table(results):
                 result["title"],
                 f"{several}{result['parameters'] / 1e6:.2f} M",
                 result.get("gmac", ""),
-                result["milliseconds"],
+                result.get("milliseconds", ""),
                 "" if cpu is None else f"{cpu / 60:.0f}",
             ]
         )
@@ -275,6 +275,7 @@ How well the shipped preset does, and what each part of it is worth. Written by
 
     ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/accuracy.py train
     ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/accuracy.py measure
+    KERAS_BACKEND=torch python benchmarks/accuracy.py time
     python benchmarks/accuracy.py report
 
 from [the measures of every image](results); [learning curves](results/curves). {machine}; keras

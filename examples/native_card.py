@@ -80,7 +80,8 @@ other use (below).
 Mean Dice, per image at its own size. Both were trained on the same pictures with the same shares,
 each for about 75 minutes on one core of a two-core CPU. A TiC costs more per pixel, so in that time
 it saw 0.84e9 pixels, 42 % of the 1.99e9 of `espmedsam_nano_256`, and other programs shared the
-machine; with equal pixels it would have taken about two hours.
+machine; with equal pixels it would have taken about two hours. The nano beside it is the first one,
+without details at full resolution; that of today is in its own card.
 
 {comparison}
 
