@@ -178,6 +178,11 @@ def train(name):
             raise SystemExit(f"{command}: exit status {done}; give the same command again.")
 
 
+def _presets(name):
+    """dict of modality to preset; one of all modalities is under the empty name."""
+    return SYSTEMS[name].specialists or {"": f"runs/{name}/preset"}
+
+
 def _cpu_file(name):
     # Beside its folder: that of a run must be empty before it begins.
     return ROOT / "runs" / f"{name}.cpu.json"
@@ -215,7 +220,7 @@ def measure(name):
         for row, weights in enumerate((None, probabilities.ravel(), truth.ravel() != 0)):
             counts[row] += np.bincount(bins, weights, minlength=BINS)
 
-    presets = system.specialists or {"": f"runs/{name}/preset"}
+    presets = _presets(name)
     for modality, preset in presets.items():
         segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(str(ROOT / preset))
         chosen = [r for r in records if modality in ("", r.modality)]
@@ -308,8 +313,7 @@ def measure_times(names, size=256, repeats=15):
     paths = {name: RESULTS / f"{name}.json" for name in names}
     calls, times = {}, {}
     for name in (name for name, path in paths.items() if path.exists()):
-        presets = SYSTEMS[name].specialists or {"": f"runs/{name}/preset"}
-        preset = str(ROOT / next(iter(presets.values())))
+        preset = str(ROOT / next(iter(_presets(name).values())))
         segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(preset)
         inputs = _inputs(segmenter, size)
         calls[name] = lambda model=segmenter, x=inputs: keras.Model.predict_on_batch(model, x)

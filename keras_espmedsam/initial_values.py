@@ -49,7 +49,7 @@ def load_undrawn(load):
 
 @contextlib.contextmanager
 def _values_left_out():
-    """In this thread, random initial values are NaN."""
+    """In this thread, initial values are those of `_VALUES`."""
     global _blocks
     with _lock:
         if _blocks == 0:

@@ -25,6 +25,7 @@ def write_onnx(task, request, path, description, calibration=None):
 
     Source: ours. Keras' own ONNX exports are compared in docs/onnx_exporters.md.
     """
+    import onnx
     import tensorflow as tf
     import tf2onnx
 
@@ -34,30 +35,27 @@ def write_onnx(task, request, path, description, calibration=None):
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     # Without it tf2onnx copies the whole graph before each of its passes.
     os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
-    tf2onnx.convert.from_function(
-        tf.function(function, input_signature=signature),
-        input_signature=signature,
-        opset=OPSET,
-        output_path=str(path),
+    model, _ = tf2onnx.convert.from_function(
+        tf.function(function, input_signature=signature), input_signature=signature, opset=OPSET
     )
-    _drop_whole_slices(path)
+    _drop_whole_slices(model)
     if request.precision == "float16":
-        _to_float16(path)
+        model = _to_float16(model)
     elif request.precision == "int8":
-        _to_int8(path, calibration)
-    _describe(path, description)
+        model = _to_int8(model, path, calibration)
+    entries = {"espmedsam": json.dumps(description), "licence": description["licence"]}
+    onnx.helper.set_model_props(model, entries)
+    onnx.save(model, str(path))
 
 
-def _drop_whole_slices(path):
+def _drop_whole_slices(model):
     """Take the axes that a slice leaves whole out of it.
 
     tf2onnx cuts them from 0 to the largest int32. Of an open batch OpenVINO takes that for its
     size, and refuses the model.
     """
-    import onnx
     from onnx import numpy_helper
 
-    model = onnx.load(str(path))
     constants = {one.name: one for one in model.graph.initializer}
     for i, node in enumerate(model.graph.node):
         if node.op_type != "Slice" or not all(name in constants for name in node.input[1:]):
@@ -72,18 +70,17 @@ def _drop_whole_slices(path):
             name = f"slice_{i}_{j}"
             model.graph.initializer.append(numpy_helper.from_array(value[kept], name))
             node.input[1 + j] = name
-    onnx.save(model, str(path))
 
 
-def _to_float16(path):
-    import onnx
+def _to_float16(model):
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    model = onnx.load(str(path))
-    onnx.save(convert_float_to_float16(model, keep_io_types=True), str(path))
+    return convert_float_to_float16(model, keep_io_types=True)
 
 
-def _to_int8(path, calibration):
+def _to_int8(model, path, calibration):
+    """By way of files at `path`, which ONNX Runtime's quantisation works on."""
+    import onnx
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):
@@ -93,6 +90,7 @@ def _to_int8(path, calibration):
         def get_next(self):
             return next(self.samples, None)
 
+    onnx.save(model, str(path))
     source = Path(path).with_suffix(".float32.onnx")
     quantization.shape_inference.quant_pre_process(str(path), str(source), skip_symbolic_shape=True)
     quantization.quantize_static(
@@ -106,15 +104,7 @@ def _to_int8(path, calibration):
         weight_type=quantization.QuantType.QInt8,
     )
     source.unlink()
-
-
-def _describe(path, description):
-    import onnx
-
-    model = onnx.load(str(path))
-    entries = {"espmedsam": json.dumps(description), "licence": description["licence"]}
-    onnx.helper.set_model_props(model, entries)
-    onnx.save(model, str(path))
+    return onnx.load(str(path))
 
 
 class ONNXRuntime:

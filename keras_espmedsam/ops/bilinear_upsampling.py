@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_espmedsam.ops.padding import slice_axis
+
 
 def bilinear_upsampling(x, factor):
     """Enlarge by a whole factor, bilinear with half-pixel centres and repeated borders.
@@ -36,9 +38,7 @@ def bilinear_upsampling(x, factor):
 
 def _upsample_axis(x, factor, axis):
     def part(start, stop):
-        index = [slice(None)] * 4
-        index[axis] = slice(start, stop)
-        return x[tuple(index)]
+        return slice_axis(x, axis, start, stop)
 
     before = ops.concatenate([part(0, 1), part(0, -1)], axis=axis)
     after = ops.concatenate([part(1, None), part(-1, None)], axis=axis)

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import onnx
 import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.export import ExportedSegmenter, comparison
 from keras_espmedsam.export.request import make_request
+from keras_espmedsam.export.runtimes import RUNTIMES
+from keras_espmedsam.export.tensorflow_process import write
 from keras_espmedsam.export.tflite import operators
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "exported"
@@ -163,4 +166,25 @@ def test_what_a_converter_says_is_told(segmenter, tmp_path, monkeypatch):
     monkeypatch.setitem(module.WRITERS, "onnx", fail)
     request = make_request(segmenter, "onnx", tmp_path / "m.onnx")
     with pytest.raises(kem.errors.InputError, match=r"written: ValueError: no such operator Noth"):
-        module.write(segmenter, request, tmp_path / "m.onnx", {}, [])
+        write(segmenter, request, tmp_path / "m.onnx", {}, [])
+
+
+@pytest.mark.skipif("tflite" not in FORMATS, reason="the formats are tested on TensorFlow")
+def test_int8_onnx_holds_quantised_weights_and_runs(segmenter, tmp_path):
+    path = tmp_path / "m.onnx"
+    request = make_request(segmenter, "onnx", path, precision="int8", batch_size=1)
+    rng = np.random.default_rng(0)
+    samples = [
+        {
+            "images": comparison.made_picture(rng, request.size)[None],
+            "modalities": np.array([i % 3], "int32"),
+        }
+        for i in range(3)
+    ]
+    write(segmenter, request, path, {"licence": "test"}, samples)
+    assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
+    model = onnx.load(path)
+    assert "QuantizeLinear" in {node.op_type for node in model.graph.node}
+    assert {entry.key for entry in model.metadata_props} >= {"espmedsam", "licence"}
+    found = RUNTIMES["onnx"](path)(samples[0])
+    assert found["masks"].shape == (1, 64, 64) and np.isfinite(found["probabilities"]).all()
