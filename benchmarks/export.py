@@ -1,10 +1,13 @@
 """Every preset with weights in every format: size, time and what it is worth on real pictures.
 
-    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/export.py [PRESET ...]
+    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/export.py quality [PRESET ...]
+    KERAS_BACKEND=torch python benchmarks/export.py time [PRESET ...]
 
-writes docs/export_formats.json after each artefact, skipping what is there, and from it
-docs/export_formats.md. Artefacts are of the `pictures` flavour, of all modalities, at the preset's
-size. Quality is of val: up to 20 pictures of each modality, apart from those that calibrate int8.
+The first exports to runs/export and measures what the artefacts are worth; the second, for a quiet
+machine, how fast they are. Both write docs/export_formats.json after each artefact, skipping what
+it holds, and from it docs/export_formats.md. Artefacts are of the `pictures` flavour, of all
+modalities, at the preset's size. Quality is of val: up to 20 pictures of each modality, apart from
+those that calibrate int8.
 """
 
 import json
@@ -12,7 +15,6 @@ import os
 import platform
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -24,13 +26,16 @@ from keras_espmedsam._files import atomic_path
 from keras_espmedsam.cli.loading import load_task
 from keras_espmedsam.export.comparison import made_picture
 from keras_espmedsam.export.description import files_of
-from keras_espmedsam.export.formats import FORMATS
-from keras_espmedsam.export.quantization_data import chosen_records, quality
+from keras_espmedsam.export.formats import FORMATS, PRECISIONS
+from keras_espmedsam.export.quantization_data import chosen_records
+from keras_espmedsam.export.quantization_data import quality as measured_quality
 from keras_espmedsam.export.request import make_request
 from keras_espmedsam.export.runtimes import RUNTIMES
 from keras_espmedsam.models.picture_batches import predict_prepared
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+ARTEFACTS = ROOT / "runs/export"
 # The native one takes pictures of any size; what is exported has the size of most of them.
 PRESETS = {
     "espmedsam_nano_256": (256, 256),
@@ -41,53 +46,54 @@ REPEATS = 15
 
 
 def main():
+    what, *presets = sys.argv[1:]
     path = DOCS / "export_formats.json"
     found = json.loads(path.read_text()) if path.exists() else {}
-    records = kem.data.read_index(Path(os.environ["ESPMEDSAM_DATA"]) / "index.csv", ("val",))
-    for preset in sys.argv[1:] or PRESETS:
+    for preset in presets or PRESETS:
         task = load_task(preset)
-        _, measuring = chosen_records(task, records)
         for chosen in FORMATS.values():
-            for precision in ("float32", "float16", "int8"):
+            for precision in PRECISIONS:
                 key = f"{preset} {chosen.name} {precision}"
-                if key in found:
+                artefact = ARTEFACTS / preset / f"{precision}{chosen.suffix or '_' + chosen.name}"
+                one = found.setdefault(key, {})
+                if "refused" in one or what in one:
                     continue
-                found[key] = measure(task, chosen, precision, PRESETS[preset], records, measuring)
-                found[key]["machine"] = f"{platform.machine()}, {os.cpu_count()} CPU cores"
-                found[key]["backend"] = keras.backend.backend()
-                print(key, found[key], flush=True)
+                one |= STEPS[what](task, chosen.name, precision, PRESETS[preset], artefact)
+                print(key, one, flush=True)
                 with atomic_path(path) as temporary:
                     temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     write_table(found)
 
 
-def measure(task, chosen, precision, size, records, measuring):
-    """One artefact: its figures, or why there is none."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"model{chosen.suffix}"
-        options = {"calibration": records} if precision == "int8" else {}
-        try:
-            done = task.export_for(chosen.name, path, size=size, precision=precision, **options)
-        except kem.errors.InputError as error:
-            return {"refused": str(error)}
-        runtime = RUNTIMES[chosen.name](path)
-        request = make_request(
-            task, chosen.name, path, size=size, precision=precision, overwrite=True
+def quality(task, format, precision, size, artefact):
+    """Export one artefact: its size and worth, or why there is none."""
+    records = kem.data.read_index(Path(os.environ["ESPMEDSAM_DATA"]) / "index.csv", ("val",))
+    _, measuring = chosen_records(task, records)
+    artefact.parent.mkdir(parents=True, exist_ok=True)
+    options = {"calibration": records} if precision == "int8" else {}
+    try:
+        done = task.export_for(
+            format, artefact, size=size, precision=precision, overwrite=True, **options
         )
-        if precision == "int8":
-            worth = done["quality"]
-        else:
-            worth = quality(task, request, done, runtime, measuring)
-        return {
-            "megabytes": round(sum(file.stat().st_size for file in files_of(path)) / 1e6, 2),
-            "difference": done.get("difference"),
-            "ratio": time_ratio(task, request, runtime),
-            "quality": worth,
-        }
+        request = make_request(
+            task, format, artefact, size=size, precision=precision, overwrite=True
+        )
+        worth = done.get("quality") or measured_quality(
+            task, request, done, RUNTIMES[format](artefact), measuring
+        )
+    except kem.errors.InputError as error:
+        return {"refused": str(error)}
+    return {
+        "megabytes": round(sum(file.stat().st_size for file in files_of(artefact)) / 1e6, 2),
+        "difference": done.get("difference"),
+        "quality": worth,
+    }
 
 
-def time_ratio(task, request, runtime):
-    """Time of the artefact over that of the Keras model's `predict`, one picture, interleaved."""
+def time_of(task, format, precision, size, artefact):
+    """Time over that of the Keras model's `predict`, one picture, interleaved."""
+    request = make_request(task, format, artefact, size=size, precision=precision, overwrite=True)
+    runtime = RUNTIMES[format](artefact)
     picture = made_picture(np.random.default_rng(0), request.size)[None]
     inputs = {"images": picture}
     prepared = {"images": picture.astype("float32")}
@@ -102,15 +108,23 @@ def time_ratio(task, request, runtime):
             begin = time.perf_counter()
             run()
             spent.append(time.perf_counter() - begin)
-    artefact, model = (statistics.median(spent[2:]) for spent in times)
-    return round(artefact / model, 2)
+    ours, model = (statistics.median(spent[2:]) for spent in times)
+    return {
+        "time": round(ours / model, 2),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        "backend": keras.backend.backend(),
+    }
+
+
+STEPS = {"quality": quality, "time": time_of}
 
 
 def write_table(found):
     lines = [
         "# Formats, measured",
         "",
-        "    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/export.py",
+        "    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/export.py quality",
+        "    KERAS_BACKEND=torch python benchmarks/export.py time",
         "",
         "Size of the artefact; time of one picture over that of the Keras model's `predict` in the",
         "same process; mean Dice of the data sets on val pictures (of the classifier, the share",
@@ -127,11 +141,13 @@ def write_table(found):
             continue
         worth = one["quality"]
         lines.append(
-            f"| {preset} | {name} | {precision} | {one['megabytes']} | {one['ratio']} | "
+            f"| {preset} | {name} | {precision} | {one['megabytes']} | {one.get('time', '')} | "
             f"{worth['exported']:.4f} | {worth['keras']:.4f} |"
         )
-    last = next(reversed(found.values()))
-    lines += ["", f"{last['machine']}; Keras on {last['backend']}.", "", "Refused:", "", *refused]
+    timed = [one for one in found.values() if "time" in one]
+    if timed:
+        lines += ["", f"{timed[-1]['machine']}; Keras on {timed[-1]['backend']}."]
+    lines += ["", "Refused:", "", *refused]
     with atomic_path(DOCS / "export_formats.md") as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

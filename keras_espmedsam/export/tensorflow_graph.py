@@ -85,6 +85,5 @@ def write_saved_model(task, request, path):
     """
     function, signature = make_function(task, request)
     archive = keras.export.ExportArchive()
-    archive.track(task)
     archive.add_endpoint(SIGNATURE, function, signature)
     archive.write_out(str(path), verbose=False)

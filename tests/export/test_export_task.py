@@ -76,6 +76,18 @@ def _inside(path, name):
     return json.loads(model.get_rt_info(["espmedsam", "description"]).astype(str))
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="SavedModels are written by TensorFlow"
+)
+def test_a_saved_model_holds_each_weight_once(segmenter, tmp_path):
+    import tensorflow as tf
+
+    segmenter.export_for("saved_model", tmp_path / "model", licence="test")
+    stored = tf.train.list_variables(str(tmp_path / "model" / "variables" / "variables"))
+    values = sum(int(np.prod(shape)) for _, shape in stored)
+    assert values <= segmenter.count_params() + 1  # The last is the list of objects.
+
+
 def test_exported_segmenter_segments_as_the_model(artefact, segmenter, picture):
     path, _ = artefact
     found = ExportedSegmenter(path).segment([picture, picture[:50]], ["eye", "lung"], batch_size=2)
