@@ -70,6 +70,20 @@ def _drop_whole_slices(model):
             name = f"slice_{i}_{j}"
             model.graph.initializer.append(numpy_helper.from_array(value[kept], name))
             node.input[1 + j] = name
+    # ONNX Runtime warns of each that nothing reads.
+    read = set(_read(model.graph))
+    for name in constants.keys() - read:
+        model.graph.initializer.remove(constants[name])
+
+
+def _read(graph):
+    """Names of what the nodes of a graph and of the graphs within them read."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            yield from _read(attribute.g)
+            for inner in attribute.graphs:
+                yield from _read(inner)
 
 
 def _to_float16(model):
