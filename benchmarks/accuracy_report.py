@@ -133,6 +133,20 @@ def claim_table(results):
     return _table(["claim", "test", "unseen"], rows)
 
 
+def wheel_table(shipped, folder):
+    """What `espmedsam evaluate` wrote into `folder`, a row per backend; empty where nothing did."""
+    sets = {split: by_dataset(shipped, split, "dice") for split in ("test", "unseen")}
+    measured = {name: values.mean() for one in sets.values() for name, values in one.items()}
+    rows = [["above", *(f"{value:.4f}" for value in measured.values()), ""]]
+    for path in sorted(pathlib.Path(folder).glob("*.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        found = {name: one["dice"]["mean"] for name, one in report["datasets"].items()}
+        apart = max(abs(found[name] - value) for name, value in measured.items())
+        cells = (f"{found[name]:.4f}" for name in measured)
+        rows.append([report["backend"], *cells, f"{apart:.5f}"])
+    return _table(["Dice", *measured, "most apart"], rows) if rows[1:] else ""
+
+
 def _compared(one, other):
     """For test and unseen: the difference, and `"better"`, `"worse"` or `"undecided"`."""
     found = []
@@ -335,6 +349,16 @@ Unseen:
 
 {hd95_unseen}
 
+## The same from the wheel
+
+In new environments with the wheel alone, the shipped preset on each backend; the measures above are
+kept to four digits.
+
+    KERAS_BACKEND=BACKEND espmedsam evaluate --data INDEX.csv --split test --split unseen \\
+        --output docs/results/wheel/BACKEND.json
+
+{wheel}
+
 ## Compute
 
 ![Dice against compute](results/compute.png)
@@ -385,6 +409,7 @@ def write(docs, folder, systems):
         claims=claim_table(results),
         calibration=calibration_table(results),
         bins=len(next(iter(shipped["calibration"].values()))[0]),
+        wheel=wheel_table(shipped, folder / "wheel"),
         worst=worst(shipped),
         **tables,
     )

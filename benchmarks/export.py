@@ -1,6 +1,6 @@
 """Every preset with weights in every format: size, time and what it is worth on real pictures.
 
-    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/export.py quality [PRESET ...]
+    ESPMEDSAM_DATA=DATA python benchmarks/export.py quality [PRESET ...]
     KERAS_BACKEND=torch python benchmarks/export.py time [PRESET ...]
 
 The first exports to runs/export and measures what the artefacts are worth; the second, for a quiet
@@ -123,7 +123,7 @@ def write_table(found):
     lines = [
         "# Formats, measured",
         "",
-        "    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/export.py quality",
+        "    ESPMEDSAM_DATA=DATA python benchmarks/export.py quality",
         "    KERAS_BACKEND=torch python benchmarks/export.py time",
         "",
         "Size of the artefact; time of one picture over that of the Keras model's `predict` in the",

@@ -9,6 +9,9 @@ import numpy as np
 
 from keras_espmedsam.errors import InputError
 
+# LiteRT ends the process on sums of quantised values whose steps are too far apart.
+MAX_SCALE = 1e6
+
 
 def write_tflite(task, request, path, description, calibration=None):
     """Convert by way of a SavedModel, with built-in operators alone.
@@ -21,7 +24,7 @@ def write_tflite(task, request, path, description, calibration=None):
         calibration: list of dicts of inputs, one sample each, for int8.
 
     Raises:
-        InputError: when the file holds other operators.
+        InputError: when the file holds other operators, or ranges that int8 cannot hold.
 
     Source: ours.
     """
@@ -53,9 +56,31 @@ def write_tflite(task, request, path, description, calibration=None):
             f"The TFLite file needs operators that are not built in: {', '.join(foreign)}; no "
             "phone could run it. Nothing was kept."
         )
+    largest = largest_scale(path)
+    if largest > MAX_SCALE:
+        raise InputError(
+            f"int8 cannot hold what this model computes: values of up to {127 * largest:.1g}, such "
+            "as the masks of windowed attention, would share 256 steps with those that matter. "
+            "Nothing was kept: export in float16, or to onnx or openvino."
+        )
     # As an associated file of the TFLite metadata convention: a ZIP archive at the file's end.
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("espmedsam.json", json.dumps(description, indent=1))
+
+
+def largest_scale(path):
+    """The largest step between two values of a quantised tensor in a TFLite file; 0 without any.
+
+    Source: ours, by LiteRT's schema.
+    """
+    model = _read(path)
+    largest = 0.0
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        for tensor in map(graph.Tensors, range(graph.TensorsLength())):
+            quantization = tensor.Quantization()
+            if quantization is not None and quantization.ScaleLength():
+                largest = max(largest, float(quantization.ScaleAsNumpy().max()))
+    return largest
 
 
 def operators(path):
@@ -66,7 +91,7 @@ def operators(path):
     from ai_edge_litert import schema_py_generated as schema
 
     names = {code: name for name, code in vars(schema.BuiltinOperator).items()}
-    model = schema.Model.GetRootAs(Path(path).read_bytes(), 0)
+    model = _read(path)
     found = set()
     for i in range(model.OperatorCodesLength()):
         operator = model.OperatorCodes(i)
@@ -75,6 +100,12 @@ def operators(path):
         custom = code == schema.BuiltinOperator.CUSTOM
         found.add(f"custom {operator.CustomCode().decode()}" if custom else names[code])
     return sorted(found)
+
+
+def _read(path):
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.Model.GetRootAs(Path(path).read_bytes(), 0)
 
 
 class TFLiteRuntime:

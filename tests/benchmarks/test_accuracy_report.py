@@ -1,5 +1,7 @@
 """The statistics of docs/results.md."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,16 @@ def test_a_claim_is_of_the_recipe_and_not_of_what_is_shipped(report, monkeypatch
     shared, labels = report.claim_table(systems).splitlines()[2:]
     assert "beat one for all | holds (0.100" in shared
     assert "labels alone | does not: the contrary holds (-0.100" in labels
+
+
+def test_what_the_wheel_gives_is_compared_set_by_set(report, tmp_path):
+    shipped = result([0.2, 0.4] * 5)
+    assert report.wheel_table(shipped, tmp_path) == ""
+    found = {"a": {"dice": {"mean": 0.2}}, "b": {"dice": {"mean": 0.401}}}
+    (tmp_path / "jax.json").write_text(json.dumps({"backend": "jax", "datasets": found}))
+    lines = report.wheel_table(shipped, tmp_path).splitlines()[2:]
+    assert lines[0] == "| above | 0.2000 | 0.4000 |  |"
+    assert lines[1] == "| jax | 0.2000 | 0.4010 | 0.00100 |"
 
 
 def test_calibration_error_is_the_mean_distance_over_pixels(report):

@@ -182,6 +182,16 @@ def test_what_a_converter_says_is_told(segmenter, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif("tflite" not in FORMATS, reason="the formats are tested on TensorFlow")
+def test_int8_tflite_of_masked_attention_is_refused(classifier, tmp_path):
+    # LiteRT would end the process when it is run.
+    request = make_request(classifier, "tflite", tmp_path / "m.tflite", precision="int8")
+    picture = comparison.made_picture(np.random.default_rng(0), request.size)
+    samples = [{"images": picture[None]}]
+    with pytest.raises(kem.errors.InputError, match=r"int8 cannot hold .* float16, or to onnx"):
+        write(classifier, request, request.path, {"licence": "test"}, samples)
+
+
+@pytest.mark.skipif("tflite" not in FORMATS, reason="the formats are tested on TensorFlow")
 def test_int8_onnx_holds_quantised_weights_and_runs(segmenter, tmp_path):
     path = tmp_path / "m.onnx"
     request = make_request(segmenter, "onnx", path, precision="int8", batch_size=1)
