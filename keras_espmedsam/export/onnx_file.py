@@ -9,8 +9,8 @@ import numpy as np
 
 # The latest that tf2onnx 1.17 writes.
 OPSET = 18
-# What holds the weights.
-QUANTIZED = ("Conv", "MatMul")
+# What holds the weights; those of the controllers are gathered by modality.
+QUANTIZED = ("Conv", "MatMul", "Gather")
 
 
 def write_onnx(task, request, path, description, calibration=None):
