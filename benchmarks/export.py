@@ -10,6 +10,7 @@ modalities, at the preset's size. Quality is of val: up to 20 pictures of each m
 those that calibrate int8.
 """
 
+import functools
 import json
 import os
 import platform
@@ -42,6 +43,12 @@ PRESETS = {
     "espmedsam_tic_native": (256, 256),
     "tic_tiny_modality": None,
 }
+KEYS = [
+    f"{preset} {format} {precision}"
+    for preset in PRESETS
+    for format in FORMATS
+    for precision in PRECISIONS
+]
 REPEATS = 15
 
 
@@ -49,19 +56,18 @@ def main():
     what, *presets = sys.argv[1:]
     path = DOCS / "export_formats.json"
     found = json.loads(path.read_text()) if path.exists() else {}
-    for preset in presets or PRESETS:
-        task = load_task(preset)
-        for chosen in FORMATS.values():
-            for precision in PRECISIONS:
-                key = f"{preset} {chosen.name} {precision}"
-                artefact = ARTEFACTS / preset / f"{precision}{chosen.suffix or '_' + chosen.name}"
-                one = found.setdefault(key, {})
-                if "refused" in one or what in one:
-                    continue
-                one |= STEPS[what](task, chosen.name, precision, PRESETS[preset], artefact)
-                print(key, one, flush=True)
-                with atomic_path(path) as temporary:
-                    temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    load = functools.cache(load_task)
+    for key in KEYS:
+        preset, format, precision = key.split()
+        one = found.setdefault(key, {})
+        if (presets and preset not in presets) or "refused" in one or what in one:
+            continue
+        suffix = FORMATS[format].suffix or f"_{format}"
+        artefact = ARTEFACTS / preset / f"{precision}{suffix}"
+        one |= STEPS[what](load(preset), format, precision, PRESETS[preset], artefact)
+        print(key, one, flush=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     write_table(found)
 
 
@@ -133,21 +139,23 @@ def write_table(found):
         "| preset | format | precision | MB | time | exported | Keras |",
         "|---|---|---|---|---|---|---|",
     ]
-    refused = []
-    for key, one in found.items():
-        preset, name, precision = key.split()
+    refused = {}
+    for key in KEYS:
+        one = found.get(key, {})
+        what = key.replace(" ", ", ")
         if "refused" in one:
-            refused.append(f"- {preset}, {name}, {precision}: {one['refused']}")
-            continue
-        worth = one["quality"]
-        lines.append(
-            f"| {preset} | {name} | {precision} | {one['megabytes']} | {one.get('time', '')} | "
-            f"{worth['exported']:.4f} | {worth['keras']:.4f} |"
-        )
+            refused.setdefault(one["refused"], []).append(what)
+        elif "quality" in one:
+            worth = one["quality"]
+            lines.append(
+                f"| {key.replace(' ', ' | ')} | {one['megabytes']} | {one.get('time', '')} | "
+                f"{worth['exported']:.4f} | {worth['keras']:.4f} |"
+            )
     timed = [one for one in found.values() if "time" in one]
     if timed:
         lines += ["", f"{timed[-1]['machine']}; Keras on {timed[-1]['backend']}."]
-    lines += ["", "Refused:", "", *refused]
+    lines += ["", "Refused:", ""]
+    lines += [f"- {'; '.join(which)}: {why}" for why, which in refused.items()]
     with atomic_path(DOCS / "export_formats.md") as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
