@@ -71,7 +71,7 @@ def _drop_whole_slices(model):
             model.graph.initializer.append(numpy_helper.from_array(value[kept], name))
             node.input[1 + j] = name
     # ONNX Runtime warns of each that nothing reads.
-    read = set(_read(model.graph))
+    read = {*_read(model.graph), *(output.name for output in model.graph.output)}
     for name in constants.keys() - read:
         model.graph.initializer.remove(constants[name])
 
