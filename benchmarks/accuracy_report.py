@@ -298,8 +298,8 @@ from [the measures of every image](results); [learning curves](results/curves). 
 Test holds other images of the sets that were trained on; unseen holds sets of another hospital or
 camera. Both are read by `measure` alone; weights are chosen on val. Dice, IoU and HD95 (pixels) are
 taken per image at its own size, threshold 0.5. Intervals are 95 %, by 9,999 bootstrap draws of the
-images within each set. A set counts alike however few its images: etis_larib's 11 are a third of the
-unseen mean.
+images within each set. A set counts alike however few its images: etis_larib's 11 are a third of
+the unseen mean.
 
 ## Systems
 
