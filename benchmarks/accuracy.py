@@ -21,7 +21,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import yaml
@@ -307,26 +306,21 @@ def measure_times(names, size=256, repeats=15):
     """Milliseconds of one image by each measured system, in turn, into docs/results/NAME.json."""
     import keras
     import unet  # noqa: F401  Registers its class.
+    from interleaved import medians
 
     import keras_espmedsam as kem
 
     paths = {name: RESULTS / f"{name}.json" for name in names}
-    calls, times = {}, {}
+    calls = {}
     for name in (name for name, path in paths.items() if path.exists()):
         preset = str(ROOT / next(iter(_presets(name).values())))
         segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(preset)
         inputs = _inputs(segmenter, size)
         calls[name] = lambda model=segmenter, x=inputs: keras.Model.predict_on_batch(model, x)
         calls[name]()
-        times[name] = []
-    for _ in range(repeats):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            times[name].append(1000 * (time.perf_counter() - begin))
-    for name, values in times.items():
+    for name, seconds in zip(calls, medians(calls.values(), repeats), strict=True):
         result = json.loads(paths[name].read_text(encoding="utf-8"))
-        result["milliseconds"] = round(float(np.median(values)), 1)
+        result["milliseconds"] = round(1000 * seconds, 1)
         with atomic_path(paths[name]) as temporary:
             temporary.write_text(_one_image_per_line(result), encoding="utf-8")
         print(name, result["milliseconds"])

@@ -248,6 +248,7 @@ def draw_patches(path):
     from skimage.transform import resize
 
     import keras_espmedsam as kem
+    from keras_espmedsam.models.esp_medsam.segment_pictures import sigmoid
 
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
     cells = np.repeat(data.cell()[..., None], 3, axis=-1)
@@ -262,8 +263,8 @@ def draw_patches(path):
             row,
             (
                 (f"{modality}, scikit-image", small),
-                ("patch probabilities", _sigmoid(outputs["patches"][0, ..., 0])),
-                ("mask probabilities", _sigmoid(outputs["masks"][0, ..., 0])),
+                ("patch probabilities", sigmoid(outputs["patches"][0, ..., 0])),
+                ("mask probabilities", sigmoid(outputs["masks"][0, ..., 0])),
             ),
             strict=True,
         ):
@@ -271,10 +272,6 @@ def draw_patches(path):
             axes.set_title(title)
             axes.axis("off")
     _save(figure, path)
-
-
-def _sigmoid(x):
-    return 1 / (1 + np.exp(-np.asarray(x, "float64")))
 
 
 def _save(figure, path):

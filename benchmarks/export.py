@@ -14,13 +14,12 @@ import functools
 import json
 import os
 import platform
-import statistics
 import sys
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
+from interleaved import medians
 
 import keras_espmedsam as kem
 from keras_espmedsam._files import atomic_path
@@ -106,15 +105,9 @@ def time_of(task, format, precision, size, artefact):
     if isinstance(task.output, dict) and len(task.modalities) > 1:
         inputs["modalities"] = prepared["modalities"] = np.zeros(1, "int32")
     given = prepared if isinstance(task.input, dict) else prepared["images"]
-    times = ([], [])
-    for _ in range(REPEATS + 2):
-        for spent, run in zip(
-            times, (lambda: runtime(inputs), lambda: predict_prepared(task, given)), strict=True
-        ):
-            begin = time.perf_counter()
-            run()
-            spent.append(time.perf_counter() - begin)
-    ours, model = (statistics.median(spent[2:]) for spent in times)
+    calls = (lambda: runtime(inputs), lambda: predict_prepared(task, given))
+    medians(calls, 2)  # The first calls compile.
+    ours, model = medians(calls, REPEATS)
     return {
         "time": round(ours / model, 2),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",

@@ -9,14 +9,15 @@ and whether another size can be run.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
+
+from interleaved import medians
 
 BACKENDS = ("torch", "tensorflow", "jax")
 REPEATS = 30
@@ -114,13 +115,9 @@ def main():
             "bytes": sum(file.stat().st_size for file in folder.glob(f"{name}.onnx*")),
             "difference": float(np.abs(found - expected).max()),
             "sizes": _runs_at(sessions[name], inputs, 192),
-            "times": [],
         }
-    for _ in range(REPEATS):
-        for name, session in sessions.items():
-            begin = time.perf_counter()
-            session.run(None, _named(session, inputs))
-            rows[name]["times"].append(time.perf_counter() - begin)
+    calls = [functools.partial(one.run, None, _named(one, inputs)) for one in sessions.values()]
+    seconds = dict(zip(sessions, medians(calls, REPEATS), strict=True))
     machine = f"{platform.machine()}, {os.cpu_count()} CPU cores"
     text = DOCUMENT.format(repeats=REPEATS, machine=machine)
     ours = rows["ours"]
@@ -128,7 +125,7 @@ def main():
         if isinstance(row, str):
             text += f"| {name} | {row.replace(str(folder), '')} | | | | |\n"
             continue
-        ratio = statistics.median(row["times"]) / statistics.median(ours["times"])
+        ratio = seconds[name] / seconds["ours"]
         title = {"ours": "ours, 256 x 256", "ours_any": "ours, any size"}.get(name, name)
         text += (
             f"| {title} | {row['nodes']} | {row['bytes'] / ours['bytes']:.2f} | {ratio:.2f} | "

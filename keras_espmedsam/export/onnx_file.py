@@ -52,7 +52,7 @@ def _drop_whole_slices(model):
     """Take the axes that a slice leaves whole out of it.
 
     tf2onnx cuts them from 0 to the largest int32. Of an open batch OpenVINO takes that for its
-    size, and refuses the model.
+    size, and refuses the model. Constants that nothing reads any more go too.
     """
     from onnx import numpy_helper
 

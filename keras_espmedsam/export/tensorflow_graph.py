@@ -84,6 +84,7 @@ def write_saved_model(task, request, path):
     Source: Keras' `ExportArchive`.
     """
     function, signature = make_function(task, request)
+    # An endpoint's variables are found by themselves; `track` would store each a second time.
     archive = keras.export.ExportArchive()
     archive.add_endpoint(SIGNATURE, function, signature)
     archive.write_out(str(path), verbose=False)

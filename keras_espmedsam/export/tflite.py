@@ -56,8 +56,7 @@ def write_tflite(task, request, path, description, calibration=None):
             f"The TFLite file needs operators that are not built in: {', '.join(foreign)}; no "
             "phone could run it. Nothing was kept."
         )
-    largest = largest_scale(path)
-    if largest > MAX_SCALE:
+    if request.precision == "int8" and (largest := largest_scale(path)) > MAX_SCALE:
         raise InputError(
             f"int8 cannot hold what this model computes: values of up to {127 * largest:.1g}, such "
             "as the masks of windowed attention, would share 256 steps with those that matter. "

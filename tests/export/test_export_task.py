@@ -76,9 +76,7 @@ def _inside(path, name):
     return json.loads(model.get_rt_info(["espmedsam", "description"]).astype(str))
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="SavedModels are written by TensorFlow"
-)
+@pytest.mark.skipif("saved_model" not in FORMATS, reason="the formats are tested on TensorFlow")
 def test_a_saved_model_holds_each_weight_once(segmenter, tmp_path):
     import tensorflow as tf
 
