@@ -127,6 +127,16 @@ SYSTEMS = {
             + _set("phases.0.epochs=15"),
         ),
     ),
+    # The same fine-tuning once more: nano learns as long after its recipe as labels_long does.
+    "nano_long": System(
+        "the recipe, fine-tuned for longer",
+        (
+            *_distilled("nano"),
+            f"espmedsam train {CONFIGS}/finetune.yaml"
+            + _set("output=runs/nano_long", "model.preset=runs/nano/preset")
+            + _set("phases.0.epochs=15"),
+        ),
+    ),
     # All pictures are dermoscopy to it: the other controllers and queries learn nothing.
     "shared": System(
         "one shared controller and query",

@@ -1,5 +1,6 @@
 """docs/results.md and its figures, from what `accuracy.py measure` wrote."""
 
+import csv
 import json
 import pathlib
 
@@ -24,10 +25,10 @@ WORST = 10
 
 
 def load(folder, systems):
-    """What has been measured, in the order of the systems."""
+    """What has been measured, in the order of the systems and under their titles of today."""
     paths = {name: pathlib.Path(folder) / f"{name}.json" for name in systems}
     return {
-        name: json.loads(path.read_text(encoding="utf-8"))
+        name: {**json.loads(path.read_text(encoding="utf-8")), "title": systems[name].title}
         for name, path in paths.items()
         if path.exists()
     }
@@ -145,6 +146,25 @@ def wheel_table(shipped, folder):
         cells = (f"{found[name]:.4f}" for name in measured)
         rows.append([report["backend"], *cells, f"{apart:.5f}"])
     return _table(["Dice", *measured, "most apart"], rows) if rows[1:] else ""
+
+
+def mirror_table(shipped, path):
+    """What `espmedsam evaluate --mirror --per-image` wrote beside `shipped`; empty without it."""
+    if not path.exists():
+        return ""
+    with path.open(newline="", encoding="utf-8") as file:
+        images = [{**row, "dice": float(row["dice"])} for row in csv.DictReader(file)]
+    rows = []
+    for split in ("test", "unseen"):
+        one, other = (by_dataset(each, split, "dice") for each in (shipped, {"images": images}))
+        for name, values in one.items():
+            found = interval([other[name] - values])
+            rows.append([name, *(f"{v.mean():.3f}" for v in (values, other[name]))])
+            rows[-1].append(_with_interval(found))
+        found = difference({"images": images}, shipped, split)
+        means = (f"{mean_of_sets(*sets.values()):.3f}" for sets in (one, other))
+        rows.append([f"**mean of {split}**", *means, _with_interval(found)])
+    return _table(["Dice", "as above", "with `--mirror`", "difference"], rows)
 
 
 def _compared(one, other):
@@ -357,6 +377,15 @@ kept to four digits.
 
 {wheel}
 
+## Averaged with the mirrored picture
+
+`--mirror` of `espmedsam segment` and `evaluate` takes twice the time:
+
+    KERAS_BACKEND=torch espmedsam evaluate --mirror --data INDEX.csv --split test --split unseen \\
+        --per-image docs/results/mirrored.csv
+
+{mirror}
+
 ## Compute
 
 ![Dice against compute](results/compute.png)
@@ -408,6 +437,7 @@ def write(docs, folder, systems):
         calibration=calibration_table(results),
         bins=len(next(iter(shipped["calibration"].values()))[0]),
         wheel=wheel_table(shipped, folder / "wheel"),
+        mirror=mirror_table(shipped, folder / "mirrored.csv"),
         worst=worst(shipped),
         **tables,
     )

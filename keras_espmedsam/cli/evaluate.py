@@ -149,7 +149,9 @@ def print_report(report: dict[str, Any]) -> None:
     measures = [
         name for name in next(iter(datasets.values())) if name not in ("split", "modality", "n")
     ]
-    table = Table(box=box.SIMPLE_HEAD, title=f"{report['preset']} on {report['backend']}")
+    mirrored = ", averaged with the mirrored images" if report.get("mirror") else ""
+    title = f"{report['preset']} on {report['backend']}{mirrored}"
+    table = Table(box=box.SIMPLE_HEAD, title=title)
     for title in ("data set", "split", "modality"):
         table.add_column(title, no_wrap=True)
     for title in ("n", *(_TITLES.get(name, name.capitalize()) for name in measures)):

@@ -57,8 +57,8 @@ def evaluate(
         `{"preset", "backend", "datasets": {NAME: {"split", "modality", "n", "dice": {"mean",
         "std"}, "iou": ..., "precision": ..., "recall": ..., "hd95": ...}}}`, NAME being the data
         set's name, or `NAME/SPLIT` where the records hold several splits of it. The deviation is
-        that of the population. With `paper_metrics` also `"metrics": "paper"`, and the measures
-        of `summarise_paper`.
+        that of the population. With `mirror` also `"mirror": True`; with `paper_metrics` also
+        `"metrics": "paper"`, and the measures of `summarise_paper`.
 
     Raises:
         InputError: when there are no records, one has no mask, a modality is not one of the
@@ -104,6 +104,8 @@ def evaluate(
         if progress:
             progress(sum(_is_last(record, picture) for record, picture, _ in batch))
     report: dict[str, Any] = {"preset": preset, "backend": choose_backend()}
+    if mirror:
+        report["mirror"] = True
     if paper_metrics:
         report["metrics"] = "paper"
     modalities = {record.dataset: record.modality for record in records}

@@ -24,7 +24,7 @@ def test_augmentation_is_of_the_data_sets_that_are_trained_on(accuracy):
         for command in system.commands
         if command.startswith("espmedsam train")
     ]
-    assert len(trainings) == 11
+    assert len(trainings) == 13
     for _, _, path, *options in trainings:
         config = load_settings(TrainConfig, path, options[1::2])
         assert set(config.augmentation) == set(config.data.sources[0].datasets)

@@ -78,6 +78,22 @@ def test_what_the_wheel_gives_is_compared_set_by_set(report, tmp_path):
     assert lines[1] == "| jax | 0.2000 | 0.4010 | 0.00100 |"
 
 
+def test_what_mirroring_changes_is_paired_by_image(report, tmp_path):
+    path = tmp_path / "mirrored.csv"
+    shipped = result([0.2, 0.4] * 5)
+    shipped["images"] += [{**image, "split": "unseen"} for image in shipped["images"]]
+    assert report.mirror_table(shipped, path) == ""
+    rows = [
+        f"{image['dataset']},{image['split']},{image['image']},{image['dice'] + 0.1}"
+        for image in shipped["images"][::-1]
+    ]
+    path.write_text("\n".join(["dataset,split,image,dice", *rows]))
+    lines = report.mirror_table(shipped, path).splitlines()[2:]
+    assert lines[0] == "| a | 0.200 | 0.300 | 0.100 [0.100, 0.100] |"
+    assert lines[2] == "| **mean of test** | 0.300 | 0.400 | 0.100 [0.100, 0.100] |"
+    assert len(lines) == 6
+
+
 def test_calibration_error_is_the_mean_distance_over_pixels(report):
     # 10 pixels said 0.2 of which 2 are true, 30 said 0.9 of which 24 are.
     assert report.expected_calibration_error([[10, 30], [2, 27], [2, 24]]) == pytest.approx(3 / 40)

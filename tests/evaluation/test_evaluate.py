@@ -61,6 +61,11 @@ def test_report(make_record):
     assert report["datasets"]["b"]["dice"] == {"mean": 1, "std": 0}
 
 
+def test_a_report_of_mirrored_images_says_so(make_record):
+    report = evaluate(FakeSegmenter(), [make_record("a", HALF, HALF)], mirror=True)
+    assert report["mirror"] is True
+
+
 def test_several_splits_of_a_data_set_are_kept_apart(make_record):
     records = [
         make_record("a", HALF, HALF, split="test"),
