@@ -10,6 +10,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     max_pool_patches,
 )
+from keras_espmedsam.training.balance import check_weights
 from keras_espmedsam.training.placed_pictures import PlacedPictures
 from keras_espmedsam.training.read_ahead import ReadAhead
 
@@ -61,7 +62,8 @@ class DistillationDataset(keras.utils.PyDataset):
     Raises:
         InputError: for no records, bad files, a modality that the student does not know, an
             augmentation of cached pictures, a cache that is incomplete or of other pictures or
-            another converter, labels without masks, or `one_modality_per_batch` without `steps`.
+            another converter, labels without masks, or without `steps` `one_modality_per_batch`
+            or weights.
 
     Example:
         >>> import tempfile
@@ -118,6 +120,8 @@ class DistillationDataset(keras.utils.PyDataset):
                 "Received one_modality_per_batch without steps or without records of the domain; "
                 "it is for batches that are drawn at random."
             )
+        for given in (weights, common_weights):
+            check_weights(given, steps)
         if isinstance(common_caches, TeacherCache):
             common_caches = {common_caches.teacher_name: common_caches}
         domain_caches = {"domain": domain_cache} if domain_cache is not None else None

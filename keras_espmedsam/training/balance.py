@@ -7,6 +7,21 @@ from keras_espmedsam.errors import InputError
 BALANCES = ("dataset", "modality")
 
 
+def check_weights(weights, steps):
+    """Refuse weights of what is not drawn at random: one pass shows every picture once.
+
+    Raises:
+        InputError: for weights without steps.
+
+    Source: ours.
+    """
+    if weights and not steps:
+        raise InputError(
+            f"Received weights={weights} without steps; one pass shows every picture once, "
+            "whatever its weight. Give steps, or leave the weights out."
+        )
+
+
 def balanced_groups(records, balance="dataset", weights=None):
     """Group records, and say how often each group is drawn.
 

@@ -195,6 +195,17 @@ class RunSettings(Settings):
     early_stopping: EarlyStoppingSettings | None = None
     augmentation: dict[str, dict[str, Any]] | Literal["medical", "none"] = "medical"
 
+    @pydantic.model_validator(mode="after")
+    def _weights_of_what_is_drawn(self):
+        for key in ("data", "common_data"):
+            weights = getattr(getattr(self, key, None), "weights", None)
+            if weights and not any(phase.steps for phase in self.phases):
+                raise ValueError(
+                    f"{key}.weights change what is drawn, but with steps: null each phase shows "
+                    "every picture once; give steps, or leave the weights out."
+                )
+        return self
+
     def phase_folders(self) -> list[Path]:
         """The folder of each phase: its number and name, in the folder of the run."""
         names = [phase.name or getattr(phase, "phase", "phase") for phase in self.phases]

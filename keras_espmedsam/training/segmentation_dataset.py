@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.placement import RESIZE_MODES
-from keras_espmedsam.training.balance import balanced_groups
+from keras_espmedsam.training.balance import balanced_groups, check_weights
 from keras_espmedsam.training.batch_layers import BatchLayers
 from keras_espmedsam.training.drawing import Drawing
 from keras_espmedsam.training.placed_pictures import PlacedPictures
@@ -42,7 +42,7 @@ class SegmentationDataset(keras.utils.PyDataset):
         batch_size: int. Without `image_size` the most; fewer where fewer are of a size.
         steps: int or None. Batches per epoch, or one pass.
         weights: dict of name to float, 1 where it has no name; None for equal shares. Names of
-            data sets, or what `balance` says.
+            data sets, or what `balance` says. They need `steps`.
         augment: dict of modality to `Augmentation`, such as `MEDICAL_RANGES`, or None. A data
             set may have one of its own, by its name, in place of its modality's.
         seed: int.
@@ -73,9 +73,9 @@ class SegmentationDataset(keras.utils.PyDataset):
 
     Raises:
         InputError: for no records, a modality that the model does not know, bad files, records of
-            which only some have masks, weights of unknown names or without a positive one, an
-            unknown `resize_mode` or `balance`, a layer that does not serve, or `steps` without an
-            `image_size`.
+            which only some have masks, weights of unknown names, without a positive one or without
+            `steps`, an unknown `resize_mode` or `balance`, a layer that does not serve, or `steps`
+            without an `image_size`.
 
     Example:
         >>> import tempfile
@@ -121,6 +121,7 @@ class SegmentationDataset(keras.utils.PyDataset):
         records = list(records)
         _check_records(records, modalities)
         _check_sizes(image_size, resize_mode, steps, cache or scan)
+        check_weights(weights, steps)
         # Misspelt names are told before all pictures are read.
         balanced_groups(records, balance, weights)
         canvas = image_size and tuple(image_size)

@@ -223,6 +223,8 @@ def test_unusable_arguments_are_refused(make, records, build, conv_teacher, conv
         make([write("p", "")])
     with pytest.raises(InputError, match="one_modality_per_batch without steps"):
         make(records, one_modality_per_batch=True)
+    with pytest.raises(InputError, match=r"weights=\{'xray': 2\} without steps"):
+        make(records, weights={"xray": 2})
     with pytest.raises(InputError, match="labels=True and 1 of 6 records"):
         make([*records, write("u", "xray", labelled=False)], labels=True)
     cache = build(conv_teacher(), records)

@@ -389,16 +389,21 @@ def test_a_mask_of_another_size(write):
         _dataset([write(10, mask_size=(8, 12))])
 
 
+def test_weights_need_steps(write):
+    with pytest.raises(InputError, match=r"weights=\{'drive': 2.0\} without steps"):
+        _dataset([write(10)], weights={"drive": 2.0})
+
+
 def test_weights_of_a_misspelt_name(write):
     with pytest.raises(
         InputError, match=r"weights of driv; the records are of the dataset drive\."
     ):
-        _dataset([write(10)], weights={"driv": 2.0})
+        _dataset([write(10)], steps=1, weights={"driv": 2.0})
     with pytest.raises(InputError, match=r"weights of drive; .* of the modality fundus, xray\."):
         records = [write(10), write(20, "xray")]
         _dataset(records, steps=1, balance="modality", weights={"drive": 2.0, "xray": 1})
     with pytest.raises(InputError, match="balance=None, which has no names"):
-        _dataset([write(10)], balance=None, weights={"drive": 2.0})
+        _dataset([write(10)], steps=1, balance=None, weights={"drive": 2.0})
     with pytest.raises(InputError, match="balance='picture'; expected one of dataset, modality"):
         _dataset([write(10)], balance="picture")
 
@@ -406,4 +411,4 @@ def test_weights_of_a_misspelt_name(write):
 @pytest.mark.parametrize("weights", [{"drive": 0}, {"drive": -1.0}, {"drive": float("nan")}])
 def test_weights_that_are_no_shares(weights, write):
     with pytest.raises(InputError, match="for the data sets drive; expected numbers"):
-        _dataset([write(10)], weights=weights)
+        _dataset([write(10)], steps=1, weights=weights)

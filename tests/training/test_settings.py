@@ -91,6 +91,15 @@ def test_what_distillation_cannot_use_is_told(path, value, words):
         load_settings(DistillConfig, changed(DISTILL, path, value))
 
 
+def test_weights_that_no_phase_draws_by_are_refused():
+    weighted = changed(TRAIN, "data.weights", {"a": 2})
+    assert load_settings(TrainConfig, weighted).data.weights == {"a": 2}
+    with pytest.raises(InputError, match=r"data.weights change what is drawn, but"):
+        load_settings(TrainConfig, changed(weighted, "phases.0.steps", None))
+    mixed = changed(weighted, "phases", [{"steps": None}, {"steps": 5}])
+    assert load_settings(TrainConfig, mixed).data.weights == {"a": 2}
+
+
 def test_a_missing_key_is_named():
     with pytest.raises(InputError, match="lacks the key output; add it"):
         load_settings(TrainConfig, {key: TRAIN[key] for key in ("model", "data", "phases")})
