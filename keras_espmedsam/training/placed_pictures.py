@@ -23,8 +23,9 @@ class PlacedPictures:
             header is read alone.
         options: options of `check_records`.
 
-    `records` are those of the pictures, one each, `left_out` the others with the reason, and
-    `sizes` the (height, width) of the placed pictures, or None where they are not known.
+    `records` are those of the pictures, one each, `left_out` the others with the reason, `sizes`
+    the (height, width) of the placed pictures, and `blank` whether the mask holds no foreground;
+    each None where it is not known.
 
     Source: ours.
     """
@@ -34,13 +35,16 @@ class PlacedPictures:
         self.resize_mode = resize_mode
 
         def use(picture, mask):
-            image, mask = self._placed(picture, mask)
-            return (image, mask) if cache else image.shape[:2]
+            blank = None if mask is None else not mask.any()
+            placed = self._placed(picture, mask)
+            return placed if cache else None, placed[0].shape[:2], blank
 
         found, self.left_out = decode_records(records, use if cache or scan else None, **options)
         self.records = [record for record, _ in found]
-        self._kept = [kept for _, kept in found] if cache else None
-        self.sizes = [kept[0].shape[:2] if cache else kept for _, kept in found]
+        known = [used or (None, None, None) for _, used in found]
+        self._kept = [kept for kept, _, _ in known] if cache else None
+        self.sizes = [size for _, size, _ in known]
+        self.blank = [blank for _, _, blank in known]
 
     def __getitem__(self, rows):
         """The images, uint8 `(height, width, 3)`, and masks, bool or None, of some rows."""

@@ -60,7 +60,8 @@ class SegmentationDataset(keras.utils.PyDataset):
             headers are read then, and a file that is damaged behind its header stops the run.
         strict: bool. A bad file is an error; otherwise it is left out, with its reason in the
             attribute `left_out`, a list of (record, sentence).
-        keep_empty: bool. Keep the pictures whose mask is empty.
+        keep_empty: bool. Keep the pictures whose mask is empty. The attribute `blank` says of
+            each record whether its mask is, None where it was not decoded or there is none.
         workers: int. Threads that draw batches ahead; 1 draws each when it is asked for.
         use_multiprocessing: bool. Processes instead of threads; each gets a copy of what is kept
             in memory. Threads suffice as a rule, as decoding and moving pictures do not hold
@@ -138,6 +139,7 @@ class SegmentationDataset(keras.utils.PyDataset):
         )
         self.records = pictures.records
         self.left_out = pictures.left_out
+        self.blank = pictures.blank
         self.batch_size = batch_size
         self.steps = steps
         self.seed = seed

@@ -203,6 +203,19 @@ class _Sets:
             self.report(f"{len(dataset.left_out)} left out of {name}:")
             for _, reason in dataset.left_out:
                 self.report(f"  {reason}")
+        # A data set of which nothing can be learnt but to find nothing.
+        found = {}
+        for record, blank in zip(dataset.records, dataset.blank, strict=True):
+            found.setdefault(record.dataset, []).append(blank)
+        without = [dataset for dataset, blank in found.items() if all(blank)]
+        if name == "training" and len(without) == len(found):
+            raise InputError(
+                f"Received {len(dataset.records)} pictures for training whose masks are all "
+                "empty, so that there is nothing to learn; look at the masks, and whether they "
+                "are those of the pictures."
+            )
+        for one in without:
+            self.report(f"All masks of {one} for {name} are empty.")
 
 
 def make_augmentation(settings, modalities, records=()):

@@ -186,6 +186,28 @@ def test_strict_stops_before_the_first_step(config, tmp_path):
     assert not (tmp_path / "run" / "1-coarse").exists()
 
 
+def test_masks_that_are_all_empty_are_told(config, tmp_path):
+    black, said = np.zeros((24, 40), "uint8"), []
+    for name in ("0", "2", "4"):  # All of xray.
+        Image.fromarray(black).save(tmp_path / f"{name}_mask.png")
+    with pytest.raises(Killed):
+        train(config, report=functools.partial(_until, "1-coarse: epoch", said), verbose=0)
+    told = [sentence for sentence in said if sentence.startswith("All masks")]
+    assert told == [
+        f"All masks of xrays for {name} are empty." for name in ("training", "validation")
+    ]
+    for name in ("1", "3"):
+        Image.fromarray(black).save(tmp_path / f"{name}_mask.png")
+    with pytest.raises(InputError, match="4 pictures for training whose masks are all empty"):
+        train(config, report=said.append, verbose=0)
+
+
+def _until(words, said, sentence):
+    said.append(sentence)
+    if sentence.startswith(words):
+        raise Killed
+
+
 def test_a_folder_of_something_else_is_refused(config, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("")
