@@ -117,7 +117,7 @@ SYSTEMS = {
         "without distillation: labels only",
         (f"espmedsam train {CONFIGS}/labels.yaml",),
     ),
-    "nano": System("the shipped preset", _distilled("nano")),
+    "nano": System("the recipe in the paper's phases", _distilled("nano")),
     # As much time as teacher and student have together.
     "labels_long": System(
         "labels only, with the teacher's time as well",
@@ -129,7 +129,7 @@ SYSTEMS = {
     ),
     # The same fine-tuning once more: nano learns as long after its recipe as labels_long does.
     "nano_long": System(
-        "the recipe, fine-tuned for longer",
+        "the recipe, fine-tuned longer",
         (
             *_distilled("nano"),
             f"espmedsam train {CONFIGS}/finetune.yaml"

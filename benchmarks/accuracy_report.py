@@ -26,12 +26,13 @@ WORST = 10
 
 def load(folder, systems):
     """What has been measured, in the order of the systems and under their titles of today."""
-    paths = {name: pathlib.Path(folder) / f"{name}.json" for name in systems}
-    return {
-        name: {**json.loads(path.read_text(encoding="utf-8")), "title": systems[name].title}
-        for name, path in paths.items()
-        if path.exists()
-    }
+    found = {}
+    for name, system in systems.items():
+        path = pathlib.Path(folder) / f"{name}.json"
+        if path.exists():
+            title = f"{system.title} (shipped)" if name == SHIPPED else system.title
+            found[name] = {**json.loads(path.read_text(encoding="utf-8")), "title": title}
+    return found
 
 
 def by_dataset(result, split, measure):
@@ -153,17 +154,17 @@ def mirror_table(shipped, path):
     if not path.exists():
         return ""
     with path.open(newline="", encoding="utf-8") as file:
-        images = [{**row, "dice": float(row["dice"])} for row in csv.DictReader(file)]
+        mirrored = [{**row, "dice": float(row["dice"])} for row in csv.DictReader(file)]
     rows = []
     for split in ("test", "unseen"):
-        one, other = (by_dataset(each, split, "dice") for each in (shipped, {"images": images}))
-        for name, values in one.items():
-            found = interval([other[name] - values])
-            rows.append([name, *(f"{v.mean():.3f}" for v in (values, other[name]))])
-            rows[-1].append(_with_interval(found))
-        found = difference({"images": images}, shipped, split)
-        means = (f"{mean_of_sets(*sets.values()):.3f}" for sets in (one, other))
-        rows.append([f"**mean of {split}**", *means, _with_interval(found)])
+        one, other = (by_dataset(each, split, "dice") for each in (shipped, {"images": mirrored}))
+        groups = [*((name, [name]) for name in one), (f"**mean of {split}**", list(one))]
+        for title, names in groups:
+            means = (
+                f"{mean_of_sets(*(sets[name] for name in names)):.3f}" for sets in (one, other)
+            )
+            change = interval([other[name] - one[name] for name in names])
+            rows.append([title, *means, _with_interval(change)])
     return _table(["Dice", "as above", "with `--mirror`", "difference"], rows)
 
 

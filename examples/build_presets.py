@@ -133,9 +133,12 @@ def write_nano(run, results_file, commit):
     params = segmenter.count_params()
     folder = save_preset("espmedsam_nano_256", segmenter, CLASSES, nano_card.DESCRIPTION)
     weights = folder / WEIGHTS_FILE
+    results = json.loads(results_file.read_text(encoding="utf-8"))
+    # The teacher's, and those of the commands.
+    outputs = [command.split("output=")[1].split()[0] for command in results["commands"]]
     card = nano_card.nano_card(
-        results=json.loads(results_file.read_text(encoding="utf-8")),
-        runs=[run.with_name("labels"), run.with_name(f"{run.name}_distilled"), run],
+        results=results,
+        runs=[run.with_name(pathlib.Path(name).name) for name in ("labels", *outputs)],
         params=params,
         size=weights.stat().st_size / 1e6,
         digest=hashlib.sha256(weights.read_bytes()).hexdigest(),
