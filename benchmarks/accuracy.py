@@ -114,13 +114,13 @@ def _specialist(dataset):
 SYSTEMS = {
     # Also the medical teacher of those below.
     "labels": System(
-        "without distillation: labels only",
+        "labels only",
         (f"espmedsam train {CONFIGS}/labels.yaml",),
     ),
     "nano": System("the recipe in the paper's phases", _distilled("nano")),
     # As much time as teacher and student have together.
     "labels_long": System(
-        "labels only, with the teacher's time as well",
+        "labels only, trained longer",
         (
             f"espmedsam train {CONFIGS}/finetune.yaml"
             + _set("output=runs/labels_long", "model.preset=runs/labels/preset")

@@ -323,6 +323,9 @@ the unseen mean.
 
 {budget}
 
+Minutes are of the commands below, on one core. "Labels only" is the teacher of the distilled
+systems and where "{longer}" starts: its minutes come on top of theirs.
+
 {systems}
 
 ## Dice
@@ -432,6 +435,7 @@ def write(docs, folder, systems):
         machine=shipped["machine"],
         keras=shipped["keras"],
         budget=budget_table(results),
+        longer=systems["labels_long"].title,
         systems=commands,
         differences=difference_table(results),
         claims=claim_table(results),
