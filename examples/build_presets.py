@@ -2,14 +2,14 @@
 
     python examples/build_presets.py tinyvit
     python examples/build_presets.py tic
-    python examples/build_presets.py nano --run runs/nano --commit COMMIT
+    python examples/build_presets.py nano --run runs/nano_long --commit COMMIT
     python examples/build_presets.py modality --run runs/modality --commit COMMIT
     python examples/build_presets.py native --run runs/tic_native --nano-report R --commit COMMIT
 
 `tinyvit` writes the published configuration without weights, `tic` those of TiC. `nano` copies the
-preset of `benchmarks/accuracy.py train nano` and writes its model card from what `measure nano`
-wrote, so that no number in the card is typed by hand; `native` does the same with a run of
-`examples/train_tic_native.py` and the report of `espmedsam evaluate`, `modality` with one of
+preset of `benchmarks/accuracy.py train nano_long` and writes its model card from what `measure
+nano_long` wrote, so that no number in the card is typed by hand; `native` does the same with a run
+of `examples/train_tic_native.py` and the report of `espmedsam evaluate`, `modality` with one of
 `examples/train_modality.py`.
 """
 
@@ -335,9 +335,9 @@ def main():
     if arguments.preset == "tic":
         write_tic()
         return
-    names = {"native": "tic_native"}
+    names = {"native": "tic_native", "nano": "nano_long"}
     run = arguments.run or pathlib.Path("runs") / names.get(arguments.preset, arguments.preset)
-    results = PRESETS.parent / "docs" / "results" / "nano.json"
+    results = PRESETS.parent / "docs" / "results" / f"{run.name}.json"
     report = arguments.report or (results if arguments.preset == "nano" else run / "report.json")
     if arguments.preset == "native":
         write_native(run, report, arguments.commit, arguments.nano_report)

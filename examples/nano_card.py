@@ -20,7 +20,7 @@ def nano_card(results, runs, params, size, digest, commit, sources):
     """The card's text.
 
     Args:
-        results: dict, docs/results/nano.json.
+        results: dict, what `measure` wrote into docs/results.
         runs: list of the folders of the trainings, in their order.
         params, size, digest: of the weights: int, megabytes, SHA-256.
         commit: str. Of the package that trained them.
@@ -155,9 +155,9 @@ Keras {keras}. How it compares with other systems, and the images on which it fa
 ## Training
 
 From random weights: a medical teacher on labels (a network like the student), the student's encoder
-and controllers from the teacher, then the whole student on labels. Val chose the weights; test and
-unseen were looked at for these tables only. Package at commit {commit}; {minutes:.0f} CPU minutes
-without the teacher, {machine}.
+and controllers from the teacher, then the whole student on labels, twice. Val chose the weights;
+test and unseen were looked at for these tables and those of `docs/results.md` only. Package at
+commit {commit}; {minutes:.0f} CPU minutes without the teacher, {machine}.
 
     espmedsam train examples/configs/nano_256/labels.yaml
 {commands}
