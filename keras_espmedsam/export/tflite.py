@@ -9,22 +9,23 @@ import numpy as np
 
 from keras_espmedsam.errors import InputError
 
-# LiteRT ends the process on sums of quantised values whose steps are too far apart.
-MAX_SCALE = 1e6
-
 
 def write_tflite(task, request, path, description, calibration=None):
     """Convert by way of a SavedModel, with built-in operators alone.
+
+    In int8 the weights are integers, and what they are multiplied by is quantised as it comes. With
+    ranges chosen beforehand, the masks of TiC's windows (-1e30) would share 256 steps with the
+    attention that they mask, and the segmenter is slower on a CPU and farther from the Keras model.
 
     Args:
         task: the segmenter or classifier, on Keras' TensorFlow backend.
         request: `ExportRequest`.
         path: the file to write.
         description: dict, which goes into the file.
-        calibration: list of dicts of inputs, one sample each, for int8.
+        calibration: not used.
 
     Raises:
-        InputError: when the file holds other operators, or ranges that int8 cannot hold.
+        InputError: when the file holds other operators.
 
     Source: ours.
     """
@@ -35,20 +36,11 @@ def write_tflite(task, request, path, description, calibration=None):
     with tempfile.TemporaryDirectory() as folder:
         write_saved_model(task, request, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        builtin = tf.lite.OpsSet.TFLITE_BUILTINS
-        converter.target_spec.supported_ops = [builtin]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if request.precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if request.precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if request.precision == "int8":
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, builtin]
-
-            def representative():
-                for sample in calibration:
-                    yield SIGNATURE, sample
-
-            converter.representative_dataset = representative
         Path(path).write_bytes(converter.convert())
     foreign = [name for name in operators(path) if name.startswith("custom ")]
     if foreign:
@@ -56,30 +48,9 @@ def write_tflite(task, request, path, description, calibration=None):
             f"The TFLite file needs operators that are not built in: {', '.join(foreign)}; no "
             "phone could run it. Nothing was kept."
         )
-    if request.precision == "int8" and (largest := largest_scale(path)) > MAX_SCALE:
-        raise InputError(
-            f"int8 cannot hold what this model computes: values of up to {127 * largest:.1g}, such "
-            "as the masks of windowed attention, would share 256 steps with those that matter. "
-            "Nothing was kept: export in float16, or to onnx or openvino."
-        )
     # As an associated file of the TFLite metadata convention: a ZIP archive at the file's end.
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("espmedsam.json", json.dumps(description, indent=1))
-
-
-def largest_scale(path):
-    """The largest step between two values of a quantised tensor in a TFLite file; 0 without any.
-
-    Source: ours, by LiteRT's schema.
-    """
-    model = _read(path)
-    largest = 0.0
-    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
-        for tensor in map(graph.Tensors, range(graph.TensorsLength())):
-            quantization = tensor.Quantization()
-            if quantization is not None and quantization.ScaleLength():
-                largest = max(largest, float(quantization.ScaleAsNumpy().max()))
-    return largest
 
 
 def operators(path):

@@ -180,13 +180,19 @@ def test_what_a_converter_says_is_told(segmenter, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif("tflite" not in FORMATS, reason="the formats are tested on TensorFlow")
-def test_int8_tflite_of_masked_attention_is_refused(classifier, tmp_path):
-    # LiteRT would end the process when it is run.
-    request = make_request(classifier, "tflite", tmp_path / "m.tflite", precision="int8")
-    picture = comparison.made_picture(np.random.default_rng(0), request.size)
-    samples = [{"images": picture[None]}]
-    with pytest.raises(kem.errors.InputError, match=r"int8 cannot hold .* float16, or to onnx"):
-        write(classifier, request, request.path, {"licence": "test"}, samples)
+def test_int8_tflite_holds_quantised_weights_and_runs_masked_attention(classifier, tmp_path):
+    picture = comparison.made_picture(np.random.default_rng(0), (64, 64))[None]
+    found, size = {}, {}
+    for precision in ("float32", "int8"):
+        path = tmp_path / f"{precision}.tflite"
+        request = make_request(classifier, "tflite", path, (64, 64), precision=precision)
+        write(classifier, request, path, {"licence": "test"}, [])
+        runtime = RUNTIMES["tflite"](path)
+        (found[precision],) = runtime({"images": picture}).values()
+        size[precision] = path.stat().st_size
+    types = {one["dtype"] for one in runtime.interpreter.get_tensor_details()}
+    assert np.int8 in types and size["int8"] < size["float32"]
+    np.testing.assert_allclose(found["int8"], found["float32"], atol=0.05)
 
 
 @pytest.mark.skipif("tflite" not in FORMATS, reason="the formats are tested on TensorFlow")
