@@ -219,7 +219,7 @@ def draw_compute(results, path):
     """Dice against multiply-adds and milliseconds."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
     for axes, key, label in zip(
         figure.subplots(1, 2, sharey=True),
         ("gmac", "milliseconds"),
@@ -241,7 +241,8 @@ def draw_compute(results, path):
                 )
         axes.set_xlabel(label)
     figure.axes[0].set_ylabel("mean Dice: round test, square unseen")
-    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    shown = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*shown, loc="outside lower center", ncols=2, fontsize="small")
     _save(figure, path)
 
 
