@@ -46,7 +46,7 @@ def test_a_difference_that_may_be_none_is_undecided(report):
     rng = np.random.default_rng(0)
     values = rng.random(40)
     systems = {
-        "nano": result(values) | {"title": "nano"},
+        report.SHIPPED: result(values) | {"title": "shipped"},
         "worse": result(values - 0.1 * rng.random(40)) | {"title": "worse"},
         "like": result(values + 0.1 * rng.normal(size=40)) | {"title": "like"},
     }
