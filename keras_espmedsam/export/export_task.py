@@ -110,6 +110,8 @@ def _records(task, request, calibration):
 
         calibration = read_index(calibration, ("val",))
     calibrating, measuring = chosen_records(task, list(calibration))
+    if not request.format.calibrated:
+        return [], measuring
     return calibration_inputs(task, request, calibrating), measuring
 
 

@@ -21,6 +21,7 @@ class Format:
         any_size: bool. Whether it can leave height and width open.
         free_batch: bool. Whether it can leave the batch size open.
         precisions: tuple of str.
+        calibrated: bool. Whether int8 has ranges that are chosen by real pictures.
 
     Source: ours.
     """
@@ -32,6 +33,7 @@ class Format:
     any_size: bool
     free_batch: bool
     precisions: tuple
+    calibrated: bool = False
 
 
 # SavedModel keeps a graph's variables as they are, and TensorFlow's CPU kernels know no float16.
@@ -48,6 +50,7 @@ FORMATS = {
             True,
             True,
             PRECISIONS,
+            calibrated=True,
         ),
         Format(
             "openvino",
@@ -57,6 +60,7 @@ FORMATS = {
             True,
             True,
             PRECISIONS,
+            calibrated=True,
         ),
     )
 }
