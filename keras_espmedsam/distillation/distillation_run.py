@@ -263,10 +263,6 @@ class _Run:
         if common is not None:
             options["keep_common"] = common.keep_in_memory
         records = {stream: self._records(stream) for stream in streams}
-
-        def weights(data):
-            return data.weights if phase.steps else None
-
         sets = []
         for split, cache in zip(("train", "val"), caches, strict=True):
             drawn = {}
@@ -279,9 +275,11 @@ class _Run:
                     common_augment=None if "common_caches" in cache else _common(config),
                 )
                 if domain is not None:
-                    drawn |= dict(balance=domain.balance, weights=weights(domain))
+                    drawn |= dict(balance=domain.balance, weights=phase.weights_of(domain))
                 if common is not None:
-                    drawn |= dict(common_balance=common.balance, common_weights=weights(common))
+                    drawn |= dict(
+                        common_balance=common.balance, common_weights=phase.weights_of(common)
+                    )
             sets.append(
                 DistillationDataset(
                     converter,

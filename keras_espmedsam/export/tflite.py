@@ -61,7 +61,7 @@ def operators(path):
     from ai_edge_litert import schema_py_generated as schema
 
     names = {code: name for name, code in vars(schema.BuiltinOperator).items()}
-    model = _read(path)
+    model = schema.Model.GetRootAs(Path(path).read_bytes(), 0)
     found = set()
     for i in range(model.OperatorCodesLength()):
         operator = model.OperatorCodes(i)
@@ -70,12 +70,6 @@ def operators(path):
         custom = code == schema.BuiltinOperator.CUSTOM
         found.add(f"custom {operator.CustomCode().decode()}" if custom else names[code])
     return sorted(found)
-
-
-def _read(path):
-    from ai_edge_litert import schema_py_generated as schema
-
-    return schema.Model.GetRootAs(Path(path).read_bytes(), 0)
 
 
 class TFLiteRuntime:

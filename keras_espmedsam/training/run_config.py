@@ -182,6 +182,10 @@ class PhaseSettings(Settings):
     learning_rate: LearningRateSettings = LearningRateSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
 
+    def weights_of(self, data: PicturesSettings) -> dict[str, float] | None:
+        """The weights by which pictures are drawn; None where each is shown once."""
+        return data.weights if self.steps else None
+
 
 class RunSettings(Settings):
     """What all runs have."""

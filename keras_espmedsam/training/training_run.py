@@ -180,7 +180,7 @@ class _Sets:
             steps=phase.steps,
             shuffle=phase.steps is None,
             balance=data.balance,
-            weights=data.weights if phase.steps else None,
+            weights=phase.weights_of(data),
             augment=make_augmentation(
                 config.augmentation, segmenter.modalities, self.records["train"]
             ),
