@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_espmedsam._extras import require
-from keras_espmedsam.data.intensity import stretch_range, to_unit
+from keras_espmedsam.imaging.intensity import stretch_range, to_unit
 from keras_espmedsam.data.picture import Frame, PictureSource
 from keras_espmedsam.errors import InputError
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_espmedsam._extras import require
 from keras_espmedsam._files import atomic_path
-from keras_espmedsam.data.intensity import stretch_range, to_unit
+from keras_espmedsam.imaging.intensity import stretch_range, to_unit
 from keras_espmedsam.data.picture import Frame, Layout, Picture, PictureSource, Volume
 from keras_espmedsam.errors import InputError
 
