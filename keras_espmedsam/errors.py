@@ -1,4 +1,4 @@
-"""The one error type for input that the user can mend."""
+"""The error and the warning for input that the user can mend."""
 
 import difflib
 
@@ -13,6 +13,17 @@ class InputError(ValueError):
         >>> raise InputError("Received 7 modalities for 6 images; give one per image.")
         Traceback (most recent call last):
         keras_espmedsam.errors.InputError: Received 7 modalities for 6 images; give one per image.
+
+    Source: ours.
+    """
+
+
+class InputWarning(UserWarning):
+    """Input that is used, though perhaps not as it was meant, explained in one sentence.
+
+    Example:
+        >>> import warnings
+        >>> warnings.warn("Only 12 of its 16 bits are used.", InputWarning, stacklevel=1)
 
     Source: ours.
     """

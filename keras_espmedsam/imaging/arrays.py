@@ -1,0 +1,89 @@
+"""Whatever holds an image in memory, as a NumPy array."""
+
+import os
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from keras_espmedsam.errors import InputError
+
+
+def as_array(image):
+    """An image, a mask or a batch of either as a NumPy array, its values as they are.
+
+    Args:
+        image: NumPy array, nested list of numbers, Pillow image of any mode (see
+            `pillow_to_array`), or tensor of PyTorch (on any device, with or without a gradient),
+            TensorFlow or JAX. The small floats of these (bfloat16, float8) become float32.
+
+    Returns:
+        NumPy array.
+
+    Raises:
+        InputError: for the path of a file, lists that are no rectangle, and what holds no values.
+
+    Example:
+        >>> as_array(Image.new("CMYK", (3, 2))).shape
+        (2, 3, 3)
+
+    Source: ours.
+    """
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, Image.Image):
+        return pillow_to_array(image)
+    if isinstance(image, str | bytes | os.PathLike):
+        raise InputError(
+            f"Received {os.fspath(image)!r} in place of an image; read the file first, with "
+            "keras_espmedsam.data.read_picture."
+        )
+    try:
+        if hasattr(image, "detach"):  # PyTorch, which is not imported for this
+            image = image.detach().cpu()
+            if image.is_floating_point() and image.dtype.itemsize < 4:
+                image = image.float()  # NumPy has no bfloat16
+        array = np.asarray(image)
+    # Ragged lists, symbolic tensors, tensors without data: each library has an error of its own.
+    except Exception as error:
+        raise InputError(
+            f"Received a {type(image).__module__}.{type(image).__name__} that is no array of "
+            "numbers; expected a NumPy array, a Pillow image or a tensor, of one image each."
+        ) from error
+    small_float = array.dtype.kind == "V" and array.dtype.name.startswith(("bfloat", "float"))
+    return array.astype("float32") if small_float else array
+
+
+def pillow_to_array(image):
+    """The pixels of a Pillow image of any mode, in a type that a segmenter takes.
+
+    1-bit becomes 0 and 255; 16-bit grey stays 16-bit; palettes, CMYK and other colour spaces
+    become RGB; alpha is dropped (not blended).
+
+    Args:
+        image: `PIL.Image.Image`.
+
+    Returns:
+        `(height, width)` or `(height, width, 3)`: uint8, uint16 or float32; int32 for 32-bit
+        values that do not fit 16 bits.
+
+    Example:
+        >>> pillow_to_array(Image.new("LA", (3, 2), (9, 0))).tolist()
+        [[9, 9, 9], [9, 9, 9]]
+
+    Source: ours.
+    """
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)
+    if image.mode == "I":  # 16-bit files of some types
+        array = np.asarray(image)
+        fits = array.size and array.min() >= 0 and array.max() <= np.iinfo(np.uint16).max
+        return array.astype(np.uint16) if fits else array
+    if image.mode == "F":
+        return np.asarray(image)
+    if image.mode == "LAB":
+        # Pillow's own conversion takes the three values for red, green and blue.
+        spaces = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return np.array(ImageCms.profileToProfile(image, *spaces, outputMode="RGB"))
+    if image.mode in ("La", "RGBa"):  # multiplied by alpha
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    return np.array(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
