@@ -1,30 +1,145 @@
-"""From the numbers of a scanner to brightness between 0 and 1."""
+"""What is black and what is white: from stored values to brightness between 0 and 1.
+
+One policy for files and arrays, for training, evaluation and segmentation. The first that applies:
+
+1. what the user says: `"full"`, or the values of black and white;
+2. what the file says: a window or look-up table that shows something;
+3. up to 8 bits, and floating point in [0, 1]: their whole range;
+4. more bits of a camera or microscope, of which the image makes use: their whole range;
+5. nothing tells: the 0.5 and 99.5 percentiles of the values, and the user is told so.
+
+Padding has no part in any of it and becomes black. Where a file says that its lowest value is
+white (MONOCHROME1, WhiteIsZero), brightness is turned around in the end.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from keras_espmedsam.errors import InputError
 
-def stretch_range(values: np.ndarray) -> tuple[float, float]:
-    """The 0.5 and 99.5 percentiles, so that a few extreme values do not darken the rest.
+AUTO, FULL = "auto", "full"
+INTENSITIES = f"'{AUTO}', '{FULL}' or LOW:HIGH, such as 0:4095"
+"""What may be said of the values, for messages."""
 
-    Where these are equal (a nearly empty scan), the minimum and the maximum.
+# Cutting this much off floats of [0, 1] undoes the rounding of resizing (1.0000002 for white).
+_ROUNDING = 1e-5
+# A file uses its bits when its largest value has the highest of them, and is not a lone one.
+_LONE = 1 / 16
+# Integers nearer than this are the noise of an image without content, which is not amplified.
+_FEWEST_LEVELS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Meaning:
+    """What a file says of its values, beside their type.
 
     Args:
-        values: an array of any shape, without NaN.
-
-    Returns:
-        The values to be shown as black and as white.
-
-    Example:
-        >>> low, high = stretch_range(np.arange(1001))
-        >>> round(float(low)), round(float(high))
-        (5, 995)
+        window: function of the values that gives float32 in [0, 1], as the file wants to be
+            shown; None without such a wish.
+        bits: how many bits a value has, 8 or fewer being brightness as they are; None for those of
+            the type.
+        whole: the lowest and the highest value that these can hold; None for those of the type.
+        padding: bool `(height, width)`, true where there is no image; None for nowhere.
+        inverted: whether its lowest value is white.
+        measured: whether its values are measurements, as a scanner's, whose whole range says
+            nothing of black and white.
+        statistics: those of all images of the file, where they are known already.
 
     Source: ours.
     """
-    # A million values give the percentiles closely enough, in a hundredth of the time.
-    sample = values.reshape(-1)[:: max(1, values.size // 1_000_000)]
-    low, high = (float(value) for value in np.percentile(sample, (0.5, 99.5)))
-    return (low, high) if high > low else (float(values.min()), float(values.max()))
+
+    window: Callable[[np.ndarray], np.ndarray] | None = None
+    bits: int | None = None
+    whole: tuple[float, float] | None = None
+    padding: np.ndarray | None = None
+    inverted: bool = False
+    measured: bool = False
+    statistics: "Statistics | None" = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """What black and white are taken from where nothing else tells.
+
+    Args:
+        low, high: the 0.5 and 99.5 percentiles; the extremes where these are equal.
+        largest: the largest value.
+        replicated: whether every value is a multiple of 257, as of 8 bits written as 16.
+
+    Source: ours.
+    """
+
+    low: float
+    high: float
+    largest: float
+    replicated: bool
+
+    @classmethod
+    def of(cls, images: Iterable[np.ndarray]) -> "Statistics":
+        """Of one image's values, or of several that are to be shown alike.
+
+        Example:
+            >>> found = Statistics.of([np.arange(1001)])
+            >>> round(found.low), round(found.high), found.largest
+            (5, 995, 1000.0)
+        """
+        samples, smallest, largest = [], math.inf, -math.inf
+        for values in images:
+            if not values.size:
+                continue
+            # A million values give the percentiles closely enough, in a hundredth of the time.
+            samples.append(values.reshape(-1)[:: max(1, values.size // 1_000_000)])
+            smallest = min(smallest, float(values.min()))
+            largest = max(largest, float(values.max()))
+        if not samples:
+            return cls(0.0, 0.0, 0.0, False)
+        sample = samples[0] if len(samples) == 1 else np.concatenate(samples)
+        low, high = (float(value) for value in np.percentile(sample, (0.5, 99.5)))
+        if not high > low:  # a nearly empty image
+            low, high = smallest, largest
+        replicated = sample.dtype.kind == "u" and largest > 257 and not (sample % 257).any()
+        return cls(low, high, largest, bool(replicated))
+
+
+def parse_intensity(value, where=""):
+    """What was said of black and white, in the form that the readers take.
+
+    Args:
+        value: `"auto"`, `"full"`, `"LOW:HIGH"`, a pair of numbers, or None.
+        where: str. What said it, for the error, such as `"--intensity"`.
+
+    Returns:
+        `"auto"`, `"full"`, a pair of floats (black, white), or None for None.
+
+    Raises:
+        InputError: for anything else, and where black is not below white.
+
+    Example:
+        >>> parse_intensity("0:4095"), parse_intensity((-160, 240)), parse_intensity("full")
+        ((0.0, 4095.0), (-160.0, 240.0), 'full')
+
+    Source: ours.
+    """
+    if value is None or (isinstance(value, str) and value in (AUTO, FULL)):
+        return value
+    parts = value
+    if isinstance(value, str):
+        parts = re.split(r"\s*:\s*", value.strip())
+    try:
+        low, high = (float(part) for part in parts)
+        if math.isfinite(low) and math.isfinite(high) and low < high:
+            return low, high
+    except (TypeError, ValueError):
+        pass
+    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+    raise InputError(
+        f"Received the intensity {shown}{where and f' ({where})'}; expected {INTENSITIES}: the "
+        "values that are black and white, the first below the second."
+    )
 
 
 def to_unit(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -48,3 +163,197 @@ def to_unit(values: np.ndarray, low: float, high: float) -> np.ndarray:
         return np.zeros(values.shape, np.float32)
     scaled = (values.astype(np.float64) - low) / (high - low)
     return np.clip(scaled, 0, 1).astype(np.float32)
+
+
+def to_brightness(values, meaning=None, intensity=AUTO):
+    """The brightness of an image's values by the policy of this module.
+
+    Args:
+        values: array `(height, width)` or `(height, width, channels)` of numbers; the channels
+            share black and white.
+        meaning: `Meaning`, what its file says; None for an array in memory.
+        intensity: `"auto"`, `"full"`, or the values of black and white.
+
+    Returns:
+        uint8, or float32 in [0, 1]; and the end of a sentence about the image where its values
+        were taken for black and white because nothing told, else None.
+
+    Raises:
+        InputError: for values that are no numbers, not finite, or whose type says nothing of
+            black and white.
+
+    Example:
+        >>> image, notice = to_brightness(np.linspace(0, 600, 100).astype("uint16")[None])
+        >>> float(image.min()), float(image.max())
+        (0.0, 1.0)
+        >>> notice
+        'only 10 of its 16 bits are used, so black and white are taken from its values (their 0.5 \
+and 99.5 percentiles)'
+
+    Source: ours.
+    """
+    in_memory = meaning is None
+    meaning = meaning or Meaning()
+    _check_finite(values)
+    brightness, notice = _by_policy(values, meaning, intensity, in_memory)
+    if meaning.inverted:
+        brightness = (255 if brightness.dtype == np.uint8 else np.float32(1)) - brightness
+    if meaning.padding is not None and meaning.padding.any():
+        brightness = np.where(meaning.padding, brightness.dtype.type(0), brightness)
+    return brightness, notice
+
+
+def needs_statistics(values, meaning, intensity):
+    """Whether an image of several in a file is to be shown by the values of all of them.
+
+    Args:
+        values, meaning, intensity: of the first of them, as `to_brightness` takes them.
+
+    Source: ours.
+    """
+    return (
+        intensity == AUTO
+        and meaning is not None
+        and meaning.window is None
+        and meaning.statistics is None
+        and not _is_shallow(values, meaning)
+        and (values.dtype.kind in "iu" or meaning.measured)
+    )
+
+
+def without_padding(values, meaning):
+    """The values of an image that are no padding, in any order.
+
+    Source: ours.
+    """
+    if meaning is None or meaning.padding is None or meaning.padding.all():
+        return values
+    return values[~meaning.padding]
+
+
+def _by_policy(values, meaning, intensity, in_memory):
+    if intensity not in (AUTO, FULL):
+        _check_numbers(values)
+        return to_unit(values, *intensity), None
+    if intensity == FULL:
+        if meaning.measured and meaning.whole is None:
+            raise InputError(
+                "Received the intensity 'full' for values that are measured in floating point, "
+                "which have no whole range; give LOW:HIGH, the values of black and white."
+            )
+        return _whole(values, meaning), None
+    ignored = ""
+    if meaning.window is not None:
+        shown = meaning.window(values)
+        if _tells_something(shown, values, meaning):
+            return shown, None
+        ignored = "its window shows all values alike and is ignored; "
+    if _is_shallow(values, meaning) or (values.dtype.kind == "f" and not meaning.measured):
+        return _whole(values, meaning), ignored.removesuffix("; ") or None
+    if in_memory and values.dtype.newbyteorder("=") != np.uint16:
+        _refuse_type(values)
+    _check_numbers(values)
+    found = meaning.statistics or Statistics.of([without_padding(values, meaning)])
+    if not meaning.measured and _is_used(found, _range(values, meaning)):
+        return _whole(values, meaning), ignored.removesuffix("; ") or None
+    low, high = found.low, found.high
+    if values.dtype.kind in "iu" and high - low < _FEWEST_LEVELS:
+        high = low + 255
+    return to_unit(values, low, high), ignored + _reason(values, meaning, found)
+
+
+def _reason(values, meaning, found):
+    used = max(1, int(found.largest).bit_length())
+    bits = meaning.bits or 8 * values.dtype.itemsize
+    if meaning.measured or values.dtype.kind != "u" or used >= bits:
+        reason = "nothing tells what is black and white, so they"
+    else:
+        reason = f"only {used} of its {bits} bits are used, so black and white"
+    return f"{reason} are taken from its values (their 0.5 and 99.5 percentiles)"
+
+
+def _tells_something(shown, values, meaning):
+    """Whether a window leaves any contrast of an image that has some."""
+    shown, values = without_padding(shown, meaning), without_padding(values, meaning)
+    return np.ptp(shown) > 0 or np.ptp(values) == 0
+
+
+def _is_shallow(values, meaning):
+    """Whether the values have 8 bits or fewer, all of which count."""
+    if meaning.bits is not None:
+        return meaning.bits <= 8
+    return values.dtype in (np.uint8, np.bool_)
+
+
+def _is_used(found, whole):
+    low, high = whole
+    if found.replicated:
+        return True
+    return low == 0 and found.largest > high / 2 and found.high >= high * _LONE
+
+
+def _range(values, meaning):
+    if meaning.whole is not None:
+        return meaning.whole
+    if values.dtype.kind == "b":
+        return 0, 1
+    if values.dtype.kind in "iu":
+        limits = np.iinfo(values.dtype)
+        return limits.min, limits.max
+    return 0, 1
+
+
+def _whole(values, meaning):
+    """The brightness by the whole range of the bits."""
+    low, high = _range(values, meaning)
+    if values.dtype == np.uint8 and (low, high) == (0, 255):
+        return values
+    if values.dtype.kind == "f" and meaning.whole is None:
+        return _unit_floats(values)
+    _check_numbers(values)
+    if low == 0:
+        return np.clip(values.astype(np.float32) / np.float32(high), 0, 1)
+    return to_unit(values, low, high)
+
+
+def _unit_floats(values):
+    values = values.astype("float32")
+    low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        raise InputError(
+            f"Received a float image with values from {_digits(low)} to {_digits(high)}; expected "
+            "values in [0, 1]. Rescale it first, give uint8 or uint16, or say which values are "
+            f"black and white by the intensity: {INTENSITIES}."
+        )
+    return np.clip(values, 0, 1) if low < 0 or high > 1 else values
+
+
+def _digits(value):
+    """A value for reading, with as many digits as tell it from 0 and 1."""
+    short = f"{value:g}"
+    return short if short not in ("0", "1", "-0") or value in (0, 1) else f"{value:.8g}"
+
+
+def _check_finite(values):
+    if values.dtype.kind != "f" or not values.size:
+        return
+    # NaN is both the smallest and the largest.
+    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+        found = "NaN" if np.isnan(values).any() else "infinite values"
+        raise InputError(
+            f"Received an image with {found}; expected finite numbers. Replace them (with 0, say) "
+            "and try again."
+        )
+
+
+def _check_numbers(values):
+    if values.dtype.kind not in "biuf":
+        _refuse_type(values)
+
+
+def _refuse_type(values):
+    raise InputError(
+        f"Received an image of dtype {values.dtype}; expected uint8, uint16, or floats in [0, 1]. "
+        f"Convert it first, or say which values are black and white by the intensity: "
+        f"{INTENSITIES}."
+    )

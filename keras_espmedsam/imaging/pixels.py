@@ -1,25 +1,33 @@
-"""Any picture array to RGB floats in [0, 1]."""
+"""Any image in memory to RGB floats in [0, 1]."""
+
+import warnings
 
 import numpy as np
 
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
+from keras_espmedsam.imaging.arrays import as_array
+from keras_espmedsam.imaging.intensity import AUTO, to_brightness
 
-_FULL_SCALE = {np.dtype("uint8"): 255.0, np.dtype("uint16"): 65535.0}
 
-
-def to_rgb(image):
-    """Convert a picture of any supported kind to RGB.
+def to_rgb(image, intensity=AUTO):
+    """Convert an image of any supported kind to RGB.
 
     Args:
         image: array `(height, width)`, or `(height, width, c)` with 1 (grey), 2 (grey, alpha), 3
-            (RGB) or 4 (RGBA) channels; uint8, uint16 (full range 0 to 65535), bool, or float in
-            [0, 1]. Alpha is dropped.
+            (RGB) or 4 (RGBA) channels; uint8, uint16, bool, or float in [0, 1]. Or a Pillow image
+            or a tensor; see `as_array`. Alpha is dropped.
+        intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
+            `keras_espmedsam.imaging.intensity`.
 
     Returns:
         float32 array `(height, width, 3)` in [0, 1].
 
     Raises:
-        InputError: for any other shape, dtype or value range, and for NaN.
+        InputError: for any other shape, dtype or value range, for channels in front, and for NaN.
+
+    Warns:
+        InputWarning: where a uint16 image uses so few of its values that black and white are
+            taken from these.
 
     Example:
         >>> to_rgb(np.full((2, 3), 255, "uint8")).shape
@@ -27,9 +35,15 @@ def to_rgb(image):
 
     Source: ours.
     """
-    image = np.asarray(image)
+    image = as_array(image)
     if image.ndim == 2:
         image = image[..., None]
+    if image.ndim == 3 and image.shape[-1] > 4 and image.shape[0] in (1, 2, 3, 4):
+        raise InputError(
+            f"Received an image of shape {image.shape}, its channels in front; expected (height, "
+            "width, channels) with 1 to 4 channels. Move them last: np.moveaxis(image, 0, -1), or "
+            "image.permute(1, 2, 0) of a PyTorch tensor."
+        )
     if image.ndim != 3 or image.shape[-1] not in (1, 2, 3, 4):
         raise InputError(
             f"Received an image of shape {image.shape}; expected (height, width) or "
@@ -38,38 +52,30 @@ def to_rgb(image):
     if 0 in image.shape:
         raise InputError(f"Received an image of shape {image.shape}, which holds no pixel.")
     rgb = image[..., :3] if image.shape[-1] >= 3 else image[..., :1]
-    values = unit_values(rgb)
+    values = unit_values(rgb, intensity)
     return np.repeat(values, 3, axis=-1) if rgb.shape[-1] == 1 else values
 
 
-def unit_values(image):
-    """The values of an image, or a batch of them, as float32 in [0, 1].
+def unit_values(image, intensity=AUTO):
+    """The values of an image as float32 in [0, 1].
 
     Args:
         image: array of any shape; uint8, uint16, bool, or float in [0, 1].
+        intensity: see `to_rgb`.
 
     Raises:
         InputError: for another dtype, values out of range, or NaN.
+
+    Warns:
+        InputWarning: see `to_rgb`.
     """
-    image = np.asarray(image)
-    # Big-endian values, as TIFF readers give them, are the same numbers.
-    scale = _FULL_SCALE.get(image.dtype.newbyteorder("="))
-    if scale is not None:
-        return image.astype("float32") / np.float32(scale)
-    if image.dtype == bool:
-        return image.astype("float32")
-    if image.dtype.kind != "f":
-        raise InputError(
-            f"Received an image of dtype {image.dtype}; expected uint8, uint16 (full range), or "
-            "floats in [0, 1]. Convert it first."
+    brightness, notice = to_brightness(as_array(image), intensity=intensity)
+    if notice:
+        warnings.warn(
+            f"Of a uint16 image {notice}. Say it by the intensity otherwise.",
+            InputWarning,
+            stacklevel=3,
         )
-    values = image.astype("float32")
-    low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
-    # NaN fails this comparison as well.
-    if not (low >= 0 and high <= 1):
-        found = "NaN" if np.isnan(values).any() else f"values from {low:g} to {high:g}"
-        raise InputError(
-            f"Received a float image with {found}; expected values in [0, 1]. Rescale it first, "
-            "or give uint8 or uint16."
-        )
-    return values
+    if brightness.dtype == np.uint8:
+        return brightness.astype("float32") / np.float32(255)
+    return brightness

@@ -92,7 +92,7 @@ def test_shapes_that_are_no_picture(shape, message):
         (np.array([[0.0, 255.0]]), r"values from 0 to 255; expected values in \[0, 1\]"),
         (np.array([[-0.5, 1.0]]), "values from -0.5 to 1"),
         (np.array([[0.5, np.nan]]), "with NaN"),
-        (np.array([[0.5, np.inf]]), "to inf"),
+        (np.array([[0.5, np.inf]]), "with infinite values"),
     ],
 )
 def test_values_that_are_no_picture(values, message):
