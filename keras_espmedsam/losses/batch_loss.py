@@ -6,7 +6,7 @@ from keras_espmedsam.errors import InputError
 
 
 class BatchLoss(keras.losses.Loss):
-    """A loss whose `call` gives one value; a weight per image has no place in it.
+    """A loss whose `call` gives one value; weights per image or pixel have no place in it.
 
     The value comes as a vector: scalars Keras would sum over the replicas of `tf.distribute`, and
     not average.
@@ -19,6 +19,6 @@ class BatchLoss(keras.losses.Loss):
             raise InputError(
                 f"{type(self).__name__} received a sample_weight, but has one value for the "
                 "whole batch; leave the weights out or use a loss per image, such as "
-                "DiceFocalLoss."
+                "DiceFocalLoss, which takes them per image and per pixel."
             )
         return super().__call__(y_true, y_pred)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_espmedsam.losses.image_loss import ImageLoss
 from keras_espmedsam.losses.parts import as_float32, each_image
 
 # Below this square of a feature's length it counts as zero.
@@ -10,7 +11,7 @@ SMALLEST_SQUARE = 1e-12
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class CosineEmbeddingLoss(keras.losses.Loss):
+class CosineEmbeddingLoss(ImageLoss):
     """One minus the cosine between a teacher's and a student's channels, averaged over the places.
 
     The length of the features does not count, only their direction. Where either is zero the
@@ -24,7 +25,7 @@ class CosineEmbeddingLoss(keras.losses.Loss):
     Output: `(batch,)` before reduction, from 0 (one direction) to 2 (opposite ones).
 
     Raises:
-        InputError: for shapes that differ.
+        InputError: for shapes that differ, or a `sample_weight` per pixel.
 
     Example:
         >>> teacher = np.array([[[[1.0, 0.0]], [[0.0, 2.0]]]])

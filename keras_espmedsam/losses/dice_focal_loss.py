@@ -4,10 +4,11 @@ import keras
 
 from keras_espmedsam.losses.dice_loss import DiceLoss
 from keras_espmedsam.losses.focal_loss import FocalLoss
+from keras_espmedsam.losses.pixel_loss import PixelLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class DiceFocalLoss(keras.losses.Loss):
+class DiceFocalLoss(PixelLoss):
     """`dice_weight * DiceLoss + focal_weight * FocalLoss`, per image.
 
     Args:
@@ -15,10 +16,11 @@ class DiceFocalLoss(keras.losses.Loss):
         reduction, name: see `keras.losses.Loss`.
 
     Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, height, width, 1)`.
+    `sample_weight`: `(batch,)`, or `(batch, height, width[, 1])` per pixel; see `PixelLoss`.
     Output: `(batch,)` before reduction.
 
     Raises:
-        InputError: for shapes that differ.
+        InputError: for shapes that differ, and for a `sample_weight` of another shape.
 
     Example:
         >>> float(DiceFocalLoss()(np.ones((1, 2, 2, 1)), np.full((1, 2, 2, 1), 50.0)))

@@ -2,11 +2,17 @@
 
 import keras
 
-from keras_espmedsam.losses.parts import as_float32, each_image, soft_dice
+from keras_espmedsam.losses.parts import (
+    as_float32_and_weights,
+    each_image,
+    soft_dice,
+    weighted_dice_loss,
+)
+from keras_espmedsam.losses.pixel_loss import PixelLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class DiceLoss(keras.losses.Loss):
+class DiceLoss(PixelLoss):
     """One minus the soft Dice overlap of each image.
 
     Args:
@@ -14,10 +20,11 @@ class DiceLoss(keras.losses.Loss):
         reduction, name: see `keras.losses.Loss`.
 
     Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, height, width, 1)`.
+    `sample_weight`: `(batch,)`, or `(batch, height, width[, 1])` per pixel; see `PixelLoss`.
     Output: `(batch,)` before reduction.
 
     Raises:
-        InputError: for shapes that differ.
+        InputError: for shapes that differ, and for a `sample_weight` of another shape.
 
     Example:
         >>> float(DiceLoss()(np.ones((1, 2, 2, 1)), np.full((1, 2, 2, 1), 50.0)))
@@ -32,7 +39,9 @@ class DiceLoss(keras.losses.Loss):
         self.smoothing = smoothing
 
     def call(self, y_true, y_pred):
-        y_true, y_pred = as_float32(self, y_true, y_pred)
+        y_true, y_pred, weights = as_float32_and_weights(self, y_true, y_pred)
+        if weights is not None:
+            return weighted_dice_loss(y_true, y_pred, self.smoothing, weights)
         return 1 - soft_dice(y_true, y_pred, self.smoothing, axis=each_image(y_pred))
 
     def get_config(self):

@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
+from keras_espmedsam.losses.image_loss import ImageLoss
 from keras_espmedsam.losses.parts import as_float32, each_image
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class EmbeddingMSE(keras.losses.Loss):
+class EmbeddingMSE(ImageLoss):
     """The squared difference of a teacher's and a student's features, averaged over each image.
 
     `keras.losses.MeanSquaredError` leaves one value per place, to which a weight per image does
@@ -21,7 +22,7 @@ class EmbeddingMSE(keras.losses.Loss):
     Output: `(batch,)` before reduction.
 
     Raises:
-        InputError: for shapes that differ.
+        InputError: for shapes that differ, or a `sample_weight` per pixel.
 
     Example:
         >>> float(EmbeddingMSE()(np.zeros((2, 4, 4, 8)), np.full((2, 4, 4, 8), 3.0)))

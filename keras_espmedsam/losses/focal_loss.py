@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
-from keras_espmedsam.losses.parts import as_float32, each_image
+from keras_espmedsam.losses.parts import as_float32_and_weights, mean_per_image
+from keras_espmedsam.losses.pixel_loss import PixelLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class FocalLoss(keras.losses.Loss):
+class FocalLoss(PixelLoss):
     """Cross-entropy that fades where the prediction is already right.
 
     `alpha * (1 - p_t)^gamma * -log(p_t)`, averaged over the pixels of each image, where `p_t` is
@@ -19,10 +20,11 @@ class FocalLoss(keras.losses.Loss):
         reduction, name: see `keras.losses.Loss`.
 
     Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, height, width, 1)`.
+    `sample_weight`: `(batch,)`, or `(batch, height, width[, 1])` per pixel; see `PixelLoss`.
     Output: `(batch,)` before reduction.
 
     Raises:
-        InputError: for shapes that differ.
+        InputError: for shapes that differ, and for a `sample_weight` of another shape.
 
     Example:
         >>> round(float(FocalLoss()(np.ones((1, 2, 2, 1)), np.zeros((1, 2, 2, 1)))), 4)
@@ -40,13 +42,13 @@ class FocalLoss(keras.losses.Loss):
         self.gamma = gamma
 
     def call(self, y_true, y_pred):
-        y_true, y_pred = as_float32(self, y_true, y_pred)
+        y_true, y_pred, weights = as_float32_and_weights(self, y_true, y_pred)
         # softplus(-z) = -log(p_t) where z is the logit of the truth.
         truth_logit = y_pred * (2 * y_true - 1)
         cross_entropy = ops.softplus(-truth_logit)
         # (1 - p_t)^gamma. As a power its gradient would be NaN where p_t rounds to 1 and gamma < 1.
         fade = ops.exp(-self.gamma * ops.softplus(truth_logit))
-        return self.alpha * ops.mean(fade * cross_entropy, axis=each_image(y_pred))
+        return self.alpha * mean_per_image(fade * cross_entropy, weights)
 
     def get_config(self):
         return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma}

@@ -4,11 +4,12 @@ import keras
 from keras import ops
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.losses.image_loss import ImageLoss
 from keras_espmedsam.losses.parts import as_float32, each_image
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class NormalizedMSE(keras.losses.Loss):
+class NormalizedMSE(ImageLoss):
     """Mean squared error of features whose channels are standardised over each image's places.
 
     Every channel counts alike, whatever its mean and spread, the teacher's and the student's

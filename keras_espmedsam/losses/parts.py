@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.losses.weights import mean_weight
 
 
 def as_float32(loss, y_true, y_pred):
@@ -28,6 +29,15 @@ def as_float32(loss, y_true, y_pred):
     return ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
 
 
+def as_float32_and_weights(loss, y_true, y_pred):
+    """As `as_float32`, and the weights per pixel, `None` without; see `PixelLoss`.
+
+    Source: ours.
+    """
+    y_true, weights = y_true if isinstance(y_true, tuple) else (y_true, None)
+    return (*as_float32(loss, y_true, y_pred), weights)
+
+
 def _fits(true_shape, pred_shape):
     return len(true_shape) == len(pred_shape) and all(
         a is None or b is None or a == b for a, b in zip(true_shape, pred_shape, strict=True)
@@ -39,12 +49,40 @@ def each_image(x):
     return tuple(range(1, len(x.shape)))
 
 
+def mean_per_image(values, weights=None):
+    """Each image's mean of a value per pixel; with weights, of the weighted values that count.
+
+    Source: ours.
+    """
+    axis = each_image(values)
+    if weights is None:
+        return ops.mean(values, axis=axis)
+    return ops.sum(weights * values, axis=axis) / mean_weight(weights, axis)[1]
+
+
 def soft_dice(y_true, logits, smoothing, axis=None):
     """The soft Dice overlap of masks and logits, over the axes given or over everything."""
     probability = ops.sigmoid(logits)
     overlap = ops.sum(probability * y_true, axis=axis)
     total = ops.sum(probability, axis=axis) + ops.sum(y_true, axis=axis)
     return (2 * overlap + smoothing) / (total + smoothing)
+
+
+def weighted_dice_loss(y_true, logits, smoothing, weights):
+    """One minus each image's soft Dice overlap of the weighted pixels, times their mean weight.
+
+    Source: ours.
+    """
+    axis = each_image(logits)
+    mean, _ = mean_weight(weights, axis)
+    # The overlap knows no scale, but the smoothing does: it is meant for pixels of weight 1.
+    smoothing = smoothing * mean
+    probability = weights * ops.sigmoid(logits)
+    overlap = ops.sum(probability * y_true, axis=axis)
+    total = ops.sum(probability, axis=axis) + ops.sum(weights * y_true, axis=axis)
+    # Where no pixel counts, all of it is 0.
+    dice = (2 * overlap + smoothing) / ops.where(mean > 0, total + smoothing, 1)
+    return mean * (1 - dice)
 
 
 def cross_entropy(y_true, logits):

@@ -3,9 +3,15 @@
 import keras
 from keras import ops
 
+from keras_espmedsam.losses.weights import mean_weight, per_pixel
+
 
 class _MeanOverlap(keras.metrics.Metric):
-    """Mean over images of a measure of two binary masks; both empty counts as 1."""
+    """Mean over images of a measure of two binary masks; both empty counts as 1.
+
+    A `sample_weight` per image weighs the mean. With one per pixel, pixels of weight 0 are left
+    out of the masks, and an image counts by the mean weight of the others.
+    """
 
     def __init__(self, threshold=0.5, name=None, dtype=None, **kwargs):
         super().__init__(name=name, dtype=dtype, **kwargs)
@@ -14,14 +20,22 @@ class _MeanOverlap(keras.metrics.Metric):
         self.count = self.add_weight(shape=(), initializer="zeros", name="count")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
+        pixels = per_pixel(self, sample_weight, y_pred)
         y_true = ops.cast(ops.cast(y_true, "float32") >= 0.5, "float32")
         probability = ops.sigmoid(ops.cast(y_pred, "float32"))
         y_pred = ops.cast(probability >= self.threshold, "float32")
         axes = tuple(range(1, len(y_pred.shape)))
-        overlap = ops.sum(y_true * y_pred, axis=axes)
-        total = ops.sum(y_true, axis=axes) + ops.sum(y_pred, axis=axes)
-        value = ops.where(total > 0, self.measure(overlap, ops.maximum(total, 1)), 1.0)
-        if sample_weight is None:
+        if pixels is None:
+            overlap = ops.sum(y_true * y_pred, axis=axes)
+            total = ops.sum(y_true, axis=axes) + ops.sum(y_pred, axis=axes)
+        else:
+            overlap = ops.sum(pixels * y_true * y_pred, axis=axes)
+            total = ops.sum(pixels * y_true, axis=axes) + ops.sum(pixels * y_pred, axis=axes)
+        value = ops.where(total > 0, self.measure(overlap, ops.where(total > 0, total, 1)), 1.0)
+        if pixels is not None:
+            # An image counts as in the losses: by the mean weight of what is known of it.
+            weight, _ = mean_weight(pixels, axes)
+        elif sample_weight is None:
             weight = ops.ones_like(value)
         else:
             weight = ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
@@ -45,7 +59,9 @@ class DiceScore(_MeanOverlap):
         threshold: float. Probability from which a pixel is foreground.
         name, dtype: see `keras.metrics.Metric`.
 
-    Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, height, width, 1)`.
+    Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, height, width, 1)`; a `sample_weight`
+    per image, `(batch,)`, or per pixel, `(batch, height, width[, 1])`, whose pixels of weight 0
+    have no part in the masks.
 
     Example:
         >>> metric = DiceScore()
@@ -71,7 +87,9 @@ class ForegroundIoU(_MeanOverlap):
         threshold: float. Probability from which a pixel is foreground.
         name, dtype: see `keras.metrics.Metric`.
 
-    Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, height, width, 1)`.
+    Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, height, width, 1)`; a `sample_weight`
+    per image, `(batch,)`, or per pixel, `(batch, height, width[, 1])`, whose pixels of weight 0
+    have no part in the masks.
 
     Example:
         >>> metric = ForegroundIoU()
@@ -86,4 +104,4 @@ class ForegroundIoU(_MeanOverlap):
         super().__init__(threshold=threshold, name=name, dtype=dtype, **kwargs)
 
     def measure(self, overlap, total):
-        return overlap / ops.maximum(total - overlap, keras.config.epsilon())
+        return overlap / ops.where(total > overlap, total - overlap, 1)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from keras_espmedsam.errors import InputError
 from keras_espmedsam.metrics import DiceScore, ForegroundIoU
 
 
@@ -109,3 +110,44 @@ def test_round_trip(metric_class):
     twin = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert type(twin) is metric_class
     assert (twin.threshold, twin.name) == (0.3, "some_name")
+
+
+@both
+def test_pixels_of_weight_0_are_left_out(metric_class, batch):
+    y_true, logits = batch
+    weights = np.zeros_like(y_true)
+    weights[:, :2, 1:4] = 2
+    expected = _scores(y_true[:, :2, 1:4], logits[:, :2, 1:4])[metric_class].mean()
+    for shape in ((5, 3, 5, 1), (5, 3, 5)):
+        metric = metric_class()
+        metric.update_state(y_true, logits, sample_weight=weights.reshape(shape))
+        assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@both
+def test_a_constant_map_is_the_weight_of_the_image(metric_class, batch):
+    images = np.array([0.5, 2.0, 1.0, 0.0, 3.0], "float32")
+    results = []
+    for weights in (images, np.broadcast_to(images[:, None, None, None], (5, 3, 5, 1))):
+        metric = metric_class()
+        metric.update_state(*batch, sample_weight=weights)
+        results.append(float(metric.result()))
+    assert results[1] == pytest.approx(results[0], abs=1e-6)
+
+
+@both
+def test_weights_of_pixels_weigh_them(metric_class):
+    y_true = np.array([1, 1, 0, 0], "float32").reshape(1, 1, 4, 1)
+    logits = np.array([1, -1, 1, -1], "float32").reshape(1, 1, 4, 1)
+    metric = metric_class()
+    metric.update_state(y_true, logits, np.array([2, 1, 0.5, 9], "float32").reshape(1, 1, 4))
+    # Found 2, of a truth of 3 and a prediction of 2.5.
+    expected = {DiceScore: 2 * 2 / 5.5, ForegroundIoU: 2 / 3.5}[metric_class]
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@both
+@pytest.mark.parametrize("shape", [(5, 7), (7,), (5, 1, 3, 5), (5, 5, 3, 1)])
+def test_weights_of_another_shape_are_refused(metric_class, shape, batch):
+    with pytest.raises(InputError, match="sample_weight of shape"):
+        metric_class().update_state(*batch, sample_weight=np.ones(shape, "float32"))
