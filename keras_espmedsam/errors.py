@@ -18,6 +18,13 @@ class InputError(ValueError):
     """
 
 
+class NoImageError(InputError):
+    """A sound file that holds no image, such as a report: in a folder it is passed over.
+
+    Source: ours.
+    """
+
+
 class InputWarning(UserWarning):
     """Input that is used, though perhaps not as it was meant, explained in one sentence.
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from keras_espmedsam.cli.batches import batches
 from keras_espmedsam.cli.recognize_files import FileRecognizer
+from keras_espmedsam.data.file_kinds import is_gzipped_nifti
 from keras_espmedsam.data.masks import write_mask
 from keras_espmedsam.data.overlay import write_overlay
-from keras_espmedsam.data.picture import Picture, is_gzipped_nifti
+from keras_espmedsam.data.picture import Picture
 from keras_espmedsam.data.pictures import PictureFile
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.recognition import Recognition

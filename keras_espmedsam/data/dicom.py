@@ -1,27 +1,37 @@
-"""DICOM files: their frames as pictures. Nothing but pixels leaves this module.
+"""DICOM files: their frames as images. Nothing but pixels leaves this module.
 
-No field of a header is stored in a picture, written to a file or quoted in a message: most
-of them can identify a patient. For the same reason the messages of pydicom are not repeated.
+No field of a header is stored in an image, written to a file or quoted in a message: most
+of them can identify a patient. For the same reason the messages of pydicom are not repeated. What
+is told are the names that the standard gives to a kind of object or of compression.
 """
 
+import contextlib
+import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from keras_espmedsam._extras import require
-from keras_espmedsam.imaging.intensity import stretch_range, to_unit
+from keras_espmedsam.data.lookup_table import LookupTable
 from keras_espmedsam.data.picture import Frame, PictureSource
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, NoImageError
+from keras_espmedsam.imaging.intensity import Meaning, to_unit
+
+_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+_ONE_SEGMENT = "a segment of an image"
+_COLOURS = ("Red", "Green", "Blue")
 
 
 def open_dicom(path: Path) -> PictureSource:
     """Read the header of a DICOM file.
 
-    Grey frames are rescaled, windowed by the first window of the file, and inverted where
-    MONOCHROME1 says that the lowest value is white. Without a window, 8-bit frames are taken as
-    they are and deeper ones are scaled from their 0.5 to their 99.5 percentile. Colour frames
-    become RGB.
+    Grey frames are rescaled, shown by the first VOI LUT or window of the file that leaves any
+    contrast, and inverted where MONOCHROME1 says that the lowest value is white. Without a window,
+    values of up to 8 bits are taken as they are, and deeper ones by the percentiles of all frames.
+    Padding is black. Colour frames become RGB.
 
     Args:
         path: the file.
@@ -30,76 +40,216 @@ def open_dicom(path: Path) -> PictureSource:
         The size and number of its frames and a function that decodes them.
 
     Raises:
-        InputError: when pydicom is not installed, or the file holds no pictures.
+        InputError: when pydicom is not installed, or the file holds no image.
 
-    Source: DICOM PS3.3, C.7.6.3, C.11.1 and C.11.2.
+    Source: DICOM PS3.3, C.7.5.1.1.2, C.7.6.3, C.11.1 and C.11.2; PS3.5, 8.1.1.
     """
     pydicom = require("pydicom", "Reading DICOM files")
     try:
         # Files of old scanners lack the preamble; whether it is DICOM shows below.
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        kind = _kind(header, pydicom)
+    except Exception:
+        raise InputError(f"{path} cannot be read as DICOM; expected a DICOM file.") from None
+    try:
         height, width = int(header.Rows), int(header.Columns)
         count = int(header.get("NumberOfFrames") or 1)
     except Exception:
-        raise InputError(
-            f"{path} holds no DICOM picture; it may be a report, a plan, or no DICOM file."
-        ) from None
+        if "Image Storage" in kind:
+            raise InputError(f"{path} is a DICOM image whose header has no size.") from None
+        found = f"is of the kind {kind!r}" if kind else "may be a report, a plan, or no DICOM file"
+        raise NoImageError(f"{path} holds no DICOM image; it {found}.") from None
+    no_image = _no_image(header, kind)
     return PictureSource(
-        height, width, count, lambda: _frames(path), labels=lambda: _frames(path, labels=True)
+        height,
+        width,
+        count,
+        lambda: _frames(path, _image),
+        labels=lambda: _frames(path, _labels),
+        no_image=no_image,
+        serves_as_mask=not no_image or no_image.startswith(_ONE_SEGMENT),
     )
 
 
-def _frames(path: Path, labels: bool = False) -> Iterator[Frame]:
+def _kind(header, pydicom) -> str:
+    """The standard's name for the kind of object, such as `RT Structure Set Storage`."""
+    meta = getattr(header, "file_meta", {})
+    uid = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""
+    name = pydicom.uid.UID(str(uid)).name
+    return "" if name == uid else name  # what is not in the standard says nothing
+
+
+def _no_image(header, kind: str) -> str:
+    """What the pixels are where they are no image; empty where they are one."""
+    uid = str(header.get("SOPClassUID") or "")
+    if uid in _SEGMENTATIONS or header.get("Modality") == "SEG":
+        segments = len(header.get("SegmentSequence") or [])
+        if segments > 1:
+            return f"{segments} segments of an image ({kind})"
+        return f"{_ONE_SEGMENT} ({kind}), which serves as a mask"
+    if uid == _DOSE or header.get("Modality") == "RTDOSE":
+        return f"doses ({kind})"
+    return ""
+
+
+def _frames(path: Path, read) -> Iterator[Frame]:
     pydicom = require("pydicom", "Reading DICOM files")
     pixels = require("pydicom.pixels", "Reading DICOM files")
     dataset = pydicom.dcmread(path, force=True)
     if not any(key in dataset for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise InputError(f"{path} holds no pixels; give a DICOM file with a picture.")
+        raise NoImageError(f"{path} holds no pixels; give a DICOM file with an image.")
     if not hasattr(dataset.file_meta, "TransferSyntaxUID"):
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    syntax = dataset.file_meta.TransferSyntaxUID
+    _check_decoder(path, syntax, pixels)
+    interpretation = str(dataset.get("PhotometricInterpretation", ""))
+    if interpretation in ("HSV", "ARGB", "CMYK"):
+        raise InputError(
+            f"{path} holds colours of the kind {interpretation}, which the standard has given up; "
+            "convert it to RGB."
+        )
     decoded = pixels.iter_pixels(dataset)
     for number in range(int(dataset.get("NumberOfFrames") or 1)):
         try:
             frame = next(decoded)
         except (NotImplementedError, RuntimeError):
             raise InputError(
-                f"The pixels of {path} are cut short, or compressed in a way that needs another "
-                "decoder; try again after: pip install pylibjpeg pylibjpeg-libjpeg "
-                "pylibjpeg-openjpeg"
+                f"The pixels of {path} ({syntax.name}) cannot be decoded: they are cut short, "
+                "damaged, or of a form that the installed decoders do not know. Get a new copy of "
+                "the file, or convert it to an uncompressed one."
             ) from None
-        if labels:
-            yield Frame(_labels(frame, dataset))
-        else:
-            yield Frame(_picture(frame, dataset, number, pixels))
+        yield read(_stored(frame, dataset, syntax), dataset, number)
 
 
-def _labels(frame: np.ndarray, dataset) -> np.ndarray:
+def _check_decoder(path: Path, syntax, pixels) -> None:
+    try:
+        decoder = pixels.get_decoder(syntax)
+    except NotImplementedError:
+        raise InputError(
+            f"{path} is compressed as {syntax.name}, which is not read; convert it (a video to "
+            "image files) and try again."
+        ) from None
+    if not decoder.is_available:
+        raise InputError(
+            f"{path} is compressed as {syntax.name}, which needs a decoder that is not "
+            'installed; install it with: pip install "keras-espmedsam[medical]"'
+        )
+
+
+def _stored(frame: np.ndarray, dataset, syntax) -> np.ndarray:
+    """The values in the stored bits; what lies above or below them is no part of the image."""
+    allocated, stored = dataset.get("BitsAllocated"), dataset.get("BitsStored")
+    if frame.dtype.kind not in "iu" or not stored or stored >= 8 * frame.dtype.itemsize:
+        return frame
+    # Decoders of compressed pixels give the stored bits alone.
+    if syntax.is_compressed and not syntax.is_deflated and "RLE" not in syntax.name:
+        return frame
+    shift = int(dataset.get("HighBit") or stored - 1) + 1 - stored
+    if 0 < shift <= allocated - stored:
+        frame = frame >> shift
+    frame = frame & frame.dtype.type(2**stored - 1)
+    if frame.dtype.kind == "u":
+        return frame
+    sign = frame.dtype.type(2 ** (stored - 1))
+    return (frame ^ sign) - sign
+
+
+def _labels(frame: np.ndarray, dataset, number: int) -> Frame:
     """A mask's values as stored, no window applied; 0 is what would be shown black."""
     if dataset.PhotometricInterpretation == "MONOCHROME1":
-        return (2 ** int(dataset.BitsStored) - 1 - frame).astype(frame.dtype)
-    return frame
+        frame = (2 ** int(dataset.BitsStored) - 1 - frame).astype(frame.dtype)
+    return Frame(frame)
 
 
-def _picture(frame: np.ndarray, dataset, number: int, pixels) -> np.ndarray:
-    interpretation = dataset.PhotometricInterpretation
-    if interpretation == "PALETTE COLOR":
-        return pixels.apply_color_lut(frame, dataset)
+def _image(frame: np.ndarray, dataset, number: int) -> Frame:
+    bits = int(dataset.get("BitsStored") or 0) or None
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        return _palette_colours(frame, dataset)
     if frame.ndim == 3:
-        return frame[..., :3]
-    rescaling = _functions(dataset, number, "PixelValueTransformation")
-    values = pixels.apply_modality_lut(frame, rescaling)
-    window = _functions(dataset, number, "FrameVOILUT")
-    if window.get("VOILUTSequence"):
-        values = pixels.apply_voi(values.astype(frame.dtype), window)
-        bits = int(window.VOILUTSequence[0].LUTDescriptor[2])
-        unit = to_unit(values, 0, 2**bits - 1)
-    elif window.get("WindowWidth") not in (None, ""):
-        unit = to_unit(values, *_window_range(window))
-    elif dataset.get("BitsStored") == 8 and frame.dtype == np.uint8:
-        return 255 - frame if interpretation == "MONOCHROME1" else frame
+        return Frame(frame[..., :3], meaning=Meaning(bits=bits, whole=(0, 2**bits - 1)))
+    meaning = Meaning(
+        bits=bits if frame.dtype.kind == "u" else None,
+        whole=None if frame.dtype.kind == "f" else _whole(frame, bits),
+        padding=_padding(frame, dataset),
+        inverted=dataset.PhotometricInterpretation == "MONOCHROME1",
+        measured=True,
+    )
+    functions = _functions(dataset, number, "PixelValueTransformation")
+    if dataset.get("ModalityLUTSequence"):
+        table = _table(dataset.ModalityLUTSequence[0], dataset)
+        frame = table(frame)
+        meaning = dataclasses.replace(meaning, bits=None, whole=(0, table.white))
     else:
-        unit = to_unit(values, *stretch_range(values))
-    return 1 - unit if interpretation == "MONOCHROME1" else unit
+        slope, intercept = (
+            _number(functions.get(name), default)
+            for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+        )
+        if (slope, intercept) != (1, 0) and slope != 0:
+            frame = frame * slope + intercept
+            if meaning.whole:
+                whole = tuple(sorted(value * slope + intercept for value in meaning.whole))
+                meaning = dataclasses.replace(meaning, whole=whole)
+    window = _window(_functions(dataset, number, "FrameVOILUT"), dataset)
+    return Frame(frame, meaning=dataclasses.replace(meaning, window=window))
+
+
+def _whole(frame, bits):
+    """The lowest and the highest value that the stored bits can hold."""
+    bits = bits or 8 * frame.dtype.itemsize
+    return (
+        (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if frame.dtype.kind == "i" else (0, 2**bits - 1)
+    )
+
+
+def _padding(frame: np.ndarray, dataset) -> np.ndarray | None:
+    """Where the frame holds padding in place of an image."""
+    prefix = {"f": "Float", "d": "DoubleFloat"}.get(frame.dtype.char, "")
+    first = _number(dataset.get(f"{prefix}PixelPaddingValue"))
+    if first is None:
+        return None
+    last = _number(dataset.get(f"{prefix}PixelPaddingRangeLimit"), first)
+    if frame.dtype.kind in "iu":
+        # Written unsigned beside signed pixels, or the other way round.
+        first, last = (_in_type(value, frame.dtype) for value in (first, last))
+    return (frame >= min(first, last)) & (frame <= max(first, last))
+
+
+def _in_type(value, dtype):
+    limits = np.iinfo(dtype)
+    if limits.min <= value <= limits.max:
+        return value
+    return (value - limits.min) % 2 ** (8 * dtype.itemsize) + limits.min
+
+
+def _palette_colours(frame: np.ndarray, dataset) -> Frame:
+    little = _little_endian(dataset)
+    if "RedPaletteColorLookupTableData" in dataset:
+        tables = [
+            LookupTable.of(
+                # The three are to be alike; red's is the one that files have right.
+                dataset.RedPaletteColorLookupTableDescriptor,
+                dataset.get(f"{colour}PaletteColorLookupTableData"),
+                little,
+            )
+            for colour in _COLOURS
+        ]
+        colours = np.stack([table(frame) for table in tables], axis=-1)
+        white = max(table.white for table in tables)
+    else:  # a segmented palette, which pydicom puts together
+        pixels = require("pydicom.pixels", "Reading DICOM files")
+        colours = pixels.apply_color_lut(frame, dataset)[..., :3]
+        white = np.iinfo(colours.dtype).max
+    if white == 255:
+        return Frame(colours.astype(np.uint8))
+    return Frame(colours, meaning=Meaning(bits=8, whole=(0, white)))  # all of them count
+
+
+def _little_endian(dataset) -> bool:
+    return dataset.file_meta.TransferSyntaxUID.is_little_endian
+
+
+def _table(item, dataset) -> LookupTable:
+    return LookupTable.of(item.LUTDescriptor, item.LUTData, _little_endian(dataset))
 
 
 def _functions(dataset, number: int, name: str):
@@ -113,13 +263,39 @@ def _functions(dataset, number: int, name: str):
     return dataset
 
 
-def _window_range(window) -> tuple[float, float]:
-    def first(value):
-        return float(value[0] if hasattr(value, "__len__") and len(value) else value)
-
-    centre, width = first(window.WindowCenter), first(window.WindowWidth)
-    if window.get("VOILUTFunction") == "LINEAR_EXACT":
-        return centre - width / 2, centre + width / 2
+def _window(functions, dataset):
+    """The function of values that a VOI LUT or a window asks for; None without a usable one."""
+    if functions.get("VOILUTSequence"):
+        with contextlib.suppress(AttributeError, TypeError, ValueError):  # an incomplete table
+            table = _table(functions.VOILUTSequence[0], dataset)
+            return lambda values: to_unit(table(values), 0, table.white)
+    centre, width = (_number(functions.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    function = functions.get("VOILUTFunction") or "LINEAR"
+    if centre is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):
+        return None
+    if function == "SIGMOID":
+        return functools.partial(_sigmoid, centre=centre, width=width)
+    if function == "LINEAR_EXACT":
+        return functools.partial(to_unit, low=centre - width / 2, high=centre + width / 2)
     # DICOM's LINEAR: the window of width w covers w values, hence w - 1 steps. The half pixel
-    # is the standard's. SIGMOID is shown by its linear part.
-    return centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
+    # is the standard's.
+    low, high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
+    if width == 1:
+        return lambda values: (values > low).astype(np.float32)
+    return functools.partial(to_unit, low=low, high=high)
+
+
+def _sigmoid(values, centre, width):
+    with np.errstate(over="ignore"):
+        return (1 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.float32)
+
+
+def _number(value, default=None):
+    """The first number of a field that may hold several, none, or what is no number."""
+    try:
+        if hasattr(value, "__len__") and not isinstance(value, str | bytes):
+            value = value[0]
+        value = float(value)
+    except (TypeError, ValueError, IndexError):
+        return default
+    return value if np.isfinite(value) else default

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_espmedsam.data.picture import file_stem
+from keras_espmedsam.data.file_kinds import file_stem
 from keras_espmedsam.data.picture_names import is_picture_name
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError

@@ -1,5 +1,7 @@
 """NIfTI volumes: their slices as pictures, and masks with the same shape and affine."""
 
+import functools
+import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -7,9 +9,16 @@ import numpy as np
 
 from keras_espmedsam._extras import require
 from keras_espmedsam._files import atomic_path
-from keras_espmedsam.imaging.intensity import stretch_range, to_unit
-from keras_espmedsam.data.picture import Frame, Layout, Picture, PictureSource, Volume
+from keras_espmedsam.data.file_kinds import is_gzipped_nifti
+from keras_espmedsam.data.picture import (
+    Frame,
+    Layout,
+    Picture,
+    PictureSource,
+    Volume,
+)
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.intensity import Meaning, Statistics, to_unit
 
 # What a mask copies from its volume's header, bit for bit: geometry. Text fields (descrip,
 # db_name, ...) and header extensions can hold a patient's name and are left behind.
@@ -39,9 +48,7 @@ def open_nifti(path: Path) -> PictureSource:
 
     Source: ours; orientation as in DICOM PS3.3, C.7.6.2.1.1.
     """
-    nibabel = require("nibabel", "Reading NIfTI files")
-    image = nibabel.load(path)
-    shape = image.shape
+    shape = _load(path).shape
     if not 2 <= len(shape) <= 4:
         raise InputError(
             f"{path} is a NIfTI file of shape {shape}; expected two (one slice), three or four "
@@ -58,9 +65,22 @@ def open_nifti(path: Path) -> PictureSource:
     )
 
 
+def _load(path: Path):
+    """The nibabel image of a file, which decides by the content whether it is gzipped."""
+    nibabel = require("nibabel", "Reading NIfTI files")
+    with path.open("rb") as file:
+        gzipped = file.read(2) == b"\x1f\x8b"
+    if gzipped == is_gzipped_nifti(path) and path.name.lower().endswith((".nii", ".nii.gz")):
+        return nibabel.load(path)
+    with gzip.open(path) if gzipped else path.open("rb") as file:
+        content = file.read()
+    second = content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # a header of 540 bytes
+    return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
+
+
 def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
     nibabel = require("nibabel", "Reading NIfTI files")
-    image = nibabel.load(path)
+    image = _load(path)
     volume = Volume(
         shape=image.shape,
         affine=image.affine,
@@ -72,24 +92,33 @@ def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
     # Unscaled, because scaling a whole volume makes eight bytes of each of its values.
     data = np.asanyarray(image.dataobj.get_unscaled())
     plain = (slope, intercept) == (1, 0)
-    as_stored = data.dtype == np.uint8 and plain
+    meaning = Meaning()
     if data.dtype.names:  # RGB24 and RGBA32 are structured types
         data = np.stack([data[name] for name in data.dtype.names[:3]], axis=-1)
-        as_stored = True
-    elif not as_stored:
+        plain = True
+    else:
         _check_values(path, data)
-        if labels:
-            data = data if plain else data * slope + intercept
-            as_stored = True
-    if not as_stored:
-        low, high = float(image.header["cal_min"]), float(image.header["cal_max"])
-        if not high > low:
-            low, high = sorted(value * slope + intercept for value in stretch_range(data))
+        if not labels and not (data.dtype == np.uint8 and plain):
+            meaning = _meaning(image.header, data, slope, intercept)
     for index in slice_indices(volume.shape):
-        array = data[index]
-        if not as_stored:
-            array = to_unit(array * slope + intercept, low, high)
-        yield Frame(layout.apply(array), layout, volume)
+        array = data[index] if plain else data[index] * slope + intercept
+        yield Frame(layout.apply(array), layout, volume, meaning)
+
+
+def _meaning(header, data, slope, intercept) -> Meaning:
+    """The volume's display range, or the statistics of all of its values."""
+    low, high = float(header["cal_min"]), float(header["cal_max"])
+    window = functools.partial(to_unit, low=low, high=high) if low < high else None
+    whole = None
+    if data.dtype.kind in "iu":
+        limits = np.iinfo(data.dtype)
+        whole = tuple(sorted(value * slope + intercept for value in (limits.min, limits.max)))
+    if window is not None:
+        return Meaning(window=window, whole=whole, measured=True)
+    found = Statistics.of([data])
+    low, high = sorted(value * slope + intercept for value in (found.low, found.high))
+    found = Statistics(low, high, found.largest * slope + intercept, False)
+    return Meaning(whole=whole, measured=True, statistics=found)
 
 
 def _check_values(path, data):

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_espmedsam.data.file_kinds import file_stem
+from keras_espmedsam.imaging.intensity import Meaning
+
 # EXIF orientation -> (swap the axes, flip the rows, flip the columns), applied in this order.
 _EXIF_LAYOUTS = {
     1: (False, False, False),
@@ -95,13 +98,15 @@ class Picture:
     """One picture as it should be looked at, and how its mask goes back to the file.
 
     Args:
-        array: `(height, width)` or `(height, width, 3)`: uint8, uint16 over its full range, or
-            float32 in [0, 1]; upright.
+        array: `(height, width)` or `(height, width, 3)`: uint8, uint16 that makes use of its range,
+            or float32 in [0, 1]; upright.
         path: the file it came from.
         index: its number among the pictures of that file, from 0.
         count: the number of pictures in that file (slices, frames or pages).
         layout: how `array` was turned from the stored pixels.
         volume: the geometry of a NIfTI file, otherwise None.
+        notice: how black and white were found where nothing tells, as the end of a sentence that
+            begins with the file; empty otherwise.
 
     Example:
         >>> picture = Picture(np.zeros((4, 6), "uint8"), Path("scan.nii.gz"))
@@ -117,6 +122,10 @@ class Picture:
     count: int = 1
     layout: Layout = Layout()
     volume: Volume | None = None
+    notice: str = ""
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.array, dtype=dtype, copy=copy)
 
     @property
     def stem(self) -> str:
@@ -129,30 +138,13 @@ class Picture:
         return self.array.shape[:2]
 
 
-def file_stem(path: Path) -> str:
-    """The name of a file without its suffix; `.nii.gz` counts as one suffix.
-
-    Args:
-        path: the file.
-
-    Example:
-        >>> file_stem(Path("folder/brain.nii.gz")), file_stem(Path("a.b.png"))
-        ('brain', 'a.b')
-    """
-    return path.name[: -len(".nii.gz")] if is_gzipped_nifti(path) else path.stem
-
-
-def is_gzipped_nifti(path: Path) -> bool:
-    """Whether the name of `path` ends in `.nii.gz`."""
-    return path.name.lower().endswith(".nii.gz")
-
-
 class Frame(NamedTuple):
-    """One decoded picture of a file, before it is checked: upright pixels and their layout."""
+    """One decoded image of a file: upright values, their layout, and what the file says of them."""
 
     array: np.ndarray
     layout: Layout = Layout()
     volume: Volume | None = None
+    meaning: Meaning = Meaning()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +159,9 @@ class PictureSource:
         labels: does so without what makes them nice to look at (a window, a percentile), where
             `frames` does that: the stored values of a mask.
         read_at_once: whether decoding the first holds all of them in memory.
+        no_image: what the pixels are where they are no image, such as the segments of one; empty
+            where they are.
+        serves_as_mask: whether they serve as a mask.
     """
 
     height: int
@@ -175,3 +170,5 @@ class PictureSource:
     frames: Callable[[], Iterator[Frame]]
     read_at_once: bool = False
     labels: Callable[[], Iterator[Frame]] | None = None
+    no_image: str = ""
+    serves_as_mask: bool = True

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import threading
@@ -13,20 +14,28 @@ import numpy as np
 from PIL import Image
 
 from keras_espmedsam.data.dicom import open_dicom
+from keras_espmedsam.data.file_kinds import DICOM, HEAD_BYTES, NIFTI, RASTER, TIFF, file_kind
 from keras_espmedsam.data.nifti import open_nifti
 from keras_espmedsam.data.picture import Picture, PictureSource
 from keras_espmedsam.data.raster import open_raster
 from keras_espmedsam.data.tiff import open_tiff
-from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.pixels import unit_values
+from keras_espmedsam.errors import InputError, InputWarning, NoImageError
+from keras_espmedsam.imaging.intensity import (
+    AUTO,
+    Statistics,
+    needs_statistics,
+    parse_intensity,
+    to_brightness,
+    without_padding,
+)
+
+Intensity = str | tuple[float, float]
 
 MAX_PIXELS = 100_000_000
 """The most pixels (height x width) that one picture may have unless more are allowed."""
 
 # A volume is held in memory as a whole; four times the default allows 512 x 512 x 1500.
 _VOLUME_FACTOR = 4
-
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,41 +64,73 @@ class PictureFile:
         """The number of pictures in the file."""
         return self.source.count
 
-    def pictures(self, labels: bool = False) -> Iterator[Picture]:
-        """Decode the file's pictures, one after another.
+    def pictures(self, labels: bool = False, intensity: Intensity = AUTO) -> Iterator[Picture]:
+        """Decode the file's images, one after another.
 
         Args:
             labels: whether they are masks, whose stored values are wanted whatever these are.
+            intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
+                `keras_espmedsam.imaging.intensity`. All images of a file are shown alike.
 
         Yields:
-            `Picture`: pixels of type uint8, uint16, or float32 in [0, 1]; finite; upright.
+            `Picture`: uint8, uint16 that makes use of its range, or float32 in [0, 1]; upright. Of
+            a mask, the stored values.
 
         Raises:
             InputError: when the file is cut or damaged, or its values cannot be used.
         """
         frames = ((labels and self.source.labels) or self.source.frames)()
+        statistics, notice = None, None
         for index in range(self.count):
             with _quiet_libraries, _explained(self.path):
                 frame = next(frames)
-                array = np.ascontiguousarray(frame.array)
-                array = array if labels else _checked(self.path, array)
-            yield Picture(array, self.path, index, self.count, frame.layout, frame.volume)
+                array, meaning = frame.array, frame.meaning
+                if not labels:
+                    if (
+                        index == 0
+                        and self.count > 1
+                        and needs_statistics(array, meaning, intensity)
+                    ):
+                        statistics = self._statistics()
+                    if statistics is not None and meaning.window is None:
+                        meaning = dataclasses.replace(meaning, statistics=statistics)
+                    array, notice = self._brightness(array, meaning, intensity)
+                array = np.ascontiguousarray(array)
+            yield Picture(
+                array, self.path, index, self.count, frame.layout, frame.volume, notice or ""
+            )
+
+    def _statistics(self):
+        """Those of the values of all images, so that they are shown alike."""
+        return Statistics.of(
+            without_padding(frame.array, frame.meaning)
+            for frame in itertools.islice(self.source.frames(), self.count)
+        )
+
+    def _brightness(self, array, meaning, intensity):
+        try:
+            return to_brightness(array, meaning, intensity)
+        except InputError as error:
+            raise InputError(f"{self.path} cannot be used. {error}") from error
 
 
-def inspect_picture_file(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> PictureFile:
+def inspect_picture_file(
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, mask: bool = False
+) -> PictureFile:
     """Read and check a file's header, without decoding its pixels.
 
     Args:
         path: a PNG, JPEG, TIFF, BMP, GIF, PPM, WebP, DICOM or NIfTI file. What it is is decided
             by its content where the content says so.
         max_pixels: the most pixels (height x width) that one picture may have.
+        mask: whether it is a mask, which a file that is no image may be (a DICOM segmentation).
 
     Returns:
         A `PictureFile`.
 
     Raises:
         InputError: when the file is missing, empty, unreadable or of no known type, holds no
-            pixels or too many, or needs a library that is not installed.
+            image or too many pixels, or needs a library that is not installed.
 
     Example:
         >>> import tempfile
@@ -104,9 +145,11 @@ def inspect_picture_file(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) 
     open_file = _opener(path)
     with _quiet_libraries, _explained(path):
         source = open_file(path)
+    if source.no_image and not (mask and source.serves_as_mask):
+        raise NoImageError(f"{path} holds {source.no_image}, no image; give an image in its place.")
     pixels = source.height * source.width
     if pixels == 0 or source.count < 1:
-        raise InputError(f"{path} holds no pixels; give a file with a picture.")
+        raise NoImageError(f"{path} holds no pixels; give a file with an image.")
     advice = (
         "If you trust the file, raise the limit: --max-pixels on the command line, max_pixels in "
         "Python."
@@ -125,8 +168,10 @@ def inspect_picture_file(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) 
     return PictureFile(path, source, open_file is open_nifti)
 
 
-def read_pictures(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[Picture]:
-    """Read all pictures of a file: slices, frames or pages, or the only one.
+def read_pictures(
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, intensity: Intensity = AUTO
+) -> Iterator[Picture]:
+    """Read all images of a file: slices, frames or pages, or the only one.
 
     The pixels are upright: a JPEG's EXIF orientation is applied, as viewers do, and a NIfTI
     slice is turned the way radiologists look at it. `Picture.layout` turns a mask back, and
@@ -134,15 +179,20 @@ def read_pictures(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iter
 
     Args:
         path: the file; see `inspect_picture_file`.
-        max_pixels: the most pixels (height x width) that one picture may have. It is checked
+        max_pixels: the most pixels (height x width) that one image may have. It is checked
             before anything is decoded.
+        intensity: what is black and white: `"auto"`, what the file says, or else the range of its
+            bits or of its values; `"full"`, the range of its bits; or a pair of values.
 
     Yields:
-        `Picture`: `(height, width)` or `(height, width, 3)` pixels, uint8, uint16 over its full
-        range, or float32 in [0, 1].
+        `Picture`: `(height, width)` or `(height, width, 3)` pixels, uint8, uint16 that makes use of
+        its range, or float32 in [0, 1].
 
     Raises:
         InputError: when the file cannot be used; the sentence says why.
+
+    Warns:
+        InputWarning: where nothing tells what is black and white, so that the values decide.
 
     Example:
         >>> import tempfile
@@ -153,21 +203,33 @@ def read_pictures(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iter
 
     Source: ours.
     """
-    yield from inspect_picture_file(path, max_pixels).pictures()
+    file = inspect_picture_file(path, max_pixels)
+    told = set()
+    for picture in file.pictures(intensity=parse_intensity(intensity)):
+        if picture.notice not in told:
+            told.add(picture.notice)
+            _warn_of(picture)
+        yield picture
 
 
-def read_picture(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read a file that holds one picture.
+def read_picture(
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, intensity: Intensity = AUTO
+) -> Picture:
+    """Read a file that holds one image.
 
     Args:
         path: the file; see `inspect_picture_file`.
-        max_pixels: the most pixels (height x width) that the picture may have.
+        max_pixels: the most pixels (height x width) that the image may have.
+        intensity: what is black and white; see `read_pictures`.
 
     Returns:
         `Picture`; see `read_pictures`.
 
     Raises:
-        InputError: when the file cannot be used, or holds several pictures.
+        InputError: when the file cannot be used, or holds several images.
+
+    Warns:
+        InputWarning: see `read_pictures`.
 
     Example:
         >>> import tempfile
@@ -181,41 +243,41 @@ def read_picture(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Pictu
     file = inspect_picture_file(path, max_pixels)
     if file.count > 1:
         raise InputError(
-            f"{path} holds {file.count} pictures; expected one. Use read_pictures for all of them."
+            f"{path} holds {file.count} images; expected one. Use read_pictures for all of them."
         )
-    return next(file.pictures())
+    picture = next(file.pictures(intensity=parse_intensity(intensity)))
+    _warn_of(picture)
+    return picture
+
+
+def _warn_of(picture):
+    if picture.notice:
+        sentence = f"{picture.path}: {picture.notice}. Say it by the intensity otherwise."
+        warnings.warn(sentence, InputWarning, stacklevel=3)
+
+
+_OPENERS = {DICOM: open_dicom, TIFF: open_tiff, NIFTI: open_nifti, RASTER: open_raster}
 
 
 def _opener(path: Path):
     try:
         with path.open("rb") as file:
-            head = file.read(352)
+            head = file.read(HEAD_BYTES)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path.") from None
     except IsADirectoryError:
-        raise InputError(f"{path} is a folder; expected a picture file.") from None
+        raise InputError(f"{path} is a folder; expected an image file.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     if not head:
-        raise InputError(f"{path} is empty (0 bytes); expected a picture.")
-    name = path.name.lower()
-    # DICOM first: its free preamble may hold a TIFF header, so that TIFF viewers open the file.
-    if head[128:132] == b"DICM" or name.endswith((".dcm", ".dicom")):
-        return open_dicom
-    if head[:4] in _TIFF_MAGIC:
-        return open_tiff
-    if name.endswith((".nii", ".nii.gz")):
-        return open_nifti
-    return open_raster
-
-
-def _checked(path: Path, array: np.ndarray) -> np.ndarray:
-    if array.dtype in (np.uint8, np.uint16):
-        return array
-    try:
-        return unit_values(array)
-    except InputError as error:
-        raise InputError(f"{path} cannot be used. {error}") from error
+        raise InputError(f"{path} is empty (0 bytes); expected an image.")
+    found = file_kind(path, head)
+    if found.unread:
+        raise InputError(
+            f"{path} is of a format that is not read ({found.unread}); save it as PNG, JPEG, TIFF, "
+            "DICOM or NIfTI."
+        )
+    return _OPENERS.get(found.kind, open_raster)
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_espmedsam.data.file_kinds import file_stem
 from keras_espmedsam.data.folder import IMAGES, MASKS, masks_by_stem, picture_files
-from keras_espmedsam.data.picture import file_stem
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
 

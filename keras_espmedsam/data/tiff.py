@@ -8,8 +8,13 @@ from PIL import Image
 
 from keras_espmedsam._extras import require
 from keras_espmedsam.data.picture import Frame, Layout, PictureSource
-from keras_espmedsam.data.raster import pillow_to_array
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.arrays import pillow_to_array
+from keras_espmedsam.imaging.intensity import Meaning
+
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
+# What tifffile needs imagecodecs for, and Pillow does not have: the tag's values and their names.
+_APERIO_YCBCR = 33003
 
 
 def open_tiff(path: Path) -> PictureSource:
@@ -33,7 +38,13 @@ def open_tiff(path: Path) -> PictureSource:
     with tifffile.TiffFile(path) as tiff:
         pages = _pages(tiff)
         first = tiff.pages[pages[0]]
-        return PictureSource(first.imagelength, first.imagewidth, len(pages), lambda: _decode(path))
+        return PictureSource(
+            first.imagelength,
+            first.imagewidth,
+            len(pages),
+            lambda: _decode(path),
+            labels=lambda: _decode(path, labels=True),
+        )
 
 
 def _pages(tiff) -> list[int]:
@@ -46,49 +57,92 @@ def _pages(tiff) -> list[int]:
     ]
 
 
-def _decode(path: Path) -> Iterator[Frame]:
+def _decode(path: Path, labels: bool = False) -> Iterator[Frame]:
     tifffile = require("tifffile", "Reading TIFF files")
     with tifffile.TiffFile(path) as tiff:
         for number in _pages(tiff):
             page = tiff.pages[number]
             tag = page.tags.get("Orientation")
             layout = Layout.from_exif(int(tag.value) if tag else 1)
-            array = _plain_page(page)
-            # Pillow turns TIFF pages upright itself.
-            upright = _page_with_pillow(path, number) if array is None else layout.apply(array)
-            yield Frame(upright, layout)
+            plain = page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
+            # Each has compressions and colour spaces that the other lacks.
+            ways = [
+                lambda page=page, layout=layout: _with_tifffile(page, layout),
+                lambda number=number: _with_pillow(path, number, labels),
+            ]
+            array, meaning = _first_that_works(ways if plain else ways[::-1], page, path)
+            if labels and meaning.inverted:
+                array = _whites(array, meaning) - array
+            yield Frame(array, layout, meaning=meaning)
 
 
-def _plain_page(page) -> np.ndarray | None:
-    """A grey or RGB page as stored; None where Pillow has to do it (palettes, CMYK, LZW...)."""
-    grey = page.photometric in (0, 1)  # white is zero, black is zero
-    if not (grey or page.photometric == 2) or page.bitspersample not in (1, 8, 16, 32, 64):
-        return None
+def _first_that_works(ways, page, path):
+    errors = []
+    for way in ways:
+        try:
+            return way()
+        except InputError:
+            raise
+        except Exception as error:
+            errors.append(error)
+    if any("imagecodecs" in str(error) for error in errors):
+        raise InputError(
+            f"{path} is compressed as {getattr(page.compression, 'name', page.compression)}, which "
+            'needs imagecodecs; install it with: pip install "keras-espmedsam[medical]"'
+        )
+    raise errors[0]
+
+
+def _with_tifffile(page, layout) -> tuple[np.ndarray, Meaning]:
+    """A grey or RGB page, turned upright."""
+    path = page.parent.filehandle.path
     if page.axes not in ("YX", "YXS", "SYX"):
-        return None
-    try:
-        array = page.asarray()
-    except Exception:  # tifffile without imagecodecs lacks LZW and JPEG; Pillow has them
-        return None
+        raise ValueError(f"pages of the axes {page.axes}")
+    array = page.asarray()
     if page.axes == "SYX":
         array = np.moveaxis(array, 0, -1)
     if array.ndim == 3:
         channels = array.shape[-1]
         if channels > 4:
             raise InputError(
-                f"{page.parent.filehandle.path} holds {channels} channels; expected 1 (grey) or 3 "
-                "(RGB), with or without alpha. Save the channels to be segmented as a picture."
+                f"{path} holds {channels} channels; expected 1 (grey) or 3 (RGB), with or without "
+                "alpha. Save the channels to be segmented as an image."
             )
         array = array[..., 0] if channels < 3 else array[..., :3]
+    if page.photometric == _YCBCR and page.compression == _APERIO_YCBCR:
+        array = np.asarray(Image.fromarray(array, "YCbCr").convert("RGB"))
+    elif page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR):
+        raise ValueError(f"colours of the kind {page.photometric}")
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
-    if page.photometric == 0:
-        white = np.iinfo(array.dtype).max if array.dtype.kind == "u" else 1
-        array = (white - array).astype(array.dtype)
-    return array
+    bits = page.bitspersample
+    some = array.dtype.kind == "u" and 1 < bits < 8 * array.dtype.itemsize
+    meaning = Meaning(
+        bits=bits if some else None,
+        whole=(0, 2**bits - 1) if some else None,
+        inverted=page.photometric == _WHITE_IS_ZERO,
+    )
+    return layout.apply(array), meaning
 
 
-def _page_with_pillow(path: Path, number: int) -> np.ndarray:
+def _with_pillow(path: Path, number: int, labels: bool) -> tuple[np.ndarray, Meaning]:
+    """Any page that Pillow knows, which it turns upright itself."""
     with Image.open(path, formats=("TIFF",)) as image:
         image.seek(number)
-        return pillow_to_array(image)
+        bits, photometric = image.tag_v2.get(258, (1,))[0], image.tag_v2.get(262)
+        array = pillow_to_array(image)
+    # It turns WhiteIsZero around for 8 bits and fewer alone.
+    deep = array.dtype != np.uint8
+    some = array.dtype == np.uint16 and 8 < bits < 16
+    return array, Meaning(
+        bits=bits if some else None,
+        whole=(0, 2**bits - 1) if some else None,
+        inverted=deep and photometric == _WHITE_IS_ZERO,
+    )
+
+
+def _whites(array, meaning):
+    """The value that is shown white where the lowest is, in the array's type."""
+    if meaning.whole is not None:
+        return array.dtype.type(meaning.whole[1])
+    return array.dtype.type(np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1)

@@ -3,7 +3,7 @@
 One policy for files and arrays, for training, evaluation and segmentation. The first that applies:
 
 1. what the user says: `"full"`, or the values of black and white;
-2. what the file says: a window or look-up table that shows something;
+2. what the file says: a window or look-up table;
 3. up to 8 bits, and floating point in [0, 1]: their whole range;
 4. more bits of a camera or microscope, of which the image makes use: their whole range;
 5. nothing tells: the 0.5 and 99.5 percentiles of the values, and the user is told so.
@@ -175,8 +175,8 @@ def to_brightness(values, meaning=None, intensity=AUTO):
         intensity: `"auto"`, `"full"`, or the values of black and white.
 
     Returns:
-        uint8, or float32 in [0, 1]; and the end of a sentence about the image where its values
-        were taken for black and white because nothing told, else None.
+        uint8, uint16 that makes use of its range, or float32 in [0, 1]; and None, or the end of a sentence about the image: that its
+        values were taken for black and white because nothing told, or that a window hides it.
 
     Raises:
         InputError: for values that are no numbers, not finite, or whose type says nothing of
@@ -196,10 +196,15 @@ and 99.5 percentiles)'
     meaning = meaning or Meaning()
     _check_finite(values)
     brightness, notice = _by_policy(values, meaning, intensity, in_memory)
+    kind = brightness.dtype
     if meaning.inverted:
-        brightness = (255 if brightness.dtype == np.uint8 else np.float32(1)) - brightness
+        brightness = (np.iinfo(kind).max if kind.kind == "u" else kind.type(1)) - brightness
     if meaning.padding is not None and meaning.padding.any():
-        brightness = np.where(meaning.padding, brightness.dtype.type(0), brightness)
+        brightness = np.where(meaning.padding, kind.type(0), brightness)
+    # Sixteen bits stay as they are where an array of them in memory would be taken for the same.
+    if kind == np.uint16 and meaning != Meaning():
+        if not _is_used(Statistics.of([brightness]), (0, 65535)):
+            brightness = brightness.astype(np.float32) / np.float32(65535)
     return brightness, notice
 
 
@@ -242,24 +247,26 @@ def _by_policy(values, meaning, intensity, in_memory):
                 "which have no whole range; give LOW:HIGH, the values of black and white."
             )
         return _whole(values, meaning), None
-    ignored = ""
     if meaning.window is not None:
         shown = meaning.window(values)
-        if _tells_something(shown, values, meaning):
-            return shown, None
-        ignored = "its window shows all values alike and is ignored; "
+        told = (
+            "" if _tells_something(shown, values, meaning) else "its window shows all values alike"
+        )
+        return shown, told or None
     if _is_shallow(values, meaning) or (values.dtype.kind == "f" and not meaning.measured):
-        return _whole(values, meaning), ignored.removesuffix("; ") or None
+        return _whole(values, meaning), None
     if in_memory and values.dtype.newbyteorder("=") != np.uint16:
         _refuse_type(values)
     _check_numbers(values)
     found = meaning.statistics or Statistics.of([without_padding(values, meaning)])
     if not meaning.measured and _is_used(found, _range(values, meaning)):
-        return _whole(values, meaning), ignored.removesuffix("; ") or None
+        if _has_16_bits(values, meaning):
+            return values.astype(np.uint16, copy=False), None
+        return _whole(values, meaning), None
     low, high = found.low, found.high
     if values.dtype.kind in "iu" and high - low < _FEWEST_LEVELS:
         high = low + 255
-    return to_unit(values, low, high), ignored + _reason(values, meaning, found)
+    return to_unit(values, low, high), _reason(values, meaning, found)
 
 
 def _reason(values, meaning, found):
@@ -290,6 +297,10 @@ def _is_used(found, whole):
     if found.replicated:
         return True
     return low == 0 and found.largest > high / 2 and found.high >= high * _LONE
+
+
+def _has_16_bits(values, meaning):
+    return values.dtype.newbyteorder("=") == np.uint16 and _range(values, meaning) == (0, 65535)
 
 
 def _range(values, meaning):

@@ -76,6 +76,6 @@ def unit_values(image, intensity=AUTO):
             InputWarning,
             stacklevel=3,
         )
-    if brightness.dtype == np.uint8:
-        return brightness.astype("float32") / np.float32(255)
+    if brightness.dtype.kind == "u":
+        return brightness.astype("float32") / np.float32(np.iinfo(brightness.dtype).max)
     return brightness

@@ -152,11 +152,11 @@ def test_empty_file(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "word"),
     [
-        ("a.png", "not a picture"),
-        ("a.jpg", "not a picture"),
-        ("a.tif", "not a picture"),
-        ("a", "not a picture"),
-        ("a.dcm", "no DICOM picture"),
+        ("a.png", "not an image"),
+        ("a.jpg", "not an image"),
+        ("a.tif", "not an image"),
+        ("a", "not an image"),
+        ("a.dcm", "no DICOM image"),
         ("a.nii", "damaged"),
         ("a.nii.gz", "damaged"),
     ],
@@ -223,7 +223,7 @@ def test_pillows_own_limit_is_left_as_it_was(save):
 def test_several_pictures_are_not_one(save):
     pages = [Image.fromarray(RAMP), Image.fromarray(RAMP)]
     path = save(pages[0], "pages.tif", save_all=True, append_images=pages[1:])
-    with pytest.raises(InputError, match="holds 2 pictures"):
+    with pytest.raises(InputError, match="holds 2 images"):
         read_picture(path)
 
 

@@ -87,7 +87,7 @@ def test_floating_point_between_0_and_1(write):
         (np.array([[0, np.nan]], np.float32), "NaN"),
         (np.array([[0, np.inf]], np.float32), "inf"),
         (np.array([[0, 900]], np.float32), "0 to 900"),
-        (np.array([[0, 900]], np.int32), "int32"),
+        (np.array([[0, 900]], np.complex64), "complex64"),
     ],
 )
 def test_values_that_cannot_be_used(write, array, message):
