@@ -1,8 +1,8 @@
 """`espmedsam evaluate`: how well a preset does on labelled data."""
 
-import csv
-import io
-import json
+import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,13 +10,23 @@ import typer
 from rich import box
 from rich.table import Table
 
-from keras_espmedsam._files import atomic_path
-from keras_espmedsam.cli.console import errors_reported, progress_bar, stderr, stdout
+from keras_espmedsam.cli.console import (
+    SOME_FAILED,
+    errors_reported,
+    print_error,
+    progress_bar,
+    stderr,
+    stdout,
+)
 from keras_espmedsam.cli.loading import DEFAULT_PRESET, load_segmenter
+from keras_espmedsam.cli.report_files import ReportFiles
 from keras_espmedsam.data.index import read_index
 from keras_espmedsam.data.pictures import MAX_PIXELS
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate as evaluate_records
+
+# What a shell gives a program that Ctrl-C ended.
+_INTERRUPTED = 130
 
 _TITLES = {"iou": "IoU", "hd95": "HD95", "f1": "F1"}
 
@@ -64,6 +74,10 @@ def evaluate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace reports that exist already.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where the same command was interrupted or failed."),
+    ] = False,
 ) -> None:
     """Evaluate a preset on labelled data, each image at its own size.
 
@@ -71,70 +85,109 @@ def evaluate(
     (in pixels), at threshold 0.5. Where both masks are empty an overlap is 1; where one is, HD95
     is the image's diagonal. A data set in several splits is listed per split.
 
-    Exit code: 0, done; 2, wrong usage or nothing done.
+    An image that cannot be measured is named on stderr and in REPORT.json, under "failed"; the
+    others are measured without it.
+
+    With --output or --per-image the measures are kept as they come, beside the first of them in
+    a file whose name ends in .partial. If a run is interrupted, or killed, repeat the command
+    with --resume: it loses the batch in work alone and gives the same report. It refuses other
+    images, another preset or other options; an image whose files have changed is measured again.
+    When all is measured the file is removed; if some failed it stays, so that --resume measures
+    only these once they are mended.
+
+    Exit code: 0, all done; 1, some images could not be measured; 2, wrong usage or nothing done;
+    130, interrupted.
 
     \b
     Examples:
       espmedsam evaluate --data data/index.csv --output report.json
+      espmedsam evaluate --data data/index.csv --output report.json --resume
       espmedsam evaluate --data index.csv --split test --split unseen --preset ./my_preset
       espmedsam evaluate --data index.csv --dataset drive --paper-metrics
       espmedsam evaluate --data index.csv --per-image images.csv
     """
     with errors_reported():
-        for path, option in ((output, "--output"), (per_image, "--per-image")):
-            if path and path.is_dir():
-                raise InputError(f"The report {path} is a folder; expected a file name.")
-            if path and path.exists() and not overwrite:
-                raise InputError(
-                    f"The report {path} exists already; choose another {option}, or give "
-                    "--overwrite to replace it."
-                )
+        files = ReportFiles(output, per_image, overwrite, resume)
         records = read_index(data, split or ["test"], dataset or None)
-        segmenter = load_segmenter(preset)
-        rows: list[dict[str, Any]] = []
+        files.check_place(data, records)
+        with files.log() as log:
+            if resume:
+                count = f"{log.count} images are measured already, in {log.path}."
+                stderr().print(count if log.count else "There is nothing to resume: starting anew.")
+            segmenter = load_segmenter(preset)
+            try:
+                with progress_bar() as bar:
+                    task = bar.add_task("Evaluating", total=len(records))
+                    report = evaluate_records(
+                        segmenter,
+                        records,
+                        batch_size,
+                        paper_metrics,
+                        progress=lambda count: bar.advance(task, count),
+                        preset=preset,
+                        max_pixels=max_pixels,
+                        mirror=mirror,
+                        on_failure=lambda record, reason: print_error(reason, bar.console),
+                        per_image=True,
+                        log=log,
+                    )
+            except KeyboardInterrupt:
+                stderr().print(_interrupted(log))
+                raise typer.Exit(_INTERRUPTED) from None
+            rows = [_row(row, data.parent) for row in report.pop("images")]
+            failures = sum(one["count"] for one in report.get("failed", ()))
+            files.write(report, rows, log)
+        if not failures:
+            files.remove_log()
+        printed = _printed(report, files)
+        if failures:
+            stderr().print(_failed(len(rows), failures, log))
+    if failures or not printed:
+        raise typer.Exit(SOME_FAILED)
 
-        def collect(record, truth, probabilities, measures):
-            rows.append(_row(record, data.parent, measures))
 
-        with progress_bar() as bar:
-            task = bar.add_task("Evaluating", total=len(records))
-            report = evaluate_records(
-                segmenter,
-                records,
-                batch_size,
-                paper_metrics,
-                progress=lambda count: bar.advance(task, count),
-                preset=preset,
-                max_pixels=max_pixels,
-                mirror=mirror,
-                each=collect if per_image else None,
-            )
-        print_report(report)
-        if output:
-            _write(output, json.dumps(report, indent=2) + "\n")
-        if per_image:
-            text = io.StringIO()
-            table = csv.DictWriter(text, rows[0], lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows)
-            _write(per_image, text.getvalue())
-
-
-def _row(record, folder, measures):
+def _row(row, folder):
     """One image of `--per-image`; its path is relative to the index, as there."""
-    image = record.image
+    image = Path(row["image"])
     image = image.relative_to(folder) if image.is_relative_to(folder) else image
-    names = {"dataset": record.dataset, "split": record.split, "modality": record.modality}
-    return {**names, "image": image.as_posix(), "index": record.index, **measures}
+    return {**row, "image": image.as_posix()}
 
 
-def _write(path, text):
+def _interrupted(log):
+    if log is None:
+        return (
+            "Interrupted, and nothing is kept; with --output or --per-image the measures would "
+            "be, and --resume would go on."
+        )
+    if not log.count:
+        return "Interrupted before anything was measured."
+    return (
+        f"Interrupted: {log.count} images are measured and kept in {log.path}. Repeat the command "
+        "with --resume to go on."
+    )
+
+
+def _failed(count, failures, log):
+    again = " Once they are mended, repeat the command with --resume: it measures only these."
+    return f"{count} of {count + failures} images measured; {failures} failed." + (
+        again if log else ""
+    )
+
+
+def _printed(report, files):
+    """Print the table; whether stdout took it. The reports are written by then."""
     try:
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        print_report(report)
     except OSError as error:
-        raise InputError(f"The report {path} cannot be written: {error.strerror}.") from error
-    stderr().print(f"Report: {path}")
+        # Python would try once more when it ends, and say so with a traceback.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sentence = f"The table cannot be printed: {error.strerror}."
+        if not files.reports:
+            raise InputError(f"{sentence} Give --output to write a report.") from error
+        print_error(sentence)
+        return False
+    return True
 
 
 def print_report(report: dict[str, Any]) -> None:

@@ -1,23 +1,32 @@
 """Running a segmenter over a data set and reporting how well it did."""
 
-import dataclasses
+import contextlib
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_espmedsam._backend import choose_backend
 from keras_espmedsam.data.pictures import MAX_PIXELS
 from keras_espmedsam.data.record import Record
-from keras_espmedsam.data.samples import inspect_record, read_samples
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.evaluation.measures import image_measures
-from keras_espmedsam.evaluation.paper_measures import (
-    mean_and_std,
-    paper_image_measures,
-    summarise_paper,
+from keras_espmedsam.evaluation.measurement_log import (
+    LogContent,
+    Measurement,
+    MeasurementLog,
+    file_stamps,
 )
+from keras_espmedsam.evaluation.measures import image_measures
+from keras_espmedsam.evaluation.outcome import Outcome
+from keras_espmedsam.evaluation.paper_measures import paper_image_measures
+from keras_espmedsam.evaluation.read_labelled import LabelledImage, read_labelled
+from keras_espmedsam.evaluation.report import image_rows, summarise_datasets
+from keras_espmedsam.evaluation.run_settings import run_settings
+
+# After so many errors that are no InputError, and no image measured, it is no image's fault.
+_GIVE_UP = 8
 
 
 def evaluate(
@@ -31,11 +40,17 @@ def evaluate(
     max_pixels: int = MAX_PIXELS,
     mirror: bool = False,
     each: Callable[[Record, np.ndarray, np.ndarray, dict[str, float]], None] | None = None,
+    on_failure: Callable[[Record, str], None] | None = None,
+    per_image: bool = False,
+    log: str | os.PathLike | MeasurementLog | None = None,
 ) -> dict[str, Any]:
     """Evaluate a segmenter on labelled images, each at its own size.
 
     Images are read, segmented and measured batch by batch. A file of several (the slices of a
-    volume, frames, pages) is several images here, its mask's file holds as many.
+    volume, frames, pages) is several images here, its mask's file holds as many. An image that
+    cannot be measured (its file or its mask is damaged, they do not fit, the segmenter refuses
+    it) is left out and named in the report; of a damaged file of several, those that can be read
+    before the damage are measured.
 
     Args:
         segmenter: an `ESPMedSAMImageSegmenter`, or any object with its `segment` and
@@ -51,7 +66,15 @@ def evaluate(
         max_pixels: the most pixels that an image may have.
         mirror: whether to average with what the mirrored images give; see `segment`.
         each: called for every image with its record (whose `index` is that of the picture in a
-            file of several), its true mask, the probabilities and its measures.
+            file of several), its true mask, the probabilities and its measures. Not for those
+            that an interrupted run measured.
+        on_failure: called at once for what cannot be measured, with its record and the reason.
+        per_image: whether the report also holds the measures of every image.
+        log: a file that keeps the measures as they come. Where it exists, from a run that was
+            interrupted, the images in it are not measured again, unless their files have
+            changed; a run that is resumed with the same batch size gives exactly the report of
+            one that was not interrupted. It stays when the run has ended. Or a `MeasurementLog`
+            that is open.
 
     Returns:
         `{"preset", "backend", "datasets": {NAME: {"split", "modality", "n", "dice": {"mean",
@@ -60,9 +83,19 @@ def evaluate(
         that of the population. With `mirror` also `"mirror": True`; with `paper_metrics` also
         `"metrics": "paper"`, and the measures of `summarise_paper`.
 
+        `n` counts the images that were measured; of a data set without any, figures are None.
+        Where something could not be measured, also `"failed"`: a list of `{"dataset", "split",
+        "image", "index", "count", "reason"}`, in the order of the records: the path, the number
+        of the image in its file (None where the file as a whole was refused), how many images
+        of the file from that one on are missing, and a sentence.
+
+        With `per_image` also `"images"`: a list of `{"dataset", "split", "modality", "image",
+        "index", "dice", ...}`.
+
     Raises:
         InputError: when there are no records, one has no mask, a modality is not one of the
-            segmenter's, an image cannot be read, or a mask does not fit its image.
+            segmenter's, no image at all can be measured, or the log is one of other images,
+            another segmenter or other options.
 
     Example:
         >>> import tempfile, types
@@ -78,52 +111,95 @@ def evaluate(
 
     Source: ours.
     """
-    _check(segmenter, records, max_pixels)
-    measures: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for batch in _batches(_samples(records, max_pixels), batch_size):
+    _check(segmenter, records)
+    outcome = Outcome(records, max_pixels, progress, on_failure)
+
+    unexpected: list[Exception] = []
+
+    def measure(batch: list[LabelledImage]) -> list[_Measured]:
         results = segmenter.segment(
-            [picture.array for _, picture, _ in batch],
-            [record.modality for record, _, _ in batch],
+            [sample.picture.array for sample in batch],
+            [sample.record.modality for sample in batch],
             threshold=threshold,
             batch_size=batch_size,
             mirror=mirror,
         )
-        # Pictures and masks were turned upright; they are compared as both are stored.
-        values = results["probabilities" if paper_metrics else "masks"]
-        for i, ((record, picture, mask), value) in enumerate(zip(batch, values, strict=True)):
-            truth, value = picture.layout.undo(mask), picture.layout.undo(value)
-            one = (
-                paper_image_measures(truth, value, threshold)
-                if paper_metrics
-                else image_measures(truth, value)
+        return [
+            _measured(sample, results, number, paper_metrics, threshold, bool(each))
+            for number, sample in enumerate(batch)
+        ]
+
+    def attempt(batch: list[LabelledImage]) -> list[_Measured]:
+        try:
+            return measure(batch)
+        # Besides InputError whatever a backend raises, such as for an image that is too large
+        # for its memory.
+        except Exception as error:
+            if len(batch) > 1:  # one of them is to blame: the others are done without it
+                return [one for sample in batch for one in attempt([sample])]
+            if not isinstance(error, InputError):
+                unexpected.append(error)
+            outcome.fail(*batch[0].key, _sentence(batch[0], error))
+            return []
+
+    with contextlib.ExitStack() as stack:
+        if log is not None and not isinstance(log, MeasurementLog):
+            log = stack.enter_context(MeasurementLog(log))
+        alone: dict[int, list[int]] = {}
+        if log is not None:
+            settings = run_settings(
+                segmenter,
+                records,
+                preset=preset,
+                paper_metrics=paper_metrics,
+                threshold=threshold,
+                mirror=mirror,
             )
-            measures.setdefault((record.dataset, record.split), []).append(one)
-            if each:
-                found = picture.layout.undo(results["probabilities"][i])
-                each(dataclasses.replace(record, index=picture.index), truth, found, one)
-        if progress:
-            progress(sum(_is_last(record, picture) for record, picture, _ in batch))
+            alone = _resume(outcome, log.begin(settings))
+        rest = {
+            number: [
+                index
+                for index in indices
+                if (number, index) not in outcome.measured and index not in alone.get(number, ())
+            ]
+            for number, indices in outcome.wanted.items()
+        }
+        if outcome.measured or outcome.failures:
+            outcome.tell_progress()
+        for batch in itertools.chain(
+            _batches(read_labelled(outcome, alone, max_pixels), 1),
+            _batches(read_labelled(outcome, rest, max_pixels), batch_size),
+        ):
+            found = attempt(batch)
+            if len(unexpected) >= _GIVE_UP and not (found or outcome.measured):
+                raise outcome.nothing_measured() from unexpected[-1]
+            for one in found:
+                outcome.measure(*one.sample.key, one.measures)
+                if each:
+                    each(one.sample.record, one.truth, one.probabilities, one.measures)
+            if log is not None:
+                measured = [
+                    Measurement(*one.sample.key, one.sample.files, one.measures) for one in found
+                ]
+                failed = [s.key for s in batch if s.key not in outcome.measured]
+                log.append(measured, failed)
+            outcome.tell_progress()
+    if not outcome.measured:
+        raise outcome.nothing_measured()
     report: dict[str, Any] = {"preset": preset, "backend": choose_backend()}
     if mirror:
         report["mirror"] = True
     if paper_metrics:
         report["metrics"] = "paper"
-    modalities = {record.dataset: record.modality for record in records}
-    summarise = summarise_paper if paper_metrics else _summarise
-    datasets = [dataset for dataset, _ in measures]
-    report["datasets"] = {
-        f"{dataset}/{split}" if datasets.count(dataset) > 1 else dataset: {
-            "split": split,
-            "modality": modalities[dataset],
-            "n": len(ones),
-            **summarise(ones),
-        }
-        for (dataset, split), ones in measures.items()
-    }
+    report["datasets"] = summarise_datasets(records, outcome.measured, paper_metrics)
+    if outcome.failures:
+        report["failed"] = outcome.failed()
+    if per_image:
+        report["images"] = image_rows(records, outcome.measured)
     return report
 
 
-def _check(segmenter, records, max_pixels):
+def _check(segmenter, records):
     if not records:
         raise InputError("Received no images to evaluate; choose a split that has some.")
     known = tuple(segmenter.modalities)
@@ -133,29 +209,68 @@ def _check(segmenter, records, max_pixels):
             f"The data holds the modality {', '.join(unknown)}, which this preset does not have; "
             f"it has {', '.join(known)}. Choose data sets of these."
         )
-    # Headers only, and all of them first: nobody wants to learn of a bad file after an hour.
     for record in records:
         if record.mask is None:
             raise InputError(
                 f"Received the image {record.image} without a mask; it is measured by one."
             )
-        inspect_record(record, max_pixels)
 
 
-def _samples(records, max_pixels):
-    for record in records:
-        for picture, mask in read_samples(record, max_pixels):
-            yield record, picture, mask
+class _Measured(NamedTuple):
+    sample: LabelledImage
+    measures: dict[str, float]
+    truth: np.ndarray
+    probabilities: np.ndarray | None
 
 
-def _batches(samples: Iterator[tuple], size: int) -> Iterator[list[tuple]]:
+def _resume(outcome: Outcome, before: LogContent) -> dict[int, list[int]]:
+    """Note what an earlier run measured; give what it had to segment outside of its batches.
+
+    That is segmented by itself once more. So the other batches are those of a run that was not
+    interrupted, and with them the last bits of what is measured.
+    """
+    stamps = {}
+    for number in outcome.wanted:
+        record = outcome.records[number]
+        stamps[number] = file_stamps(record.image, record.mask)
+    # The last one of an image counts: it was measured again when its files had changed.
+    latest = {(one.record, one.index): one for one in before.measured}
+    for (number, index), one in latest.items():
+        if index in outcome.wanted.get(number, ()) and one.files == stamps[number]:
+            outcome.measure(number, index, one.measures)
+    alone: dict[int, list[int]] = {}
+    for number, index in sorted(set(before.failed)):
+        if index in outcome.wanted.get(number, ()) and (number, index) not in outcome.measured:
+            alone.setdefault(number, []).append(index)
+    return alone
+
+
+def _batches(samples: Iterator[LabelledImage], size: int) -> Iterator[list[LabelledImage]]:
     while batch := list(itertools.islice(samples, size)):
         yield batch
 
 
-def _is_last(record, picture):
-    return record.index is not None or picture.index == picture.count - 1
+def _sentence(sample, error):
+    if isinstance(error, InputError):
+        return f"{sample.record.image}: {error}"
+    # The first line alone: what follows may be anything, and long.
+    first_line = (str(error).strip().splitlines() or ["no reason given"])[0][:200].rstrip(".")
+    return f"{sample.record.image} cannot be segmented ({type(error).__name__}: {first_line})."
 
 
-def _summarise(measures: list[dict[str, float]]) -> dict[str, dict]:
-    return {name: mean_and_std(np.array([one[name] for one in measures])) for name in measures[0]}
+def _measured(sample, results, number, paper_metrics, threshold, keep):
+    picture = sample.picture
+    probabilities = results.get("probabilities")
+    if probabilities is not None:
+        probabilities = picture.layout.undo(np.asarray(probabilities[number]))
+        if not np.isfinite(probabilities).all():
+            raise InputError(
+                "the segmenter gives probabilities that are no numbers; its weights may be damaged."
+            )
+    # Pictures and masks were turned upright; they are compared as both are stored.
+    truth = picture.layout.undo(sample.mask)
+    if paper_metrics:
+        measures = paper_image_measures(truth, probabilities, threshold)
+    else:
+        measures = image_measures(truth, picture.layout.undo(results["masks"][number]))
+    return _Measured(sample, measures, truth, probabilities if keep else None)

@@ -92,7 +92,7 @@ def test_an_existing_report_is_kept(run, index, segmenter):
         (HEADER + "val,xray,d,1.png,1_mask.png\n", "it has val"),
         (HEADER + "test,xray,d,9.png,1_mask.png\n", "9.png"),
         (HEADER + "test,mri,d,1.png,1_mask.png\n", "it has xray, fundus"),
-        (HEADER + "test,xray,d,1.png,index.csv\n", "not a picture"),
+        (HEADER + "test,xray,d,1.png,index.csv\n", "not an image"),
     ],
 )
 def test_malformed_index(run, index, segmenter, content, word):
@@ -109,10 +109,22 @@ def test_malformed_index(run, index, segmenter, content, word):
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n cut"])
 def test_malformed_image(run, index, segmenter, content):
     (index.parent / "1.png").write_bytes(content)
-    result = run("evaluate", "--data", index)
-    assert result.exit_code == 2
+    result = run("evaluate", "--data", index, "--output", "report.json")
+    assert result.exit_code == 1
     assert "1.png" in result.stderr
-    assert segmenter.batches == []
+    assert "1 of 2 images measured; 1 failed." in result.stderr
+    assert segmenter.batches == [1]
+    report = json.loads(Path("report.json").read_text())
+    assert {name: row["n"] for name, row in report["datasets"].items()} == {
+        "lungs": 0,
+        "vessels": 1,
+    }
+    assert report["datasets"]["lungs"]["dice"] == {"mean": None, "std": None}
+    (failure,) = report["failed"]
+    assert failure["image"].endswith("1.png")
+    only = run("evaluate", "--data", index, "--dataset", "lungs")
+    assert only.exit_code == 2
+    assert segmenter.batches == [1]
 
 
 def test_missing_index(run, segmenter):

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -112,10 +113,18 @@ def test_unknown_modality_names_the_known_ones(make_record):
 
 def test_sizes_are_checked_before_anything_is_segmented(make_record):
     records = [make_record("a", HALF, HALF), make_record("a", HALF, HALF[:2])]
-    segmenter = FakeSegmenter()
+    segmenter, told = FakeSegmenter(), []
+
+    def on_failure(record, reason):
+        told.append((record.image, reason, len(segmenter.calls)))
+
+    report = evaluate(segmenter, records, batch_size=1, on_failure=on_failure)
+    (failure,) = report["failed"]
+    assert re.search(r"has 4 x 3 pixels and its mask .* 4 x 2", failure["reason"])
+    assert told == [(records[1].image, failure["reason"], 0)]
+    assert report["datasets"]["a"]["n"] == 1
     with pytest.raises(InputError, match=r"has 4 x 3 pixels and its mask .* 4 x 2"):
-        evaluate(segmenter, records, batch_size=1)
-    assert segmenter.calls == []
+        evaluate(segmenter, records[1:], batch_size=1)
 
 
 def test_a_file_of_several_pictures_is_several(tmp_path, make_record):

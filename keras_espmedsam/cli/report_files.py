@@ -1,0 +1,189 @@
+"""Where the reports of `espmedsam evaluate` go: what is wrong there is learned before the run."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_espmedsam._files import PREFIX, atomic_path
+from keras_espmedsam.cli.console import stderr
+from keras_espmedsam.data.picture_names import is_picture_name
+from keras_espmedsam.data.record import Record
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.evaluation.measurement_log import MeasurementLog, read_log
+
+SUFFIX = ".partial"
+"""What follows a report's name in that of the file which keeps the measures until then."""
+
+
+class ReportFiles:
+    """The reports of one run, and the log that keeps its measures until they are written.
+
+    Args:
+        output: the report as JSON, or None.
+        per_image: the table of the images, or None.
+        overwrite: whether reports that exist may be replaced, and a log begun anew.
+        resume: whether to go on with a log.
+
+    Raises:
+        InputError: when there is something in the way; the sentence says what to do.
+
+    Source: ours.
+    """
+
+    def __init__(self, output: Path | None, per_image: Path | None, overwrite: bool, resume: bool):
+        self.output = output
+        self.per_image = per_image
+        self.reports = [path for path in (output, per_image) if path is not None]
+        self._resume = resume
+        self._log: Path | None = None
+        if resume and not self.reports:
+            raise InputError(
+                "Received --resume without --output or --per-image, beside which the measures of "
+                "the interrupted run are kept; give those of that run."
+            )
+        if len(self.reports) == 2 and _same(*self.reports):
+            raise InputError(
+                f"Received {output} for --output and --per-image; give each a file of its own."
+            )
+        logs = [path.with_name(path.name + SUFFIX) for path in self.reports if path.name]
+        for path in logs:
+            if any(_same(path, report) for report in self.reports):
+                raise InputError(
+                    f"The report {path} has the name of the file that keeps the measures of the "
+                    "run; choose another."
+                )
+        for path, option in ((output, "--output"), (per_image, "--per-image")):
+            if path is not None:
+                _check_file(path, option)
+        begun = {path: read_log(path) for path in logs}
+        begun = {path: content for path, content in begun.items() if content.settings is not None}
+        self._log = next(iter(begun), logs[0] if logs else None)
+        if begun and not (resume or overwrite):
+            count = len({one[:2] for one in begun[self._log].measured})
+            raise InputError(
+                f"{self._log} keeps the measures of {count} images of a run that has not ended; "
+                "give --resume to go on with it, or --overwrite to start again."
+            )
+        # Those that this very run wrote, before it was killed or because some images failed.
+        own = set(begun[self._log].reports) if begun and resume else set()
+        for path, option in ((output, "--output"), (per_image, "--per-image")):
+            replaceable = overwrite or (path is not None and os.path.realpath(path) in own)
+            if path is not None and path.exists() and not replaceable:
+                raise InputError(
+                    f"The report {path} exists already; choose another {option}, or give "
+                    "--overwrite to replace it."
+                )
+
+    def check_place(self, index: Path, records: Sequence[Record]) -> None:
+        """Check that no report replaces an input, and that reports can be written; make folders.
+
+        Args:
+            index: the index.
+            records: what is in it.
+
+        Raises:
+            InputError: otherwise.
+
+        Source: ours.
+        """
+        inputs = {
+            (found.st_dev, found.st_ino)
+            for path in (index, *(p for one in records for p in (one.image, one.mask) if p))
+            if (found := _stat(path))
+        }
+        for path in self.reports:
+            found = _stat(path)
+            # Images of the other splits, too.
+            if found and ((found.st_dev, found.st_ino) in inputs or is_picture_name(path)):
+                raise InputError(
+                    f"The report {path} would replace an input of that name; choose another."
+                )
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(prefix=PREFIX, dir=path.parent):
+                    pass
+            except OSError as error:
+                raise InputError(f"The report {path} cannot be written: {_why(error)}.") from error
+
+    def log(self) -> contextlib.AbstractContextManager[MeasurementLog | None]:
+        """The log, open for this program alone; None where no report is to be written."""
+        if self._log is None:
+            return contextlib.nullcontext()
+        return MeasurementLog(self._log, restart=not self._resume)
+
+    def write(
+        self, report: dict[str, Any], rows: Sequence[dict[str, Any]], log: MeasurementLog | None
+    ) -> None:
+        """Write the reports.
+
+        Args:
+            report: what `evaluate` returns.
+            rows: a row of the table per image.
+            log: is told which files are written from it.
+
+        Raises:
+            InputError: when one cannot be written; the log stays.
+
+        Source: ours.
+        """
+        if log is not None:
+            log.append(reports=[os.path.realpath(path) for path in self.reports])
+        if self.output is not None:
+            self._write(self.output, json.dumps(report, indent=2) + "\n")
+        if self.per_image is not None:
+            text = io.StringIO()
+            table = csv.DictWriter(text, rows[0], lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
+            self._write(self.per_image, text.getvalue())
+
+    def remove_log(self) -> None:
+        """Remove the log: all that it holds is in the reports."""
+        if self._log is not None:
+            self._log.unlink(missing_ok=True)
+
+    def _write(self, path, text):
+        try:
+            with atomic_path(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"The report {path} cannot be written: {_why(error)}. The measures are kept in "
+                f"{self._log}; repeat the command with --resume to write it."
+            ) from error
+        stderr().print(f"Report: {path}")
+
+
+def _check_file(path, option):
+    try:
+        if path.is_dir():
+            raise InputError(f"The report {path} is a folder; expected a file name.")
+        if path.exists() and not path.is_file():
+            raise InputError(f"The report {path} is no regular file; choose another {option}.")
+        path.with_name(path.name + SUFFIX).exists()  # The longer name may be too long.
+    except OSError as error:
+        raise InputError(f"The report {path} cannot be written: {_why(error)}.") from error
+
+
+def _same(first, second):
+    found, other = _stat(first), _stat(second)
+    if found and other:
+        return (found.st_dev, found.st_ino) == (other.st_dev, other.st_ino)
+    return os.path.realpath(first) == os.path.realpath(second)
+
+
+def _stat(path):
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _why(error):
+    return error.strerror or type(error).__name__

@@ -1,0 +1,85 @@
+"""Reading the images of an evaluation with their true masks; a bad file costs itself alone."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_espmedsam.data.picture import Picture
+from keras_espmedsam.data.record import Record
+from keras_espmedsam.data.samples import read_samples
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.evaluation.measurement_log import file_stamps
+from keras_espmedsam.evaluation.outcome import Outcome
+
+
+class LabelledImage(NamedTuple):
+    """An image and its true mask, read.
+
+    Args:
+        key: number of its record, and of the image in its file.
+        record: its record, with that as its `index`.
+        picture: the image, upright.
+        mask: bool `(height, width)`, upright.
+        files: what its files were when they were read; see `file_stamps`.
+
+    Source: ours.
+    """
+
+    key: tuple[int, int]
+    record: Record
+    picture: Picture
+    mask: np.ndarray
+    files: list[int]
+
+
+def read_labelled(
+    outcome: Outcome, wanted: Mapping[int, Sequence[int]], max_pixels: int
+) -> Iterator[LabelledImage]:
+    """Read images with their masks, one after another.
+
+    Args:
+        outcome: whose records are read; what cannot be is noted in it.
+        wanted: a record's number to the numbers of the images of its file; of an empty list the
+            file is not opened.
+        max_pixels: the most pixels that an image may have.
+
+    Yields:
+        A `LabelledImage` for each that could be read.
+
+    Source: ours.
+    """
+    for number, indices in wanted.items():
+        record, left = outcome.records[number], list(indices)
+        if not left:
+            continue
+        files = file_stamps(record.image, record.mask)
+        try:
+            for picture, mask in read_samples(record, max_pixels):
+                if picture.index not in left:
+                    continue
+                left.remove(picture.index)
+                # Headers may say something else than the pixels behind them.
+                if mask.shape != picture.size:
+                    outcome.fail(number, picture.index, _unequal(record, picture, mask))
+                    continue
+                found = dataclasses.replace(record, index=picture.index)
+                yield LabelledImage((number, picture.index), found, picture, mask, files)
+            if left:
+                raise InputError(
+                    f"{record.image} or its mask {record.mask} holds fewer images than its header "
+                    "says; get a new copy of them."
+                )
+        except InputError as error:
+            reason = str(error)
+            if len(left) > 1:
+                reason += f" {len(left)} images of the file are not measured."
+            outcome.fail(number, left[0], reason, len(left))
+
+
+def _unequal(record, picture, mask):
+    return (
+        f"{record.image} has {picture.size[1]} x {picture.size[0]} pixels and its mask "
+        f"{record.mask} {mask.shape[1]} x {mask.shape[0]}, both upright; expected the same size."
+    )

@@ -1,0 +1,63 @@
+"""What two evaluations must have in common for one to go on where the other stopped."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import keras_espmedsam
+from keras_espmedsam._backend import choose_backend
+from keras_espmedsam.data.record import Record
+
+
+def run_settings(segmenter: Any, records: Sequence[Record], **options: Any) -> dict[str, Any]:
+    """All that the measures of an image depend on, except the files themselves.
+
+    Args:
+        segmenter: as for `evaluate`.
+        records: as for `evaluate`.
+        **options: those of its arguments that change what is measured.
+
+    Returns:
+        Names to values that JSON can hold; weights and images as checksums.
+
+    Source: ours.
+    """
+    rows = [
+        [
+            *(record.split, record.modality, record.dataset),
+            *(os.path.abspath(path) for path in (record.image, record.mask)),
+            record.index,
+        ]
+        for record in records
+    ]
+    return {
+        **options,
+        "backend": choose_backend(),
+        "version": keras_espmedsam.__version__,
+        "segmenter": _segmenter_checksum(segmenter),
+        "images": _checksum(json.dumps(rows).encode()),
+    }
+
+
+def _segmenter_checksum(segmenter):
+    """Of what it computes with: its weights and the size it works at, or its description."""
+    # An artefact's: the checksums of its files are in it.
+    values = [getattr(segmenter, "description", None)]
+    converter = getattr(getattr(segmenter, "preprocessor", None), "image_converter", None)
+    if hasattr(converter, "get_config"):
+        # Without the name, which counts the layers that were made before it.
+        values.append({**converter.get_config(), "name": ""})
+    text = json.dumps(values, sort_keys=True, default=lambda value: type(value).__name__)
+    weights = segmenter.get_weights() if hasattr(segmenter, "get_weights") else []
+    return _checksum(text.encode(), *(np.ascontiguousarray(weight).tobytes() for weight in weights))
+
+
+def _checksum(*parts: bytes) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()
