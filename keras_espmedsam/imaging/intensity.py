@@ -175,8 +175,9 @@ def to_brightness(values, meaning=None, intensity=AUTO):
         intensity: `"auto"`, `"full"`, or the values of black and white.
 
     Returns:
-        uint8, uint16 that makes use of its range, or float32 in [0, 1]; and None, or the end of a sentence about the image: that its
-        values were taken for black and white because nothing told, or that a window hides it.
+        uint8, uint16 that makes use of its range, or float32 in [0, 1]. And None, or the end of a
+        sentence about the image: that its values were taken for black and white because nothing
+        told, or that a window hides it.
 
     Raises:
         InputError: for values that are no numbers, not finite, or whose type says nothing of
