@@ -164,9 +164,9 @@ def _check_file(path, option):
     try:
         if path.is_dir():
             raise InputError(f"The report {path} is a folder; expected a file name.")
-        if path.exists() and not path.is_file():
-            raise InputError(f"The report {path} is no regular file; choose another {option}.")
-        path.with_name(path.name + SUFFIX).exists()  # The longer name may be too long.
+        for file in (path, path.with_name(path.name + SUFFIX)):
+            if file.exists() and not file.is_file():
+                raise InputError(f"{file} is no regular file; choose another {option}.")
     except OSError as error:
         raise InputError(f"The report {path} cannot be written: {_why(error)}.") from error
 

@@ -113,7 +113,6 @@ def evaluate(
     """
     _check(segmenter, records)
     outcome = Outcome(records, max_pixels, progress, on_failure)
-
     unexpected: list[Exception] = []
 
     def measure(batch: list[LabelledImage]) -> list[_Measured]:
@@ -164,8 +163,7 @@ def evaluate(
             ]
             for number, indices in outcome.wanted.items()
         }
-        if outcome.measured or outcome.failures:
-            outcome.tell_progress()
+        outcome.tell_progress()
         for batch in itertools.chain(
             _batches(read_labelled(outcome, alone, max_pixels), 1),
             _batches(read_labelled(outcome, rest, max_pixels), batch_size),
@@ -184,6 +182,7 @@ def evaluate(
                 failed = [s.key for s in batch if s.key not in outcome.measured]
                 log.append(measured, failed)
             outcome.tell_progress()
+    outcome.tell_progress()
     if not outcome.measured:
         raise outcome.nothing_measured()
     report: dict[str, Any] = {"preset": preset, "backend": choose_backend()}

@@ -91,7 +91,7 @@ def read_log(path: str | os.PathLike) -> LogContent:
     path = Path(path)
     try:
         return _parsed(path, path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return LogContent()
     except OSError as error:
         raise InputError(f"The file {path} cannot be read: {error.strerror}.") from error

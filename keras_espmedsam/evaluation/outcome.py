@@ -82,8 +82,8 @@ class Outcome:
             self._on_failure(dataclasses.replace(record, index=index), reason)
 
     def tell_progress(self) -> None:
-        """Hand on how many records were done since the last call."""
-        if self._progress:
+        """Hand on how many records were done since the last call, where any were."""
+        if self._progress and self._done:
             self._progress(self._done)
         self._done = 0
 

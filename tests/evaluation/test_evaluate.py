@@ -3,11 +3,13 @@ import re
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from keras_espmedsam.data.index import Record
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate
+from keras_espmedsam.evaluation.measurement_log import read_log
 
 
 class FakeSegmenter:
@@ -161,3 +163,302 @@ def test_a_record_without_a_mask_is_told(make_record):
 def test_no_records():
     with pytest.raises(InputError, match="no images"):
         evaluate(FakeSegmenter(), [])
+
+
+class PickySegmenter(FakeSegmenter):
+    """Refuses a batch that holds an image of its unlucky width, with the error it is given."""
+
+    def __init__(self, error, width=7):
+        super().__init__()
+        self.error, self.width = error, width
+
+    def segment(self, images, *arguments, **options):
+        results = super().segment(images, *arguments, **options)
+        if any(image.shape[1] == self.width for image in images):
+            raise self.error
+        return results
+
+
+WIDE = np.full((3, 7), 255)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def noise(seed, size=(9, 12)):
+    return np.random.default_rng(seed).integers(0, 256, size)
+
+
+def noisy(make_record, count, dataset="a"):
+    """Records whose masks are noise, so that every measure has many digits."""
+    return [
+        make_record(dataset, noise(i), np.where(noise(100 + i) > 99, 255, 0)) for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 20])
+@pytest.mark.parametrize("bad", [(0, 1, 2, 3), (5,), (4, 5, 7), (11,)])
+def test_bad_files_cost_themselves_alone(make_record, bad, batch_size):
+    records = noisy(make_record, 12)
+    sound = [record for i, record in enumerate(records) if i not in bad]
+    expected = evaluate(FakeSegmenter(), sound, per_image=True)
+    for i in bad:
+        cut(records[i].image if i % 2 else records[i].mask)
+    told, done = [], []
+    report = evaluate(
+        FakeSegmenter(),
+        records,
+        batch_size,
+        per_image=True,
+        progress=done.append,
+        on_failure=lambda record, reason: told.append((record.image, reason)),
+    )
+    failed = report.pop("failed")
+    assert report == expected
+    assert [one["image"] for one in failed] == [str(records[i].image) for i in bad]
+    for one, i in zip(failed, bad, strict=True):
+        assert (one["dataset"], one["split"], one["index"], one["count"]) == ("a", "test", 0, 1)
+        assert str(records[i].image if i % 2 else records[i].mask) in one["reason"]
+    assert told == [(records[i].image, failed[k]["reason"]) for k, i in enumerate(bad)]
+    assert sum(done) == 12
+
+
+def test_every_file_bad_is_one_sentence(make_record):
+    records = noisy(make_record, 7)
+    for record in records:
+        cut(record.image)
+    with pytest.raises(InputError, match=r"^No image can be measured\. .*And 2 more\.$"):
+        evaluate(FakeSegmenter(), records, batch_size=2)
+
+
+def test_a_label_map_and_a_file_that_vanishes_are_named(make_record):
+    records = noisy(make_record, 3)
+    records.insert(0, make_record("a", HALF, [[0, 1, 2, 3]] * 3))
+
+    def each(record, *rest):
+        records[3].image.unlink(missing_ok=True)  # while the run is going on
+
+    report = evaluate(FakeSegmenter(), records, batch_size=2, each=each)
+    assert [one["image"] for one in report["failed"]] == [
+        str(records[0].image),
+        str(records[3].image),
+    ]
+    assert "different values" in report["failed"][0]["reason"]
+    assert "does not exist" in report["failed"][1]["reason"]
+    assert report["datasets"]["a"]["n"] == 2
+
+
+def test_of_a_damaged_file_of_several_the_readable_ones_are_measured(tmp_path, make_record):
+    pages = [Image.fromarray(noise(i, (40, 50)).astype("uint8")) for i in range(3)]
+    for name in ("scan.tif", "mask.tif"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    Image.fromarray(np.full((40, 50), 255, "uint8")).save(
+        tmp_path / "mask.tif",
+        save_all=True,
+        append_images=[Image.fromarray(np.zeros((40, 50), "uint8"))] * 2,
+    )
+    scan = tmp_path / "scan.tif"
+    with tifffile.TiffFile(scan) as tiff:
+        tag = tiff.pages[1].tags["StripOffsets"]
+        place = tag.valueoffset if tag.count > 1 else tag.offset + 8
+    data = bytearray(scan.read_bytes())
+    data[place : place + 4] = (2**31 - 1).to_bytes(4, "little")  # behind the file's end
+    scan.write_bytes(bytes(data))
+    records = [
+        Record("test", "xray", "a", scan, tmp_path / "mask.tif"),
+        make_record("a", HALF, HALF),
+    ]
+    for batch_size in (1, 2, 8):
+        report = evaluate(FakeSegmenter(), records, batch_size, per_image=True)
+        (failure,) = report["failed"]
+        assert (failure["index"], failure["count"]) == (1, 2)
+        assert "2 images of the file are not measured" in failure["reason"]
+        assert [(row["image"], row["index"]) for row in report["images"]] == [
+            (str(scan), 0),
+            (str(records[1].image), 0),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (InputError("Received bad luck."), "Received bad luck."),
+        (MemoryError("no room\nfor 7"), "cannot be segmented (MemoryError: no room)."),
+        (RuntimeError(), "cannot be segmented (RuntimeError: no reason given)."),
+    ],
+)
+def test_an_image_that_the_segmenter_refuses_does_not_cost_its_batch(make_record, error, sentence):
+    records = [make_record("a", HALF, HALF) for _ in range(5)]
+    records.insert(1, make_record("b", WIDE, WIDE))
+    records.insert(3, make_record("b", WIDE, WIDE))
+    segmenter = PickySegmenter(error)
+    report = evaluate(segmenter, records, batch_size=4)
+    assert report["datasets"]["a"]["n"] == 5
+    assert report["datasets"]["b"]["n"] == 0
+    assert report["datasets"]["b"]["hd95"] == {"mean": None, "std": None}
+    assert [one["image"] for one in report["failed"]] == [
+        str(records[1].image),
+        str(records[3].image),
+    ]
+    assert all(sentence in one["reason"] for one in report["failed"])
+    assert [call[0] for call in segmenter.calls] == [4, 1, 1, 1, 1, 3]
+
+
+def test_a_segmenter_that_always_fails_is_given_up(make_record):
+    segmenter = PickySegmenter(TypeError("unexpected keyword"), width=4)
+    records = [make_record("a", HALF, HALF) for _ in range(12)]
+    with pytest.raises(InputError, match=r"No image can be measured.*unexpected keyword"):
+        evaluate(segmenter, records, batch_size=2)
+    assert len(segmenter.calls) == 12  # four batches of two, each image by itself as well
+
+
+def test_probabilities_that_are_no_numbers_are_no_empty_mask(make_record):
+    class Broken(FakeSegmenter):
+        def segment(self, images, *arguments, **options):
+            results = super().segment(images, *arguments, **options)
+            for image, values in zip(images, results["probabilities"], strict=True):
+                values[image.shape[1] == 7 and ...] = np.nan
+            return results
+
+    records = [make_record("a", HALF, HALF), make_record("a", WIDE, WIDE)]
+    report = evaluate(Broken(), records)
+    assert report["datasets"]["a"]["n"] == 1
+    assert "no numbers" in report["failed"][0]["reason"]
+    with pytest.raises(InputError, match="no numbers"):
+        evaluate(Broken(), records[1:])
+
+
+def test_an_error_of_the_callers_own_is_raised(make_record):
+    def each(*one):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        evaluate(FakeSegmenter(), [make_record("a", HALF, HALF)], each=each)
+
+
+def test_per_image_measures(make_record):
+    records = [make_record("a", HALF, QUARTER), make_record("b", HALF, HALF, modality="fundus")]
+    rows = evaluate(FakeSegmenter(), records, per_image=True)["images"]
+    assert [list(row) for row in rows] == [
+        [*("dataset", "split", "modality", "image", "index"), *("dice", "iou", "precision")]
+        + ["recall", "hd95"]
+    ] * 2
+    assert [(row["dataset"], row["modality"], row["image"]) for row in rows] == [
+        ("a", "xray", str(records[0].image)),
+        ("b", "fundus", str(records[1].image)),
+    ]
+    assert [row["dice"] for row in rows] == [pytest.approx(2 / 3), 1.0]
+
+
+class Killed(BaseException):
+    """What no `except Exception` stops: a kill, as far as Python can tell."""
+
+
+@pytest.mark.parametrize(
+    ("killed_at", "kept", "batches"),
+    [
+        (0, 0, [3, 3, 1, 1, 1, 3, 2]),
+        (1, 3, [3, 1, 1, 1, 3, 2]),
+        (4, 3, [3, 1, 1, 1, 3, 2]),
+        # The image that was refused is tried once more; the other batches stay as they were.
+        (5, 5, [1, 3, 2]),
+        (6, 8, [1, 2]),
+    ],
+)
+def test_a_killed_run_is_resumed(make_record, tmp_path, killed_at, kept, batches):
+    records = noisy(make_record, 9)
+    records[4:4] = [make_record("a", WIDE, WIDE)]
+    records += [make_record("b", np.zeros((5, 5)), np.zeros((5, 5)))]
+    options = {"batch_size": 3, "per_image": True}
+    error = InputError("Received bad luck.")
+    whole = PickySegmenter(error)
+    expected = evaluate(whole, records, **options)
+    log = tmp_path / "report.json.partial"
+
+    class Mortal(PickySegmenter):
+        def segment(self, images, *arguments, **kwargs):
+            if len(self.calls) == killed_at:
+                raise Killed
+            return super().segment(images, *arguments, **kwargs)
+
+    with pytest.raises(Killed):
+        evaluate(Mortal(error), records, **options, log=log)
+    before = read_log(log).measured
+    resumed, done = PickySegmenter(error), []
+    report = evaluate(resumed, records, **options, log=log, progress=done.append)
+    assert report == expected
+    assert [one["image"] for one in report["failed"]] == [str(records[4].image)]
+    assert sum(done) == len(records)
+    assert len(before) == kept
+    assert [call[0] for call in resumed.calls] == batches
+    again = PickySegmenter(error)
+    assert evaluate(again, records, **options, log=log) == expected
+    assert [call[0] for call in again.calls] == [1]
+
+
+def test_a_distance_of_nan_is_kept(make_record, tmp_path):
+    records = [make_record("a", np.zeros((5, 5)), np.zeros((5, 5))), make_record("a", HALF, HALF)]
+    first, second = (
+        evaluate(FakeSegmenter(), records, paper_metrics=True, per_image=True, log=tmp_path / "log")
+        for _ in range(2)
+    )
+    assert repr(first) == repr(second)  # NaN is not equal to itself
+    assert np.isnan(second["images"][0]["hausdorff"])
+    assert second["datasets"]["a"]["hausdorff"]["dropped"] == 1
+
+
+def test_other_settings_are_not_mixed(make_record, tmp_path):
+    records, log = noisy(make_record, 3), tmp_path / "log"
+    evaluate(FakeSegmenter(), records, log=log, preset="tiny")
+    before = log.read_bytes()
+    for options, words in (
+        ({"threshold": 0.25}, r"threshold 0\.5 \(now 0\.25\)"),
+        ({"mirror": True}, r"mirror False \(now True\)"),
+        ({"paper_metrics": True}, r"paper_metrics False \(now True\)"),
+        ({"preset": None}, r"preset tiny \(now none\)"),
+    ):
+        with pytest.raises(InputError, match=words):
+            evaluate(FakeSegmenter(), records, log=log, **{"preset": "tiny", **options})
+    with pytest.raises(InputError, match="taken with images"):
+        evaluate(FakeSegmenter(), records[1:], log=log, preset="tiny")
+    assert log.read_bytes() == before
+    evaluate(FakeSegmenter(), records, batch_size=1, log=log, preset="tiny")
+
+
+def test_what_was_mended_or_changed_is_measured_again(make_record, tmp_path):
+    records, log = noisy(make_record, 4), tmp_path / "log"
+    sound = records[1].image.read_bytes()
+    cut(records[1].image)
+    report = evaluate(FakeSegmenter(), records, batch_size=2, log=log)
+    assert report["datasets"]["a"]["n"] == 3
+    records[1].image.write_bytes(sound)
+    Image.fromarray(np.full((9, 12), 255, "uint8")).save(records[3].mask)
+    segmenter = FakeSegmenter()
+    report = evaluate(segmenter, records, batch_size=2, log=log, per_image=True)
+    assert [call[0] for call in segmenter.calls] == [2]
+    assert report == evaluate(FakeSegmenter(), records, per_image=True)
+    cut(records[0].mask)  # measured before, and refused now
+    report = evaluate(segmenter, records, log=log, per_image=True)
+    assert report["datasets"]["a"]["n"] == 3
+    assert [row["image"] for row in report["images"]] == [str(r.image) for r in records[1:]]
+
+
+def test_pages_are_resumed_within_a_file(tmp_path):
+    pages = [Image.fromarray(noise(i).astype("uint8")) for i in range(5)]
+    masks = [Image.fromarray(np.where(noise(9 + i) > 99, 255, 0).astype("uint8")) for i in range(5)]
+    for name, images in (("scan.tif", pages), ("mask.tif", masks)):
+        images[0].save(tmp_path / name, save_all=True, append_images=images[1:])
+    record = Record("test", "xray", "a", tmp_path / "scan.tif", tmp_path / "mask.tif")
+    log = tmp_path / "log"
+    expected = evaluate(FakeSegmenter(), [record], batch_size=2, log=log, per_image=True)
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:2]) + lines[2][:-9])  # killed while writing
+    segmenter, done = FakeSegmenter(), []
+    report = evaluate(
+        segmenter, [record], batch_size=2, log=log, per_image=True, progress=done.append
+    )
+    assert report == expected
+    assert [call[0] for call in segmenter.calls] == [2, 1]
+    assert sum(done) == 1
+    assert log.read_bytes() == b"".join(lines)
