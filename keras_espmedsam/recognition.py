@@ -35,7 +35,11 @@ class Recognition:
     refusal: str = ""
 
 
-def decide(probabilities, class_names, min_confidence, modalities):
+BLANK = "shows nearly one brightness all over, of which no modality is recognised"
+"""Why an image without content is refused, as the rest of a sentence that begins with it."""
+
+
+def decide(probabilities, class_names, min_confidence, modalities, blank=False):
     """Take the most probable class for a picture's modality, or say why not.
 
     Args:
@@ -44,6 +48,7 @@ def decide(probabilities, class_names, min_confidence, modalities):
         class_names: tuple of str.
         min_confidence: float. The least probability that is accepted.
         modalities: tuple of str. Those that the segmenter knows.
+        blank: bool. Whether there is nothing to be seen, whatever the classifier says.
 
     Returns:
         `Recognition`.
@@ -61,7 +66,9 @@ def decide(probabilities, class_names, min_confidence, modalities):
     order = np.argsort(-mean, kind="stable")
     name, confidence = class_names[order[0]], float(mean[order[0]])
     # In float32, as the probabilities are; NaN is no confidence either.
-    if not np.float32(confidence) >= np.float32(min_confidence):
+    if blank:
+        refusal = BLANK
+    elif not np.float32(confidence) >= np.float32(min_confidence):
         candidates = [i for rank, i in enumerate(order) if rank < 2 or mean[i] >= 0.01]
         listed = ", ".join(f"{class_names[i]} {shown(mean[i], 2)}" for i in candidates)
         refusal = f"was not recognised: {listed} (at least {min_confidence:.3g} is needed)"

@@ -1,7 +1,9 @@
 """What all commands say and how: results on stdout, everything else on stderr."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -48,6 +50,36 @@ def errors_reported() -> Iterator[None]:
     except InputError as error:
         print_error(error)
         raise typer.Exit(NOTHING_DONE) from error
+
+
+class Notices:
+    """Print what is said of files, each sentence for the first of them alone, with their number.
+
+    Args:
+        console: where to print.
+
+    Source: ours.
+    """
+
+    _NAMED = 3
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.count: Counter[str] = Counter()
+
+    def add(self, path: Path, notice: str) -> None:
+        """Say something of a file: the end of a sentence that begins with it."""
+        self.count[notice] += 1
+        if self.count[notice] <= self._NAMED:
+            self.console.print(f"{path}: {notice}.")
+
+    def end(self) -> None:
+        """Say of how many more files it was true, and what can be done."""
+        for notice, count in self.count.items():
+            if count > self._NAMED:
+                self.console.print(f"And {count - self._NAMED} more files: {notice}.")
+        if any("black and white" in notice or "window" in notice for notice in self.count):
+            self.console.print("If that is wrong, say it: --intensity full, or LOW:HIGH.")
 
 
 def progress_bar() -> Progress:

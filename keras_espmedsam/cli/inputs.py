@@ -5,41 +5,58 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from keras_espmedsam.data.file_kinds import file_stem
-from keras_espmedsam.data.picture_names import PICTURE_SUFFIXES, is_picture_name
+from keras_espmedsam.data.file_kinds import IMAGE_SUFFIXES, file_kind, file_stem
 from keras_espmedsam.errors import InputError
 
 _OURS = ("_mask", "_overlay")
 
 
-def expand_inputs(arguments: Sequence[str], output: Path) -> tuple[list[Path], int]:
+class Inputs(NamedTuple):
+    """What is meant by what was typed.
+
+    Args:
+        files: those to be read, each once.
+        results: how many were left out of folders because they are named as results are.
+        unread: those of folders that are images in a format that is not read, with its name.
+        in_folders: those of `files` that were not named themselves.
+
+    Source: ours.
+    """
+
+    files: list[Path]
+    results: int = 0
+    unread: dict[Path, str] = {}
+    in_folders: frozenset[Path] = frozenset()
+
+
+def expand_inputs(arguments: Sequence[str], output: Path) -> Inputs:
     """Find the files that are meant by paths, folders and patterns.
 
-    A folder stands for the picture files in it and in its folders, except those whose names end
+    A folder stands for the image files in it and in its folders, except those whose names end
     in `_mask` or `_overlay` (masks beside their images, or an earlier run's results) and those in
-    the output folder. Files without a suffix count when they are DICOM. A path that does not
-    exist is kept, so that it is reported with the unreadable ones.
+    the output folder. What a file is shows its content, and where that says nothing, its name. A
+    path that does not exist is kept, so that it is reported with the unreadable ones.
 
     Args:
         arguments: what was typed.
         output: the output folder.
 
     Returns:
-        The files, sorted within each argument, each of them once; and how many were left out of
-        folders because of their names.
+        `Inputs`, the files sorted within each argument.
 
     Raises:
-        InputError: when a folder or a pattern holds no picture.
+        InputError: when a folder or a pattern holds no image.
 
     Example:
-        >>> expand_inputs(["missing.png"], Path("masks"))[0][0].name
+        >>> expand_inputs(["missing.png"], Path("masks")).files[0].name
         'missing.png'
 
     Source: ours.
     """
     files: dict[Path, Path] = {}
-    skipped = 0
+    results, unread, in_folders = 0, {}, set()
     for argument in arguments:
         path = Path(argument)
         if path.exists() or not glob.has_magic(argument):
@@ -49,27 +66,51 @@ def expand_inputs(arguments: Sequence[str], output: Path) -> tuple[list[Path], i
             if not matches:
                 raise InputError(f"No file matches the pattern {argument}; check it.")
         for match in matches:
+            found = Inputs([match])
             if match.is_dir():
-                found, ours = _pictures_in(match, output)
-                skipped += ours
-                if not found and len(matches) == 1:
-                    left_out = f" except {ours} named *_mask or *_overlay" if ours else ""
-                    raise InputError(
-                        f"The folder {match} holds no picture files{left_out}; expected some of "
-                        f"{', '.join(PICTURE_SUFFIXES)}."
-                    )
-            else:
-                found = [match]
-            for file in found:
+                found = _images_in(match, output)
+                in_folders.update(found.files)
+                results += found.results
+                unread |= found.unread
+                if not found.files and len(matches) == 1:
+                    _refuse_empty(match, found)
+            for file in found.files:
                 files.setdefault(file.resolve(), file)
-    return list(files.values()), skipped
+    return Inputs(list(files.values()), results, unread, frozenset(in_folders))
 
 
-def _pictures_in(folder: Path, output: Path) -> tuple[list[Path], int]:
+def _refuse_empty(folder, found):
+    left_out = []
+    if found.results:
+        left_out.append(f"{found.results} named *_mask or *_overlay")
+    if found.unread:
+        left_out.append(f"some in formats that are not read ({described(found.unread)})")
+    except_those = f" except {' and '.join(left_out)}" if left_out else ""
+    raise InputError(
+        f"The folder {folder} holds no image files{except_those}; expected some of "
+        f"{', '.join(IMAGE_SUFFIXES)}."
+    )
+
+
+def described(unread: dict[Path, str], most: int = 3) -> str:
+    """The first of the files that are not read, and how many more there are.
+
+    Example:
+        >>> described({Path("a/eye.heic"): "HEIC", Path("a/b.nrrd"): "NRRD"}, most=1)
+        'eye.heic: HEIC, and 1 more'
+
+    Source: ours.
+    """
+    named = [f"{path.name}: {format}" for path, format in list(unread.items())[:most]]
+    more = len(unread) - most
+    return ", ".join([*named, f"and {more} more"] if more > 0 else named)
+
+
+def _images_in(folder: Path, output: Path) -> Inputs:
     output = output.resolve()
     # Results may be written among the inputs; then only their names tell them apart.
     exclude_output = output != folder.resolve()
-    found, skipped = [], 0
+    files, results, unread = [], 0, {}
     for parent, folders, names in os.walk(folder):
         here = Path(parent)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -77,13 +118,16 @@ def _pictures_in(folder: Path, output: Path) -> tuple[list[Path], int]:
             folders[:] = [name for name in folders if (here / name).resolve() != output]
         for name in sorted(names):
             path = here / name
-            if name.startswith(".") or not is_picture_name(path):
+            if name.startswith("."):
                 continue
-            if file_stem(path).lower().endswith(_OURS):
-                skipped += 1
-            else:
-                found.append(path)
-    return found, skipped
+            found = file_kind(path)
+            if found.unread:
+                unread[path] = found.unread
+            elif found.kind and file_stem(path).lower().endswith(_OURS):
+                results += 1
+            elif found.kind:
+                files.append(path)
+    return Inputs(files, results, unread)
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

@@ -7,7 +7,8 @@ import numpy as np
 
 from keras_espmedsam.cli.batches import batches
 from keras_espmedsam.data.picture import Picture
-from keras_espmedsam.data.pictures import PictureFile
+from keras_espmedsam.data.pictures import Intensity, PictureFile
+from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.recognition import Recognition, check_classes, decide
 
 # Slices, frames or pages of one file whose mean decides.
@@ -37,26 +38,42 @@ class FileRecognizer:
 
     def recognize(self, pictures: Sequence[Picture]) -> list[Recognition]:
         """What each picture is, all of them held."""
-        return [self._decide(one) for one in self._probabilities(pictures)]
+        return [self._decide([one]) for one in self._classified(pictures)]
 
-    def recognize_file(self, file: PictureFile) -> Recognition:
-        """What a file of several pictures is: the mean over some that are spread over it.
+    def recognize_file(self, file: PictureFile, intensity: Intensity = AUTO) -> Recognition:
+        """What a file of several images is: the mean over some that are spread over it.
+
+        Args:
+            file: the file.
+            intensity: what is black and white; see `read_pictures`.
 
         Raises:
             InputError: when one of them cannot be decoded.
         """
         found = []
-        for batch in batches(_sampled(file), self.batch_size, lambda picture: picture.size):
-            found.extend(self._probabilities(batch))
+        sampled = _sampled(file, intensity)
+        for batch in batches(sampled, self.batch_size, lambda picture: picture.size):
+            found.extend(self._classified(batch))
         return self._decide(found)
 
-    def _probabilities(self, pictures):
+    def _classified(self, pictures):
+        """The probabilities of each image, and whether it shows nothing."""
         arrays = [picture.array for picture in pictures]
-        return self.classifier.classify(arrays, batch_size=self.batch_size)["probabilities"]
+        found = self.classifier.classify(arrays, batch_size=self.batch_size)
+        blank = found.get("blank", [False] * len(arrays))
+        return list(zip(found["probabilities"], blank, strict=True))
 
-    def _decide(self, probabilities):
-        names, least = self.classifier.class_names, self.classifier.min_confidence
-        return decide(np.asarray(probabilities), names, least, self.modalities)
+    def _decide(self, classified):
+        # Slices at the ends of a volume are often empty, and say nothing.
+        shown = [values for values, blank in classified if not blank]
+        probabilities = shown or [values for values, _ in classified]
+        return decide(
+            np.asarray(probabilities),
+            self.classifier.class_names,
+            self.classifier.min_confidence,
+            self.modalities,
+            blank=not shown,
+        )
 
 
 def basis(file: PictureFile) -> str:
@@ -68,10 +85,10 @@ def basis(file: PictureFile) -> str:
     return f"mean of {some} of {file.count} {what}"
 
 
-def _sampled(file: PictureFile) -> Iterator[Picture]:
+def _sampled(file: PictureFile, intensity: Intensity) -> Iterator[Picture]:
     # Pictures can only be decoded in turn: those after the last sample are spared.
     indices = _sample_indices(file.count)
-    for picture in file.pictures():
+    for picture in file.pictures(intensity=intensity):
         if picture.index in indices:
             yield picture
         if picture.index == indices[-1]:

@@ -1,9 +1,8 @@
-"""`espmedsam segment`: pictures in, masks out."""
+"""`espmedsam segment`: images in, masks out."""
 
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +11,13 @@ import typer
 from keras_espmedsam.cli.console import (
     NOTHING_DONE,
     SOME_FAILED,
+    Notices,
     errors_reported,
     print_error,
     progress_bar,
     stderr,
 )
-from keras_espmedsam.cli.inputs import expand_inputs, unique_names
+from keras_espmedsam.cli.inputs import Inputs, described, expand_inputs, unique_names
 from keras_espmedsam.cli.loading import (
     DEFAULT_PRESET,
     check_modality,
@@ -29,7 +29,9 @@ from keras_espmedsam.cli.loading import (
 from keras_espmedsam.cli.recognize_files import FileRecognizer, basis
 from keras_espmedsam.cli.segment_files import Job, segment_files
 from keras_espmedsam.data.pictures import MAX_PIXELS, inspect_picture_file
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, NoImageError
+from keras_espmedsam.imaging.intensity import AUTO as AUTO_INTENSITY
+from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.recognition import AUTO, DEFAULT_RECOGNIZER, Recognition, shown
 
 
@@ -45,7 +47,7 @@ def segment(
     modality: Annotated[
         str,
         typer.Option(
-            help="What kind of pictures these are, such as fundus or xray; auto recognises it "
+            help="What kind of images these are, such as fundus or xray; auto recognises it "
             "for each file. A wrong name lists those the preset knows.",
         ),
     ] = AUTO,
@@ -57,7 +59,7 @@ def segment(
     ] = DEFAULT_RECOGNIZER,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("masks"),
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="Also write the picture with its mask drawn on it.")
+        bool, typer.Option("--overlay", help="Also write the image with its mask drawn on it.")
     ] = False,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Foreground is a probability of at least this.")
@@ -65,27 +67,37 @@ def segment(
     mirror: Annotated[
         bool,
         typer.Option(
-            "--mirror", help="Average with what the mirrored picture gives; twice the time."
+            "--mirror", help="Average with what the mirrored image gives; twice the time."
         ),
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures segmented at a time.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images segmented at a time.")] = 8,
     max_pixels: Annotated[
         int,
-        typer.Option(min=1, help="The most pixels (width x height) that one picture may have."),
+        typer.Option(min=1, help="The most pixels (width x height) that one image may have."),
     ] = MAX_PIXELS,
+    intensity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="full|auto|LOW:HIGH",
+            help="What is black and white: the whole range of the bits; what the file says, or "
+            "else its values (auto); or two values. By default as the preset says, else auto.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results that exist already.")
     ] = False,
 ) -> None:
-    """Segment pictures, and write a mask of the same size for each.
+    """Segment images, and write a mask of the same size for each.
 
     Writes OUTPUT/STEM_mask.png (0 and 255) and, with --overlay, OUTPUT/STEM_overlay.png. Equal
     stems get their folder's name in front. Of a NIfTI file the mask is one NIfTI file (0 and 1)
-    with its shape and affine; of a DICOM or TIFF file with several pictures there is one mask
-    for each (STEM_frame1_mask.png). Nothing of a DICOM header is written anywhere.
+    with its shape and affine; of a DICOM, TIFF or animated file with several images there is one
+    mask for each (STEM_frame1_mask.png). Nothing of a DICOM header is written anywhere.
 
-    What a file is recognised as, and how sure that is (0 to 1), is printed on stderr; of several
-    pictures in a file, the mean over five decides. A file that is not recognised surely enough is
+    What is left out of folders, how black and white were found where nothing in a file tells, and
+    what a file is recognised as, with how sure that is (0 to 1), is printed on stderr; of several
+    images in a file, the mean over five decides. A file that is not recognised surely enough is
     left out and counts as failed.
 
     TIFF, DICOM and NIfTI need the extra "medical". The masks' paths are printed on stdout.
@@ -101,10 +113,11 @@ def segment(
     with errors_reported():
         if math.isnan(threshold):  # passes the range check of the option
             raise InputError("Received the threshold nan; expected a number from 0 to 1.")
-        paths, skipped = expand_inputs(images, output)
-        if skipped:
-            stderr().print(f"Left out {skipped} files of folders, named *_mask or *_overlay.")
-        jobs = _inspected(paths, output, overlay, max_pixels)
+        said = parse_intensity(intensity, "--intensity")
+        inputs = expand_inputs(images, output)
+        jobs, no_images = _inspected(inputs, output, overlay, max_pixels)
+        _tell_left_out(inputs, no_images)
+        paths = [path for path in inputs.files if path not in no_images]
         if not jobs:
             raise InputError("None of the files can be read, so nothing was done.")
         _check_outputs(jobs, paths, output, overwrite)
@@ -118,6 +131,7 @@ def segment(
         except OSError as error:
             raise InputError(f"The folder {output} cannot be made: {error.strerror}.") from error
         with progress_bar() as bar:
+            notices = Notices(bar.console)
             task = bar.add_task("Segmenting", total=count)
             completed = segment_files(
                 segmenter,
@@ -129,7 +143,10 @@ def segment(
                 progress=lambda count: bar.advance(task, count),
                 recognizer=file_recognizer,
                 on_recognition=lambda job, found: bar.console.print(_recognized(job, found)),
+                intensity=said or getattr(segmenter, "intensity", AUTO_INTENSITY),
+                on_notice=lambda job, notice: notices.add(job.file.path, notice),
             )
+            notices.end()
     for job in completed:
         for path in job.mask_paths():
             typer.echo(path)
@@ -172,17 +189,37 @@ def _recognized(job: Job, found: Recognition) -> str:
     return f"{job.file.path}: {found.modality} ({how_sure})"
 
 
-def _inspected(paths: Sequence[Path], output: Path, overlay: bool, max_pixels: int) -> list[Job]:
-    jobs = []
+def _inspected(
+    inputs: Inputs, output: Path, overlay: bool, max_pixels: int
+) -> tuple[list[Job], dict[Path, str]]:
+    """The files that can be read, and those of folders that are sound and hold no image."""
+    jobs, no_images = [], {}
     # Named before it is known which can be read: the names do not depend on the bad files.
-    for path, name in zip(paths, unique_names(paths), strict=True):
+    for path, name in zip(inputs.files, unique_names(inputs.files), strict=True):
         try:
             file = inspect_picture_file(path, max_pixels)
         except InputError as error:
-            print_error(error)
+            if isinstance(error, NoImageError) and path in inputs.in_folders:
+                no_images[path] = "no image"
+            else:
+                print_error(error)
         else:
             jobs.append(Job(file, name, output, overlay))
-    return jobs
+    return jobs, no_images
+
+
+def _tell_left_out(inputs: Inputs, no_images: dict[Path, str]) -> None:
+    if inputs.results:
+        stderr().print(f"Left out {inputs.results} files of folders, named *_mask or *_overlay.")
+    for left_out, why in (
+        (inputs.unread, "in formats that are not read"),
+        (no_images, "that hold no image"),
+    ):
+        if left_out:
+            files = "file" if len(left_out) == 1 else "files"
+            stderr().print(
+                f"Left out {len(left_out)} {files} of folders {why} ({described(left_out)})."
+            )
 
 
 def _check_outputs(jobs, inputs, output, overwrite):

@@ -13,8 +13,11 @@ from keras_espmedsam.data.file_kinds import is_gzipped_nifti
 from keras_espmedsam.data.masks import write_mask
 from keras_espmedsam.data.overlay import write_overlay
 from keras_espmedsam.data.picture import Picture
-from keras_espmedsam.data.pictures import PictureFile
+from keras_espmedsam.data.pictures import Intensity, PictureFile
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.content import is_blank
+from keras_espmedsam.imaging.intensity import AUTO
+from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.recognition import Recognition
 
 
@@ -39,6 +42,7 @@ class Job:
     modality: str | None = None
     _masks: list[np.ndarray] = dataclasses.field(default_factory=list)
     _done: int = 0
+    _blank: int = 0
 
     def mask_path(self, index: int) -> Path:
         """Where the mask of picture `index` goes; of a NIfTI file all go to one."""
@@ -95,6 +99,8 @@ def segment_files(
     progress: Callable[[int], None],
     recognizer: FileRecognizer | None = None,
     on_recognition: Callable[[Job, Recognition], None] | None = None,
+    intensity: Intensity = AUTO,
+    on_notice: Callable[[Job, str], None] | None = None,
 ) -> list[Job]:
     """Segment files in batches that reach across files, and write the results as they come.
 
@@ -108,6 +114,9 @@ def segment_files(
         progress: called with the number of pictures done or given up.
         recognizer: finds the modality of a file.
         on_recognition: called once for a file whose modality was recognised.
+        intensity: what is black and white; see `read_pictures`.
+        on_notice: called with what is to be said of a file, the end of a sentence that begins with
+            it: how black and white were found, or that it shows nothing.
 
     Returns:
         The jobs that were completed.
@@ -132,17 +141,23 @@ def segment_files(
         if on_recognition:
             on_recognition(job, recognition)
 
+    def notice(job: Job, sentence: str) -> None:
+        if on_notice and sentence:
+            on_notice(job, sentence)
+
     def pictures() -> Iterator[_Item]:
         for job in jobs:
             try:
                 # Its sample is read first and let go: a volume is not held twice.
                 if job.modality is None and job.file.count > 1:
-                    settle(job, recognizer.recognize_file(job.file))
+                    settle(job, recognizer.recognize_file(job.file, intensity))
                 if id(job) in failed:
                     continue
-                for picture in job.file.pictures():
+                for picture in job.file.pictures(intensity=intensity):
                     if id(job) in failed:
                         break
+                    if picture.index == 0:
+                        notice(job, picture.notice)
                     yield job, picture
             except InputError as error:
                 fail(job, error)
@@ -185,9 +200,14 @@ def segment_files(
         for (job, picture), mask in zip(batch, masks, strict=True):
             if id(job) in failed:
                 continue
+            job._blank += is_blank(to_rgb(picture.array))
             try:
                 if job.write(picture, mask):
                     completed.append(job)
+                    if job._blank == picture.count:
+                        notice(
+                            job, "it shows nearly one brightness all over, so its mask says nothing"
+                        )
                 progress(1)
             except (OSError, InputError) as error:
                 reason = getattr(error, "strerror", None) or error

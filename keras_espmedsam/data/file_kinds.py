@@ -1,6 +1,7 @@
 """What kind of file one is, by its content and, where that says nothing, by its name."""
 
 import dataclasses
+import re
 import unicodedata
 import zlib
 from pathlib import Path
@@ -141,7 +142,7 @@ def _kind_by_content(head):
     if head.startswith(_RASTER_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return RASTER
     # Two letters alone are also how texts begin.
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+    if re.match(rb"P[1-6]\s+[#\d]", head):
         return RASTER
     if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":
         return RASTER

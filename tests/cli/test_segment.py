@@ -97,7 +97,7 @@ def test_large_pictures_make_small_batches(run, picture, segmenter, monkeypatch)
 def test_folders_patterns_and_repetitions(run, picture, segmenter):
     for name in ("a/1.png", "a/deep/2.jpg", "b/3.png", "b/4.jpg", ".hidden/5.png", "a/.6.png"):
         picture(name)
-    Path("a/notes.txt").write_text("not a picture")
+    Path("a/notes.txt").write_text("not an image")
     result = run("segment", "a", "b/*.png", "a/1.png", "--modality", "xray")
     assert result.exit_code == 0, result.output
     assert names() == ["1_mask.png", "2_mask.png", "3_mask.png"]
@@ -201,7 +201,7 @@ def malformed(picture, tmp_path):
     return {
         "cut.png": "cut short",
         "empty.png": "is empty",
-        "text.png": "not a picture",
+        "text.png": "not an image",
         "huge.png": "100,000,000",
         "unlucky.png": "bad luck",
         "missing.png": "does not exist",
@@ -384,6 +384,7 @@ def test_a_few_slices_decide_for_a_volume(run, picture, segmenter, classifier):
     assert told(result) == [
         "brain.nii: fundus (0.840, mean of 5 of 10 slices)",
         "x.png: xray (1.000)",
+        "brain.nii: it shows nearly one brightness all over, so its mask says nothing.",
     ]
     assert classifier.batches == [4, 1, 1]
     assert [modality for batch, *_ in segmenter.options for modality in batch] == (
