@@ -20,6 +20,8 @@ from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.recognition import Recognition
 
+_BLANK = "it shows nearly one brightness all over, so its mask says nothing"
+
 
 @dataclasses.dataclass
 class Job:
