@@ -2,7 +2,11 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from keras_espmedsam.cli import evaluate
 
 HEADER = "split,modality,dataset,image,mask\n"
 
@@ -131,3 +135,165 @@ def test_missing_index(run, segmenter):
     result = run("evaluate", "--data", "none.csv")
     assert result.exit_code == 2
     assert "none.csv does not exist" in result.stderr
+
+
+def measures(report):
+    """How many images are measured, and their mean Dice, by data set."""
+    datasets = json.loads(Path(report).read_text())["datasets"]
+    return {name: (row["n"], row["dice"]["mean"]) for name, row in datasets.items()}
+
+
+@pytest.fixture
+def many(picture, tmp_path):
+    """An index of ten X-rays with masks that fit more or less."""
+    rows = []
+    for i in range(10):
+        picture(f"many/{i}.png", (5, 8), dark=10 * i)
+        picture(f"many/{i}_mask.png", (5, 8))
+        mask = np.asarray(Image.open(tmp_path / f"many/{i}_mask.png")).copy()
+        mask[: i % 5] = 0
+        Image.fromarray(mask).save(tmp_path / f"many/{i}_mask.png")
+        rows.append(f"test,xray,lungs,{i}.png,{i}_mask.png\n")
+    path = tmp_path / "many" / "index.csv"
+    path.write_text(HEADER + "".join(rows))
+    return path
+
+
+class Interrupting:
+    """A segmenter that is interrupted in its third batch."""
+
+    modalities = ("xray",)
+
+    def __init__(self, segmenter, error):
+        self.segmenter, self.error, self.calls = segmenter, error, 0
+
+    def segment(self, *arguments, **options):
+        self.calls += 1
+        if self.calls == 3:
+            raise self.error
+        return self.segmenter.segment(*arguments, **options)
+
+
+def command(index, output="report.json", table="images.csv"):
+    return (
+        *("evaluate", "--data", index, "--output", output, "--per-image", table),
+        *("--batch-size", 2),
+    )
+
+
+def test_ctrl_c_keeps_what_is_measured(run, many, segmenter, monkeypatch):
+    assert run(*command(many, "whole.json", "whole.csv")).exit_code == 0
+    segmenter.batches.clear()
+    with monkeypatch.context() as patch:
+        interrupting = Interrupting(segmenter, KeyboardInterrupt())
+        patch.setattr(evaluate, "load_segmenter", lambda preset: interrupting)
+        result = run(*command(many))
+    assert result.exit_code == 130
+    assert "4 images are measured and kept in report.json.partial" in result.stderr
+    assert "--resume" in result.stderr
+    assert not Path("report.json").exists()
+    assert not Path("images.csv").exists()
+    again = run(*command(many))
+    assert again.exit_code == 2
+    assert "give --resume to go on with it, or --overwrite to start again" in again.stderr
+    other = run(*command(many), "--mirror", "--resume")
+    assert other.exit_code == 2
+    assert "mirror False (now True)" in other.stderr
+    resumed = run(*command(many), "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert "4 images are measured already" in resumed.stderr
+    assert segmenter.batches == [2, 2, 2, 2, 2]
+    for name, whole in (("report.json", "whole.json"), ("images.csv", "whole.csv")):
+        assert Path(name).read_bytes() == Path(whole).read_bytes()
+    assert not list(Path().glob("*.partial"))
+    assert resumed.stdout == run(*command(many), "--overwrite").stdout
+
+
+def test_ctrl_c_without_reports_or_measures(run, many, segmenter, monkeypatch):
+    interrupting = Interrupting(segmenter, KeyboardInterrupt())
+    monkeypatch.setattr(evaluate, "load_segmenter", lambda preset: interrupting)
+    result = run("evaluate", "--data", many, "--batch-size", 2)
+    assert result.exit_code == 130
+    assert "--output" in result.stderr
+    interrupting.calls = 2
+    result = run(*command(many))
+    assert (result.exit_code, list(Path().glob("report*"))) == (130, [])
+    assert "before anything was measured" in result.stderr
+
+
+def test_overwrite_starts_again(run, many, segmenter, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupting = Interrupting(segmenter, KeyboardInterrupt())
+        patch.setattr(evaluate, "load_segmenter", lambda preset: interrupting)
+        run(*command(many))
+    segmenter.batches.clear()
+    assert run(*command(many), "--overwrite").exit_code == 0
+    assert segmenter.batches == [2] * 5
+    assert not list(Path().glob("*.partial"))
+
+
+def test_what_failed_is_measured_once_it_is_mended(run, many, segmenter, picture):
+    assert run(*command(many, "whole.json", "whole.csv")).exit_code == 0
+    sound = (many.parent / "3.png").read_bytes()
+    (many.parent / "3.png").write_bytes(sound[:-30])
+    picture("many/6.png", (13, 13))
+    picture("many/6_mask.png", (13, 13))
+    result = run(*command(many))
+    assert result.exit_code == 1
+    assert "3.png cannot be decoded" in result.stderr
+    assert "6.png: Received an image of 13 x 13" in result.stderr
+    assert "8 of 10 images measured; 2 failed. Once they are mended" in result.stderr
+    assert measures("report.json")["lungs"][0] == 8
+    failed = json.loads(Path("report.json").read_text())["failed"]
+    assert [Path(one["image"]).name for one in failed] == ["3.png", "6.png"]
+    with open("images.csv", newline="") as file:
+        names = [row["image"] for row in csv.DictReader(file)]
+    assert names == [f"{i}.png" for i in range(10) if i not in (3, 6)]
+    (many.parent / "3.png").write_bytes(sound)
+    segmenter.batches.clear()
+    result = run(*command(many), "--resume")
+    assert result.exit_code == 1
+    assert segmenter.batches == [1, 1]
+    assert measures("report.json")["lungs"][0] == 9
+    picture("many/6.png", (5, 8), dark=60)
+    mask = np.full((5, 8), 200, np.uint8)
+    mask[:, :4] = mask[:1] = 0
+    Image.fromarray(mask).save(many.parent / "6_mask.png")
+    assert run(*command(many), "--resume").exit_code == 0
+    assert measures("report.json") == measures("whole.json")
+    assert Path("images.csv").read_bytes() == Path("whole.csv").read_bytes()
+    assert not list(Path().glob("*.partial"))
+
+
+def test_everything_bad(run, many, segmenter):
+    for i in range(10):
+        path = many.parent / f"{i}.png"
+        path.write_bytes(path.read_bytes()[:-30])
+    result = run(*command(many))
+    assert result.exit_code == 2
+    assert "No image can be measured" in result.stderr
+    assert not list(Path().glob("report*"))
+
+
+def test_reports_are_written_before_the_table(run, many, segmenter, monkeypatch):
+    def full(report):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(evaluate, "print_report", full)
+    result = run(*command(many))
+    assert result.exit_code == 1
+    assert "The table cannot be printed: No space left on device." in result.stderr
+    assert measures("report.json")["lungs"][0] == 10
+    result = run("evaluate", "--data", many)
+    assert result.exit_code == 2
+    assert "Give --output" in result.stderr
+
+
+def test_an_input_is_not_replaced(run, many, segmenter):
+    before = many.read_bytes()
+    for option in ("--output", "--per-image"):
+        result = run("evaluate", "--data", many, option, many, "--overwrite")
+        assert result.exit_code == 2
+        assert "would replace an input" in result.stderr
+    assert many.read_bytes() == before
+    assert segmenter.loaded == []
