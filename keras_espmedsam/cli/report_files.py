@@ -67,7 +67,7 @@ class ReportFiles:
         if begun and not (resume or overwrite):
             count = len({one[:2] for one in begun[self._log].measured})
             raise InputError(
-                f"{self._log} keeps the measures of {count} images of a run that has not ended; "
+                f"{self._log} keeps the measures of a run that is not complete (images: {count}); "
                 "give --resume to go on with it, or --overwrite to start again."
             )
         # Those that this very run wrote, before it was killed or because some images failed.

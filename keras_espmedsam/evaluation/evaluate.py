@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 from keras_espmedsam._backend import choose_backend
 from keras_espmedsam.data.pictures import MAX_PIXELS
 from keras_espmedsam.data.record import Record
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.evaluation.measurement_log import (
     LogContent,
     Measurement,
@@ -68,7 +69,8 @@ def evaluate(
         each: called for every image with its record (whose `index` is that of the picture in a
             file of several), its true mask, the probabilities and its measures. Not for those
             that an interrupted run measured.
-        on_failure: called at once for what cannot be measured, with its record and the reason.
+        on_failure: called at once for what cannot be measured, with its record and the reason;
+            without it an `InputWarning` says so in the end.
         per_image: whether the report also holds the measures of every image.
         log: a file that keeps the measures as they come. Where it exists, from a run that was
             interrupted, the images in it are not measured again, unless their files have
@@ -193,6 +195,15 @@ def evaluate(
     report["datasets"] = summarise_datasets(records, outcome.measured, paper_metrics)
     if outcome.failures:
         report["failed"] = outcome.failed()
+        if on_failure is None:
+            missing = sum(one["count"] for one in report["failed"])
+            warnings.warn(
+                f"{missing} of {missing + len(outcome.measured)} images could not be measured "
+                "and are not in the figures; see report['failed']. The first: "
+                f"{report['failed'][0]['reason']}",
+                InputWarning,
+                stacklevel=2,
+            )
     if per_image:
         report["images"] = image_rows(records, outcome.measured)
     return report

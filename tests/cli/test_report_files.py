@@ -55,7 +55,7 @@ def test_without_reports_there_is_no_log(place):
 def test_a_log_is_gone_on_with_only_when_asked(place):
     output = Path("report.json")
     begin(output)
-    with pytest.raises(InputError, match=r"report\.json\.partial keeps the measures of 1 images"):
+    with pytest.raises(InputError, match=r"report\.json\.partial keeps .* complete \(images: 1\)"):
         ReportFiles(output, None, False, False)
     with ReportFiles(output, None, False, True).log() as log:
         assert log.count == 1

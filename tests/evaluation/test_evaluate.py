@@ -1,5 +1,6 @@
 import dataclasses
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -7,9 +8,11 @@ import tifffile
 from PIL import Image
 
 from keras_espmedsam.data.index import Record
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.evaluation.evaluate import evaluate
 from keras_espmedsam.evaluation.measurement_log import read_log
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*images could not be measured")
 
 
 class FakeSegmenter:
@@ -222,6 +225,17 @@ def test_bad_files_cost_themselves_alone(make_record, bad, batch_size):
         assert str(records[i].image if i % 2 else records[i].mask) in one["reason"]
     assert told == [(records[i].image, failed[k]["reason"]) for k, i in enumerate(bad)]
     assert sum(done) == 12
+
+
+def test_without_a_callback_a_warning_tells(make_record):
+    records = noisy(make_record, 4)
+    cut(records[2].image)
+    with pytest.warns(InputWarning, match=r"^1 of 4 images could not .* cut short"):
+        evaluate(FakeSegmenter(), records)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate(FakeSegmenter(), records, on_failure=lambda *one: None)
+        evaluate(FakeSegmenter(), records[:2])
 
 
 def test_every_file_bad_is_one_sentence(make_record):
