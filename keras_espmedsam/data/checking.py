@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from keras_espmedsam.data.pictures import MAX_PIXELS
+from keras_espmedsam.data.pictures import MAX_PIXELS, Intensity
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.data.samples import inspect_record, read_samples
 from keras_espmedsam.errors import InputError
@@ -24,6 +24,7 @@ def check_records(
     scan: bool = True,
     progress: Callable[[int], None] | None = None,
     max_pixels: int = MAX_PIXELS,
+    intensity: Intensity | None = None,
 ) -> tuple[list[Record], list[tuple[Record, str]]]:
     """Decode every picture with its mask, and tell the records that can be used from the others.
 
@@ -36,6 +37,7 @@ def check_records(
             them.
         progress: called with 1 for each record that is done.
         max_pixels: the most pixels that one picture may have.
+        intensity: what is black and white where a record does not say it; see `read_pictures`.
 
     Returns:
         The records that can be used, one per picture: those of a file with several have an
@@ -62,6 +64,7 @@ exist; check the path.
         keep_empty,
         progress,
         max_pixels,
+        intensity,
     )
     return [record for record, _ in found], left_out
 
@@ -74,6 +77,7 @@ def decode_records(
     keep_empty: bool = True,
     progress: Callable[[int], None] | None = None,
     max_pixels: int = MAX_PIXELS,
+    intensity: Intensity | None = None,
 ) -> tuple[list[tuple[Record, Any]], list[tuple[Record, str]]]:
     """`check_records` that keeps something of each picture, so that it is decoded once.
 
@@ -98,7 +102,7 @@ def decode_records(
                 return [(one_of(record, index, count), None) for index in indices], None
             kept = [
                 (one_of(record, picture.index, picture.count), use(picture, mask))
-                for picture, mask in read_samples(record, max_pixels)
+                for picture, mask in read_samples(record, max_pixels, intensity)
                 if keep_empty or mask is None or mask.any()
             ]
         except InputError as error:
@@ -112,7 +116,7 @@ def decode_records(
         with contextlib.suppress(InputError):
             wanted = {record.index for record in records}
             if use is not None and len(records) > 1 and None not in wanted:
-                for picture, mask in read_samples(_whole(records[0]), max_pixels):
+                for picture, mask in read_samples(_whole(records[0]), max_pixels, intensity):
                     if picture.index in wanted and (keep_empty or mask is None or mask.any()):
                         found[picture.index] = use(picture, mask)
         return [

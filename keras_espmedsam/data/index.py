@@ -7,11 +7,13 @@ from pathlib import Path
 
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.intensity import parse_intensity
 
 COLUMNS = ("split", "modality", "dataset", "image", "mask")
 """The columns that an index must have; others are allowed and ignored."""
 UNLABELLED_COLUMNS = ("split", "dataset", "image")
 """Those of an index of images without masks."""
+_OPTIONAL = ("group", "intensity")
 
 
 def read_index(
@@ -23,8 +25,9 @@ def read_index(
     """Read an index of images and masks.
 
     Args:
-        path: a CSV file with the columns split, modality, dataset, image and mask, and group
-            where there are groups; paths are relative to the index.
+        path: a CSV file with the columns split, modality, dataset, image and mask, and where they
+            are wanted group, and intensity: what is black and white in the image, `auto`, `full`
+            or `LOW:HIGH`. Paths are relative to the index.
         splits: the splits to keep; all by default.
         datasets: the data sets to keep; all by default.
         labelled: False where masks and modalities may be empty, or their columns missing.
@@ -59,6 +62,7 @@ def read_index(
             image=path.parent / row["image"],
             mask=path.parent / row["mask"] if row["mask"] else None,
             group=row["group"],
+            intensity=parse_intensity(row["intensity"] or None, f"in the index {path}"),
         )
         for row in rows
     ]
@@ -100,7 +104,7 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
                 f"Row {number} of the index {path} has no {', '.join(empty)}; fill it in or delete "
                 "the row."
             )
-        row.update({name: (row.get(name) or "").strip() for name in (*COLUMNS, "group")})
+        row.update({name: (row.get(name) or "").strip() for name in (*COLUMNS, *_OPTIONAL)})
     return rows
 
 

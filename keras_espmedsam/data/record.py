@@ -17,6 +17,8 @@ class Record:
         group: what must not be split further (a patient, a video), or empty.
         index: which of the file's pictures (slice, frame or page) is meant, from 0; None for
             all of them, or the only one. The mask's file holds as many.
+        intensity: what is black and white in the image: `"auto"`, `"full"` or a pair of values;
+            see `read_pictures`. None for what the reader is told.
 
     Example:
         >>> Record("train", "", "photographs", Path("cat.jpg")).mask is None
@@ -32,3 +34,4 @@ class Record:
     mask: Path | None = None
     group: str = ""
     index: int | None = None
+    intensity: str | tuple[float, float] | None = None

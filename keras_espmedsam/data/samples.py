@@ -7,13 +7,19 @@ import numpy as np
 
 from keras_espmedsam.data.masks import read_masks
 from keras_espmedsam.data.picture import Picture
-from keras_espmedsam.data.pictures import MAX_PIXELS, PictureFile, inspect_picture_file
+from keras_espmedsam.data.pictures import (
+    MAX_PIXELS,
+    Intensity,
+    PictureFile,
+    inspect_picture_file,
+)
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.intensity import AUTO
 
 
 def read_samples(
-    record: Record, max_pixels: int = MAX_PIXELS
+    record: Record, max_pixels: int = MAX_PIXELS, intensity: Intensity | None = None
 ) -> Iterator[tuple[Picture, np.ndarray | None]]:
     """Read the pictures of a record's file with their masks.
 
@@ -24,6 +30,7 @@ def read_samples(
         record: which files. Of a file with several pictures (slices, frames, pages) all, or that
             of the record's `index`.
         max_pixels: the most pixels that one picture may have.
+        intensity: what is black and white where the record does not say it; see `read_pictures`.
 
     Yields:
         The `Picture` and its mask, bool `(height, width)`, upright; None for a record without.
@@ -46,8 +53,9 @@ def read_samples(
     """
     file = inspect_record(record, max_pixels)
     index, end = record.index, None if record.index is None else record.index + 1
+    images = file.pictures(intensity=record.intensity or intensity or AUTO)
     masks = itertools.repeat(None) if record.mask is None else _masks(record, file, max_pixels)
-    for picture, mask in itertools.islice(zip(file.pictures(), masks, strict=False), index, end):
+    for picture, mask in itertools.islice(zip(images, masks, strict=False), index, end):
         yield picture, None if mask is None else picture.layout.apply(mask)
 
 

@@ -1,6 +1,7 @@
 """The pictures of records as uint8, on their canvas, in memory or read when they are needed."""
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 
@@ -21,30 +22,44 @@ class PlacedPictures:
         cache: bool. Keep the placed pictures; otherwise each is read when it is needed.
         scan: bool. Without a cache, decode every picture once at the beginning; otherwise its
             header is read alone.
+        intensity: what is black and white where a record does not say it; see `read_pictures`.
         options: options of `check_records`.
 
     `records` are those of the pictures, one each, `left_out` the others with the reason, `sizes`
     the (height, width) of the placed pictures, and `blank` whether the mask holds no foreground;
-    each None where it is not known.
+    each None where it is not known. `notices` counts what is to be said of those decoded.
 
     Source: ours.
     """
 
-    def __init__(self, records, image_size, resize_mode, cache=True, scan=True, **options):
+    def __init__(
+        self,
+        records,
+        image_size,
+        resize_mode,
+        cache=True,
+        scan=True,
+        intensity=None,
+        **options,
+    ):
         self.image_size = image_size
         self.resize_mode = resize_mode
+        self.intensity = intensity
 
         def use(picture, mask):
             blank = None if mask is None else not mask.any()
             placed = self._placed(picture, mask)
-            return placed if cache else None, placed[0].shape[:2], blank
+            return placed if cache else None, placed[0].shape[:2], blank, picture.notice
 
-        found, self.left_out = decode_records(records, use if cache or scan else None, **options)
+        found, self.left_out = decode_records(
+            records, use if cache or scan else None, intensity=intensity, **options
+        )
         self.records = [record for record, _ in found]
-        known = [used or (None, None, None) for _, used in found]
-        self._kept = [kept for kept, _, _ in known] if cache else None
-        self.sizes = [size for _, size, _ in known]
-        self.blank = [blank for _, _, blank in known]
+        known = [used or (None, None, None, "") for _, used in found]
+        self._kept = [kept for kept, *_ in known] if cache else None
+        self.sizes = [size for _, size, _, _ in known]
+        self.blank = [blank for _, _, blank, _ in known]
+        self.notices = Counter(notice for *_, notice in known if notice)
 
     def __getitem__(self, rows):
         """The images, uint8 `(height, width, 3)`, and masks, bool or None, of some rows."""
@@ -58,7 +73,8 @@ class PlacedPictures:
         found = {}
         for whole, indices in wanted.items():
             only = min(indices) if len(indices) == 1 else None
-            for picture, mask in read_samples(dataclasses.replace(whole, index=only)):
+            one = dataclasses.replace(whole, index=only)
+            for picture, mask in read_samples(one, intensity=self.intensity):
                 if picture.index in indices:
                     found[whole, picture.index] = self._placed(picture, mask)
         return [

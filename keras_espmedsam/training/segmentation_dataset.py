@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.imaging.placement import RESIZE_MODES
 from keras_espmedsam.training.balance import balanced_groups, check_weights
 from keras_espmedsam.training.batch_layers import BatchLayers
@@ -67,6 +68,9 @@ class SegmentationDataset(keras.utils.PyDataset):
             in memory. Threads suffice as a rule, as decoding and moving pictures do not hold
             Python's lock.
         max_queue_size: int. The most batches that are ready before they are asked for.
+        intensity: what is black and white where a record does not say it; see `read_pictures`. The
+            attribute `notices` counts what is to be said of the images that were decoded, such as
+            that black and white were taken from their values.
 
     Gives `({"images": (batch, height, width, 3) uint8, "modalities": (batch,) int32},
     masks (batch, height, width, 1) uint8 in {0, 1})`; without masks `({"images",
@@ -116,6 +120,7 @@ class SegmentationDataset(keras.utils.PyDataset):
         workers=1,
         use_multiprocessing=False,
         max_queue_size=10,
+        intensity=None,
     ):
         # Keras is to start no workers: see `ReadAhead`.
         super().__init__(workers=1, max_queue_size=max_queue_size)
@@ -136,7 +141,9 @@ class SegmentationDataset(keras.utils.PyDataset):
             strict=strict,
             keep_empty=keep_empty,
             workers=workers if workers > 1 else None,
+            intensity=parse_intensity(intensity),
         )
+        self.notices = pictures.notices
         self.records = pictures.records
         self.left_out = pictures.left_out
         self.blank = pictures.blank

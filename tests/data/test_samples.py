@@ -152,9 +152,9 @@ def test_a_file_is_decoded_once_for_all_of_its_pictures(save, monkeypatch):
     record = _record(save(pages, "a.tif"), save(masks, "m.tif"))
     calls = []
 
-    def read(record, max_pixels):
+    def read(record, *options):
         calls.append(record)
-        return read_samples(record, max_pixels)
+        return read_samples(record, *options)
 
     records, _ = check_records([record])
     assert [one.index for one in records] == [0, 1, 2]
