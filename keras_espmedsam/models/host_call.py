@@ -5,17 +5,22 @@ with symbolic tensors on every Keras backend, and only `tf.numpy_function` reach
 there.
 """
 
-import numpy as np
+import contextlib
+import re
+
+from PIL import Image
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.arrays import as_array
 
 
 def host_call(function, inputs, outputs):
     """Call `function(*arrays)` and give its results as NumPy arrays, or tensors in a graph.
 
     Args:
-        function: NumPy arrays to an array, or a tuple of them.
-        inputs: tuple of arrays, backend tensors, or symbolic TensorFlow tensors.
+        function: NumPy arrays (or the lists and Pillow images that were given) to an array, or a
+            tuple of them.
+        inputs: tuple of arrays, backend tensors, symbolic TensorFlow tensors, lists or images.
         outputs: tuple of (dtype, shape) of each result, with `None` for unknown sizes.
 
     Returns:
@@ -38,9 +43,37 @@ def host_call(function, inputs, outputs):
     return as_tuple(function(*(to_numpy(x) for x in inputs)))
 
 
+@contextlib.contextmanager
+def plain_refusals():
+    """Let an `InputError` of the data come out as it was raised.
+
+    TensorFlow wraps what is raised while it reads data, and torch what is raised in its workers,
+    each in an error of its own that holds the whole traceback.
+
+    Source: ours.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        sentence = re.search(r"\bInputError: (.+)", str(error))
+        if sentence is None:
+            raise
+        raise InputError(sentence[1].strip()) from None
+
+
 def rank(x):
-    """The number of axes of an array or tensor; refused where a tf.data source does not say it."""
-    shape = x.shape
+    """The number of axes of an array, tensor or image; of a list, one more than its first has.
+
+    Raises:
+        InputError: where a tf.data source does not say it.
+    """
+    if isinstance(x, Image.Image):
+        return 2
+    if isinstance(x, list | tuple):
+        return 1 + max((rank(one) for one in x), default=0)
+    shape = getattr(x, "shape", ())
     if getattr(shape, "rank", 0) is None:
         raise InputError(
             "Received tensors of unknown rank from tf.data; give the source an output_signature "
@@ -50,10 +83,8 @@ def rank(x):
 
 
 def to_numpy(x):
-    """A NumPy array of anything array-like, torch tensors on any device included."""
-    if hasattr(x, "detach"):
-        x = x.detach().cpu()
-    return np.asarray(x)
+    """A NumPy array of an array or tensor on any device; lists, names and images as they are."""
+    return x if isinstance(x, list | tuple | str | bytes | Image.Image) else as_array(x)
 
 
 def as_tuple(x):

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras_hub.layers import ImageConverter
 
-from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.pixels import unit_values
+from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.imaging.placement import RESIZE_MODES, Placement
-from keras_espmedsam.models.host_call import host_call, rank
+from keras_espmedsam.models.host_call import host_call
+from keras_espmedsam.models.raw_batch import image_rows, is_batch, read_row, stack_canvases
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -29,14 +29,13 @@ class PictureConverter(ImageConverter):
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean, which
             the published ESP-MedSAM checkpoints expect.
 
-    Call: `(height, width, 3)` or `(batch, height, width, 3)`, or grey with 1 channel; uint8,
-    uint16 (full range) or float in [0, 1]. Gives float32 of the model's size.
+    Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)`, or a list
+    of images of any sizes. Gives float32 of the model's size.
 
     Source: ours; normalisations from SAM and from the released code.
     """
 
     size_multiple = 1
-    any_picture = "classify"  # The task's method that takes pictures of every kind.
 
     def __init__(self, image_size=None, resize_mode="pad", normalization="imagenet", **kwargs):
         if resize_mode not in RESIZE_MODES:
@@ -64,25 +63,19 @@ class PictureConverter(ImageConverter):
         # the padding becomes 0, the mean colour.
         return (place.forward(image * np.float32(255), fill=mean) - mean) / divisor
 
+    def read(self, image):
+        """One image of any kind, as `to_rgb` takes it, to `(height, width, 3)` in [0, 1]."""
+        return to_rgb(image)
+
     def convert_batch(self, images):
-        """A NumPy batch, or one picture, of raw values to the model's input."""
-        images = np.asarray(images)
-        if images.ndim not in (3, 4) or images.shape[-1] not in (1, 3) or 0 in images.shape:
-            raise InputError(
-                f"Received images of shape {images.shape}; expected (height, width, channels) or "
-                "(batch, height, width, channels) with 1 or 3 channels. For other pictures use "
-                f"{self.any_picture}()."
-            )
-        values = unit_values(images)
-        if values.shape[-1] == 1:
-            values = np.repeat(values, 3, axis=-1)
-        if values.ndim == 3:
-            return self.convert(values)
-        return np.stack([self.convert(image) for image in values])
+        """One raw image, a batch or a list of them to the model's input; NumPy out."""
+        rows, several = image_rows(images)
+        converted = [self.convert(read_row(self, rows, i)) for i in range(len(rows))]
+        return stack_canvases(converted) if several else converted[0]
 
     def call(self, inputs):
         height, width = self.image_size or (None, None)
-        shape = (height, width, 3) if rank(inputs) == 3 else (None, height, width, 3)
+        shape = (None, height, width, 3) if is_batch(inputs) else (height, width, 3)
         return host_call(self.convert_batch, (inputs,), (("float32", shape),))[0]
 
     def get_config(self):

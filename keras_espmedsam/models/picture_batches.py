@@ -3,9 +3,8 @@
 import threading
 
 import keras
-import numpy as np
 
-from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.models.raw_batch import height_and_width, read_row
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -15,23 +14,23 @@ def picture_batches(converter, pictures, batch_size):
 
     Args:
         converter: `PictureConverter`.
-        pictures: list of arrays, as `to_rgb` takes them.
+        pictures: list or array of images, as `to_rgb` takes them.
         batch_size: int.
 
     Yields:
         Tuple of the pictures' numbers and the size of the batch they are to be filled up to.
 
     Raises:
-        InputError: for an array that is no picture.
+        InputError: for what is no picture.
 
     Source: ours.
     """
     by_canvas = {}
     for i, picture in enumerate(pictures):
-        shape = np.shape(picture)
-        if len(shape) < 2 or 0 in shape:
-            to_rgb(picture)  # Raises the sentence that fits.
-        by_canvas.setdefault(converter.place(shape[:2]).canvas, []).append(i)
+        size = height_and_width(picture)
+        if size is None:
+            read_row(converter, pictures, i)  # Raises the sentence that fits.
+        by_canvas.setdefault(converter.place(size).canvas, []).append(i)
     for members in by_canvas.values():
         for start in range(0, len(members), batch_size):
             yield members[start : start + batch_size], min(batch_size, len(members))

@@ -2,8 +2,10 @@
 
 import keras
 
-from keras_espmedsam.models.host_call import as_tuple
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.models.host_call import as_tuple, plain_refusals
 from keras_espmedsam.models.kept_weights import kept_weights
+from keras_espmedsam.models.raw_batch import array_rows
 from keras_espmedsam.models.training_data import preprocessed
 
 
@@ -14,8 +16,9 @@ def trains_on_raw_pictures(decorated):
     the presets that it saves.
 
     Args:
-        decorated: keras-hub `Task` with `prepare_batch(x, y=None, sample_weight=None)`, which
-            checks one raw batch and gives what the model takes. It overrides `compile`.
+        decorated: keras-hub `Task` with `prepare_batch(x, y=None, sample_weight=None,
+            class_weight=None)`, which checks one raw batch and gives what the model takes, and
+            `raw_inputs`, the names of a raw batch's parts. It overrides `compile`.
 
     Example:
         >>> kem.models.TiCImageClassifier.fit is kem.models.ESPMedSAMImageSegmenter.fit
@@ -63,20 +66,32 @@ class _RawTraining:
         validation_split=0.0,
         validation_data=None,
         sample_weight=None,
+        class_weight=None,
         shuffle=True,
         **kwargs,
     ):
         """Train on raw pictures and targets; see `keras.Model.fit` for all other arguments.
 
         Args:
-            x: array of raw images `(batch, height, width, channels)`, or a dict of them as
-                `images` and of `modalities` where the model has several; or a tf.data, grain,
-                `keras.utils.PyDataset` or torch `DataLoader` source of `(x, y)` or
-                `(x, y, sample_weight)` batches of them.
-            y: for arrays, raw masks `(batch, height, width, 1)` of a segmenter, labels of a
-                classifier.
-            validation_data: a source as `x`, or a tuple of arrays.
-            validation_split: float. Last fraction of the arrays to validate on.
+            x: raw images, or a dict of them as `images` and of `modalities` (a name or index for
+                all, or a list, array or tensor of them) where the model has several. Images are
+                one array or tensor `(batch, height, width, channels)`, or a list, tuple or object
+                array of images of any sizes, as `segment` takes them; one image is a batch of
+                one. Or a source of batches `(x, y)` or `(x, y, sample_weight)` of them: tf.data,
+                grain, `keras.utils.PyDataset`, torch `DataLoader` or a Python generator.
+            y: for images, raw masks of a segmenter, `(batch, height, width)`,
+                `(batch, height, width, 1)` or a list of them of the images' own sizes; labels of
+                a classifier.
+            validation_data: a source as `x`, or a tuple of images, targets and, if any, weights.
+            validation_split: float. Last fraction of the images to validate on.
+            sample_weight: one number of 0 or more per image, `(batch,)`; of a segmenter also one
+                per pixel, `(batch, height, width)`, `(batch, height, width, 1)` or a list of maps
+                of the images' own sizes. Pixels of weight 0 (void, outside the field of view)
+                have no part in any loss or metric; an image's loss is the mean over its other
+                pixels, times their mean weight. Padding is background of that mean weight.
+            class_weight: dict of a class's number or name to its weight, multiplied with
+                `sample_weight`: of a classifier the weight of an image of that class, of a
+                segmenter the weight of a pixel that shows background (0) or foreground (1).
 
         Raises:
             InputError: for another kind of source, or pictures and targets that do not fit.
@@ -89,13 +104,20 @@ class _RawTraining:
         Source: ours.
         """
         data, held_out = preprocessed(
-            self, x, y, sample_weight, batch_size, shuffle=shuffle, split=validation_split
+            self, x, y, sample_weight, batch_size, shuffle, validation_split, class_weight, True
         )
         if validation_data is not None:
-            if isinstance(validation_data, tuple | list):
-                validation_data = preprocessed(self, *_three(validation_data), batch_size)[0]
-            else:
-                validation_data = preprocessed(self, validation_data, None, None, batch_size)[0]
+            of = (
+                validation_data if isinstance(validation_data, tuple | list) else (validation_data,)
+            )
+            if not 1 <= len(of) <= 3:
+                raise InputError(
+                    f"Received validation_data of {len(of)} parts; expected (x, y) or "
+                    "(x, y, sample_weight), or a data source."
+                )
+            validation_data, _ = preprocessed(
+                self, *(*of, None, None)[:3], batch_size, needs_targets=True
+            )
         else:
             validation_data = held_out
         # `keras.Model.fit` calls `evaluate` with this very object.
@@ -104,7 +126,7 @@ class _RawTraining:
             # Arrays are shuffled by their own data set; of sources, Keras shuffles a PyDataset, but
             # not one that counts epochs and draws anew in each: it reads ahead in order.
             shuffle = shuffle and isinstance(x, keras.utils.PyDataset) and not hasattr(x, "epoch")
-            with kept_weights(self):
+            with kept_weights(self), plain_refusals():
                 return keras.Model.fit(
                     self, data, validation_data=validation_data, shuffle=shuffle, **kwargs
                 )
@@ -122,8 +144,8 @@ class _RawTraining:
         """
         data = x
         if x is not getattr(self, "_ready_validation_data", None):
-            data, _ = preprocessed(self, x, y, sample_weight, batch_size)
-        with kept_weights(self):
+            data, _ = preprocessed(self, x, y, sample_weight, batch_size, needs_targets=True)
+        with kept_weights(self), plain_refusals():
             return keras.Model.evaluate(self, data, **kwargs)
 
     def predict(self, x, *, batch_size=None, **kwargs):
@@ -138,23 +160,39 @@ class _RawTraining:
         Source: ours.
         """
         data, _ = preprocessed(self, x, None, None, batch_size)
-        with kept_weights(self):
+        with kept_weights(self), plain_refusals():
             return keras.Model.predict(self, data, **kwargs)
 
-    def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """One step on one batch of raw pictures and targets; see `keras.Model.train_on_batch`."""
-        batch = as_tuple(self.prepare_batch(x, y, sample_weight))
+        batch = self._raw_batch(x, y, sample_weight, class_weight)
         return keras.Model.train_on_batch(self, *batch, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """Losses and metrics of one batch of raw pictures; see `keras.Model.test_on_batch`."""
-        batch = as_tuple(self.prepare_batch(x, y, sample_weight))
+        batch = self._raw_batch(x, y, sample_weight)
         return keras.Model.test_on_batch(self, *batch, **kwargs)
 
     def predict_on_batch(self, x):
         """The model's own outputs for one batch of raw pictures."""
-        return keras.Model.predict_on_batch(self, self.prepare_batch(x))
+        (x,) = self._raw_batch(x, needs_targets=False)
+        return keras.Model.predict_on_batch(self, x)
+
+    def _raw_batch(self, x, y=None, sample_weight=None, class_weight=None, needs_targets=True):
+        """One batch, given as to `fit`, as a tuple of what Keras takes."""
+        if self.preprocessor is not None:
+            if needs_targets and y is None:
+                raise InputError("Received images without targets (y); give one for each image.")
+            x, y, sample_weight, _ = array_rows(x, y, sample_weight, self.raw_inputs)
+        return as_tuple(self.prepare_batch(x, y, sample_weight, class_weight))
 
 
-def _three(data):
-    return (*data, None)[:3] if len(data) < 3 else tuple(data)
+def _validation_parts(data):
+    if not isinstance(data, tuple | list):
+        return data, None, None
+    if not 1 <= len(data) <= 3:
+        raise InputError(
+            f"Received validation_data of {len(data)} parts; expected (x, y) or "
+            "(x, y, sample_weight), or a data source."
+        )
+    return (*data, None, None)[:3]

@@ -10,28 +10,48 @@ import math
 
 import keras
 import numpy as np
+from PIL import Image
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.models.host_call import as_tuple, to_numpy
+from keras_espmedsam.imaging.arrays import as_array
+from keras_espmedsam.models.host_call import as_tuple, rank
+from keras_espmedsam.models.raw_batch import BATCH_IT, array_rows, batch_parts, chosen_rows
 
 
-def preprocessed(task, x, y=None, sample_weight=None, batch_size=None, shuffle=False, split=0.0):
+def preprocessed(
+    task,
+    x,
+    y=None,
+    sample_weight=None,
+    batch_size=None,
+    shuffle=False,
+    split=0.0,
+    class_weight=None,
+    needs_targets=False,
+):
     """Attach a task's preprocessing to a source.
 
     Args:
         task: a keras-hub `Task` with `prepare_batch`; see `trains_on_raw_pictures`.
-        x: dict or array of raw images, tf.data, grain, `PyDataset` or torch `DataLoader`.
-        y, sample_weight: arrays, for arrays.
-        batch_size: int or None; for arrays, 32 by default.
-        shuffle: bool. Shuffle arrays each epoch.
-        split: float. Last fraction of the arrays that is held out.
+        x: raw images, or a dict of them; or tf.data, grain, a `PyDataset`, torch `DataLoader` or
+            Python generator of batches of them.
+        y, sample_weight: of all images, where `x` is of images.
+        batch_size: int or None; for images, 32 by default.
+        shuffle: bool. Shuffle images each epoch.
+        split: float. Last fraction of the images that is held out.
+        class_weight: dict or None, as `prepare_batch` takes it; not for what is held out.
+        needs_targets: bool. Whether images alone are refused.
 
     Returns:
         Tuple of the source for Keras and the held-out source (or `None`).
+
+    Raises:
+        InputError: for another source, and for targets or weights that do not fit.
     """
     if x is None:
         raise InputError("Received no data; give images and their targets, or a data source.")
-    if not isinstance(x, dict) and not hasattr(x, "shape"):
+    needs_targets = needs_targets and task.preprocessor is not None
+    if not _holds_images(x):
         if y is not None or sample_weight is not None:
             raise InputError(
                 f"Received y or sample_weight beside a {type(x).__name__}; a data source yields "
@@ -42,35 +62,95 @@ def preprocessed(task, x, y=None, sample_weight=None, batch_size=None, shuffle=F
                 f"Received validation_split={split} with a {type(x).__name__}; it needs arrays. "
                 "Give validation_data instead."
             )
-        return _from_source(task, x), None
-    arrays = ArrayDataset(task, x, y, sample_weight, batch_size or 32, shuffle)
+        return _from_source(task, x, class_weight, needs_targets), None
+    if needs_targets and y is None:
+        raise InputError("Received images without targets (y); give one for each image.")
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
+    arrays = ArrayDataset(task, x, y, sample_weight, batch_size or 32, shuffle, class_weight)
     if not split:
         return arrays, None
     return arrays.split(split)
 
 
-def _from_source(task, source):
+def _holds_images(x):
+    """Whether it is images, and no source of batches."""
+    return isinstance(x, dict | list | tuple | str | bytes | Image.Image) or hasattr(x, "shape")
+
+
+def _from_source(task, source, class_weight, needs_targets):
     def prepare(*batch):
         batch = batch[0] if len(batch) == 1 and isinstance(batch[0], tuple | list) else batch
-        x, y, sample_weight = (*batch, None, None)[:3]
-        return task.prepare_batch(x, y, sample_weight)
+        x, y, sample_weight = batch_parts(batch)
+        if needs_targets and y is None:
+            raise InputError(
+                "Received a data source of images without targets; expected (images, targets)."
+            )
+        return task.prepare_batch(x, y, sample_weight, class_weight)
 
     if isinstance(source, keras.utils.PyDataset):
         return MappedPyDataset(source, prepare)
     module = type(source).__module__.split(".")[0]
-    if module == "tensorflow":
-        import tensorflow as tf
-
-        return source.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    if module == "grain" and hasattr(source, "map"):
+    if module == "tensorflow" and hasattr(source, "map"):
+        return _from_tf_data(source, prepare)
+    if _is_a("grain", "MapDataset", source) or _is_a("grain", "IterDataset", source):
         return source.map(prepare)
-    if any(base.__module__.startswith("torch.utils.data") for base in type(source).__mro__):
+    if _is_a("grain", "DataLoader", source):
+        return _from_grain_loader(source, prepare)
+    if _is_a("torch", "DataLoader", source):
         return _from_data_loader(source, prepare)
+    if hasattr(source, "__next__"):
+        # Keras takes generators alone, of tuples.
+        return (as_tuple(prepare(batch)) for batch in source)
     raise InputError(
         f"Received data of type {type(source).__module__}.{type(source).__name__}; expected "
-        "arrays, a tf.data.Dataset, a grain MapDataset or IterDataset, a keras.utils.PyDataset or "
-        "a torch DataLoader."
+        "images, a tf.data.Dataset, a grain MapDataset, IterDataset or DataLoader, a "
+        "keras.utils.PyDataset, a torch DataLoader or a Python generator of batches."
     )
+
+
+def _is_a(package, name, source):
+    """Whether it is of a class, or one derived from it, of a package that is not imported here."""
+    return any(
+        base.__name__ == name and base.__module__.split(".")[0] == package
+        for base in type(source).__mro__
+    )
+
+
+def _from_tf_data(dataset, prepare):
+    import tensorflow as tf
+
+    # Told before it is traced, where TensorFlow would tell it in terms of generated code.
+    images = batch_parts(dataset.element_spec)[0]
+    images = images.get("images") if isinstance(images, dict) else images
+    if isinstance(images, tf.RaggedTensorSpec):
+        raise InputError(
+            "Received a tf.data source of ragged batches; batch images of one size, or give fit() "
+            "a list of images or a Python generator of lists of them."
+        )
+    if isinstance(images, tf.TensorSpec) and rank(images) < 4:
+        raise InputError(
+            f"Received a tf.data source of images of shape {tuple(images.shape)}; {BATCH_IT}."
+        )
+
+    @tf.autograph.experimental.do_not_convert
+    def traced(*batch):
+        return prepare(*batch)
+
+    return dataset.map(traced, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _from_grain_loader(loader, prepare):
+    """The user's own loader with one more operation."""
+    import grain
+
+    class Prepare(grain.transforms.Map):
+        def map(self, element):
+            return prepare(element)
+
+    prepared = copy.copy(loader)
+    prepared._operations = [*loader._operations, Prepare()]
+    return prepared
 
 
 def _from_data_loader(loader, prepare):
@@ -111,8 +191,7 @@ class MappedPyDataset(keras.utils.PyDataset):
         return self.source.num_batches
 
     def __getitem__(self, index):
-        batch = self.source[index]
-        return self.function(*batch) if isinstance(batch, tuple | list) else self.function(batch)
+        return self.function(self.source[index])
 
     def on_epoch_begin(self):
         self.source.on_epoch_begin()
@@ -122,32 +201,27 @@ class MappedPyDataset(keras.utils.PyDataset):
 
 
 class ArrayDataset(keras.utils.PyDataset):
-    """Raw arrays, preprocessed batch by batch so that only one batch is held as floats."""
+    """Raw images, preprocessed batch by batch so that only one batch is held as floats."""
 
-    def __init__(self, task, x, y=None, sample_weight=None, batch_size=32, shuffle=False):
+    def __init__(
+        self, task, x, y=None, sample_weight=None, batch_size=32, shuffle=False, class_weight=None
+    ):
         super().__init__()
         self.task = task
-        if isinstance(x, dict):
-            # A list of names or numbers is one array, not a structure of many.
-            x = {k: np.asarray(v) if isinstance(v, tuple | list) else v for k, v in x.items()}
-        if isinstance(y, tuple | list):
-            y = np.asarray(y)
-        self.x, self.y, self.sample_weight = keras.tree.map_structure(
-            lambda a: None if a is None else to_numpy(a), (x, y, sample_weight)
-        )
         self.batch_size = batch_size
         self.shuffle = shuffle
-        arrays = keras.tree.flatten([self.x, self.y, self.sample_weight])
-        lengths = {len(array) for array in arrays if array is not None}
-        if len(lengths) != 1 or 0 in lengths:
-            raise InputError(
-                f"Received arrays of lengths {sorted(lengths)}; expected as many images, "
-                "modalities, targets and sample weights, and at least one."
+        self.class_weight = class_weight
+        if task.preprocessor is None:
+            # What the model takes, whatever its names and shapes are.
+            self.x, self.y, self.sample_weight, count = _ready_rows(x, y, sample_weight)
+        else:
+            self.x, self.y, self.sample_weight, count = array_rows(
+                x, y, sample_weight, task.raw_inputs
             )
-        self.order = np.arange(lengths.pop())
+        self.order = np.arange(count)
 
     def split(self, fraction):
-        """Two data sets: the first part, and the last `fraction` unshuffled."""
+        """Two data sets: the first part, and the last `fraction` unshuffled and unweighted."""
         count = len(self.order)
         cut = math.floor(count * (1 - fraction))
         if not 0 < cut < count:
@@ -155,14 +229,10 @@ class ArrayDataset(keras.utils.PyDataset):
                 f"Received validation_split={fraction} for {count} images, which leaves one side "
                 "empty; give a fraction between 0 and 1 or more images."
             )
-        parts = []
-        for chosen, shuffle in ((slice(0, cut), self.shuffle), (slice(cut, None), False)):
-            part = ArrayDataset(
-                self.task, self.x, self.y, self.sample_weight, self.batch_size, shuffle
-            )
-            part.order = part.order[chosen]
-            parts.append(part)
-        return tuple(parts)
+        first, last = copy.copy(self), copy.copy(self)
+        first.order, last.order = self.order[:cut], self.order[cut:]
+        last.shuffle, last.class_weight = False, None
+        return first, last
 
     @property
     def num_batches(self):
@@ -170,12 +240,35 @@ class ArrayDataset(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        x, y, sample_weight = keras.tree.map_structure(
-            lambda a: None if a is None else a[rows], (self.x, self.y, self.sample_weight)
-        )
-        return self.task.prepare_batch(x, y, sample_weight)
+        x, y, sample_weight = (_chosen(part, rows) for part in (self.x, self.y, self.sample_weight))
+        return self.task.prepare_batch(x, y, sample_weight, self.class_weight)
 
     def on_epoch_begin(self):
         if self.shuffle:
             # NumPy's global generator, which keras.utils.set_random_seed seeds.
             np.random.shuffle(self.order)
+
+
+def _chosen(part, rows):
+    if part is None:
+        return None
+    if isinstance(part, dict):
+        return {name: chosen_rows(value, rows) for name, value in part.items()}
+    return chosen_rows(part, rows)
+
+
+def _ready_rows(x, y, sample_weight):
+    def to_rows(part):
+        if isinstance(part, dict):
+            return {name: to_rows(value) for name, value in part.items()}
+        return None if part is None else as_array(part)
+
+    x, y, sample_weight = (to_rows(part) for part in (x, y, sample_weight))
+    arrays = keras.tree.flatten([x, y, sample_weight])
+    lengths = {len(array) if array.ndim else 0 for array in arrays if array is not None}
+    if len(lengths) != 1 or 0 in lengths:
+        raise InputError(
+            f"Received arrays of lengths {sorted(lengths)}; expected as many images, modalities, "
+            "targets and sample weights, and at least one."
+        )
+    return x, y, sample_weight, lengths.pop()

@@ -159,7 +159,8 @@ def test_class_names_or_their_number(unbuilt_parts):
     ("picture", "words"),
     [
         (RGB.astype("float32"), "expected values in"),
-        (np.zeros((2, 8, 8, 3), "uint8"), "one image per array"),
+        (np.zeros((1, 2, 8, 8, 3), "uint8"), "one image per array"),
+        (RGB.transpose(2, 0, 1)[None], "channels in front"),
         (np.zeros((0, 5), "uint8"), "no pixel"),
     ],
 )

@@ -173,8 +173,8 @@ def test_bad_training_data_is_explained(plain, x, y, words):
 
 
 def test_an_unknown_source_is_explained(plain):
-    with pytest.raises(InputError, match=r"data of type builtins\.list"):
-        plain.fit([1, 2], verbose=0)
+    with pytest.raises(InputError, match=r"data of type builtins\.set"):
+        plain.fit({1, 2}, verbose=0)
 
 
 def test_compile_wraps_the_optimizer_once(segmenter):

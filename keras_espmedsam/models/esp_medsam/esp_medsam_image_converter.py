@@ -24,8 +24,8 @@ class ESPMedSAMImageConverter(PictureConverter):
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean, which
             the published ESP-MedSAM checkpoints expect.
 
-    Call: `(height, width, 3)` or `(batch, height, width, 3)`, or grey with 1 channel; uint8,
-    uint16 (full range) or float in [0, 1]. Gives float32 of the model's size.
+    Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)`, or a list
+    of images of any sizes. Gives float32 of the model's size.
 
     Example:
         >>> converter = ESPMedSAMImageConverter(image_size=(256, 256))
@@ -37,4 +37,3 @@ class ESPMedSAMImageConverter(PictureConverter):
 
     backbone_cls = ESPMedSAMBackbone
     size_multiple = SIZE_MULTIPLE
-    any_picture = "segment"

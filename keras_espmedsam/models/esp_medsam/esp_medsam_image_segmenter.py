@@ -1,17 +1,18 @@
 """ESP-MedSAM as a task: raw pictures in, masks at their own size out."""
 
 import keras
-import numpy as np
 from keras_hub.models import ImageSegmenter
 
 from keras_espmedsam import losses
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.metrics import DiceScore, ForegroundIoU
+from keras_espmedsam.models.class_weights import weights_by_class
 from keras_espmedsam.models.esp_medsam import modality_extension, specialization
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     ESPMedSAMImageSegmenterPreprocessor,
 )
+from keras_espmedsam.models.esp_medsam.pixel_weights import weigh_classes
 from keras_espmedsam.models.esp_medsam.segment_pictures import (
     modality_indices,
     segment_pictures,
@@ -20,6 +21,7 @@ from keras_espmedsam.models.esp_medsam.segment_pictures import (
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.host_call import host_call
 from keras_espmedsam.models.picture_batches import predict_prepared
+from keras_espmedsam.models.raw_batch import batch_parts, check_batch, named_inputs
 from keras_espmedsam.models.raw_training import trains_on_raw_pictures
 from keras_espmedsam.optimizers import decoupled
 from keras_espmedsam.preset_registry import knows_builtin_presets
@@ -54,6 +56,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
     backbone_cls = ESPMedSAMBackbone
     preprocessor_cls = ESPMedSAMImageSegmenterPreprocessor
+    raw_inputs = ("images", "modalities")
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
         # === Layers ===
@@ -198,12 +201,13 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         """Find each picture's target and give its mask at the picture's own size.
 
         Args:
-            images: one picture or a list of them, of any sizes: `(height, width)` or
-                `(height, width, channels)` with grey, RGB or RGBA values; uint8, uint16 (full
-                range) or float in [0, 1].
-            modalities: one name or index for all, or a list with one per picture; not needed
-                when the model has one modality. `"auto"`, for all or in the list, lets a
-                classifier recognise it.
+            images: one picture, `(height, width)` or `(height, width, channels)` with grey, RGB
+                or RGBA values in uint8, uint16 or float in [0, 1], as an array, a Pillow image
+                or a tensor of any backend; or several: a list, tuple or object array of them, of
+                any sizes, or one array or tensor `(batch, height, width, channels)`.
+            modalities: one name or index for all, or a list, array or tensor with one per
+                picture; not needed when the model has one modality. `"auto"`, for all or in the
+                list, lets a classifier recognise it.
             threshold: float in [0, 1]. Probability from which a pixel is foreground.
             batch_size: int. Pictures per forward pass.
             recognizer: `TiCImageClassifier` for `"auto"`, or the name or folder of its preset;
@@ -214,7 +218,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         Returns:
             dict of `masks` (bool) and `probabilities` (float32), each `(height, width)`;
             `modalities`, the name that was used; and `confidences`, how sure the classifier was
-            of it (float), or `None` where it was given. For a list of pictures, lists of them.
+            of it (float), or `None` where it was given. For several pictures, lists of them.
 
         Raises:
             InputError: for pictures, modalities or a threshold that cannot be used, before
@@ -363,20 +367,24 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
     # === Training ===
 
-    def prepare_batch(self, x, y=None, sample_weight=None):
+    def prepare_batch(self, x, y=None, sample_weight=None, class_weight=None):
         """Check one raw batch's modalities and preprocess it.
 
         Args:
-            x: dict of raw `images` and `modalities` (indices or names), or images alone for a
-                model of one modality.
+            x: dict of raw `images` and `modalities` (indices or names, or one for all), or images
+                alone for a model of one modality; see `fit`.
             y: raw masks, or a dict of them as `masks`, or `None`.
-            sample_weight: `(batch,)` or `None`.
+            sample_weight: `(batch,)`, or one per pixel, `(batch, height, width[, 1])` or a list
+                of maps of the images' own sizes, or a dict of these as `masks`, or `None`.
+            class_weight: dict of 0 (background) and 1 (foreground) to the weights of the pixels
+                that show them, multiplied with `sample_weight`; or `None`.
 
         Returns:
             `x`, `(x, y)` or `(x, y, sample_weight)`, ready for the model.
 
         Raises:
-            InputError: for modalities that are missing or unknown, or masks that do not fit.
+            InputError: for modalities that are missing or unknown, and masks or weights that do
+                not fit.
 
         Example:
             >>> x = {"images": np.zeros((1, 48, 80, 3), "uint8"), "modalities": ["fundus"]}
@@ -385,7 +393,10 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
         Source: ours.
         """
-        x = dict(x) if isinstance(x, dict) else {"images": x}
+        x = named_inputs(x, self.raw_inputs)
+        images = x["images"]
+        if self.preprocessor is not None:
+            check_batch(images)
         modalities = x.pop("modalities", None)
         if len(self.modalities) > 1:
             if modalities is None:
@@ -393,16 +404,42 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
                     "Received images without modalities for a model of several; give "
                     '{"images": ..., "modalities": ...}.'
                 )
-            if isinstance(modalities, tuple | list):
-                modalities = np.asarray(modalities)
             (x["modalities"],) = host_call(
-                lambda m: self.modality_indices(m.reshape(-1), m.size).reshape(m.shape),
-                (modalities,),
-                (("int32", modalities.shape),),
+                lambda m, rows: self.modality_indices(m, len(rows)),
+                (modalities, images),
+                (("int32", (None,)),),
             )
-        if isinstance(y, dict) and set(y) == {"masks"} and self.preprocessor is not None:
+        if isinstance(y, dict) and self.preprocessor is not None:
+            if set(y) != {"masks"}:
+                raise InputError(
+                    f"Received targets as a dict of {', '.join(map(str, y))}; expected masks "
+                    'alone, or {"masks": ...}: the patches are derived from them.'
+                )
             y = y["masks"]
-        return self.preprocess_samples(x, y=y, sample_weight=sample_weight)
+        if class_weight is not None and isinstance(sample_weight, dict):
+            if sample_weight.get("patches") is not None and self.preprocessor is not None:
+                raise InputError(
+                    "Received class_weight beside a sample_weight of the patches, which follow the "
+                    "classes of their pixels; give a sample_weight of the masks alone."
+                )
+        prepared = self.preprocess_samples(x, y=y, sample_weight=sample_weight)
+        if class_weight is None or y is None:
+            return prepared
+        x, y, sample_weight = batch_parts(prepared)
+        return x, *self._weigh_classes(y, sample_weight, class_weight)
+
+    def _weigh_classes(self, y, sample_weight, class_weight):
+        by_class = weights_by_class(class_weight, 2, ("background", "foreground"))
+        base = sample_weight
+        if isinstance(sample_weight, dict):
+            base = sample_weight["masks"]
+        maps, grids = (("float32", tuple(y[name].shape)) for name in ("masks", "patches"))
+        weights, patches, pooled = host_call(
+            lambda masks, *base: weigh_classes(masks, by_class, *base),
+            (y["masks"],) if base is None else (y["masks"], base),
+            (maps, grids, grids),
+        )
+        return {**y, "patches": patches}, {"masks": weights, "patches": pooled}
 
     def compile(self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs):
         """Configure training, with the paper's losses as default.
@@ -414,7 +451,9 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             loss: `"auto"` or `"standard"` (`DiceFocalLoss` of the masks plus `PatchLoss` of the
                 patches), `"published"`, another name that `keras_espmedsam.losses.get` knows, or
                 what `keras.Model.compile` takes.
-            metrics: `"auto"`: `DiceScore` and `ForegroundIoU` of the masks.
+            metrics: `"auto"`: `DiceScore` and `ForegroundIoU` of the masks, as weighted metrics
+                (a pixel or image of `sample_weight` 0 has no part in them) where
+                `weighted_metrics` are not given.
             **kwargs: see `keras.Model.compile`.
 
         Example:
@@ -436,4 +475,6 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             loss = losses.get("standard" if loss == "auto" else loss)
         if isinstance(metrics, str) and metrics == "auto":
             metrics = {"masks": [DiceScore(), ForegroundIoU()]}
+            if kwargs.get("weighted_metrics") is None:
+                metrics, kwargs["weighted_metrics"] = None, metrics
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)

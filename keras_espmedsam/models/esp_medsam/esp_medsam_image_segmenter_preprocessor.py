@@ -3,11 +3,27 @@
 import keras
 import numpy as np
 from keras_hub.models import ImageSegmenterPreprocessor
+from PIL import Image
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.arrays import as_array
+from keras_espmedsam.imaging.mask_colours import mask_array
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import PATCH_SIZE, ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_converter import ESPMedSAMImageConverter
+from keras_espmedsam.models.esp_medsam.pixel_weights import (
+    place_weighted,
+    pool_weighted,
+    weight_map,
+)
 from keras_espmedsam.models.host_call import host_call, rank
+from keras_espmedsam.models.raw_batch import (
+    image_rows,
+    is_batch,
+    read_row,
+    rows_of,
+    stack_canvases,
+)
+from keras_espmedsam.models.sample_weights import image_weights
 from keras_espmedsam.preset_registry import knows_builtin_presets
 
 
@@ -19,11 +35,16 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
     Args:
         image_converter: `ESPMedSAMImageConverter`.
 
-    Call: `x`, a dict of raw `images` `(batch, height, width, 3)` and `modalities` `(batch,)` (or
-    images alone for a model of one modality); `y`, raw masks `(batch, height, width, 1)` in
-    {0, 1} (or 0 to 255 in uint8), or `None`; `sample_weight`, `(batch,)` or `None`.
+    Call: `x`, a dict of raw `images` and `modalities` `(batch,)` (or images alone for a model of
+    one modality), where images are `(batch, height, width, channels)` or a list of images of any
+    sizes; `y`, masks of the images' own sizes, `(batch, height, width[, 1])` or a list of them, in
+    {0, 1} (or 0 to 255 in uint8), or `None`; `sample_weight`, or `None`: `(batch,)`, or one per
+    pixel, `(batch, height, width[, 1])` or a list of maps of the images' own sizes, or a dict of
+    these as `masks` and, if the patches are to have weights of their own, of `patches`.
     Gives `x`, `(x, y)` or `(x, y, sample_weight)` with `y` a dict of `masks`,
-    `(batch, height, width, 1)`, and `patches`, the masks max-pooled by 32.
+    `(batch, height, width, 1)`, and `patches`, the masks max-pooled by 32. Weights per pixel
+    become a dict as `y`; a pixel of weight 0 then has no part in the masks of the canvas and in
+    the patches either, and padding, which is background, has the image's mean weight.
 
     Example:
         >>> preprocessor = ESPMedSAMImageSegmenterPreprocessor(
@@ -53,39 +74,99 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
         if y is None:
             converted = self.image_converter.call(images)
         else:
-            height, width = self.image_converter.image_size or (None, None)
-            batch = (None,) if rank(images) == 4 else ()
-            patched = [size and size // PATCH_SIZE for size in (height, width)]
-            converted, masks, patches = host_call(
-                self._convert_pair,
-                (images, y),
-                (
-                    ("float32", (*batch, height, width, 3)),
-                    ("float32", (*batch, height, width, 1)),
-                    ("float32", (*batch, *patched, 1)),
-                ),
-            )
-            y = {"masks": masks, "patches": patches}
+            converted, y, sample_weight = self._with_targets(images, y, sample_weight)
         x = {**x, "images": converted} if isinstance(x, dict) else converted
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
-    def _convert_pair(self, images, masks):
-        """NumPy images and raw masks to images, masks and patches on the model's canvas."""
-        converted = self.image_converter.convert_batch(images)
-        masks = np.asarray(masks)
-        if masks.ndim == images.ndim - 1:
-            masks = masks[..., None]
-        if masks.shape != (*images.shape[:-1], 1):
-            raise InputError(
-                f"Received masks of shape {masks.shape} for images of shape {images.shape}; "
-                "expected one mask (height, width, 1) of the image's own size per image."
+    def _with_targets(self, images, masks, sample_weight):
+        weights, patch_weights = _weights_by_output(sample_weight)
+        height, width = self.image_converter.image_size or (None, None)
+        batch = (None,) if is_batch(images) else ()
+        maps = "float32", (*batch, height, width, 1)
+        grids = "float32", (*batch, *(size and size // PATCH_SIZE for size in (height, width)), 1)
+        outputs = ("float32", (*batch, height, width, 3)), maps, grids
+        if weights is None:
+            converted, masks, patches = host_call(self._place, (images, masks), outputs)
+        elif rank(weights) - len(batch) < 2:
+            converted, masks, patches = host_call(self._place, (images, masks), outputs)
+            (weights,) = host_call(_image_weights, (weights,), (("float32", batch),))
+        else:
+            converted, masks, patches, weights, pooled = host_call(
+                self._place, (images, masks, weights), (*outputs, maps, grids)
             )
-        place = self.image_converter.place(images.shape[-3:-1])
-        if masks.ndim == 3:
-            placed = place.forward_mask(mask_values(masks))
-            return converted, placed, max_pool_patches(placed[None])[0]
-        placed = np.stack([place.forward_mask(mask_values(mask)) for mask in masks])
-        return converted, placed, max_pool_patches(placed)
+            patch_weights = pooled if patch_weights is None else patch_weights
+        if patch_weights is not None:
+            weights = {"masks": weights, "patches": patch_weights}
+        return converted, {"masks": masks, "patches": patches}, weights
+
+    def _place(self, images, masks, weights=None):
+        """Raw images, masks and, if given, maps of weights to those of the model's canvas."""
+        images, several = image_rows(images)
+        if not len(images):
+            raise InputError("Received a batch of no images; give at least one.")
+        masks = rows_of(masks) if several else [masks]
+        if weights is not None:
+            weights = rows_of(weights) if several else [weights]
+        for name, rows in (("masks", masks), ("sample_weight", weights)):
+            if rows is not None and len(rows) != len(images):
+                raise InputError(
+                    f"Received {len(rows)} {name} for {len(images)} images; expected one for each."
+                )
+        found = [
+            self._place_one(
+                read_row(self.image_converter, images, i),
+                masks[i],
+                None if weights is None else weights[i],
+            )
+            for i in range(len(images))
+        ]
+        converted, placed, *maps = (stack_canvases(part) for part in zip(*found, strict=True))
+        if maps:
+            patches, pooled = pool_weighted(placed, *maps)
+            results = converted, placed, patches, *maps, pooled
+        else:
+            results = converted, placed, max_pool_patches(placed)
+        return results if several else tuple(result[0] for result in results)
+
+    def _place_one(self, image, mask, weights):
+        converter, size = self.image_converter, image.shape[:2]
+        mask = mask_array(mask) if isinstance(mask, Image.Image) else as_array(mask)
+        if mask.shape not in (size, (*size, 1)):
+            front = "; it has its channel in front" if mask.shape == (1, *size) else ""
+            raise InputError(
+                f"Received a mask of shape {mask.shape} for an image of {size[0]} x {size[1]}"
+                f"{front}; expected one mask (height, width) or (height, width, 1) of the image's "
+                "own size per image."
+            )
+        place, mask = converter.place(size), mask.reshape(size)
+        if weights is None:
+            placed = place.forward_mask(mask_values(mask))
+            return converter.convert(image), placed[..., None]
+        weights = weight_map(weights, size)
+        # What stands in void pixels, such as a 255 that says so, is no value of the mask.
+        known = np.where(weights > 0, mask, mask.dtype.type(0))
+        return converter.convert(image), *place_weighted(place, mask_values(known), weights)
+
+
+def _image_weights(weights):
+    return image_weights(
+        weights,
+        ", or one per pixel: (batch, height, width), (batch, height, width, 1), or a list of maps "
+        "of the images' own sizes",
+    )
+
+
+def _weights_by_output(sample_weight):
+    """What was given for the masks, and for the patches where that was given by itself."""
+    if not isinstance(sample_weight, dict):
+        return sample_weight, None
+    if sample_weight.get("masks") is None or not set(sample_weight) <= {"masks", "patches"}:
+        raise InputError(
+            f"Received sample_weight as a dict of {', '.join(map(str, sample_weight))}; expected "
+            "weights of the masks, and of the patches only where these are to differ: "
+            '{"masks": ..., "patches": ...}.'
+        )
+    return sample_weight["masks"], sample_weight.get("patches")
 
 
 def mask_values(mask):

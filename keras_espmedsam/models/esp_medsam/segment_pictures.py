@@ -3,9 +3,10 @@
 import numpy as np
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.models.esp_medsam.modality_recognition import fill_in
 from keras_espmedsam.models.picture_batches import filled_up, picture_batches
+from keras_espmedsam.models.raw_batch import image_rows, read_row
 
 
 def segment_pictures(
@@ -29,8 +30,8 @@ def segment_pictures(
         raise InputError(f"Received threshold={threshold}; expected a number from 0 to 1.")
     if batch_size < 1:
         raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
-    several = isinstance(images, list | tuple)
-    pictures = list(images) if several else [images]
+    pictures, several = image_rows(images)
+    modalities = plain_modalities(modalities)
     if modalities is None and len(model.modalities) > 1:
         raise InputError(
             f"Received no modality; give one of {', '.join(model.modalities)} per picture, or "
@@ -40,7 +41,7 @@ def segment_pictures(
     indices = model.modality_indices(modalities, len(pictures))
     probabilities = [None] * len(pictures)
     for batch, size in picture_batches(converter, pictures, batch_size):
-        chosen = [to_rgb(pictures[i]) for i in batch]
+        chosen = [read_row(converter, pictures, i) for i in batch]
         found = _at_own_size(converter, predict, chosen, indices[batch], size)
         if mirror:
             mirrored = [picture[:, ::-1] for picture in chosen]
@@ -94,7 +95,8 @@ def modality_indices(known, modalities, count):
         if len(known) > 1:
             raise InputError(f"Received no modality; give one of {listed} per image.")
         modalities = 0
-    if isinstance(modalities, str) or np.ndim(modalities) == 0:
+    modalities = plain_modalities(modalities)
+    if not isinstance(modalities, list):
         modalities = [modalities] * count
     if len(modalities) != count:
         raise InputError(
@@ -102,9 +104,7 @@ def modality_indices(known, modalities, count):
             "one per image."
         )
     indices = []
-    for modality in modalities:
-        # TensorFlow gives the bytes of a string.
-        name = modality.decode() if isinstance(modality, bytes) else modality
+    for name in modalities:
         if isinstance(name, str) and name in known:
             indices.append(known.index(name))
         elif _is_integer(name) and 0 <= name < len(known):
@@ -115,6 +115,34 @@ def modality_indices(known, modalities, count):
                 f"Unknown modality {shown!r}; this model knows {listed} (0 to {len(known) - 1})."
             )
     return np.array(indices, "int32")
+
+
+def plain_modalities(modalities):
+    """Names or indices of any form as a `str`, an `int` or a list of these; `None` as it is.
+
+    Args:
+        modalities: one, or a list, tuple, array or tensor of them; NumPy's strings and the bytes
+            that TensorFlow makes of a string are names too.
+
+    Example:
+        >>> plain_modalities(np.array([b"eye", b"lung"]))
+        ['eye', 'lung']
+
+    Source: ours.
+    """
+    if isinstance(modalities, bytes):
+        return modalities.decode(errors="replace")
+    if modalities is None or isinstance(modalities, str | int | dict):
+        return modalities
+    if isinstance(modalities, list | tuple):
+        return [plain_modalities(one) for one in modalities]
+    values = as_array(modalities)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim == 0:
+        value = values.item()
+        return plain_modalities(value) if isinstance(value, bytes) else value
+    return plain_modalities(values.tolist())
 
 
 def _is_integer(value):

@@ -5,11 +5,20 @@ import numpy as np
 from keras_hub.models import ImageClassifier, Task
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.imaging.arrays import as_array
+from keras_espmedsam.models.class_weights import weights_by_class
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.host_call import host_call, rank
 from keras_espmedsam.models.picture_batches import filled_up, picture_batches, predict_prepared
+from keras_espmedsam.models.raw_batch import (
+    batch_parts,
+    check_batch,
+    image_rows,
+    named_inputs,
+    read_row,
+)
 from keras_espmedsam.models.raw_training import trains_on_raw_pictures
+from keras_espmedsam.models.sample_weights import image_weights
 from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
 from keras_espmedsam.models.tic.tic_image_classifier_preprocessor import (
     TiCImageClassifierPreprocessor,
@@ -68,6 +77,7 @@ class TiCImageClassifier(ImageClassifier):
 
     backbone_cls = TiCBackbone
     preprocessor_cls = TiCImageClassifierPreprocessor
+    raw_inputs = ("images",)
 
     def __init__(
         self,
@@ -150,16 +160,14 @@ class TiCImageClassifier(ImageClassifier):
         """Say what each picture shows, and how sure that is.
 
         Args:
-            images: one picture or a list of them, of any sizes: `(height, width)` or
-                `(height, width, channels)` with grey, RGB or RGBA values; uint8, uint16 (full
-                range) or float in [0, 1].
+            images: one picture or several, as `ESPMedSAMImageSegmenter.segment` takes them.
             batch_size: int. Pictures per forward pass.
 
         Returns:
             dict of `class_names`, the most probable class's name (its number as a string where
             the model has no names); `confidences`, its probability; `probabilities`,
             `(num_classes,)` float32; and `confident`, whether the confidence reaches
-            `min_confidence`. Each is a list for a list of pictures.
+            `min_confidence`. Each is a list for several pictures.
 
         Raises:
             InputError: for pictures or a batch size that cannot be used.
@@ -179,12 +187,11 @@ class TiCImageClassifier(ImageClassifier):
             )
         if batch_size < 1:
             raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
-        several = isinstance(images, list | tuple)
-        pictures = list(images) if several else [images]
+        pictures, several = image_rows(images)
         converter = self.preprocessor.image_converter
         probabilities = [None] * len(pictures)
         for rows, size in picture_batches(converter, pictures, batch_size):
-            inputs = [converter.convert(to_rgb(pictures[i])) for i in rows]
+            inputs = [converter.convert(read_row(converter, pictures, i)) for i in rows]
             outputs = predict_prepared(self, np.stack(filled_up(inputs, size)))
             for i, values in zip(rows, self.to_probabilities(outputs), strict=False):
                 probabilities[i] = values
@@ -305,20 +312,22 @@ class TiCImageClassifier(ImageClassifier):
             metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
-    def prepare_batch(self, x, y=None, sample_weight=None):
+    def prepare_batch(self, x, y=None, sample_weight=None, class_weight=None):
         """One raw batch to what the model takes, with labels by name as numbers.
 
         Args:
-            x: raw images, or a dict of them as `images`.
+            x: raw images, or a dict of them as `images`; see `fit`.
             y: labels `(batch,)`, numbers or names; targets `(batch, num_classes)` for another
                 loss pass unchanged; or `None`.
             sample_weight: `(batch,)` or `None`.
+            class_weight: dict of a class's number or name to the weight of its images,
+                multiplied with `sample_weight`; or `None`.
 
         Returns:
             `x`, `(x, y)` or `(x, y, sample_weight)`.
 
         Raises:
-            InputError: for a label that is no class.
+            InputError: for a label that is no class, and for weights that do not fit.
 
         Example:
             >>> _, y = classifier.prepare_batch(np.zeros((2, 9, 9, 3), "uint8"), ["xray", "fundus"])
@@ -327,13 +336,28 @@ class TiCImageClassifier(ImageClassifier):
 
         Source: ours.
         """
-        if isinstance(x, dict):
-            x = x["images"]
+        x = named_inputs(x, self.raw_inputs)["images"]
+        if self.preprocessor is not None:
+            check_batch(x)
         if isinstance(y, tuple | list):
-            y = np.asarray(y)
+            y = np.array(
+                [one.item() if np.ndim(one) == 0 and hasattr(one, "item") else one for one in y]
+            )
         if y is not None and rank(y) == 1:
             (y,) = host_call(self.class_indices, (y,), (("int32", y.shape),))
-        return self.preprocess_samples(x, y, sample_weight)
+        if y is not None and sample_weight is not None:
+            (sample_weight,) = host_call(image_weights, (sample_weight,), (("float32", (None,)),))
+        prepared = self.preprocess_samples(x, y, sample_weight)
+        if class_weight is None or y is None:
+            return prepared
+        x, y, sample_weight = batch_parts(prepared)
+        by_class = weights_by_class(class_weight, self.num_classes, self.class_names)
+        (sample_weight,) = host_call(
+            lambda y, *given: np.prod([by_class[_numbers_of_classes(y)], *given], axis=0),
+            (y,) if sample_weight is None else (y, sample_weight),
+            (("float32", (None,)),),
+        )
+        return x, y, sample_weight
 
     def class_indices(self, labels):
         """Names or numbers of classes to an int32 array of numbers.
@@ -347,7 +371,7 @@ class TiCImageClassifier(ImageClassifier):
 
         Source: ours.
         """
-        labels = np.asarray(labels)
+        labels = as_array(labels)
         if labels.dtype.kind in "iuf":
             numbers = labels.astype("int32")
             wrong = labels[(numbers != labels) | (numbers < 0) | (numbers >= self.num_classes)]
@@ -364,6 +388,13 @@ class TiCImageClassifier(ImageClassifier):
                 f"numbers from 0 to {self.num_classes - 1}{names}."
             )
         return numbers
+
+
+def _numbers_of_classes(targets):
+    """Labels `(batch,)` or `(batch, 1)`, or the most probable of `(batch, num_classes)`."""
+    if targets.ndim == 1:
+        return targets
+    return targets[:, 0].astype("int32") if targets.shape[1] == 1 else targets.argmax(axis=-1)
 
 
 def _number_of_classes(num_classes, names):

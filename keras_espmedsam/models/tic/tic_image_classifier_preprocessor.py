@@ -16,9 +16,9 @@ class TiCImageClassifierPreprocessor(ImageClassifierPreprocessor):
     Args:
         image_converter: `TiCImageConverter`; `None` keeps each picture's size.
 
-    Call: `x`, raw images `(batch, height, width, 3)` or a dict of them as `images`; `y`, labels
-    or `None`; `sample_weight`, `(batch,)` or `None`. Gives `x`, `(x, y)` or
-    `(x, y, sample_weight)`.
+    Call: `x`, raw images `(batch, height, width, channels)` or a list of images of any sizes, or a
+    dict of them as `images`; `y`, labels or `None`; `sample_weight`, `(batch,)` or `None`. Gives
+    `x`, `(x, y)` or `(x, y, sample_weight)`.
 
     Example:
         >>> preprocessor = TiCImageClassifierPreprocessor(TiCImageConverter(image_size=(64, 64)))

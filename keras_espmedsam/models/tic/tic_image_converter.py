@@ -21,8 +21,8 @@ class TiCImageConverter(PictureConverter):
             `"pad"` keeps it and pads at the right and bottom with the mean colour.
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean.
 
-    Call: `(height, width, 3)` or `(batch, height, width, 3)`, or grey with 1 channel; uint8,
-    uint16 (full range) or float in [0, 1]. Gives float32 of the model's size.
+    Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)`, or a list
+    of images of any sizes. Gives float32 of the model's size.
 
     Raises:
         ValueError: for a size below 1, or an unknown mode or normalisation.
