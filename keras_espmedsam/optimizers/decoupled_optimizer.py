@@ -6,6 +6,12 @@ import keras
 from keras import ops
 
 from keras_espmedsam.optimizers import replicas
+from keras_espmedsam.optimizers.given_optimizer import (
+    configuration,
+    given_rate,
+    is_number,
+    share_rate,
+)
 
 _CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 
@@ -24,13 +30,18 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
     steps in which a modality was present, schedules by all steps. Clipping by a norm sees one
     modality at a time, since a large gradient of one must not shorten the step of another.
 
+    There is one learning rate: this optimiser's, which is also that of the given one. Set either
+    (`learning_rate = x`, `learning_rate.assign(x)`), or let Keras' callbacks, and the next step
+    of every modality takes it, times its multiplier.
+
     `ESPMedSAMImageSegmenter.compile` wraps the optimiser by itself. Loss scaling belongs outside:
     `LossScaleOptimizer(DecoupledOptimizer(optimizer))`.
 
     Args:
         optimizer: `keras.optimizers.Optimizer`, not built. It is the pattern of the copies and
-            takes no step itself. `exclude_from_weight_decay` is, as everywhere in Keras, in no
-            configuration: call it again on an optimiser that was loaded.
+            takes no step itself; its `learning_rate` and `iterations` are this one's.
+            `exclude_from_weight_decay` is, as everywhere in Keras, in no configuration: call it
+            again on an optimiser that was loaded.
         learning_rate_multipliers: dict of str to float, factors of the learning rate. A key is
             the path of a variable, or its beginning up to a slash; the longest that fits counts,
             and where none does the factor is 1. See `layerwise_learning_rates`.
@@ -56,11 +67,12 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
     def __init__(self, optimizer, learning_rate_multipliers=None, name=None):
         multipliers = dict(learning_rate_multipliers or {})
         config = _checked(optimizer, multipliers)
-        rate = config["learning_rate"]
-        if isinstance(rate, dict):
-            rate = keras.saving.deserialize_keras_object(rate)
+        rate = given_rate(optimizer)
+        if is_number(rate):
+            rate = float(ops.convert_to_numpy(rate))
         super().__init__(rate, loss_scale_factor=config["loss_scale_factor"], name=name)
         self.optimizer = optimizer
+        share_rate(optimizer, self)
         # Behind functions: Keras would count variables in an attribute as this optimiser's own
         # and save, and on JAX donate, them twice; and a dict would come back as another type.
         self._multipliers = lambda: multipliers
@@ -72,20 +84,60 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         return self._multipliers()
 
     @property
-    def optimizers(self):
-        """Iterator over the copies, the shared one first, as `keras.callbacks` look for them."""
-        # No list: Keras would save its elements once more.
+    def copies(self):
+        """Iterator over the optimisers of the modalities, the shared one first; for reading.
+
+        The `learning_rate` of each is that of its last step, and is set anew in the next.
+        """
+        # Not called `optimizers`: of what has these, Keras' callbacks set the rate of each, where
+        # the next step would set it back, and multiply the factors of layers away. No list: Keras
+        # would save its elements once more.
         return (group.optimizer for groups in self._by_modality() for group in groups)
 
     @property
     def variables(self):
-        return [*super().variables, *(v for copy in self.optimizers for v in copy.variables)]
+        return [*super().variables, *(v for copy in self.copies for v in copy.variables)]
+
+    @property
+    def _model_variables_moving_average(self):
+        """The averages in the order of the variables, as `SwapEMAWeights` looks for them."""
+        if not (self.built and self.optimizer.use_ema):
+            raise AttributeError("This optimizer keeps no moving averages, or none yet.")
+        averages = {
+            id(variable): average
+            for groups in self._by_modality()
+            for group in groups
+            for variable, average in zip(group.variables, _averages(group.optimizer), strict=True)
+        }
+        return [averages[id(variable)] for variable in self._trainable_variables]
+
+    # === Learning rate ===
+
+    @property
+    def learning_rate(self):
+        self._follow_given_rate()
+        return super().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate):
+        self._set_rate(rate)
+
+    def _set_rate(self, rate):
+        keras.optimizers.Optimizer.learning_rate.fset(self, rate)
+        share_rate(self.optimizer, self)
+
+    def _follow_given_rate(self):
+        """Take over a schedule that the given optimiser got; a number it shares already."""
+        rate = given_rate(self.optimizer)
+        if not is_number(rate) and rate is not given_rate(self):
+            self._set_rate(rate)
 
     # === Build ===
 
     def build(self, variables):
         if self.built:
             return
+        self._follow_given_rate()
         # Keras on TensorFlow builds an optimiser within the traced step.
         with replicas.untraced():
             self._build(variables)
@@ -123,15 +175,15 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
     def _take_over_exclusions(self):
         """What was set after construction, as by `exclude_from_weight_decay`, is in no config."""
         pattern = self.optimizer
-        known = vars(type(pattern).from_config(pattern.get_config()))
+        known = vars(type(pattern).from_config(configuration(pattern)))
         for attribute, value in vars(pattern).items():
             if attribute not in known and not hasattr(self, attribute):
                 setattr(self, attribute, value)
 
     def _copy(self, modality, rate, variables):
         """An optimiser like the given one, built for some variables."""
-        config = self.optimizer.get_config()
-        if isinstance(config["learning_rate"], dict) and "relative_step" in config:
+        config = configuration(self.optimizer)
+        if not is_number(given_rate(self)) and "relative_step" in config:
             config["relative_step"] = False  # As Adafactor does under a schedule.
         name = "shared" if modality is None else f"modality_{modality}"
         config["name"] = f"{self.optimizer.name}_{name}" + (f"_x{rate:g}" if rate != 1 else "")
@@ -150,8 +202,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         copy.build(variables)
         if copy.use_ema:
             # Keras starts them at zero, which stays until the first step of the modality.
-            averages = [slot for slot in copy.variables if slot.name.endswith("_average")]
-            for average, variable in zip(averages, variables, strict=True):
+            for average, variable in zip(_averages(copy), variables, strict=True):
                 average.assign(ops.copy(variable.value))
         return copy
 
@@ -235,6 +286,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
     # === Config ===
 
     def get_config(self):
+        self._follow_given_rate()
         optimizer = keras.saving.serialize_keras_object(self.optimizer)
         current = super().get_config()
         for key in ("learning_rate", "loss_scale_factor"):
@@ -263,6 +315,10 @@ class _Group:
     variables: list
 
 
+def _averages(optimizer):
+    return [slot for slot in optimizer.variables if slot.name.endswith("_average")]
+
+
 def _fits(key, path):
     """Whether a key of the multipliers is this path, or a beginning of it up to a slash."""
     return f"{path}/".startswith(f"{key}/")
@@ -280,7 +336,7 @@ def _checked(optimizer, multipliers):
             f"DecoupledOptimizer received the optimizer {optimizer.name!r}, already built; give a "
             "new one, for example `type(optimizer).from_config(optimizer.get_config())`."
         )
-    config = optimizer.get_config()
+    config = configuration(optimizer)
     if "learning_rate" not in config:
         raise ValueError(
             f"DecoupledOptimizer received {type(optimizer).__name__}, which has no learning rate "

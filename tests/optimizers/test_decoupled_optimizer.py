@@ -96,7 +96,7 @@ def test_each_modality_steps_as_if_it_were_alone(pattern):
                 _step(plain[i], parts[i], parted[i])
                 seen[i] += 1
         _assert_equal(_values(ours), _values(theirs))
-        for copy, one, count in zip(optimizer.optimizers, plain, seen, strict=True):
+        for copy, one, count in zip(optimizer.copies, plain, seen, strict=True):
             # A copy's moving averages begin at the variables, Keras' at zero.
             if count:
                 _assert_equal(_state(copy), _state(one))
@@ -147,7 +147,7 @@ def test_a_single_non_zero_gradient_is_presence():
         tiny[1, 0] = value
         _step(optimizer, variables, [GRADIENT, tiny, 0 * GRADIENT, 0 * GRADIENT[0]])
     np.testing.assert_array_equal(_values(variables)[1], [[0.5, 1.0], [0.0, 2.0]])
-    _, first, second = optimizer.optimizers
+    _, first, second = optimizer.copies
     assert int(first.iterations) == 2 and int(second.iterations) == 0
 
 
@@ -227,6 +227,96 @@ def test_learning_rate_can_be_set():
     optimizer.learning_rate = 0.125
     _step(optimizer, variables, _gradients(1, 1, 0))
     np.testing.assert_array_equal(_values(variables)[1], OWN - 0.625 * GRADIENT)
+
+
+def test_the_given_optimizer_sets_and_reads_the_rate():
+    """What the user made and still has; see benchmarks/learning_rate_callbacks.py for `fit`."""
+    variables = _variables()
+    given = keras.optimizers.SGD(0.25)
+    optimizer = DecoupledOptimizer(given)
+    given.learning_rate = 0.5
+    assert float(optimizer.learning_rate) == 0.5
+    _step(optimizer, variables, _gradients(1, 1, 0))
+    given.learning_rate.assign(0.125)
+    _step(optimizer, variables, _gradients(1, 1, 0))
+    np.testing.assert_array_equal(_values(variables)[1], OWN - 0.625 * GRADIENT)
+    optimizer.learning_rate = 2.0
+    assert float(given.learning_rate) == 2.0 and int(given.iterations) == 2
+    # A second model that is compiled with it goes on from there, on its own.
+    second = DecoupledOptimizer(given)
+    assert float(second.learning_rate) == 2.0
+    given.learning_rate = 0.5
+    assert (float(optimizer.learning_rate), float(second.learning_rate)) == (2.0, 0.5)
+
+
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize("of_given", [False, True])
+def test_a_schedule_may_take_the_place_of_a_number(built, of_given):
+    variables = _variables()
+    optimizer = DecoupledOptimizer(keras.optimizers.SGD(0.25))
+    if built:
+        optimizer.build(variables)
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([0], [1.0, 0.5])
+    (optimizer.optimizer if of_given else optimizer).learning_rate = schedule
+    for _ in range(2):
+        _step(optimizer, variables, _gradients(1, 1, 0))
+    np.testing.assert_array_equal(_values(variables)[1], OWN - 1.5 * GRADIENT)
+    assert float(optimizer.optimizer.learning_rate) == 0.5
+    assert optimizer.get_config()["optimizer"]["config"]["learning_rate"]["config"]["values"]
+    for each in (optimizer, optimizer.optimizer):
+        with pytest.raises(TypeError, match="not settable"):
+            each.learning_rate = 0.5
+
+
+def test_a_rate_need_not_be_serialisable():
+    """A schedule of the user's own, without a configuration, or a function."""
+
+    class Half(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.5
+
+    for rate in (Half(), lambda: 0.5):
+        variables = _variables()
+        optimizer = DecoupledOptimizer(keras.optimizers.SGD(rate, momentum=0.5))
+        _step(optimizer, variables, _gradients(1, 1, 0))
+        np.testing.assert_array_equal(_values(variables)[1], OWN - 0.5 * GRADIENT)
+
+
+def test_copies_tell_the_rate_of_their_last_step():
+    variables = _variables()
+    optimizer = DecoupledOptimizer(keras.optimizers.SGD(0.5, name="sgd"), {"bias": 0.25})
+    _step(optimizer, variables, _gradients(1, 1, 1))
+    optimizer.learning_rate = 0.25
+    _step(optimizer, variables, _gradients(1, 0, 1))
+    rates = {copy.name.removeprefix("sgd_"): float(copy.learning_rate) for copy in optimizer.copies}
+    assert rates == {
+        "shared": 0.25,
+        "modality_0": 0.5,  # absent from the second
+        "modality_1": 0.25,
+        "modality_1_x0.25": 0.0625,
+    }
+
+
+def test_keras_callbacks_read_the_one_rate():
+    """Without factors, and under the name that any optimiser's rate has."""
+    model = _model(DecoupledOptimizer(keras.optimizers.SGD(0.5), {"scale/own_0": 0.25}))
+    seen = []
+    scheduler = keras.callbacks.LearningRateScheduler(
+        lambda epoch, rate: seen.append(rate) or 0.5 * rate
+    )
+    plateau = keras.callbacks.ReduceLROnPlateau("loss", min_delta=100, patience=1, factor=0.5)
+    history = model.fit(
+        [ONES, np.array([[0], [1], [0], [1]], "int32")],
+        2 * ONES,
+        verbose=0,
+        epochs=3,
+        callbacks=[scheduler, plateau],
+    ).history
+    assert seen == [0.5, 0.25, 0.0625]
+    assert history["learning_rate"] == [0.25, 0.125, 0.03125]
+    assert not [name for name in history if name.startswith("learning_rate_")]
+    # The second and the third epoch were no better, so that the plateau halved it after each.
+    assert float(model.optimizer.learning_rate) == 0.03125 / 2
 
 
 def test_a_schedule_goes_on_while_a_modality_is_absent():
@@ -360,6 +450,23 @@ def test_state_round_trip(name):
     _assert_equal(_state(optimizer), _state(twin))
 
 
+def test_a_rate_that_was_set_survives_a_file(tmp_path):
+    """The file also holds the given optimiser's own first rate, which must not come back."""
+    model = _model(DecoupledOptimizer(keras.optimizers.SGD(0.5)))
+    _fit(model, [0, 1, 0, 1])
+    model.optimizer.learning_rate = 0.125
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert float(loaded.optimizer.learning_rate) == 0.125
+    assert float(loaded.optimizer.optimizer.learning_rate) == 0.125
+    assert int(loaded.optimizer.optimizer.iterations) == 1
+    other = _model(DecoupledOptimizer(keras.optimizers.SGD(0.5)))
+    other.optimizer.build(other.trainable_variables)
+    other.load_weights(tmp_path / "model.weights.h5")
+    assert float(other.optimizer.learning_rate) == 0.125
+
+
 def test_inside_a_loss_scale_optimizer():
     scaling = keras.optimizers.LossScaleOptimizer(
         DecoupledOptimizer(keras.optimizers.SGD(0.5, momentum=0.5, loss_scale_factor=2.0)),
@@ -482,7 +589,7 @@ def test_in_fit_and_from_files(tmp_path):
     other.optimizer.build(other.trainable_variables)
     other.load_weights(tmp_path / "model.weights.h5")
     assert ours.optimizer.learning_rate_multipliers == {"scale/own_0": 0.5}
-    assert [int(copy.iterations) for copy in model.optimizer.optimizers] == [2, 1, 1, 0]
+    assert [int(copy.iterations) for copy in model.optimizer.copies] == [2, 1, 1, 0]
     # What was accumulated and the momentum decide where the next step goes.
     gradients = [np.full(1, value, "float32") for value in (1, 2, 0, 3)]
     for each in (model, ours, other):
@@ -491,9 +598,20 @@ def test_in_fit_and_from_files(tmp_path):
         _assert_equal(_values(each.trainable_variables), _values(model.trainable_variables))
 
 
-def test_keras_evaluates_with_the_averages():
-    pattern = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
-    model = _model(DecoupledOptimizer(pattern))
+def test_where_there_are_no_averages_keras_says_so():
+    model = _model(DecoupledOptimizer(keras.optimizers.SGD(0.1)))
+    _fit(model, [0, 0, 1, 1])
+    swap = keras.callbacks.SwapEMAWeights()
+    with pytest.raises(ValueError, match="use_ema"):
+        model.evaluate([ONES, np.zeros((4, 1), "int32")], ONES, verbose=0, callbacks=[swap])
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_keras_evaluates_with_the_averages(scaled):
+    optimizer = DecoupledOptimizer(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=8.0)
+    model = _model(optimizer)
     _fit(model, [0, 0, 1, 1], batch_size=2, shuffle=False)
     # Another step each; `fit` has just put the averages into the model.
     layer = model.get_layer("scale")
