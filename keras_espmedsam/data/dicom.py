@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_espmedsam._extras import require
+from keras_espmedsam.data.dicom_codecs import best_decoder
 from keras_espmedsam.data.lookup_table import LookupTable
 from keras_espmedsam.data.picture import Frame, PictureSource
 from keras_espmedsam.errors import InputError, NoImageError
@@ -23,15 +24,22 @@ _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 _ONE_SEGMENT = "a segment of an image"
 _COLOURS = ("Red", "Green", "Blue")
+_INTERPRETATIONS = (
+    *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"),
+    *("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
+)
+_UNREAD_INTERPRETATIONS = ("HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB")
+# Their decoders give as many bits as the codec says, which knows better than the header.
+_CODECS_THAT_SAY_THEIR_BITS = ("JPEG 2000", "JPEG-LS", "High-Throughput")
 
 
 def open_dicom(path: Path) -> PictureSource:
     """Read the header of a DICOM file.
 
-    Grey frames are rescaled, shown by the first VOI LUT or window of the file that leaves any
-    contrast, and inverted where MONOCHROME1 says that the lowest value is white. Without a window,
-    values of up to 8 bits are taken as they are, and deeper ones by the percentiles of all frames.
-    Padding is black. Colour frames become RGB.
+    Grey frames are rescaled, shown by the first VOI LUT that is complete, or else by the first
+    window that the standard allows, and inverted where MONOCHROME1 says that the lowest value is
+    white. Without either, values of up to 8 bits are taken as they are, and deeper ones by the
+    percentiles of all frames. Padding is black. Colour frames become RGB.
 
     Args:
         path: the file.
@@ -101,14 +109,8 @@ def _frames(path: Path, read) -> Iterator[Frame]:
     if not hasattr(dataset.file_meta, "TransferSyntaxUID"):
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     syntax = dataset.file_meta.TransferSyntaxUID
-    _check_decoder(path, syntax, pixels)
-    interpretation = str(dataset.get("PhotometricInterpretation", ""))
-    if interpretation in ("HSV", "ARGB", "CMYK"):
-        raise InputError(
-            f"{path} holds colours of the kind {interpretation}, which the standard has given up; "
-            "convert it to RGB."
-        )
-    decoded = pixels.iter_pixels(dataset)
+    _complete(path, dataset)
+    decoded = _decoded(dataset, _decoder_name(path, syntax, pixels), pixels)
     for number in range(int(dataset.get("NumberOfFrames") or 1)):
         try:
             frame = next(decoded)
@@ -121,7 +123,51 @@ def _frames(path: Path, read) -> Iterator[Frame]:
         yield read(_stored(frame, dataset, syntax), dataset, number)
 
 
-def _check_decoder(path: Path, syntax, pixels) -> None:
+def _decoded(dataset, decoder: str, pixels) -> Iterator[np.ndarray]:
+    if dataset.BitsAllocated == 1:
+        # Frame by frame, pydicom 3.0 loses the end of those that end within a byte.
+        values = pixels.pixel_array(dataset)
+        return iter(values.reshape(-1, *values.shape[-2:]))
+    return pixels.iter_pixels(
+        dataset,
+        decoding_plugin=decoder,
+        correct_unused_bits=False,  # pydicom takes the high bit for that of the lowest bits
+    )
+
+
+def _complete(path: Path, dataset) -> None:
+    """Add what some writers leave out, where there is but one thing that they can mean."""
+    allocated = dataset.get("BitsAllocated")
+    if allocated not in (1, 8, 16, 32, 64):
+        found = f"stores values of {allocated} bits" if allocated else "does not say its bits"
+        raise InputError(
+            f"{path} {found}; expected 1, 8, 16, 32 or 64 bits allocated. Convert it with the "
+            "software that wrote it."
+        )
+    interpretation = str(dataset.get("PhotometricInterpretation") or "").strip().upper()
+    if interpretation not in _INTERPRETATIONS:
+        if interpretation in _UNREAD_INTERPRETATIONS:
+            raise InputError(
+                f"{path} holds colours of the kind {interpretation}, which are not read; convert "
+                "it to RGB."
+            )
+        raise InputError(
+            f"{path} does not say which of its values are black and white, or what its colours are "
+            "(its photometric interpretation). Save it again with the software that wrote it."
+        )
+    dataset.PhotometricInterpretation = interpretation
+    samples = dataset.get("SamplesPerPixel") or 1
+    for name, value in (
+        ("SamplesPerPixel", samples),
+        ("PlanarConfiguration", 0 if samples > 1 else None),
+        ("BitsStored", allocated),
+        ("PixelRepresentation", 0),
+    ):
+        if dataset.get(name) is None and value is not None:
+            setattr(dataset, name, value)
+
+
+def _decoder_name(path: Path, syntax, pixels) -> str:
     try:
         decoder = pixels.get_decoder(syntax)
     except NotImplementedError:
@@ -129,11 +175,13 @@ def _check_decoder(path: Path, syntax, pixels) -> None:
             f"{path} is compressed as {syntax.name}, which is not read; convert it (a video to "
             "image files) and try again."
         ) from None
-    if not decoder.is_available:
+    name = best_decoder(decoder)
+    if decoder.is_encapsulated and not name:
         raise InputError(
             f"{path} is compressed as {syntax.name}, which needs a decoder that is not "
             'installed; install it with: pip install "keras-espmedsam[medical]"'
         )
+    return name
 
 
 def _stored(frame: np.ndarray, dataset, syntax) -> np.ndarray:
@@ -141,12 +189,13 @@ def _stored(frame: np.ndarray, dataset, syntax) -> np.ndarray:
     allocated, stored = dataset.get("BitsAllocated"), dataset.get("BitsStored")
     if frame.dtype.kind not in "iu" or not stored or stored >= 8 * frame.dtype.itemsize:
         return frame
-    # Decoders of compressed pixels give the stored bits alone.
-    if syntax.is_compressed and not syntax.is_deflated and "RLE" not in syntax.name:
+    if syntax.name.startswith(_CODECS_THAT_SAY_THEIR_BITS):
         return frame
-    shift = int(dataset.get("HighBit") or stored - 1) + 1 - stored
-    if 0 < shift <= allocated - stored:
-        frame = frame >> shift
+    if not syntax.is_encapsulated or "RLE" in syntax.name:
+        high = dataset.get("HighBit")
+        shift = 0 if high is None else int(high) + 1 - stored
+        if 0 < shift <= allocated - stored:
+            frame = frame >> shift
     frame = frame & frame.dtype.type(2**stored - 1)
     if frame.dtype.kind == "u":
         return frame
@@ -166,19 +215,24 @@ def _image(frame: np.ndarray, dataset, number: int) -> Frame:
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return _palette_colours(frame, dataset)
     if frame.ndim == 3:
-        return Frame(frame[..., :3], meaning=Meaning(bits=bits, whole=(0, 2**bits - 1)))
+        # Colours have no sign, though some headers give them one.
+        frame = frame[..., :3].view(f"u{frame.itemsize}")
+        return Frame(frame, meaning=Meaning(bits=bits, whole=(0, 2**bits - 1)))
     meaning = Meaning(
-        bits=bits if frame.dtype.kind == "u" else None,
+        bits=None if frame.dtype.kind == "f" else bits,
         whole=None if frame.dtype.kind == "f" else _whole(frame, bits),
         padding=_padding(frame, dataset),
         inverted=dataset.PhotometricInterpretation == "MONOCHROME1",
         measured=True,
     )
+    if frame.dtype.kind == "f" and meaning.padding is not None:
+        frame = np.where(meaning.padding, frame.dtype.type(0), frame)  # it may be NaN
     functions = _functions(dataset, number, "PixelValueTransformation")
     if dataset.get("ModalityLUTSequence"):
         table = _table(dataset.ModalityLUTSequence[0], dataset)
         frame = table(frame)
-        meaning = dataclasses.replace(meaning, bits=None, whole=(0, table.white))
+        bits = table.white.bit_length()
+        meaning = dataclasses.replace(meaning, bits=bits, whole=(0, table.white))
     else:
         slope, intercept = (
             _number(functions.get(name), default)
@@ -205,43 +259,52 @@ def _padding(frame: np.ndarray, dataset) -> np.ndarray | None:
     """Where the frame holds padding in place of an image."""
     prefix = {"f": "Float", "d": "DoubleFloat"}.get(frame.dtype.char, "")
     first = _number(dataset.get(f"{prefix}PixelPaddingValue"))
+    if prefix and f"{prefix}PixelPaddingValue" in dataset and first is None:  # NaN
+        return np.isnan(frame)
     if first is None:
         return None
     last = _number(dataset.get(f"{prefix}PixelPaddingRangeLimit"), first)
     if frame.dtype.kind in "iu":
-        # Written unsigned beside signed pixels, or the other way round.
-        first, last = (_in_type(value, frame.dtype) for value in (first, last))
+        bits = int(dataset.get("BitsStored") or 8 * frame.dtype.itemsize)
+        first, last = (_with_sign_of(value, frame, bits) for value in (first, last))
     return (frame >= min(first, last)) & (frame <= max(first, last))
 
 
-def _in_type(value, dtype):
-    limits = np.iinfo(dtype)
-    if limits.min <= value <= limits.max:
+def _with_sign_of(value, frame, bits):
+    """A value that was written unsigned beside signed pixels, or the other way round."""
+    low, high = _whole(frame, bits)
+    if low <= value <= high:
         return value
-    return (value - limits.min) % 2 ** (8 * dtype.itemsize) + limits.min
+    for size in (8 * frame.dtype.itemsize, bits):  # in all bits of a word, or in the stored ones
+        wrapped = value + 2**size if value < low else value - 2**size
+        if low <= wrapped <= high and (low < 0 or value < low):
+            return wrapped
+    return value
 
 
 def _palette_colours(frame: np.ndarray, dataset) -> Frame:
     little = _little_endian(dataset)
     if "RedPaletteColorLookupTableData" in dataset:
-        tables = [
-            LookupTable.of(
-                # The three are to be alike; red's is the one that files have right.
-                dataset.RedPaletteColorLookupTableDescriptor,
-                dataset.get(f"{colour}PaletteColorLookupTableData"),
-                little,
-            )
-            for colour in _COLOURS
+        # The three are to be alike; red's count and first value are the ones that files have right.
+        red = list(dataset.RedPaletteColorLookupTableDescriptor)
+        tables = []
+        for colour in _COLOURS:
+            own = dataset.get(f"{colour}PaletteColorLookupTableDescriptor") or red
+            data = dataset.get(f"{colour}PaletteColorLookupTableData")
+            if data is None:
+                raise ValueError(f"No {colour.lower()} in a palette.")
+            tables.append(LookupTable.of([*red[:2], own[-1]], data, little))
+        # Some say 16 bits of entries that are all of 8.
+        shallow = all(table.entries.max() <= 255 for table in tables)
+        channels = [
+            to_unit(table(frame), 0, 255 if shallow or table.bits <= 8 else 65535)
+            for table in tables
         ]
-        colours = np.stack([table(frame) for table in tables], axis=-1)
-        white = max(table.white for table in tables)
-    else:  # a segmented palette, which pydicom puts together
-        pixels = require("pydicom.pixels", "Reading DICOM files")
-        colours = pixels.apply_color_lut(frame, dataset)[..., :3]
-        white = np.iinfo(colours.dtype).max
-    if white == 255:
-        return Frame(colours.astype(np.uint8))
-    return Frame(colours, meaning=Meaning(bits=8, whole=(0, white)))  # all of them count
+        return Frame(np.stack(channels, axis=-1))
+    # A segmented palette, which pydicom puts together.
+    pixels = require("pydicom.pixels", "Reading DICOM files")
+    colours = pixels.apply_color_lut(frame, dataset)[..., :3]
+    return Frame(to_unit(colours, 0, np.iinfo(colours.dtype).max))
 
 
 def _little_endian(dataset) -> bool:
@@ -265,20 +328,26 @@ def _functions(dataset, number: int, name: str):
 
 def _window(functions, dataset):
     """The function of values that a VOI LUT or a window asks for; None without a usable one."""
-    if functions.get("VOILUTSequence"):
+    for item in functions.get("VOILUTSequence") or []:
         with contextlib.suppress(AttributeError, TypeError, ValueError):  # an incomplete table
-            table = _table(functions.VOILUTSequence[0], dataset)
+            table = _table(item, dataset)
             return lambda values: to_unit(table(values), 0, table.white)
-    centre, width = (_number(functions.get(name)) for name in ("WindowCenter", "WindowWidth"))
-    function = functions.get("VOILUTFunction") or "LINEAR"
-    if centre is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):
-        return None
-    if function == "SIGMOID":
-        return functools.partial(_sigmoid, centre=centre, width=width)
-    if function == "LINEAR_EXACT":
-        return functools.partial(to_unit, low=centre - width / 2, high=centre + width / 2)
-    # DICOM's LINEAR: the window of width w covers w values, hence w - 1 steps. The half pixel
-    # is the standard's.
+    function = str(functions.get("VOILUTFunction") or "LINEAR").strip().upper()
+    centres, widths = (_numbers(functions.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    for centre, width in zip(centres, widths, strict=False):
+        if centre is None or width is None or width <= 0:
+            continue
+        if function == "SIGMOID":
+            return functools.partial(_sigmoid, centre=centre, width=width)
+        if function == "LINEAR_EXACT":
+            return functools.partial(to_unit, low=centre - width / 2, high=centre + width / 2)
+        if width >= 1:
+            return _linear(centre, width)
+    return None
+
+
+def _linear(centre, width):
+    # The window of width w covers w values, hence w - 1 steps. The half pixel is the standard's.
     low, high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
     if width == 1:
         return lambda values: (values > low).astype(np.float32)
@@ -292,10 +361,17 @@ def _sigmoid(values, centre, width):
 
 def _number(value, default=None):
     """The first number of a field that may hold several, none, or what is no number."""
-    try:
-        if hasattr(value, "__len__") and not isinstance(value, str | bytes):
-            value = value[0]
-        value = float(value)
-    except (TypeError, ValueError, IndexError):
-        return default
-    return value if np.isfinite(value) else default
+    found = _numbers(value)
+    return found[0] if found and found[0] is not None else default
+
+
+def _numbers(value) -> list[float | None]:
+    """The numbers of a field; None for those of them that are no finite numbers."""
+    values = value if hasattr(value, "__len__") and not isinstance(value, str) else [value]
+    found = []
+    for value in values:
+        try:
+            found.append(float(value))
+        except (TypeError, ValueError):
+            found.append(None)
+    return [value if value is not None and np.isfinite(value) else None for value in found]

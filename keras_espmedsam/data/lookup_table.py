@@ -17,14 +17,19 @@ class LookupTable:
         first: the value that gets the table's first entry; what is below gets it too, and what is
             behind the last gets that.
         entries: integers.
-        white: the largest value that an entry can have.
+        bits: how many bits an entry has.
 
     Source: DICOM PS3.3, C.7.6.3.1.5 and C.11.2.1.1.
     """
 
     first: int
     entries: np.ndarray
-    white: int
+    bits: int
+
+    @property
+    def white(self) -> int:
+        """The largest value that an entry can have."""
+        return 2**self.bits - 1
 
     @classmethod
     def of(cls, descriptor, data, little_endian: bool) -> "LookupTable":
@@ -53,15 +58,15 @@ class LookupTable:
             raise ValueError(f"A look-up table of {count} entries holds {len(entries)}.")
         # Tables of 12 bits are often said to have 16, and those of 8 to be of words.
         used = int(entries.max()).bit_length()
-        if used > bits or used < bits - 1:
+        if used > bits or (bits > 12 and used <= 12):
             bits = max(used, 8)
-        return cls(first, entries, 2**bits - 1)
+        return cls(first, entries, bits)
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """The entries of values of any type and shape."""
         first = self.first
-        # A negative value, written as an unsigned one.
-        if first > 32767 and values.size and values.max() < first:
+        # A negative value, written as an unsigned one; not where no value can be negative.
+        if first > 32767 and values.dtype.kind != "u" and values.size and values.max() < first:
             first -= 65536
         index = np.rint(values).astype(np.int64) - first
         return self.entries[np.clip(index, 0, len(self.entries) - 1)]
