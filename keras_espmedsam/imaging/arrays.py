@@ -43,6 +43,8 @@ def as_array(image):
             if image.is_floating_point() and image.dtype.itemsize < 4:
                 image = image.float()  # NumPy has no bfloat16
         array = np.asarray(image)
+        if array.dtype == object and not array.ndim and not isinstance(array[()], str | bytes):
+            raise TypeError("wrapped as it is: None, a generator, a dict")
     # Ragged lists, symbolic tensors, tensors without data: each library has an error of its own.
     except Exception as error:
         raise InputError(

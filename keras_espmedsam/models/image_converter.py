@@ -7,7 +7,7 @@ from keras_hub.layers import ImageConverter
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.imaging.placement import RESIZE_MODES, Placement
 from keras_espmedsam.models.host_call import host_call
-from keras_espmedsam.models.raw_batch import image_rows, is_batch, read_row, stack_canvases
+from keras_espmedsam.models.raw_batch import image_rows, is_batch, stack_canvases
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -70,7 +70,7 @@ class PictureConverter(ImageConverter):
     def convert_batch(self, images):
         """One raw image, a batch or a list of them to the model's input; NumPy out."""
         rows, several = image_rows(images)
-        converted = [self.convert(read_row(self, rows, i)) for i in range(len(rows))]
+        converted = [self.convert(self.read(image)) for image in rows]
         return stack_canvases(converted) if several else converted[0]
 
     def call(self, inputs):

@@ -169,6 +169,11 @@ images and modalities; did you mean images?
 
     Source: ours.
     """
+    if isinstance(x, list | tuple) and x and isinstance(x[0], dict):
+        raise InputError(
+            f"Received a {type(x).__name__} of dicts; expected one dict of all images: collate the "
+            'samples to {"images": [...], "modalities": [...]}.'
+        )
     if not isinstance(x, dict):
         return {"images": x}
     for name in x:
@@ -227,7 +232,7 @@ def array_rows(x, y, sample_weight, names):
     count = len(images)
     if not count:
         raise InputError("Received no images; give at least one.")
-    size = None if several else height_and_width(images[0])
+    size = None if several else _size_of_one(images[0])
 
     def rows(values):
         if values is None:
@@ -260,6 +265,18 @@ def array_rows(x, y, sample_weight, names):
             f"{listed}; expected as many of each."
         )
     return {k: v for k, v in x.items() if v is not None}, y, sample_weight, count
+
+
+def _size_of_one(image):
+    size = height_and_width(image)
+    if size is None:
+        raise InputError(
+            f"Received images of shape {np.shape(image)}; expected (batch, height, width, "
+            "channels) with 1 to 4 channels, one image, or a list of images. Move channels that "
+            "are in front to the end; give a batch of grey images a channel axis: "
+            "images[..., None]."
+        )
+    return size
 
 
 def _shown(names):

@@ -52,6 +52,7 @@ def preprocessed(
         raise InputError("Received no data; give images and their targets, or a data source.")
     needs_targets = needs_targets and task.preprocessor is not None
     if not _holds_images(x):
+        source = _from_source(task, x, class_weight, needs_targets)
         if y is not None or sample_weight is not None:
             raise InputError(
                 f"Received y or sample_weight beside a {type(x).__name__}; a data source yields "
@@ -62,7 +63,7 @@ def preprocessed(
                 f"Received validation_split={split} with a {type(x).__name__}; it needs arrays. "
                 "Give validation_data instead."
             )
-        return _from_source(task, x, class_weight, needs_targets), None
+        return source, None
     if needs_targets and y is None:
         raise InputError("Received images without targets (y); give one for each image.")
     if batch_size is not None and batch_size < 1:
@@ -95,17 +96,14 @@ def _from_source(task, source, class_weight, needs_targets):
         return _from_tf_data(source, prepare)
     if _is_a("grain", "MapDataset", source) or _is_a("grain", "IterDataset", source):
         return source.map(prepare)
-    if _is_a("grain", "DataLoader", source):
-        return _from_grain_loader(source, prepare)
     if _is_a("torch", "DataLoader", source):
         return _from_data_loader(source, prepare)
     if hasattr(source, "__next__"):
-        # Keras takes generators alone, of tuples.
-        return (as_tuple(prepare(batch)) for batch in source)
+        return _from_iterator(source, prepare)
     raise InputError(
         f"Received data of type {type(source).__module__}.{type(source).__name__}; expected "
-        "images, a tf.data.Dataset, a grain MapDataset, IterDataset or DataLoader, a "
-        "keras.utils.PyDataset, a torch DataLoader or a Python generator of batches."
+        "images, a tf.data.Dataset, a grain MapDataset or IterDataset, a keras.utils.PyDataset, "
+        "a torch DataLoader or a Python generator of batches."
     )
 
 
@@ -140,19 +138,6 @@ def _from_tf_data(dataset, prepare):
     return dataset.map(traced, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _from_grain_loader(loader, prepare):
-    """The user's own loader with one more operation."""
-    import grain
-
-    class Prepare(grain.transforms.Map):
-        def map(self, element):
-            return prepare(element)
-
-    prepared = copy.copy(loader)
-    prepared._operations = [*loader._operations, Prepare()]
-    return prepared
-
-
 def _from_data_loader(loader, prepare):
     """The user's own loader, all its options kept, whose batches are prepared as they come out.
 
@@ -164,7 +149,7 @@ def _from_data_loader(loader, prepare):
 
     class PreparedLoader(type(loader)):
         def __iter__(self):
-            for batch in super().__iter__():
+            for batch in _collated(super().__iter__()):
                 ready = prepare(batch)
                 # Keras on TensorFlow takes tuples from a loader, not the dict by itself.
                 yield keras.tree.map_structure(torch.as_tensor, as_tuple(ready))
@@ -172,6 +157,30 @@ def _from_data_loader(loader, prepare):
     prepared = copy.copy(loader)
     prepared.__class__ = PreparedLoader
     return prepared
+
+
+def _collated(batches):
+    """A loader's batches; what torch's own collation cannot put into one is told in a sentence."""
+    try:
+        yield from batches
+    except (TypeError, RuntimeError) as error:
+        if "default_collate" not in str(error) and "stack expects each tensor" not in str(error):
+            raise
+        raise InputError(
+            "Received a DataLoader whose samples make no batch of tensors, as Pillow images and "
+            "images of several sizes; have it collate them to lists: "
+            "collate_fn=lambda batch: tuple(map(list, zip(*batch)))."
+        ) from error
+
+
+def _from_iterator(batches, prepare):
+    """A generator, which is the only iterator that Keras takes, of tuples."""
+    empty = True
+    for batch in batches:
+        empty = False
+        yield as_tuple(prepare(batch))
+    if empty:
+        raise InputError("Received a generator that yields nothing; give one of batches.")
 
 
 class MappedPyDataset(keras.utils.PyDataset):

@@ -19,7 +19,6 @@ from keras_espmedsam.models.host_call import host_call, rank
 from keras_espmedsam.models.raw_batch import (
     image_rows,
     is_batch,
-    read_row,
     rows_of,
     stack_canvases,
 )
@@ -113,12 +112,10 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
                     f"Received {len(rows)} {name} for {len(images)} images; expected one for each."
                 )
         found = [
-            self._place_one(
-                read_row(self.image_converter, images, i),
-                masks[i],
-                None if weights is None else weights[i],
+            self._place_one(image, mask, weight)
+            for image, mask, weight in zip(
+                images, masks, [None] * len(images) if weights is None else weights, strict=True
             )
-            for i in range(len(images))
         ]
         converted, placed, *maps = (stack_canvases(part) for part in zip(*found, strict=True))
         if maps:
@@ -129,7 +126,9 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
         return results if several else tuple(result[0] for result in results)
 
     def _place_one(self, image, mask, weights):
-        converter, size = self.image_converter, image.shape[:2]
+        converter = self.image_converter
+        image = converter.read(image)
+        size = image.shape[:2]
         mask = mask_array(mask) if isinstance(mask, Image.Image) else as_array(mask)
         if mask.shape not in (size, (*size, 1)):
             front = "; it has its channel in front" if mask.shape == (1, *size) else ""

@@ -340,9 +340,7 @@ class TiCImageClassifier(ImageClassifier):
         if self.preprocessor is not None:
             check_batch(x)
         if isinstance(y, tuple | list):
-            y = np.array(
-                [one.item() if np.ndim(one) == 0 and hasattr(one, "item") else one for one in y]
-            )
+            y = _label_array(y)
         if y is not None and rank(y) == 1:
             (y,) = host_call(self.class_indices, (y,), (("int32", y.shape),))
         if y is not None and sample_weight is not None:
@@ -388,6 +386,17 @@ class TiCImageClassifier(ImageClassifier):
                 f"numbers from 0 to {self.num_classes - 1}{names}."
             )
         return numbers
+
+
+def _label_array(labels):
+    """A list of labels, or of targets of another loss, as an array; tensors in it too."""
+    try:
+        return np.array([one if isinstance(one, str | bytes) else as_array(one) for one in labels])
+    except ValueError as error:
+        raise InputError(
+            "Received a list of labels that are not of one kind; expected a number or a name for "
+            "each image."
+        ) from error
 
 
 def _numbers_of_classes(targets):
