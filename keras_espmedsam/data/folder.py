@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_espmedsam.data.file_kinds import file_stem
+from keras_espmedsam.data.file_names import normal_name
 from keras_espmedsam.data.picture_names import is_picture_name
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
@@ -19,6 +20,10 @@ MASK_WORDS = (
 """Words that may follow the image's name in its mask's, after `_`, `-`, `.` or a space."""
 
 _WORD_BEHIND = re.compile(rf"[-_. ](?:{'|'.join(MASK_WORDS)})$", re.IGNORECASE)
+# As in BUSI's `benign (1)_mask_1.png`, and `7_seg0.png` or `7 mask (2).png`.
+_NUMBERED_WORD_BEHIND = re.compile(
+    rf"[-_. ](?:{'|'.join(MASK_WORDS)})[-_. ]?\(?\d{{1,4}}\)?$", re.IGNORECASE
+)
 
 
 def read_folder(
@@ -29,6 +34,7 @@ def read_folder(
     split: str = "train",
     group: str | None = None,
     labelled: bool = True,
+    merge_masks: bool = False,
 ) -> list[Record]:
     """Find the images of a folder and their masks.
 
@@ -36,7 +42,11 @@ def read_folder(
     `folder/NAME/masks`, where each NAME is a split; and images in `folder` (or `folder/images`)
     with their masks in the folder `masks`, which may be the same one. A mask is named as its
     image, or so with a word behind it, as in `7_mask.png` or `ISIC_7_segmentation.png`; the types
-    of the two files may differ. Hidden files, and those that are no pictures, are passed over.
+    of the two files may differ, and so may the way in which accents are written in their names.
+    Hidden files, and those that are no pictures, are passed over.
+
+    Several masks of one image have numbers behind that word, as in `7_mask_1.png`, or lie in a
+    folder of the image's name (`masks/7/*.png`, or `7/images/7.png` and `7/masks/*.png`).
 
     Args:
         folder: the folder.
@@ -48,13 +58,16 @@ def read_folder(
             split further; its first parenthesis, or all that it matches. No groups by default.
         labelled: False for images without masks: those of `folder/images`, of
             `folder/NAME/images`, or else all in `folder` and its folders.
+        merge_masks: True to take several masks of one image together: foreground is what any of
+            them shows. Otherwise they are refused, because each may be another object.
 
     Returns:
         A `Record` per image file, sorted by name within each split.
 
     Raises:
-        InputError: when there is no such layout, no image, a file that has no partner, an image
-            in whose name `group` is not found, or a `group` that is no expression.
+        InputError: when there is no such layout, no image, a file that has no partner, several
+            masks of an image without `merge_masks`, an image in whose name `group` is not found,
+            or a `group` that is no expression.
 
     Example:
         >>> import tempfile
@@ -79,10 +92,15 @@ def read_folder(
     records = []
     for part, images, partners in _parts(folder, masks, split, labelled):
         pairs = (
-            pair_by_stem(images, partners, folder) if labelled else [(one, None) for one in images]
+            pair_by_stem(images, partners, folder, merge_masks)
+            if labelled
+            else [(one, None) for one in images]
         )
         records += [
-            Record(part, modality, name, image, mask, _group(image, group)) for image, mask in pairs
+            Record(
+                part, modality, name, image, mask, _group(image, group), other_masks=tuple(others)
+            )
+            for image, mask, *others in pairs
         ]
     if not records:
         raise InputError(f"The folder {folder} holds no picture files; put images in it.")
@@ -99,9 +117,10 @@ def _parts(folder, masks, split, labelled):
         images = picture_files(inner if inner.is_dir() else folder)
         partners = picture_files(masks)
         if partners == images:
-            partners = [path for path in images if _WORD_BEHIND.search(file_stem(path))]
+            stems = {_stem(path) for path in images}
+            partners = [path for path in images if _named_by_word(_stem(path), stems)]
             images = [path for path in images if path not in set(partners)]
-        return [(split, images, partners)]
+        return [(split, images, [*partners, *_in_folders_of(images, masks)])]
     if inner.is_dir():
         found = [(split, folder)]
     else:
@@ -117,9 +136,43 @@ def _parts(folder, masks, split, labelled):
             f"expected {IMAGES} and {MASKS} in it, or in a folder per split, or the folder of the "
             "masks as `masks` (--masks)."
         )
+    parts = []
+    for part, path in found:
+        images = picture_files(path / IMAGES)
+        inside = _in_folders_of(images, path / MASKS)
+        parts.append((part, images, [*picture_files(path / MASKS), *inside]))
+    if all(_is_folder_of_one_image(part, *files) for part, *files in parts):
+        images, partners = ([file for part in parts for file in part[i]] for i in (1, 2))
+        return [(split, images, partners)]
+    return parts
+
+
+def _named_by_word(stem, stems):
+    """Whether a file beside images is a mask; with a number it is one if its image is there."""
+    return bool(_WORD_BEHIND.search(stem)) or (
+        bool(_NUMBERED_WORD_BEHIND.search(stem)) and _NUMBERED_WORD_BEHIND.sub("", stem) in stems
+    )
+
+
+def _in_folders_of(images, masks):
+    """The masks in folders that are called as an image: `masks/7/*.png`."""
+    stems = {_stem(image) for image in images}
+    folders = sorted(path for path in masks.iterdir() if path.is_dir() and path.name[0] != ".")
     return [
-        (part, picture_files(path / IMAGES), picture_files(path / MASKS)) for part, path in found
+        path for one in folders if normal_name(one.name) in stems for path in picture_files(one)
     ]
+
+
+def _is_folder_of_one_image(name, images, masks):
+    """Whether this is `7/images/7.png` with masks of any name, as in DSB 2018, and no split."""
+    if [_stem(image) for image in images] != [normal_name(name)]:
+        return False
+    by_stem, _ = masks_by_stem(images, [Path(mask.name) for mask in masks])
+    return bool(masks) and not by_stem[normal_name(name)]
+
+
+def _stem(path):
+    return normal_name(file_stem(path))
 
 
 def picture_files(folder: Path, recursive: bool = False) -> list[Path]:
@@ -140,17 +193,18 @@ def picture_files(folder: Path, recursive: bool = False) -> list[Path]:
 
 
 def pair_by_stem(
-    images: Sequence[Path], masks: Sequence[Path], where: Path
-) -> list[tuple[Path, Path]]:
+    images: Sequence[Path], masks: Sequence[Path], where: Path, merge: bool = False
+) -> list[tuple[Path, ...]]:
     """Pair images with the masks of the same name, or the same with a word behind.
 
     Args:
         images: the images.
         masks: the masks.
         where: what is read, for the error.
+        merge: whether an image may have several masks.
 
     Returns:
-        Pairs in the order of the images.
+        An image and its mask, or masks, in the order of the images.
 
     Raises:
         InputError: when any file has no partner, or two have the same.
@@ -162,25 +216,30 @@ def pair_by_stem(
     Source: ours.
     """
     by_stem, lonely = masks_by_stem(images, masks)
-    bare = [image for image in images if not by_stem[file_stem(image)]]
+    bare = [image for image in images if not by_stem[_stem(image)]]
     problems = []
     if bare:
         problems.append(f"{_count(bare, 'image')} without a mask ({_names(bare)})")
     if lonely:
         problems.append(f"{_count(lonely, 'mask')} without an image ({_names(lonely)})")
-    shared = [mask for found in by_stem.values() if len(found) > 1 for mask in found]
-    if shared:
+    several = [found for found in by_stem.values() if len(found) > 1 and not merge]
+    if several:
+        shared = [mask for found in several for mask in found]
         problems.append(f"several masks of one image ({_names(shared)})")
-    stems = Counter(file_stem(image) for image in images)
-    twins = [image for image in images if stems[file_stem(image)] > 1]
+    stems = Counter(_stem(image) for image in images)
+    twins = [image for image in images if stems[_stem(image)] > 1]
     if twins:
         problems.append(f"images that differ in their suffix alone ({_names(twins)})")
     if problems:
+        advice = (
+            " Where all masks of an image show the same kind of object, give merge_masks=True "
+            "(merge_masks: true in a configuration) to take them together; otherwise keep one."
+        )
         raise InputError(
             f"{where} holds {' and '.join(problems)}; expected one mask for each image, with the "
-            "image's name or that name and a word such as _mask behind it."
+            f"image's name or that name and a word such as _mask behind it.{advice * bool(several)}"
         )
-    return [(image, by_stem[file_stem(image)][0]) for image in images]
+    return [(image, *by_stem[_stem(image)]) for image in images]
 
 
 def masks_by_stem(
@@ -192,19 +251,28 @@ def masks_by_stem(
         images: the images.
         masks: the masks.
 
+    Returns:
+        The masks by the image's stem, with its accents composed (`normal_name`); and the rest.
+
     Example:
-        >>> masks_by_stem([Path("7.jpg")], [Path("7_mask.png"), Path("8.png")])[1][0].name
+        >>> masks_by_stem([Path("7.jpg")], [Path("7_mask_1.png"), Path("8.png")])[1][0].name
         '8.png'
 
     Source: ours.
     """
-    by_stem: dict[str, list[Path]] = {file_stem(image): [] for image in images}
+    by_stem: dict[str, list[Path]] = {_stem(image): [] for image in images}
     lonely: list[Path] = []
     for mask in masks:
-        stem = file_stem(mask)
-        if stem not in by_stem:
-            stem = _WORD_BEHIND.sub("", stem)
-        by_stem.get(stem, lonely).append(mask)
+        stem = _stem(mask)
+        folder = mask.parent.parent if mask.parent.name == MASKS else mask.parent
+        names = (
+            stem,
+            _WORD_BEHIND.sub("", stem),
+            _NUMBERED_WORD_BEHIND.sub("", stem),
+            normal_name(folder.name),
+        )
+        found = next((by_stem[name] for name in names if name in by_stem), lonely)
+        found.append(mask)
     return by_stem, lonely
 
 

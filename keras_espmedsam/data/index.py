@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_espmedsam.data.file_names import find_file
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import parse_intensity
@@ -59,8 +60,8 @@ def read_index(
             split=row["split"],
             modality=row["modality"],
             dataset=row["dataset"],
-            image=path.parent / row["image"],
-            mask=path.parent / row["mask"] if row["mask"] else None,
+            image=find_file(path.parent, row["image"]),
+            mask=find_file(path.parent, row["mask"]) if row["mask"] else None,
             group=row["group"],
             intensity=parse_intensity(row["intensity"] or None, f"in the index {path}"),
         )

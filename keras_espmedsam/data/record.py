@@ -17,6 +17,8 @@ class Record:
         group: what must not be split further (a patient, a video), or empty.
         index: which of the file's pictures (slice, frame or page) is meant, from 0; None for
             all of them, or the only one. The mask's file holds as many.
+        other_masks: paths of further masks of the image, where there is one per object; what any
+            of them shows is foreground.
         intensity: what is black and white in the image: `"auto"`, `"full"` or a pair of values;
             see `read_pictures`. None for what the reader is told.
 
@@ -34,4 +36,5 @@ class Record:
     mask: Path | None = None
     group: str = ""
     index: int | None = None
+    other_masks: tuple[Path, ...] = ()
     intensity: str | tuple[float, float] | None = None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_espmedsam.data.file_kinds import file_stem
+from keras_espmedsam.data.file_names import find_file, normal_name
 from keras_espmedsam.data.folder import IMAGES, MASKS, masks_by_stem, picture_files
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
@@ -82,8 +83,8 @@ def read_splits(
                         split,
                         entry.get("modality") or modality,
                         entry.get("dataset") or name,
-                        folder / entry["image"],
-                        folder / entry["mask"],
+                        find_file(folder, entry["image"]),
+                        find_file(folder, entry["mask"]),
                         str(entry.get("group") or ""),
                     )
                 )
@@ -134,16 +135,18 @@ def _is_entry(entry):
 def _named_pairs(path, folder, images, masks, names):
     """The image and the mask of each name."""
     at = [_place(path, folder, chosen, i) for i, chosen in enumerate((images, masks))]
-    by_stem = {file_stem(file): file for file in picture_files(at[0])}
+    by_stem = {normal_name(file_stem(file)): file for file in picture_files(at[0])}
     found = {}
     for name in names:
-        stem = file_stem(Path(name))
-        image = by_stem.get(stem, by_stem.get(name.split(".")[0]))
+        stem, shorter = normal_name(file_stem(Path(name))), normal_name(name.split(".")[0])
+        image = by_stem.get(stem, by_stem.get(shorter))
         if image is not None:
             found[name] = image
     _refuse_missing(path, at[0], [name for name in names if name not in found])
     partners, _ = masks_by_stem(list(found.values()), picture_files(at[1]))
-    pairs = {name: (image, partners[file_stem(image)]) for name, image in found.items()}
+    pairs = {
+        name: (image, partners[normal_name(file_stem(image))]) for name, image in found.items()
+    }
     _refuse_missing(path, at[1], [name for name, (_, some) in pairs.items() if len(some) != 1])
     return {name: (image, some[0]) for name, (image, some) in pairs.items()}
 

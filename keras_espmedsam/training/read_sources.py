@@ -66,4 +66,5 @@ def _read(source, labelled):
         split=source.split or "train",
         group=source.group,
         labelled=labelled,
+        merge_masks=source.merge_masks,
     )

@@ -89,6 +89,7 @@ class SourceSettings(Settings):
     images: Path | None = None
     masks: Path | None = None
     group: str | None = None
+    merge_masks: bool = False
 
     @pydantic.model_validator(mode="after")
     def _of_one_kind(self):
@@ -98,7 +99,7 @@ class SourceSettings(Settings):
             raise ValueError("give one of index, folder and splits.")
         allowed = {
             "index": ("datasets", "modality"),
-            "folder": ("modality", "dataset", "split", "masks", "group"),
+            "folder": ("modality", "dataset", "split", "masks", "group", "merge_masks"),
             "splits": ("modality", "folder", "dataset", "images", "masks"),
         }[given[0]]
         for name in self.model_fields_set - {given[0], *allowed}:
