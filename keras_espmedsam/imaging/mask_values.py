@@ -1,0 +1,190 @@
+"""What the values of a mask mean: which of them are foreground, for files and arrays alike."""
+
+import numpy as np
+from scipy import ndimage
+
+from keras_espmedsam.errors import InputError
+
+# Shares of a soft mask's range: what is so near to an end belongs to it (the plateaus that JPEG of
+# quality 5 leaves at 8 and 247 of 255), and what lies clearly between both.
+_END, _BETWEEN = 0.1, (0.2, 0.8)
+# Edges have fewer areas of one value than this share of their pixels: of 1,400 soft versions of
+# real masks (JPEG of quality 10 to 95, resized by 0.35 to 8, blurred) at most 0.04, of label maps
+# from the same masks 0.4 and more. And none in the middle of the range, where JPEG noise of 4
+# levels counts as one value.
+_FLAT_EDGES, _FLAT_MIDDLE, _NOISE = 0.045, 0.01, 4 / 255
+# Edges have their values from two areas: a map of thin objects has nothing but thin objects.
+_FOREGROUND_PER_EDGE = 0.25
+# An anti-aliased or compressed edge has more values than this.
+_LABELS = 4
+# Rounding, as of bicubic resizing in float32, may leave [0, 1] by this.
+_ROUNDING = 1e-5
+# A probability that is nearly 0 or 1 and changes slowly is no label.
+_CERTAIN = 0.02
+
+
+def foreground_scale(arrays, received="Received a mask that"):
+    """What the values of a mask, or of several that belong together, are to be divided by.
+
+    0 and one other value say what they mean. More values are those of soft edges (a JPEG, a
+    resized mask, probabilities) if they rise from 0 to the full range, 1 in floats and 255 or
+    65535 in integers, and lie where edges are: areas of a value between are labels.
+
+    Args:
+        arrays: list of `(height, width)` arrays of integers, floats or bool.
+        received: the beginning of the error's sentence, before "holds".
+
+    Returns:
+        float. `unit_mask` divides by it.
+
+    Raises:
+        InputError: for several labels, two values without 0, negative values or NaN: which of
+            them is foreground is unknown.
+
+    Example:
+        >>> foreground_scale([np.array([[0, 38]], "uint8")])
+        38.0
+
+    Source: ours.
+    """
+    arrays = [_rounded(np.asarray(array)) for array in arrays]
+    values = _values(arrays)
+    if not len(values):
+        return 1.0
+    high = float(values[-1])
+    if not np.isfinite([float(values[0]), high]).all():
+        raise InputError(f"{received} holds NaN or infinite values; replace them, with 0 say.")
+    if values[0] >= 0 and (len(values) == 1 or (len(values) == 2 and values[0] == 0)):
+        return high or 1.0
+    full = 1.0 if values.dtype.kind == "f" else 255.0 if high <= 255 else 65535.0
+    soft = values[0] >= 0 and full / 2 < high <= full and len(values) > _LABELS
+    if not (soft and _has_soft_edges(arrays, full)):
+        raise InputError(
+            f"{received} holds {len(values)} different values {_range(values)}; expected 0 and 1, "
+            "or 0 and 255, between which only edges may be soft. Save the label that is meant as "
+            "a mask of its own."
+        )
+    return full
+
+
+def unit_mask(array, scale):
+    """The values of a mask as floats: 0 is background, 1 foreground, between them soft edges.
+
+    Args:
+        array: integers, floats or bool.
+        scale: from `foreground_scale`.
+
+    Returns:
+        float32 in [0, 1], of the array's shape.
+
+    Example:
+        >>> unit_mask(np.array([[0, 38]], "uint8"), 38.0).tolist()
+        [[0.0, 1.0]]
+
+    Source: ours.
+    """
+    return np.clip(np.asarray(array).astype(np.float32) / np.float32(scale), 0, 1)
+
+
+def mask_values(mask):
+    """Raw masks, one or a batch whose values belong together, as floats in [0, 1].
+
+    Args:
+        mask: array `(height, width[, 1])` or `(batch, height, width, 1)` of integers, floats or
+            bool; see `foreground_scale`.
+
+    Returns:
+        float32 of the same shape, 1 where foreground is.
+
+    Raises:
+        InputError: for other values, such as a map of several labels.
+
+    Example:
+        >>> mask_values(np.array([[0, 255]], "uint8")).tolist()
+        [[0.0, 1.0]]
+
+    Source: ours.
+    """
+    mask = np.asarray(mask)
+    planes = mask[..., 0] if mask.ndim > 2 else mask
+    arrays = list(planes) if planes.ndim == 3 else [planes]
+    return unit_mask(mask, foreground_scale(arrays, f"Received a mask of dtype {mask.dtype} that"))
+
+
+def _rounded(array):
+    """Floats without what rounding adds to 0 and 1; bool as integers."""
+    if array.dtype.kind == "b":
+        return array.view(np.uint8)
+    if array.dtype.kind != "f":
+        return array
+    array = np.where(np.abs(array) <= _ROUNDING, 0, array)
+    return np.where(np.abs(array - 1) <= _ROUNDING, 1, array)
+
+
+def _values(arrays):
+    """The different values, sorted."""
+    found = []
+    for array in arrays:
+        if not array.size:
+            continue
+        if array.dtype in (np.uint8, np.uint16):  # ten times faster than sorting
+            found.append(np.flatnonzero(np.bincount(array.ravel())).astype(array.dtype))
+            continue
+        low, high = array.min(), array.max()
+        two = ((array == low) | (array == high)).all()
+        found.append(np.unique([low, high] if two else np.unique(array)))
+    return np.unique(np.concatenate(found)) if found else np.zeros(0)
+
+
+def _range(values):
+    up_to = f"up to {values[-1]:g}"
+    return up_to if values[0] == 0 else f"from {values[0]:g} {up_to}"
+
+
+def _has_soft_edges(arrays, full):
+    """Whether the values between both ends lie in narrow edges rather than in areas."""
+    levels = all(_are_levels(array, full) for array in arrays)
+    # Only 8 bits have JPEG's noise; probabilities may change as slowly as they like.
+    noise = _NOISE * full if levels else _ROUNDING * full
+    ends = [_most_common(arrays, 0, _END * full), _most_common(arrays, (1 - _END) * full, full)]
+    certain = 0 if levels else _CERTAIN * full
+    edges = flat_edges = middle = flat_middle = foreground = 0
+    for array in arrays:
+        array = array.astype(np.float32)
+        extent = _extent(array)
+        edge = np.logical_and.reduce([array != end for end in ends])
+        edge &= (array > certain) & (array < full - certain)
+        between = (array > _BETWEEN[0] * full) & (array < _BETWEEN[1] * full)
+        edges += edge.sum()
+        flat_edges += (edge & _covered(extent <= (0 if levels else noise))).sum()
+        middle += between.sum()
+        flat_middle += (between & _covered(extent <= noise)).sum()
+        foreground += (array >= _BETWEEN[1] * full).sum()
+    return (
+        flat_edges <= _FLAT_EDGES * edges
+        and flat_middle <= _FLAT_MIDDLE * middle
+        and foreground >= _FOREGROUND_PER_EDGE * middle
+    )
+
+
+def _are_levels(array, full):
+    """Whether the values are those of 8 bits, whatever their type."""
+    levels = array.astype(np.float32) * np.float32(255 / full)
+    return bool((np.abs(levels - np.round(levels)) < 1e-2).all())
+
+
+def _most_common(arrays, low, high):
+    values = np.concatenate([array[(array >= low) & (array <= high)] for array in arrays])
+    found, counts = np.unique(values, return_counts=True)
+    return found[counts.argmax()] if len(found) else -1
+
+
+def _extent(array):
+    return ndimage.maximum_filter(array, 3, mode="nearest") - ndimage.minimum_filter(
+        array, 3, mode="nearest"
+    )
+
+
+def _covered(centres):
+    """All pixels of the 3 x 3 areas around the centres."""
+    return ndimage.binary_dilation(centres, np.ones((3, 3)))
