@@ -1,5 +1,6 @@
 """What two evaluations must have in common for one to go on where the other stopped."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -26,14 +27,7 @@ def run_settings(segmenter: Any, records: Sequence[Record], **options: Any) -> d
 
     Source: ours.
     """
-    rows = [
-        [
-            *(record.split, record.modality, record.dataset),
-            *(os.path.abspath(path) for path in (record.image, record.mask)),
-            record.index,
-        ]
-        for record in records
-    ]
+    rows = [_row(record) for record in records]
     return {
         **options,
         "backend": choose_backend(),
@@ -41,6 +35,14 @@ def run_settings(segmenter: Any, records: Sequence[Record], **options: Any) -> d
         "segmenter": _segmenter_checksum(segmenter),
         "images": _checksum(json.dumps(rows).encode()),
     }
+
+
+def _row(record):
+    """All that a record says of its image; its group tells nothing about how it is measured."""
+    row = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    del row["group"]
+    paths = {name: os.path.abspath(row[name]) for name in ("image", "mask")}
+    return {**row, **paths}
 
 
 def _segmenter_checksum(segmenter):

@@ -35,7 +35,7 @@ def test_equal_for_what_gives_equal_measures():
     assert first["mirror"] is True
     # Keras counts up the names of what it makes.
     assert run_settings(segmenter(name="converter_1"), [RECORD], mirror=True) == first
-    absolute = dataclasses.replace(RECORD, image=Path("1.png").absolute())
+    absolute = dataclasses.replace(RECORD, image=Path("1.png").absolute(), group="patient")
     assert run_settings(segmenter(), [absolute], mirror=True) == first
 
 
@@ -62,6 +62,7 @@ def test_other_for_another_segmenter_or_other_images():
                 {"image": Path("3.png")},
                 {"mask": Path("3.png")},
                 {"index": 0},
+                {"intensity": (0, 4095)},
             )
         ),
     ):
