@@ -22,7 +22,7 @@ from keras_espmedsam.training.distill_config import TEACHER_PARTS, DistillConfig
 from keras_espmedsam.training.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.read_sources import read_sources
-from keras_espmedsam.training.run_record import PRESET, begin_run
+from keras_espmedsam.training.run_record import PRESET, begin_run, hold_run
 from keras_espmedsam.training.settings import load_settings
 from keras_espmedsam.training.trainable_parts import select_trainable
 from keras_espmedsam.training.training_run import (
@@ -61,19 +61,24 @@ def distill(config, overrides=(), report=print, verbose="auto"):
     with distribute(config.devices) as devices:
         if not devices.is_main:
             report, verbose = (lambda sentence: None), 0
-        preset = config.output / PRESET
-        resumed = begin_run(config) if devices.is_main else False
-        if preset.exists():
-            report(f"The run in {config.output} is done.")
-            return preset
-        report(f"{'Going on' if resumed else 'Distilling'} in {config.output}.")
-        run = _Run(config, devices, report, verbose)
-        for number, phase in enumerate(config.phases):
-            run.do(number, phase)
-        if devices.is_main:
-            report(write_preset(run.student("float32"), preset))
-        report(how_to_measure(preset))
+        with hold_run(config, devices.is_main):
+            return _distill(config, devices, report, verbose)
+
+
+def _distill(config, devices, report, verbose):
+    preset = config.output / PRESET
+    resumed = begin_run(config) if devices.is_main else False
+    if preset.exists():
+        report(f"The run in {config.output} is done.")
         return preset
+    report(f"{'Going on' if resumed else 'Distilling'} in {config.output}.")
+    run = _Run(config, devices, report, verbose)
+    for number, phase in enumerate(config.phases):
+        run.do(number, phase)
+    if devices.is_main:
+        report(write_preset(run.student("float32"), preset))
+    report(how_to_measure(preset))
+    return preset
 
 
 class _Run:

@@ -15,7 +15,7 @@ from keras_espmedsam.training.make_optimizer import make_learning_rate, make_opt
 from keras_espmedsam.training.medical_ranges import MEDICAL_RANGES
 from keras_espmedsam.training.run_config import LearningRateSettings, OptimizerSettings
 from keras_espmedsam.training.run_folder import RunFolder
-from keras_espmedsam.training.run_record import PRESET, begin_run
+from keras_espmedsam.training.run_record import PRESET, begin_run, hold_run
 from keras_espmedsam.training.segmentation_dataset import SegmentationDataset
 from keras_espmedsam.training.settings import load_settings
 
@@ -44,12 +44,17 @@ def train_added_modality(config, report=print, verbose="auto"):
     Source: modality transfer: ESP-MedSAM (arXiv 2407.14153).
     """
     config = load_settings(AddedModalityConfig, config)
+    with hold_run(config):
+        return _train(config, report, verbose)
+
+
+def _train(config, report, verbose):
     preset = config.output / PRESET
     if preset.exists():
         begin_run(config)  # The same run, and no other whose preset happens to be there.
         report(f"The run in {config.output} is done.")
         return preset
-    # All that can be wrong, before the folder is made.
+    # All that can be wrong, before anything is written into the folder.
     records = [_records(config, splits) for splits in (config.train_splits, config.val_splits)]
     keras.utils.set_random_seed(config.seed)
     segmenter = _extended(config)

@@ -8,15 +8,15 @@ from pathlib import Path
 import keras
 
 from keras_espmedsam._extras import require
-from keras_espmedsam._files import PREFIX, atomic_path, locked
+from keras_espmedsam._files import PREFIX, atomic_path
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.averaged_weights import averaged, keeps_averages
+from keras_espmedsam.training.folder_lock import only_program
 from keras_espmedsam.training.learning_curves import write_curves
 from keras_espmedsam.training.random_states import set_random_states
 from keras_espmedsam.training.run_state import assign_state, read_state, write_state
 
 STATE, BEST, LAST = "state.npz", "best.weights.h5", "last.weights.h5"
-LOCK = ".lock"
 
 
 class RunFolder:
@@ -268,14 +268,7 @@ class RunFolder:
     @contextlib.contextmanager
     def _alone(self):
         """Keep other programs out of the folder, and clear what a killed one left half-written."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK).open("w") as lock:
-            # The system gives the lock back when the program ends, however it ends.
-            if not locked(lock):
-                raise InputError(
-                    f"Another program is training in {self.folder}; wait for it, end it, or give "
-                    "another folder."
-                )
+        with only_program(self.folder):
             for leftover in self.folder.glob(f"{PREFIX}*"):
                 leftover.unlink()
             yield

@@ -1,12 +1,14 @@
 """What a run was begun with, kept in its folder, so that it goes on with nothing else."""
 
+import contextlib
 import shutil
 
 import yaml
 
-from keras_espmedsam._files import PREFIX, atomic_path, locked
+from keras_espmedsam._files import PREFIX, atomic_path
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training.run_folder import LOCK, STATE
+from keras_espmedsam.training.folder_lock import LOCK, RUN_LOCK, only_program
+from keras_espmedsam.training.run_folder import STATE
 from keras_espmedsam.training.settings import load_settings
 
 CONFIG, PRESET = "config.yaml", "preset"
@@ -18,11 +20,35 @@ _FREE = (
 )
 
 
+@contextlib.contextmanager
+def hold_run(config, writes=True):
+    """Keep other programs out of the folder of a run, from before it is begun until its end.
+
+    Between the configuration that is written and the first epoch a model is built, perhaps for
+    minutes: another program must not begin another run there in the meantime.
+
+    Args:
+        config: `RunSettings`.
+        writes: bool. False in all but one of several processes that train together.
+
+    Raises:
+        InputError: when another program is at the run, or the folder is another's.
+
+    Source: ours.
+    """
+    if not writes:
+        yield
+        return
+    _check_ours(config)  # Before a file is put there.
+    with only_program(config.output, RUN_LOCK):
+        yield
+
+
 def begin_run(config):
     """Write the configuration into the folder of the run, or compare it with the one there.
 
-    What has not trained a whole epoch, the run or one of its phases, may still be changed: so a
-    setting that stopped it can be mended.
+    Call it within `hold_run`. What has not trained a whole epoch, the run or one of its phases,
+    may still be changed: so a setting that stopped it can be mended.
 
     Args:
         config: `RunSettings`.
@@ -46,13 +72,7 @@ def begin_run(config):
             if _differs(config, path):
                 _write(config, path)
             return True
-    else:
-        held = [file.name for file in config.output.glob("*")]
-        if held or config.output.is_file():
-            raise InputError(
-                f"The folder {config.output} holds {', '.join(sorted(held)[:3]) or 'no folder'} "
-                "and no run; give a new or empty folder as output."
-            )
+    _check_ours(config)
     _write(config, path)
     return False
 
@@ -69,15 +89,27 @@ def _write(config, path):
         ) from error
 
 
+def _check_ours(config):
+    """Refuse a folder that holds something and no run."""
+    if (config.output / CONFIG).exists():
+        return
+    held = [
+        file.name
+        for file in config.output.glob("*")
+        if file.name not in (LOCK, RUN_LOCK) and not file.name.startswith(PREFIX)
+    ]
+    if held or config.output.is_file():
+        raise InputError(
+            f"The folder {config.output} holds {', '.join(sorted(held)[:3]) or 'no folder'} "
+            "and no run; give a new or empty folder as output."
+        )
+
+
 def _check_alone(config):
-    """Refuse a run that another program is at, which would end up with this configuration."""
+    """Refuse a run of whose phases another program trains one, as a `RunFolder` on its own."""
     for path in (*config.output.glob(LOCK), *config.output.glob(f"*/{LOCK}")):
-        with path.open("a") as file:
-            if not locked(file):
-                raise InputError(
-                    f"Another program is training in {path.parent}; wait for it, end it, or give "
-                    "another folder."
-                )
+        with only_program(path.parent):
+            pass
 
 
 def _differs(config, path):

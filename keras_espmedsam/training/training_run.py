@@ -12,7 +12,7 @@ from keras_espmedsam.training.make_optimizer import make_learning_rate, make_opt
 from keras_espmedsam.training.medical_ranges import MEDICAL_RANGES
 from keras_espmedsam.training.read_sources import read_sources
 from keras_espmedsam.training.run_folder import RunFolder
-from keras_espmedsam.training.run_record import PRESET, begin_run
+from keras_espmedsam.training.run_record import PRESET, begin_run, hold_run
 from keras_espmedsam.training.segmentation_dataset import SegmentationDataset
 from keras_espmedsam.training.settings import load_settings
 from keras_espmedsam.training.train_config import TrainConfig
@@ -46,7 +46,8 @@ def train(config, overrides=(), report=print, verbose="auto", build=build_segmen
     with distribute(config.devices) as devices:
         if not devices.is_main:
             report, verbose = _say_nothing, 0
-        preset = _train(config, devices, report, verbose, build)
+        with hold_run(config, devices.is_main):
+            preset = _train(config, devices, report, verbose, build)
         report(how_to_measure(preset))
         return preset
 

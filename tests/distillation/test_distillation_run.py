@@ -11,6 +11,7 @@ from keras_espmedsam.distillation.named_teacher import named_teacher
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training import RunFolder, learning_curves
 from keras_espmedsam.training.distill_config import TeacherSettings
+from keras_espmedsam.training.folder_lock import RUN_LOCK, only_program
 
 NAMES = ["xray", "fundus"]
 DECODER = {"transformer_depth": 1, "transformer_num_heads": 1, "transformer_mlp_dim": 8}
@@ -185,6 +186,14 @@ def test_teachers_from_a_preset_a_file_and_what_is_neither(tmp_path):
         named_teacher(TeacherSettings(name="sam", file=tmp_path / "bad.keras"))
     with pytest.raises(InputError, match="Unknown preset 'nothing'"):
         named_teacher(TeacherSettings(name="sam", preset="nothing"))
+
+
+def test_a_second_program_is_refused_before_anything_is_read(config, tmp_path):
+    said = []
+    with only_program(tmp_path / "run", RUN_LOCK):
+        with pytest.raises(InputError, match="Another program is training in"):
+            distill(config, report=said.append, verbose=0)
+    assert said == [] and not (tmp_path / "run").exists()
 
 
 def test_a_size_is_needed(config):

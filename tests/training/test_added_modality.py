@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import keras_espmedsam as kem
 from keras_espmedsam.cli.main import app
+from keras_espmedsam.training.folder_lock import RUN_LOCK, only_program
 
 pytest.importorskip("pydantic")
 pytest.importorskip("yaml")
@@ -102,6 +103,16 @@ def test_another_run_is_not_written_over_it(trained):
     other = trained.run("--seed", "1")
     assert other.exit_code == 2
     assert "begun with seed=0" in other.stderr
+
+
+def test_a_second_program_is_refused_before_anything_is_read(trained):
+    for folder in ("run", "new"):
+        target = trained.folder / folder
+        with only_program(target, RUN_LOCK):
+            second = trained.run("--output", target)
+        assert second.exit_code == 2
+        assert "Another program is training in" in " ".join(second.stderr.split())
+    assert not target.exists()
 
 
 @pytest.mark.parametrize(

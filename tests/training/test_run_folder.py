@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.optimizers import DecoupledOptimizer
 from keras_espmedsam.training import RunFolder, learning_curves, run_folder
 
 RNG = np.random.default_rng(0)
@@ -192,6 +193,31 @@ class Worse(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs["val_loss"] = (3.0, 1.0, 2.0, 1.5, 1.0, 0.5)[epoch]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_rate_that_a_callback_set_is_kept_over_an_interruption(tmp_path, scaled):
+    """Halved after each epoch."""
+
+    def decoupled():
+        model = light()
+        optimizer = DecoupledOptimizer(keras.optimizers.SGD(0.25))
+        if scaled:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        model.compile(optimizer, "mse", run_eagerly=EAGER)
+        return model
+
+    class Halve(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.optimizer.learning_rate = 0.5 * float(self.model.optimizer.learning_rate)
+
+    with pytest.raises(Killed):
+        train(tmp_path, decoupled(), callbacks=[Halve(), KillIn(2)])
+    run, model = train(tmp_path, decoupled(), callbacks=[Halve()])
+    # As it is at the end of an epoch, where the next begins.
+    assert run.history["learning_rate"] == [0.125, 0.0625, 0.03125, 0.015625]
+    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    assert [float(copy.learning_rate) for copy in inner.copies] == [0.03125]
 
 
 def test_patience_is_kept_over_an_interruption(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from keras_espmedsam._files import locked
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training.run_record import begin_run
+from keras_espmedsam.training.run_record import begin_run, hold_run
 from keras_espmedsam.training.settings import load_settings
 from keras_espmedsam.training.train_config import TrainConfig
 
@@ -67,6 +67,58 @@ def test_what_changes_nothing_of_the_result_may_be_changed(config):
     begin_run(config())
     train(config(), 0, 1)
     assert begin_run(config("data.workers=2", "data.strict=true", "tensorboard=true"))
+
+
+def test_a_run_is_held_before_it_is_begun(config):
+    values = config()
+    with hold_run(values):
+        # A second one, with other settings, while the first has written nothing yet.
+        with pytest.raises(InputError, match="Another program is training"):
+            with hold_run(config("seed=1")):
+                pass
+        assert not begin_run(values)
+        with pytest.raises(InputError, match="Another program is training"):
+            with hold_run(config("seed=1")):
+                pass
+        with hold_run(config("seed=1"), writes=False):
+            pass  # One of several processes that train together.
+    assert held(values) == values
+    assert [file.name for file in values.output.iterdir()] == ["config.yaml"]
+    with hold_run(values):
+        pass
+
+
+def test_a_run_that_fails_at_once_leaves_nothing(config):
+    with pytest.raises(KeyError), hold_run(config()):
+        raise KeyError
+    assert not config().output.exists()
+
+
+@pytest.mark.parametrize("name", [".lock", ".run.lock", ".writing-1.npz"])
+def test_what_a_killed_program_left_makes_no_folder_anothers(config, name):
+    values = config()
+    values.output.mkdir()
+    (values.output / name).touch()
+    with hold_run(values):
+        assert not begin_run(values)
+    assert held(values) == values
+
+
+def test_a_folder_of_something_else_gets_no_lock(config):
+    values = config()
+    values.output.mkdir()
+    (values.output / "notes.txt").touch()
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"holds notes\.txt and no run"):
+            with hold_run(values):
+                pass
+    assert [file.name for file in values.output.iterdir()] == ["notes.txt"]
+    (values.output / "notes.txt").unlink()
+    values.output.rmdir()
+    values.output.touch()
+    with pytest.raises(InputError, match="holds no folder and no run"):
+        with hold_run(values):
+            pass
 
 
 def test_a_run_that_another_program_is_at_is_left_alone(config):

@@ -22,6 +22,8 @@ from keras_espmedsam.training.run_config import (
     ModelSettings,
     OptimizerSettings,
 )
+from keras_espmedsam.training.settings import load_settings
+from keras_espmedsam.training.train_config import TrainConfig
 from keras_espmedsam.training.training_run import make_augmentation, make_layers
 
 NAMES = ["xray", "fundus"]
@@ -213,6 +215,26 @@ def test_a_folder_of_something_else_is_refused(config, tmp_path):
     (tmp_path / "run" / "thesis.txt").write_text("")
     with pytest.raises(InputError, match=r"holds thesis\.txt and no run"):
         train(config, report=lambda _: None)
+
+
+def test_a_second_run_is_refused_while_the_first_builds_its_model(config, tmp_path):
+    def build(*arguments):
+        with pytest.raises(InputError, match="Another program is training in"):
+            train(config, ["seed=2"], report=lambda _: None)
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(config, report=lambda _: None, build=build)
+    held = load_settings(TrainConfig, tmp_path / "run" / "config.yaml")
+    assert held.seed == 1
+    # It is free again, and goes on with the same settings alone once it has trained an epoch.
+    with pytest.raises(Killed):
+        train(config, ["seed=2"], report=lambda _: None, build=lambda *_: _raise(Killed))
+    assert load_settings(TrainConfig, tmp_path / "run" / "config.yaml").seed == 2
+
+
+def _raise(error):
+    raise error
 
 
 def test_splits_that_are_not_there_or_overlap_are_told(config):
