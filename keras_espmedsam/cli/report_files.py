@@ -16,6 +16,7 @@ from keras_espmedsam.data.picture_names import is_picture_name
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.measurement_log import MeasurementLog, read_log
+from keras_espmedsam.evaluation.run_settings import record_files
 
 SUFFIX = ".partial"
 """What follows a report's name in that of the file which keeps the measures until then."""
@@ -94,7 +95,7 @@ class ReportFiles:
         """
         inputs = {
             (found.st_dev, found.st_ino)
-            for path in (index, *(p for one in records for p in (one.image, one.mask) if p))
+            for path in (index, *(file for one in records for file in record_files(one)))
             if (found := _stat(path))
         }
         for path in self.reports:

@@ -24,7 +24,7 @@ from keras_espmedsam.evaluation.outcome import Outcome
 from keras_espmedsam.evaluation.paper_measures import paper_image_measures
 from keras_espmedsam.evaluation.read_labelled import LabelledImage, read_labelled
 from keras_espmedsam.evaluation.report import image_rows, summarise_datasets
-from keras_espmedsam.evaluation.run_settings import run_settings
+from keras_espmedsam.evaluation.run_settings import record_files, run_settings
 
 # After so many errors that are no InputError, and no image measured, it is no image's fault.
 _GIVE_UP = 8
@@ -239,10 +239,9 @@ def _resume(outcome: Outcome, before: LogContent) -> dict[int, list[int]]:
     That is segmented by itself once more. So the other batches are those of a run that was not
     interrupted, and with them the last bits of what is measured.
     """
-    stamps = {}
-    for number in outcome.wanted:
-        record = outcome.records[number]
-        stamps[number] = file_stamps(record.image, record.mask)
+    stamps = {
+        number: file_stamps(*record_files(outcome.records[number])) for number in outcome.wanted
+    }
     # The last one of an image counts: it was measured again when its files had changed.
     latest = {(one.record, one.index): one for one in before.measured}
     for (number, index), one in latest.items():

@@ -12,6 +12,7 @@ from keras_espmedsam.data.samples import read_samples
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.measurement_log import file_stamps
 from keras_espmedsam.evaluation.outcome import Outcome
+from keras_espmedsam.evaluation.run_settings import record_files
 
 
 class LabelledImage(NamedTuple):
@@ -54,7 +55,7 @@ def read_labelled(
         record, left = outcome.records[number], list(indices)
         if not left:
             continue
-        files = file_stamps(record.image, record.mask)
+        files = file_stamps(*record_files(record))
         try:
             for picture, mask in read_samples(record, max_pixels):
                 if picture.index not in left:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,28 @@ def run_settings(segmenter: Any, records: Sequence[Record], **options: Any) -> d
     }
 
 
+def record_files(record: Record) -> list[Path]:
+    """The files that an image is measured by: its own and those of its masks.
+
+    Args:
+        record: one with a mask.
+
+    Example:
+        >>> record = Record("test", "xray", "lungs", Path("1.png"), Path("2.png"))
+        >>> [path.name for path in record_files(record)]
+        ['1.png', '2.png']
+
+    Source: ours.
+    """
+    return [record.image, record.mask, *record.other_masks]
+
+
 def _row(record):
     """All that a record says of its image; its group tells nothing about how it is measured."""
     row = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    del row["group"]
-    paths = {name: os.path.abspath(row[name]) for name in ("image", "mask")}
-    return {**row, **paths}
+    for name in ("group", "image", "mask", "other_masks"):
+        del row[name]
+    return {**row, "files": [os.path.abspath(path) for path in record_files(record)]}
 
 
 def _segmenter_checksum(segmenter):

@@ -63,6 +63,7 @@ def test_other_for_another_segmenter_or_other_images():
                 {"mask": Path("3.png")},
                 {"index": 0},
                 {"intensity": (0, 4095)},
+                {"other_masks": (Path("3.png"),)},
             )
         ),
     ):
