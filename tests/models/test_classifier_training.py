@@ -104,3 +104,57 @@ def test_targets_of_their_own_pass_unchanged(classifier):
 def test_bad_labels_are_explained(classifier, y, words):
     with pytest.raises(InputError, match=words):
         classifier.fit(X, y, verbose=0)
+
+
+def test_class_weight_weighs_the_images_of_a_class(classifier):
+    each = [
+        classifier.test_on_batch(X[i : i + 1], Y[i : i + 1], return_dict=True)["loss"]
+        for i in range(4)
+    ]
+    by_class = np.array([2, 1, 0.5])  # Of skin, lung (not given) and eye.
+    # As in Keras: the mean of the weighted losses, not divided by the weights.
+    expected = np.mean(by_class[Y] * each)
+    for given in ({0: 2, 2: 0.5}, {"skin": 2, "eye": 0.5}, {"skin": 2.0, np.int64(2): 0.5}):
+        for y in (Y, NAMED, Y[:, None], np.eye(3)[Y].astype("float32")):
+            *_, weights = classifier.prepare_batch(X, y, None, given)
+            np.testing.assert_array_equal(weights, by_class[Y].astype("float32"))
+        *_, weights = classifier.prepare_batch(X, NAMED, [1, 0, 1, 2], given)
+        np.testing.assert_array_equal(weights, by_class[Y] * [1, 0, 1, 2])
+    start = classifier.get_weights()
+    classifier.compile(keras.optimizers.SGD(0.0))
+    for source in ("arrays", "tf.data", "DataLoader"):
+        data = (X, NAMED) if source == "arrays" else (_labelled(source),)
+        history = classifier.fit(*data, class_weight={"skin": 2, "eye": 0.5}, verbose=0).history
+        assert history["loss"][0] == pytest.approx(expected, rel=1e-4)
+    for old, new in zip(start, classifier.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert classifier.train_on_batch(X, NAMED, class_weight={0: 2, 2: 0.5}, return_dict=True)[
+        "loss"
+    ] == pytest.approx(expected, rel=1e-4)
+
+
+def _labelled(kind):
+    if kind == "tf.data":
+        import tensorflow as tf
+
+        return tf.data.Dataset.from_tensor_slices((X, NAMED)).batch(4)
+    import torch
+
+    return torch.utils.data.DataLoader(list(zip(X, NAMED, strict=True)), batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({"class_weight": {"ear": 1}}, "class 'ear'; expected 0 to 2 or skin, lung, eye"),
+        ({"class_weight": {3: 1}}, "class 3"),
+        ({"class_weight": {0: -1}}, "class_weight -1 for the class 0"),
+        ({"class_weight": {0: float("nan")}}, "class_weight nan"),
+        ({"class_weight": [1, 2, 3]}, "type list"),
+        ({"sample_weight": np.ones((4, 40, 56))}, r"sample_weight of shape \(4, 40, 56\)"),
+        ({"sample_weight": [1, 1, -1, 1]}, "sample_weight with values from -1 to 1"),
+    ],
+)
+def test_weights_that_do_not_fit_are_explained(classifier, weights, words):
+    with pytest.raises(InputError, match=words):
+        classifier.fit(X, Y, verbose=0, **weights)

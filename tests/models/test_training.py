@@ -279,3 +279,19 @@ def test_losses_by_name(segmenter):
     # Keras' form by this name takes probabilities, and would be fed logits.
     with pytest.raises(InputError, match="loss='binary_crossentropy'"):
         model.compile(loss="binary_crossentropy")
+
+
+def test_automatic_metrics_are_weighted_and_named_as_before(plain):
+    model = type(plain)(plain.backbone, plain.preprocessor)
+    results = []
+    for metrics in ("auto", {"masks": [kem.metrics.DiceScore(), kem.metrics.ForegroundIoU()]}):
+        model.compile("sgd", metrics=metrics)
+        results.append(model.test_on_batch(X, Y, return_dict=True))
+    assert list(results[0]) == list(results[1])
+    assert results[0] == pytest.approx(results[1], rel=1e-6)
+    model.compile("sgd")
+    first = model.test_on_batch(X, Y, np.array([1, 0, 0, 0]), return_dict=True)["masks_dice"]
+    alone = {name: value[:1] for name, value in X.items()}
+    assert first == pytest.approx(
+        model.test_on_batch(alone, Y[:1], return_dict=True)["masks_dice"], rel=1e-5
+    )
