@@ -48,7 +48,7 @@ _UNREAD_MAGIC = (
     (0, b"NRRD", "NRRD"),
     (0, b"ObjectType = Image", "MetaImage"),
     (0, b"ZISRAWFILE", "microscope file"),
-    (0, b"8BPS", "graphics file"),
+    *((0, magic, "graphics file") for magic in (b"8BPS", b"P7\n", b"PF\n", b"v/1\x01")),
     *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1")),
     *((4, b"ftyp" + brand, "AVIF") for brand in (b"avif", b"avis")),
 )
@@ -150,6 +150,23 @@ def _kind_by_content(head):
     if head[:2] in _DICOM_GROUPS and head[3:4] == b"\0":
         return DICOM if head[4:6] in _DICOM_TYPES or small else ""
     return ""
+
+
+def starts_like_raster(path: Path) -> bool:
+    """Whether a file's first bytes are those of PNG, JPEG, BMP, GIF, PPM or WebP.
+
+    Source: ours.
+    """
+    return _is_raster(_head(path))
+
+
+def _is_raster(head):
+    if head.startswith(_RASTER_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return True
+    # Two letters alone are also how texts begin.
+    if head[:1] == b"P" and head[1:2] in b"123456f" and head[2:3].isspace():
+        return True
+    return head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
 
 
 def _is_nifti(head):
