@@ -1,5 +1,6 @@
 """Masks on disk: reading a ground truth, writing a result."""
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,14 +13,19 @@ from keras_espmedsam.data.nifti import write_nifti_mask
 from keras_espmedsam.data.picture import Picture
 from keras_espmedsam.data.pictures import MAX_PIXELS, inspect_picture_file
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.mask_colours import mask_channels
+from keras_espmedsam.imaging.mask_values import foreground_scale, unit_mask
 
 
 def read_mask(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a mask as it is stored.
 
-    A mask of 0 and one other value means what it says. One of more values (a JPEG, a resized
-    mask) counts as foreground above half of the type's range. One of more values that are all
-    small is a map of several labels, and is refused, because which of them is meant is unknown.
+    A mask of 0 and one other value means what it says. One of more values that rise from 0 to the
+    full range at edges (a JPEG, a resized mask) is foreground above half of it. Others hold
+    several labels, and are refused, because which of them is meant is unknown; see
+    `keras_espmedsam.imaging.mask_values.foreground_scale`. In colour a mask is one colour on
+    black, a palette's index, or what is opaque; see
+    `keras_espmedsam.imaging.mask_colours.mask_array`.
 
     Args:
         path: a picture file of any supported type that holds one picture.
@@ -29,7 +35,8 @@ def read_mask(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarr
         bool `(height, width)`, in the orientation in which the file is stored.
 
     Raises:
-        InputError: when the file cannot be read, or holds several labels.
+        InputError: when the file cannot be read, holds several labels, or does not say which of
+            its colours is foreground.
 
     Example:
         >>> import tempfile
@@ -40,7 +47,7 @@ def read_mask(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarr
 
     Source: ours.
     """
-    file = inspect_picture_file(path, max_pixels)
+    file = inspect_picture_file(path, max_pixels, mask=True)
     if file.count > 1:
         raise InputError(
             f"{path} holds {file.count} masks; expected one. Use read_masks for all of them."
@@ -62,7 +69,7 @@ def read_masks(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
         `read_pictures`.
 
     Raises:
-        InputError: when the file cannot be read, or holds several labels.
+        InputError: as `read_mask`.
 
     Example:
         >>> import tempfile
@@ -74,34 +81,40 @@ def read_masks(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
 
     Source: ours.
     """
-    file = inspect_picture_file(path, max_pixels)
-    arrays = [_stored(picture) for picture in file.pictures(labels=True)]
-    above = _highest_background(path, arrays)
-    for array in arrays:
-        yield array > above
+    for picture in decode_masks(path, max_pixels):
+        yield picture.layout.undo(picture.array)
 
 
-def _stored(picture):
-    array = picture.layout.undo(picture.array)
-    return array.max(axis=-1) if array.ndim == 3 else array
+def decode_masks(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[Picture]:
+    """Read all masks of a file, upright by its own orientation.
+
+    Args:
+        path: see `read_masks`.
+        max_pixels: the most pixels that one mask may have.
+
+    Yields:
+        `Picture` whose `array` is bool.
+
+    Raises:
+        InputError: as `read_mask`.
+
+    Source: ours.
+    """
+    file = inspect_picture_file(path, max_pixels, mask=True)
+    try:
+        pictures = [_in_one_channel(picture) for picture in file.pictures(labels=True)]
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise InputError(f"{path} cannot be used. {error}") from error
+    scale = foreground_scale([picture.array for picture in pictures], str(path))
+    for picture in pictures:
+        yield dataclasses.replace(picture, array=unit_mask(picture.array, scale) > 0.5)
 
 
-def _highest_background(path, arrays):
-    values = np.unique(np.concatenate([np.unique(array) for array in arrays]))
-    if len(values) == 1 or (len(values) == 2 and values[0] == 0):
-        return 0
-    if values.dtype.kind == "f":
-        # Probabilities; larger ones are labels.
-        half, largest = 0.5, 1.0
-    else:
-        largest = np.iinfo(values.dtype).max
-        half = largest / 2
-    if values[0] < 0 or not half < values[-1] <= largest:
-        raise InputError(
-            f"{path} holds {len(values)} different values up to {values[-1]}; expected a mask of 0 "
-            "and 255 (or 0 and 1). Save the label to be compared as a mask of its own."
-        )
-    return half
+def _in_one_channel(picture):
+    array = picture.array
+    return picture if array.ndim == 2 else dataclasses.replace(picture, array=mask_channels(array))
 
 
 def write_mask(

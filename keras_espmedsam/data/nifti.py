@@ -48,7 +48,8 @@ def open_nifti(path: Path) -> PictureSource:
 
     Source: ours; orientation as in DICOM PS3.3, C.7.6.2.1.1.
     """
-    shape = _load(path).shape
+    image = _load(path)
+    shape = image.shape
     if not 2 <= len(shape) <= 4:
         raise InputError(
             f"{path} is a NIfTI file of shape {shape}; expected two (one slice), three or four "
@@ -62,6 +63,8 @@ def open_nifti(path: Path) -> PictureSource:
         lambda: _slices(path),
         read_at_once=True,
         labels=lambda: _slices(path, labels=True),
+        layout=_layout(image.affine),
+        volume=_volume(image),
     )
 
 
@@ -79,15 +82,8 @@ def _load(path: Path):
 
 
 def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
-    nibabel = require("nibabel", "Reading NIfTI files")
     image = _load(path)
-    volume = Volume(
-        shape=image.shape,
-        affine=image.affine,
-        geometry={name: np.array(image.header[name]) for name in _GEOMETRY},
-        version=2 if isinstance(image, nibabel.Nifti2Image) else 1,
-    )
-    layout = _layout(nibabel.aff2axcodes(image.affine))
+    volume, layout = _volume(image), _layout(image.affine)
     slope, intercept = image.dataobj.slope, image.dataobj.inter
     # Unscaled, because scaling a whole volume makes eight bytes of each of its values.
     data = np.asanyarray(image.dataobj.get_unscaled())
@@ -103,6 +99,19 @@ def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
     for index in slice_indices(volume.shape):
         array = data[index] if plain else data[index] * slope + intercept
         yield Frame(layout.apply(array), layout, volume, meaning)
+
+
+def _volume(image) -> Volume:
+    nibabel = require("nibabel", "Reading NIfTI files")
+    header = image.header
+    affines = (header.get_sform(coded=True)[0], header.get_qform(coded=True)[0])
+    return Volume(
+        shape=image.shape,
+        affine=image.affine,
+        geometry={name: np.array(header[name]) for name in _GEOMETRY},
+        version=2 if isinstance(image, nibabel.Nifti2Image) else 1,
+        affines=tuple(affine for affine in affines if affine is not None),
+    )
 
 
 def _meaning(header, data, slope, intercept) -> Meaning:
@@ -133,7 +142,8 @@ def _check_values(path, data):
         )
 
 
-def _layout(codes: Sequence[str | None]) -> Layout:
+def _layout(affine: np.ndarray) -> Layout:
+    codes = require("nibabel", "Reading NIfTI files").aff2axcodes(affine)
     across, down = codes[0] or "L", codes[1] or "P"
     # Head to feet runs down the picture; in an axial slice front to back does.
     swap = not (across in "SI" or (across in "AP" and down in "LR"))

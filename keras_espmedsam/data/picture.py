@@ -85,12 +85,15 @@ class Volume:
         affine: `(4, 4)` voxel to world matrix.
         geometry: the numbers of the header that say the same, and voxel sizes and units.
         version: 1 or 2, of the NIfTI format.
+        affines: those that the header holds, sform and qform; `affine` is the first of them, or
+            made up from the voxel sizes where there is none.
     """
 
     shape: tuple[int, ...]
     affine: np.ndarray
     geometry: dict[str, Any]
     version: int = 1
+    affines: tuple[np.ndarray, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +165,8 @@ class PictureSource:
         no_image: what the pixels are where they are no image, such as the segments of one; empty
             where they are.
         serves_as_mask: whether they serve as a mask.
+        layout: how its first image is turned upright.
+        volume: the geometry of a NIfTI file, otherwise None.
     """
 
     height: int
@@ -172,3 +177,5 @@ class PictureSource:
     labels: Callable[[], Iterator[Frame]] | None = None
     no_image: str = ""
     serves_as_mask: bool = True
+    layout: Layout = Layout()
+    volume: Volume | None = None

@@ -5,9 +5,12 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from keras_espmedsam.data.deep_colour import has_deep_colour, read_deep_colour
+from keras_espmedsam.data.file_kinds import starts_like_raster
 from keras_espmedsam.data.picture import Frame, Layout, PictureSource
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import pillow_to_array
+from keras_espmedsam.imaging.mask_colours import mask_array
 
 # Only these of Pillow's decoders are ever tried on a file: the fewer, the smaller the attack
 # surface. DRIVE's masks are GIF, PH2's pictures BMP and STARE's PPM.
@@ -35,14 +38,30 @@ def open_raster(path: Path) -> PictureSource:
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             count = len(_frames(image))
+            # Not the subclass's method, which decodes a PNG to look behind its pixels.
+            layout = _layout(Image.Image.getexif(image))
     except UnidentifiedImageError as error:
+        if starts_like_raster(path):
+            raise InputError(
+                f"{path} is damaged, or of a kind of its format that is not read, such as JPEG "
+                "with 12 bits per value. Get a new copy of it, or save it as PNG."
+            ) from error
         raise InputError(
             f"{path} is not an image: its content is of no known type, whatever its name says. "
             "Expected PNG, JPEG, TIFF, BMP, GIF, PPM, WebP, DICOM or NIfTI."
         ) from error
     return PictureSource(
-        height, width, count, lambda: _decode(path), labels=lambda: _decode(path, labels=True)
+        height,
+        width,
+        count,
+        lambda: _decode(path),
+        labels=lambda: _decode(path, labels=True),
+        layout=layout,
     )
+
+
+def _layout(exif: Image.Exif) -> Layout:
+    return Layout.from_exif(exif.get(ExifTags.Base.Orientation, 1))
 
 
 def _frames(image: Image.Image) -> list[int]:
@@ -61,9 +80,15 @@ def _frames(image: Image.Image) -> list[int]:
 def _decode(path: Path, labels: bool = False) -> Iterator[Frame]:
     with Image.open(path, formats=FORMATS) as image:
         numbers = _frames(image)
-        layout = Layout.from_exif(image.getexif().get(ExifTags.Base.Orientation, 1))
+        deep = not labels and has_deep_colour(image)  # asked before anything decodes it
+        layout = _layout(image.getexif())
+        if deep:
+            values, meaning = read_deep_colour(path)
+            yield Frame(layout.apply(values), layout, meaning=meaning)
+            return
         for number in numbers:
             if number:
                 image.seek(number)
             image.load()
-            yield Frame(layout.apply(pillow_to_array(image)), layout)
+            array = mask_array(image) if labels else pillow_to_array(image)
+            yield Frame(layout.apply(array), layout)

@@ -1,11 +1,13 @@
 """The pictures of a record, each with its mask: what a model is trained on."""
 
 import itertools
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
 
-from keras_espmedsam.data.masks import read_masks
+from keras_espmedsam.data.masks import decode_masks
+from keras_espmedsam.data.pairing import pair_layout
 from keras_espmedsam.data.picture import Picture
 from keras_espmedsam.data.pictures import (
     MAX_PIXELS,
@@ -14,7 +16,7 @@ from keras_espmedsam.data.pictures import (
     inspect_picture_file,
 )
 from keras_espmedsam.data.record import Record
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.imaging.intensity import AUTO
 
 
@@ -23,8 +25,9 @@ def read_samples(
 ) -> Iterator[tuple[Picture, np.ndarray | None]]:
     """Read the pictures of a record's file with their masks.
 
-    A mask belongs to its picture as both are stored; both are then turned upright together, as
-    `read_pictures` turns a picture that is to be segmented.
+    Both are upright, as `read_pictures` turns a picture that is to be segmented. A mask without
+    an EXIF orientation is so already, as labelling tools write it, unless its size fits what is
+    stored of the image alone. Volumes are paired by their places in space.
 
     Args:
         record: which files. Of a file with several pictures (slices, frames, pages) all, or that
@@ -37,7 +40,9 @@ def read_samples(
 
     Raises:
         InputError: when a file cannot be used, or image and mask differ in size, in number or in
-            the orientation of their volumes.
+            the place of their volumes.
+        InputWarning: where the image or the mask alone has an EXIF orientation and both readings
+            fit, or a volume's header does not say where it lies.
 
     Example:
         >>> import tempfile
@@ -54,9 +59,19 @@ def read_samples(
     file = inspect_record(record, max_pixels)
     index, end = record.index, None if record.index is None else record.index + 1
     images = file.pictures(intensity=record.intensity or intensity or AUTO)
-    masks = itertools.repeat(None) if record.mask is None else _masks(record, file, max_pixels)
-    for picture, mask in itertools.islice(zip(images, masks, strict=False), index, end):
-        yield picture, None if mask is None else picture.layout.apply(mask)
+    stored_as_image, masks = [], []
+    for path in _mask_paths(record):
+        alike, notice = pair_layout(file, inspect_picture_file(path, max_pixels, mask=True))
+        if notice:
+            warnings.warn(notice, InputWarning, stacklevel=2)
+        stored_as_image.append(alike)
+        masks.append(decode_masks(path, max_pixels))
+    for picture, *found in itertools.islice(zip(images, *masks, strict=False), index, end):
+        upright = [
+            picture.layout.apply(one.layout.undo(one.array)) if alike else one.array
+            for one, alike in zip(found, stored_as_image, strict=True)
+        ]
+        yield picture, np.logical_or.reduce(upright) if upright else None
 
 
 def inspect_record(record: Record, max_pixels: int = MAX_PIXELS) -> PictureFile:
@@ -70,7 +85,8 @@ def inspect_record(record: Record, max_pixels: int = MAX_PIXELS) -> PictureFile:
         The image's `PictureFile`.
 
     Raises:
-        InputError: when a file cannot be used, or image and mask differ in size or in number.
+        InputError: when a file cannot be used, or image and mask differ in size, in number or in
+            the place of their volumes.
 
     Source: ours.
     """
@@ -80,34 +96,10 @@ def inspect_record(record: Record, max_pixels: int = MAX_PIXELS) -> PictureFile:
             f"Received the index {record.index} for {record.image}, which holds {file.count} "
             f"pictures; expected 0 to {file.count - 1}."
         )
-    if record.mask is None:
-        return file
-    other = inspect_picture_file(record.mask, max_pixels)
-    if other.count != file.count:
-        raise InputError(
-            f"{record.image} holds {file.count} pictures and its mask {record.mask} "
-            f"{other.count}; expected as many."
-        )
-    if other.size != file.size:
-        raise InputError(
-            f"{record.image} has {file.size[1]} x {file.size[0]} pixels and its mask {record.mask} "
-            f"{other.size[1]} x {other.size[0]}; expected the same size."
-        )
+    for path in _mask_paths(record):
+        pair_layout(file, inspect_picture_file(path, max_pixels, mask=True))
     return file
 
 
-def _masks(record, file, max_pixels):
-    other = inspect_picture_file(record.mask, max_pixels)
-    if file.is_volume and other.is_volume and _directions(file) != _directions(other):
-        raise InputError(
-            f"{record.image} and its mask {record.mask} are volumes of different orientation; "
-            "expected the same. Resample the mask to the image's grid."
-        )
-    return read_masks(record.mask, max_pixels)
-
-
-def _directions(file):
-    """Which way of the patient each stored axis goes, with its sign."""
-    affine = np.asarray(next(file.pictures(labels=True)).volume.affine)[:3, :3]
-    axes = np.abs(affine).argmax(axis=0)
-    return [(int(axis), bool(affine[axis, i] > 0)) for i, axis in enumerate(axes)]
+def _mask_paths(record):
+    return [] if record.mask is None else [record.mask, *record.other_masks]

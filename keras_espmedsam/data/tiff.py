@@ -11,9 +11,10 @@ from keras_espmedsam.data.picture import Frame, Layout, PictureSource
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import pillow_to_array
 from keras_espmedsam.imaging.intensity import Meaning
+from keras_espmedsam.imaging.mask_colours import mask_array, mask_channels
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
-# What tifffile needs imagecodecs for, and Pillow does not have: the tag's values and their names.
+# Aperio's JPEG 2000 of YCbCr, whose photometric interpretation says RGB as often as not.
 _APERIO_YCBCR = 33003
 
 
@@ -44,7 +45,13 @@ def open_tiff(path: Path) -> PictureSource:
             len(pages),
             lambda: _decode(path),
             labels=lambda: _decode(path, labels=True),
+            layout=_layout(first),
         )
+
+
+def _layout(page) -> Layout:
+    tag = page.tags.get("Orientation")
+    return Layout.from_exif(int(tag.value) if tag else 1)
 
 
 def _pages(tiff) -> list[int]:
@@ -62,12 +69,11 @@ def _decode(path: Path, labels: bool = False) -> Iterator[Frame]:
     with tifffile.TiffFile(path) as tiff:
         for number in _pages(tiff):
             page = tiff.pages[number]
-            tag = page.tags.get("Orientation")
-            layout = Layout.from_exif(int(tag.value) if tag else 1)
+            layout = _layout(page)
             plain = page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
             # Each has compressions and colour spaces that the other lacks.
             ways = [
-                lambda page=page, layout=layout: _with_tifffile(page, layout),
+                lambda page=page, layout=layout: _with_tifffile(page, layout, labels),
                 lambda number=number: _with_pillow(path, number, labels),
             ]
             array, meaning = _first_that_works(ways if plain else ways[::-1], page, path)
@@ -93,7 +99,7 @@ def _first_that_works(ways, page, path):
     raise errors[0]
 
 
-def _with_tifffile(page, layout) -> tuple[np.ndarray, Meaning]:
+def _with_tifffile(page, layout, labels) -> tuple[np.ndarray, Meaning]:
     """A grey or RGB page, turned upright."""
     path = page.parent.filehandle.path
     if page.axes not in ("YX", "YXS", "SYX"):
@@ -108,17 +114,21 @@ def _with_tifffile(page, layout) -> tuple[np.ndarray, Meaning]:
                 f"{path} holds {channels} channels; expected 1 (grey) or 3 (RGB), with or without "
                 "alpha. Save the channels to be segmented as an image."
             )
-        array = array[..., 0] if channels < 3 else array[..., :3]
-    if page.photometric == _YCBCR and page.compression == _APERIO_YCBCR:
+        if not labels:
+            array = array[..., 0] if channels < 3 else array[..., :3]
+    if page.compression == _APERIO_YCBCR and array.shape[2:] == (3,):
         array = np.asarray(Image.fromarray(array, "YCbCr").convert("RGB"))
     elif page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR):
         raise ValueError(f"colours of the kind {page.photometric}")
+    if labels and array.ndim == 3:
+        array = mask_channels(array)
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     bits = page.bitspersample
     some = array.dtype.kind == "u" and 1 < bits < 8 * array.dtype.itemsize
+    signed = array.dtype == np.int8
     meaning = Meaning(
-        bits=bits if some else None,
+        bits=bits if some or signed else None,
         whole=(0, 2**bits - 1) if some else None,
         inverted=page.photometric == _WHITE_IS_ZERO,
     )
@@ -127,10 +137,11 @@ def _with_tifffile(page, layout) -> tuple[np.ndarray, Meaning]:
 
 def _with_pillow(path: Path, number: int, labels: bool) -> tuple[np.ndarray, Meaning]:
     """Any page that Pillow knows, which it turns upright itself."""
-    with Image.open(path, formats=("TIFF",)) as image:
+    # Given the path, Pillow maps the file into memory and scrambles pages that lie on their side.
+    with path.open("rb") as file, Image.open(file, formats=("TIFF",)) as image:
         image.seek(number)
         bits, photometric = image.tag_v2.get(258, (1,))[0], image.tag_v2.get(262)
-        array = pillow_to_array(image)
+        array = mask_array(image) if labels else pillow_to_array(image)
     # It turns WhiteIsZero around for 8 bits and fewer alone.
     deep = array.dtype != np.uint8
     some = array.dtype == np.uint16 and 8 < bits < 16

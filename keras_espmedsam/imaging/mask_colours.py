@@ -39,10 +39,13 @@ def mask_array(image):
         return _palette_values(image)
     if mode in ("1", "L", "F", "I") or mode.startswith("I;16"):
         array = np.asarray(image)
+        _check_compression(image, array)
         return array.astype(np.uint8) * np.uint8(255) if array.dtype == bool else array
     # Pillow undoes the multiplication of La and RGBa by their alpha, and the palette of PA.
     plain = {"LA": "LA", "La": "LA", "RGBA": "RGBA", "RGBa": "RGBA", "PA": "RGBA"}
-    return mask_channels(np.asarray(image.convert(plain.get(mode, "RGB"))))
+    array = mask_channels(np.asarray(image.convert(plain.get(mode, "RGB"))))
+    _check_compression(image, array)
+    return array
 
 
 def mask_channels(array):
@@ -85,6 +88,15 @@ def mask_channels(array):
         return array[..., 0]
     _check_hue(_unit(array))
     return array.max(axis=-1)
+
+
+def _check_compression(image, array):
+    """JPEG leaves small values of an empty mask, and of a mask of 0 and 1 not much."""
+    if image.format in ("JPEG", "MPO") and 0 < array.max(initial=0) <= 127:
+        raise InputError(
+            f"Received a mask in JPEG whose largest value is {array.max()}, which JPEG does not "
+            f"keep; expected values up to 255. {_ADVICE}"
+        )
 
 
 def _unit(array):

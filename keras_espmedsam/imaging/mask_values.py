@@ -51,6 +51,10 @@ def foreground_scale(arrays, received="Received a mask that"):
     values = _values(arrays)
     if not len(values):
         return 1.0
+    if values.dtype.kind not in "iuf":
+        raise InputError(
+            f"{received} holds values of type {values.dtype}; expected integers, floats or bool."
+        )
     high = float(values[-1])
     if not np.isfinite([float(values[0]), high]).all():
         raise InputError(f"{received} holds NaN or infinite values; replace them, with 0 say.")

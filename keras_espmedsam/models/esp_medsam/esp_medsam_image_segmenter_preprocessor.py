@@ -8,6 +8,13 @@ from PIL import Image
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.imaging.mask_colours import mask_array
+
+# `mask_values` was defined here, and is imported from here by programs that were written for it.
+from keras_espmedsam.imaging.mask_values import (  # noqa: F401
+    foreground_scale,
+    mask_values,
+    unit_mask,
+)
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import PATCH_SIZE, ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_converter import ESPMedSAMImageConverter
 from keras_espmedsam.models.esp_medsam.pixel_weights import (
@@ -111,12 +118,18 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
                 raise InputError(
                     f"Received {len(rows)} {name} for {len(images)} images; expected one for each."
                 )
-        found = [
-            self._place_one(image, mask, weight)
+        read = [
+            self._read_one(image, mask, weight)
             for image, mask, weight in zip(
                 images, masks, [None] * len(images) if weights is None else weights, strict=True
             )
         ]
+        # What is foreground is decided for all of them: 1 in one mask and 2 in another are labels.
+        scale = foreground_scale(
+            [mask for _, mask, _ in read],
+            "Received a batch of masks that" if several else "Received a mask that",
+        )
+        found = [self._place_one(image, unit_mask(mask, scale), one) for image, mask, one in read]
         converted, placed, *maps = (stack_canvases(part) for part in zip(*found, strict=True))
         if maps:
             patches, pooled = pool_weighted(placed, *maps)
@@ -125,9 +138,9 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
             results = converted, placed, max_pool_patches(placed)
         return results if several else tuple(result[0] for result in results)
 
-    def _place_one(self, image, mask, weights):
-        converter = self.image_converter
-        image = converter.read(image)
+    def _read_one(self, image, mask, weights):
+        """An image, the values of its mask, and its map of weights or None."""
+        image = self.image_converter.read(image)
         size = image.shape[:2]
         mask = mask_array(mask) if isinstance(mask, Image.Image) else as_array(mask)
         if mask.shape not in (size, (*size, 1)):
@@ -137,14 +150,19 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
                 f"{front}; expected one mask (height, width) or (height, width, 1) of the image's "
                 "own size per image."
             )
-        place, mask = converter.place(size), mask.reshape(size)
+        mask = mask.reshape(size)
         if weights is None:
-            placed = place.forward_mask(mask_values(mask))
-            return converter.convert(image), placed[..., None]
+            return image, mask, None
         weights = weight_map(weights, size)
         # What stands in void pixels, such as a 255 that says so, is no value of the mask.
-        known = np.where(weights > 0, mask, mask.dtype.type(0))
-        return converter.convert(image), *place_weighted(place, mask_values(known), weights)
+        return image, np.where(weights > 0, mask, mask.dtype.type(0)), weights
+
+    def _place_one(self, image, mask, weights):
+        converter = self.image_converter
+        place = converter.place(image.shape[:2])
+        if weights is None:
+            return converter.convert(image), place.forward_mask(mask)[..., None]
+        return converter.convert(image), *place_weighted(place, mask, weights)
 
 
 def _image_weights(weights):
@@ -166,24 +184,6 @@ def _weights_by_output(sample_weight):
             '{"masks": ..., "patches": ...}.'
         )
     return sample_weight["masks"], sample_weight.get("patches")
-
-
-def mask_values(mask):
-    """One raw mask to float32 in [0, 1]; uint8 may also hold 0 and 255.
-
-    Raises:
-        InputError: for other values, such as a map of several labels.
-    """
-    values = mask.astype("float32")
-    highest = values.max(initial=0)
-    if mask.dtype == np.uint8 and highest == 255:
-        return values / np.float32(255)
-    if not (values.min(initial=0) >= 0 and highest <= 1):
-        raise InputError(
-            f"Received a mask of dtype {mask.dtype} with values from {mask.min():g} to "
-            f"{mask.max():g}; expected 0 and 1, or 0 and 255 in uint8."
-        )
-    return values
 
 
 def max_pool_patches(masks):
