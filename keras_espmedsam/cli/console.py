@@ -14,6 +14,14 @@ from keras_espmedsam.errors import InputError
 SOME_FAILED, NOTHING_DONE = 1, 2
 """Exit codes beside 0: some of the work failed; wrong usage, or nothing was done."""
 
+INTENSITY_OPTION = typer.Option(
+    metavar="full|auto|LOW:HIGH",
+    help="What is black and white: the whole range of the bits; what the file says, or else its "
+    "values (auto); or two values. By default as the preset says, else auto.",
+    show_default=False,
+)
+"""The option that `segment` and `evaluate` share."""
+
 
 def stderr() -> Console:
     """A console on stderr; made anew, so that it writes where stderr points at the moment."""

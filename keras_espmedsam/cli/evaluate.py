@@ -11,7 +11,9 @@ from rich import box
 from rich.table import Table
 
 from keras_espmedsam.cli.console import (
+    INTENSITY_OPTION,
     SOME_FAILED,
+    Notices,
     errors_reported,
     print_error,
     progress_bar,
@@ -24,6 +26,7 @@ from keras_espmedsam.data.index import read_index
 from keras_espmedsam.data.pictures import MAX_PIXELS
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate as evaluate_records
+from keras_espmedsam.imaging.intensity import parse_intensity
 
 # What a shell gives a program that Ctrl-C ended.
 _INTERRUPTED = 130
@@ -74,6 +77,7 @@ def evaluate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace reports that exist already.")
     ] = False,
+    intensity: Annotated[str | None, INTENSITY_OPTION] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on where the same command was interrupted or failed."),
@@ -107,6 +111,7 @@ def evaluate(
       espmedsam evaluate --data index.csv --per-image images.csv
     """
     with errors_reported():
+        said = parse_intensity(intensity, "--intensity")
         files = ReportFiles(output, per_image, overwrite, resume)
         records = read_index(data, split or ["test"], dataset or None)
         files.check_place(data, records)
@@ -117,6 +122,7 @@ def evaluate(
             segmenter = load_segmenter(preset)
             try:
                 with progress_bar() as bar:
+                    notices = Notices(bar.console)
                     task = bar.add_task("Evaluating", total=len(records))
                     report = evaluate_records(
                         segmenter,
@@ -130,7 +136,10 @@ def evaluate(
                         on_failure=lambda record, reason: print_error(reason, bar.console),
                         per_image=True,
                         log=log,
+                        intensity=said,
+                        on_notice=lambda record, notice: notices.add(record.image, notice),
                     )
+                    notices.end()
             except KeyboardInterrupt:
                 stderr().print(_interrupted(log))
                 raise typer.Exit(_INTERRUPTED) from None

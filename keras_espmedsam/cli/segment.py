@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from keras_espmedsam.cli.console import (
+    INTENSITY_OPTION,
     NOTHING_DONE,
     SOME_FAILED,
     Notices,
@@ -75,15 +76,7 @@ def segment(
         int,
         typer.Option(min=1, help="The most pixels (width x height) that one image may have."),
     ] = MAX_PIXELS,
-    intensity: Annotated[
-        str | None,
-        typer.Option(
-            metavar="full|auto|LOW:HIGH",
-            help="What is black and white: the whole range of the bits; what the file says, or "
-            "else its values (auto); or two values. By default as the preset says, else auto.",
-            show_default=False,
-        ),
-    ] = None,
+    intensity: Annotated[str | None, INTENSITY_OPTION] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results that exist already.")
     ] = False,

@@ -4,13 +4,14 @@ import contextlib
 import itertools
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_espmedsam._backend import choose_backend
-from keras_espmedsam.data.pictures import MAX_PIXELS
+from keras_espmedsam.data.pictures import MAX_PIXELS, Intensity
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.evaluation.measurement_log import (
@@ -25,6 +26,7 @@ from keras_espmedsam.evaluation.paper_measures import paper_image_measures
 from keras_espmedsam.evaluation.read_labelled import LabelledImage, read_labelled
 from keras_espmedsam.evaluation.report import image_rows, summarise_datasets
 from keras_espmedsam.evaluation.run_settings import record_files, run_settings
+from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
 
 # After so many errors that are no InputError, and no image measured, it is no image's fault.
 _GIVE_UP = 8
@@ -44,6 +46,8 @@ def evaluate(
     on_failure: Callable[[Record, str], None] | None = None,
     per_image: bool = False,
     log: str | os.PathLike | MeasurementLog | None = None,
+    intensity: Intensity | None = None,
+    on_notice: Callable[[Record, str], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a segmenter on labelled images, each at its own size.
 
@@ -77,6 +81,11 @@ def evaluate(
             changed; a run that is resumed with the same batch size gives exactly the report of
             one that was not interrupted. It stays when the run has ended. Or a `MeasurementLog`
             that is open.
+        intensity: what is black and white where a record does not say it; see `read_pictures`.
+            By default what the segmenter's preset says.
+        on_notice: called with a record and what is to be said of its image, the end of a sentence
+            that begins with it, such as that black and white were taken from its values; without
+            it an `InputWarning` counts them in the end.
 
     Returns:
         `{"preset", "backend", "datasets": {NAME: {"split", "modality", "n", "dice": {"mean",
@@ -114,6 +123,8 @@ def evaluate(
     Source: ours.
     """
     _check(segmenter, records)
+    intensity = parse_intensity(intensity) or getattr(segmenter, "intensity", AUTO)
+    notices: Counter[str] = Counter()
     outcome = Outcome(records, max_pixels, progress, on_failure)
     unexpected: list[Exception] = []
 
@@ -155,6 +166,7 @@ def evaluate(
                 paper_metrics=paper_metrics,
                 threshold=threshold,
                 mirror=mirror,
+                intensity=intensity if isinstance(intensity, str) else list(intensity),
             )
             alone = _resume(outcome, log.begin(settings))
         rest = {
@@ -167,9 +179,14 @@ def evaluate(
         }
         outcome.tell_progress()
         for batch in itertools.chain(
-            _batches(read_labelled(outcome, alone, max_pixels), 1),
-            _batches(read_labelled(outcome, rest, max_pixels), batch_size),
+            _batches(read_labelled(outcome, alone, max_pixels, intensity), 1),
+            _batches(read_labelled(outcome, rest, max_pixels, intensity), batch_size),
         ):
+            for sample in batch:
+                if sample.picture.notice and on_notice:
+                    on_notice(sample.record, sample.picture.notice)
+                elif sample.picture.notice:
+                    notices[sample.picture.notice] += 1
             found = attempt(batch)
             if len(unexpected) >= _GIVE_UP and not (found or outcome.measured):
                 raise outcome.nothing_measured() from unexpected[-1]
@@ -204,6 +221,8 @@ def evaluate(
                 InputWarning,
                 stacklevel=2,
             )
+    for notice, count in notices.items():
+        warnings.warn(f"Of {count} images: {notice}.", InputWarning, stacklevel=2)
     if per_image:
         report["images"] = image_rows(records, outcome.measured)
     return report

@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_espmedsam.data.picture import Picture
+from keras_espmedsam.data.pictures import Intensity
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.data.samples import read_samples
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.measurement_log import file_stamps
 from keras_espmedsam.evaluation.outcome import Outcome
 from keras_espmedsam.evaluation.run_settings import record_files
+from keras_espmedsam.imaging.intensity import AUTO
 
 
 class LabelledImage(NamedTuple):
@@ -36,7 +38,10 @@ class LabelledImage(NamedTuple):
 
 
 def read_labelled(
-    outcome: Outcome, wanted: Mapping[int, Sequence[int]], max_pixels: int
+    outcome: Outcome,
+    wanted: Mapping[int, Sequence[int]],
+    max_pixels: int,
+    intensity: Intensity = AUTO,
 ) -> Iterator[LabelledImage]:
     """Read images with their masks, one after another.
 
@@ -45,6 +50,7 @@ def read_labelled(
         wanted: a record's number to the numbers of the images of its file; of an empty list the
             file is not opened.
         max_pixels: the most pixels that an image may have.
+        intensity: what is black and white where a record does not say it; see `read_pictures`.
 
     Yields:
         A `LabelledImage` for each that could be read.
@@ -57,7 +63,7 @@ def read_labelled(
             continue
         files = file_stamps(*record_files(record))
         try:
-            for picture, mask in read_samples(record, max_pixels):
+            for picture, mask in read_samples(record, max_pixels, intensity):
                 if picture.index not in left:
                     continue
                 left.remove(picture.index)

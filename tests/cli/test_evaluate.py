@@ -297,3 +297,18 @@ def test_an_input_is_not_replaced(run, many, segmenter):
         assert "would replace an input" in result.stderr
     assert many.read_bytes() == before
     assert segmenter.loaded == []
+
+
+def test_black_and_white_can_be_said(run, many, segmenter):
+    with Image.open(many.parent / "0.png") as image:
+        array = np.where(np.asarray(image.convert("L")) > 100, 3000, 100).astype(np.uint16)
+    Image.fromarray(array).save(many.parent / "0.png")
+    result = run("evaluate", "--data", many)
+    assert result.exit_code == 0, result.output
+    assert "0.png: only 12 of its 16 bits are used" in result.stderr
+    assert "say it: --intensity full, or LOW:HIGH." in result.stderr
+    result = run("evaluate", "--data", many, "--intensity", "0:4095")
+    assert "bits" not in result.stderr
+    result = run("evaluate", "--data", many, "--intensity", "dark")
+    assert result.exit_code == 2
+    assert "Received the intensity 'dark' (--intensity)" in result.stderr

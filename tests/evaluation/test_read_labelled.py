@@ -37,7 +37,7 @@ def test_only_what_is_wanted_is_read(record):
 def test_what_shows_only_in_the_pixels(record, monkeypatch, what):
     """Headers that say one thing, and pixels another."""
 
-    def read_samples(record, max_pixels):
+    def read_samples(record, max_pixels, intensity):
         for index in range(3):
             if index == 1 and what == "fewer":
                 return
