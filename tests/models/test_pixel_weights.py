@@ -330,7 +330,10 @@ def test_class_weight_is_a_map_of_the_masks(plain):
         (np.ones(3), "4 images and 3 sample_weight"),
         ([1, 1, -1, 1], "values from -1 to 1"),
         ({"mask": np.ones(4)}, "dict of mask"),
-        ({"masks": np.ones(4), "patches": np.ones((4, 3, 3))}, r"PatchLoss .*\(4, 3, 3\)"),
+        (
+            {"masks": np.ones(4), "patches": np.ones((4, 3, 3))},
+            r"\(4, 3, 3\) for patches of shape \(4, 2, 2, 1\)",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_told(plain, weights, words):
@@ -346,6 +349,11 @@ def test_patches_may_have_weights_of_their_own(plain):
     assert (
         found["masks_loss"] == plain.test_on_batch(X, MASKS, VIEW, return_dict=True)["masks_loss"]
     )
+    # One per image for either, too.
+    one = {"masks": np.array([1, 2, 0, 1]), "patches": np.array([0, 0, 0, 4])}
+    _, _, weights = plain.prepare_batch(X, MASKS, one)
+    assert (weights["masks"] == np.array([1, 2, 0, 1])[:, None, None, None]).all()
+    assert weights["patches"].reshape(4, -1).sum(1).tolist() == [0, 0, 0, 16]
     with pytest.raises(InputError, match="class_weight beside"):
         plain.prepare_batch(X, MASKS, {"masks": VIEW, "patches": patches}, {1: 2})
 

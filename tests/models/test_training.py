@@ -247,6 +247,21 @@ def test_masks_of_0_and_1_stand_beside_masks_of_0_and_255(plain):
     np.testing.assert_array_equal(one["masks"], other["masks"])
 
 
+def test_a_mask_means_the_same_whatever_shares_its_batch(plain):
+    y, x = np.mgrid[:40, :56]
+    # Edges that fall from 255 to 0 within a few pixels.
+    soft = np.clip(255 - 40 * np.maximum(np.hypot(y - 20, x - 28) - 12, 0), 0, 255).astype("uint8")
+    masks = [soft, Y[1], Y[2] * 255, Y[3].astype(bool)]
+    _, together = plain.preprocess_samples(X, masks)
+    for i, mask in enumerate(masks):
+        alone = {name: value[i : i + 1] for name, value in X.items()}
+        _, one = plain.preprocess_samples(alone, [mask])
+        np.testing.assert_array_equal(together["masks"][i], one["masks"][0])
+        assert one["masks"].any()
+    with pytest.raises(InputError, match="several labels, 1 and 2"):
+        plain.preprocess_samples(X, [Y[0], Y[1] * 2, Y[2], Y[3]])
+
+
 def test_grey_batches_are_taken(plain):
     grey = {**X, "images": X["images"][..., :1]}
     colour = {**X, "images": np.repeat(grey["images"], 3, axis=-1)}

@@ -21,6 +21,7 @@ from keras_espmedsam.models.esp_medsam.pixel_weights import (
     place_weighted,
     pool_weighted,
     weight_map,
+    weights_as,
 )
 from keras_espmedsam.models.host_call import host_call, rank
 from keras_espmedsam.models.raw_batch import (
@@ -31,6 +32,9 @@ from keras_espmedsam.models.raw_batch import (
 )
 from keras_espmedsam.models.sample_weights import image_weights
 from keras_espmedsam.preset_registry import knows_builtin_presets
+
+# Foreground of one mask and of another: 1, and the most of 8 and of 16 bits.
+_WHOLE = (1.0, 255.0, 65535.0)
 
 
 @knows_builtin_presets(has_weights=False)
@@ -90,20 +94,24 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
         batch = (None,) if is_batch(images) else ()
         maps = "float32", (*batch, height, width, 1)
         grids = "float32", (*batch, *(size and size // PATCH_SIZE for size in (height, width)), 1)
-        outputs = ("float32", (*batch, height, width, 3)), maps, grids
-        if weights is None:
-            converted, masks, patches = host_call(self._place, (images, masks), outputs)
-        elif rank(weights) - len(batch) < 2:
-            converted, masks, patches = host_call(self._place, (images, masks), outputs)
-            (weights,) = host_call(_image_weights, (weights,), (("float32", batch),))
-        else:
+        outputs = (("float32", (*batch, height, width, 3)), maps, grids)
+        if weights is not None and rank(weights) - len(batch) >= 2:
             converted, masks, patches, weights, pooled = host_call(
                 self._place, (images, masks, weights), (*outputs, maps, grids)
             )
-            patch_weights = pooled if patch_weights is None else patch_weights
+            weights = {"masks": weights, "patches": pooled}
+        else:
+            converted, masks, patches = host_call(self._place, (images, masks), outputs)
+            if weights is not None:
+                (weights,) = host_call(_image_weights, (weights,), (("float32", batch),))
+        y = {"masks": masks, "patches": patches}
         if patch_weights is not None:
-            weights = {"masks": weights, "patches": patch_weights}
-        return converted, {"masks": masks, "patches": patches}, weights
+            if not isinstance(weights, dict):
+                (weights,) = host_call(weights_as, (masks, weights), (maps,))
+                weights = {"masks": weights}
+            (patch_weights,) = host_call(weights_as, (patches, patch_weights), (grids,))
+            weights = {**weights, "patches": patch_weights}
+        return converted, y, weights
 
     def _place(self, images, masks, weights=None):
         """Raw images, masks and, if given, maps of weights to those of the model's canvas."""
@@ -124,12 +132,11 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
                 images, masks, [None] * len(images) if weights is None else weights, strict=True
             )
         ]
-        # What is foreground is decided for all of them: 1 in one mask and 2 in another are labels.
-        scale = foreground_scale(
-            [mask for _, mask, _ in read],
-            "Received a batch of masks that" if several else "Received a mask that",
-        )
-        found = [self._place_one(image, unit_mask(mask, scale), one) for image, mask, one in read]
+        scales = _foreground_scales([mask for _, _, mask, _ in read])
+        found = [
+            (image, *_place_one(place, unit_mask(mask, scale), one))
+            for (image, place, mask, one), scale in zip(read, scales, strict=True)
+        ]
         converted, placed, *maps = (stack_canvases(part) for part in zip(*found, strict=True))
         if maps:
             patches, pooled = pool_weighted(placed, *maps)
@@ -139,9 +146,11 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
         return results if several else tuple(result[0] for result in results)
 
     def _read_one(self, image, mask, weights):
-        """An image, the values of its mask, and its map of weights or None."""
-        image = self.image_converter.read(image)
+        """An image as converted, its place, the values of its mask, and its weights or None."""
+        converter = self.image_converter
+        image = converter.read(image)
         size = image.shape[:2]
+        image, place = converter.convert(image), converter.place(size)
         mask = mask_array(mask) if isinstance(mask, Image.Image) else as_array(mask)
         if mask.shape not in (size, (*size, 1)):
             front = "; it has its channel in front" if mask.shape == (1, *size) else ""
@@ -152,17 +161,34 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
             )
         mask = mask.reshape(size)
         if weights is None:
-            return image, mask, None
+            return image, place, mask, None
         weights = weight_map(weights, size)
         # What stands in void pixels, such as a 255 that says so, is no value of the mask.
-        return image, np.where(weights > 0, mask, mask.dtype.type(0)), weights
+        return image, place, np.where(weights > 0, mask, mask.dtype.type(0)), weights
 
-    def _place_one(self, image, mask, weights):
-        converter = self.image_converter
-        place = converter.place(image.shape[:2])
-        if weights is None:
-            return converter.convert(image), place.forward_mask(mask)[..., None]
-        return converter.convert(image), *place_weighted(place, mask, weights)
+
+def _foreground_scales(masks):
+    """What the values of each mask of a batch are to be divided by.
+
+    Each mask says it by itself, so that it means the same whichever others share its batch; but 1
+    in one mask and 2 in another are labels.
+    """
+    scales = [foreground_scale([mask]) for mask in masks]
+    found = {scale for mask, scale in zip(masks, scales, strict=True) if mask.any()}
+    if len(found) > 1 and found - set(_WHOLE):
+        raise InputError(
+            "Received a batch of masks that hold several labels, "
+            f"{' and '.join(f'{scale:g}' for scale in sorted(found)[:4])}; expected 0 and 1, or 0 "
+            "and 255. Save the label that is meant as a mask of its own."
+        )
+    return scales
+
+
+def _place_one(place, mask, weights):
+    """A mask of values in [0, 1] on the canvas, and its weights where there are some."""
+    if weights is None:
+        return (place.forward_mask(mask)[..., None],)
+    return place_weighted(place, mask, weights)
 
 
 def _image_weights(weights):

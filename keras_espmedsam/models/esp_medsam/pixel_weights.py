@@ -96,6 +96,29 @@ def pool_weighted(masks, weights):
     return (masks * known).max(axis=(2, 4)), mean.astype("float32")
 
 
+def weights_as(target, weights):
+    """Weights per image, or ready ones per pixel or patch, as a map of a target's shape.
+
+    Args:
+        target: `(batch, height, width, 1)`.
+        weights: `(batch,)`, `(batch, 1)`, `(batch, height, width)` or as the target.
+
+    Raises:
+        InputError: for another shape, and for weights that are none.
+
+    Source: ours.
+    """
+    values, shape = as_array(weights), tuple(target.shape)
+    if values.shape in (shape[:1], (shape[0], 1)):
+        values = np.broadcast_to(values.reshape(-1, 1, 1, 1), shape)
+    elif values.shape not in (shape, shape[:-1]):
+        raise InputError(
+            f"Received a sample_weight of shape {values.shape} for patches of shape {shape}; "
+            "expected one per image, (batch,), or one per patch."
+        )
+    return checked_weights(values.reshape(shape))
+
+
 def weigh_classes(masks, by_class, weights=None):
     """Weights per pixel of what each shows, background or foreground.
 
