@@ -28,8 +28,11 @@ def as_array(image):
 
     Source: ours.
     """
-    if isinstance(image, np.ndarray):
-        return image
+    if isinstance(image, np.ma.MaskedArray) and image.mask.any():
+        raise InputError(
+            "Received a masked array with masked values; expected a value for every pixel. Say "
+            "what they are by image.filled(value), such as 0 for black."
+        )
     if isinstance(image, Image.Image):
         return pillow_to_array(image)
     if isinstance(image, str | bytes | os.PathLike):
@@ -39,20 +42,27 @@ def as_array(image):
         )
     try:
         if hasattr(image, "detach"):  # PyTorch, which is not imported for this
-            image = image.detach().cpu()
+            image = image.detach().cpu().resolve_conj().resolve_neg()
             if image.is_floating_point() and image.dtype.itemsize < 4:
                 image = image.float()  # NumPy has no bfloat16
-        array = np.asarray(image)
+        array = np.asarray(image)  # of a subclass too, whose indexing may be its own
         if array.dtype == object and not array.ndim and not isinstance(array[()], str | bytes):
             raise TypeError("wrapped as it is: None, a generator, a dict")
     # Ragged lists, symbolic tensors, tensors without data: each library has an error of its own.
     except Exception as error:
         raise InputError(
-            f"Received a {type(image).__module__}.{type(image).__name__} that is no array of "
-            "numbers; expected a NumPy array, a Pillow image or a tensor, of one image each."
+            f"Received an object of the type {_type_name(image)} that is no array of numbers; "
+            "expected a NumPy array, a Pillow image or a dense tensor, of one image each."
         ) from error
-    small_float = array.dtype.kind == "V" and array.dtype.name.startswith(("bfloat", "float"))
+    # The types that NumPy does not know itself.
+    small_float = array.dtype.num >= 256 and array.dtype.name.startswith(("bfloat", "float"))
     return array.astype("float32") if small_float else array
+
+
+def _type_name(image):
+    kind = type(image)
+    library = kind.__module__.partition(".")[0]
+    return kind.__name__ if library == "builtins" else f"{library}.{kind.__name__}"
 
 
 def pillow_to_array(image):

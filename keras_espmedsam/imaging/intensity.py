@@ -27,8 +27,10 @@ INTENSITIES = f"'{AUTO}', '{FULL}' or LOW:HIGH, such as 0:4095"
 
 # Cutting this much off floats of [0, 1] undoes the rounding of resizing (1.0000002 for white).
 _ROUNDING = 1e-5
-# A file uses its bits when its largest value has the highest of them, and is not a lone one.
-_LONE = 1 / 16
+# A file uses its bits when its largest values have the highest of them: not as few alone as a
+# sensor has hot pixels, nor in an image that is black otherwise.
+_LONE_PIXELS, _LONE_SHARE = 8, 1e-4
+_BLACK = 1 / 16
 # Integers nearer than this are the noise of an image without content, which is not amplified.
 _FEWEST_LEVELS = 16
 
@@ -67,7 +69,7 @@ class Statistics:
 
     Args:
         low, high: the 0.5 and 99.5 percentiles; the extremes where these are equal.
-        largest: the largest value.
+        largest: the largest value, but for as many pixels as may be hot ones.
         replicated: whether every value is a multiple of 257, as of 8 bits written as 16.
 
     Source: ours.
@@ -83,9 +85,9 @@ class Statistics:
         """Of one image's values, or of several that are to be shown alike.
 
         Example:
-            >>> found = Statistics.of([np.arange(1001)])
+            >>> found = Statistics.of([np.append(np.arange(1000), [65535, 65535])])
             >>> round(found.low), round(found.high), found.largest
-            (5, 995, 1000.0)
+            (5, 996, 994.0)
         """
         samples, smallest, largest = [], math.inf, -math.inf
         for values in images:
@@ -99,10 +101,12 @@ class Statistics:
             return cls(0.0, 0.0, 0.0, False)
         sample = samples[0] if len(samples) == 1 else np.concatenate(samples)
         low, high = (float(value) for value in np.percentile(sample, (0.5, 99.5)))
+        lone = max(int(sample.size * _LONE_SHARE), min(sample.size // 500, _LONE_PIXELS))
+        robust = float(np.partition(sample, -1 - lone)[-1 - lone])
         if not high > low:  # a nearly empty image
             low, high = smallest, largest
         replicated = sample.dtype.kind == "u" and largest > 257 and not (sample % 257).any()
-        return cls(low, high, largest, bool(replicated))
+        return cls(low, high, robust, bool(replicated))
 
 
 def parse_intensity(value, where=""):
@@ -266,7 +270,8 @@ def _by_policy(values, meaning, intensity, in_memory):
         return _whole(values, meaning), None
     low, high = found.low, found.high
     if values.dtype.kind in "iu" and high - low < _FEWEST_LEVELS:
-        high = low + 255
+        alike = f"its values hardly differ (by less than {_FEWEST_LEVELS}), so they are shown alike"
+        return to_unit(values, low, low + 255), alike
     return to_unit(values, low, high), _reason(values, meaning, found)
 
 
@@ -297,7 +302,7 @@ def _is_used(found, whole):
     low, high = whole
     if found.replicated:
         return True
-    return low == 0 and found.largest > high / 2 and found.high >= high * _LONE
+    return low == 0 and found.largest > high / 2 and found.high >= high * _BLACK
 
 
 def _has_16_bits(values, meaning):

@@ -72,7 +72,8 @@ def unit_values(image, intensity=AUTO):
     brightness, notice = to_brightness(as_array(image), intensity=intensity)
     if notice:
         warnings.warn(
-            f"Of a uint16 image {notice}. Say it by the intensity otherwise.",
+            f"Received a uint16 image; {notice}. The intensity says it otherwise: 'full' or a pair "
+            "of values.",
             InputWarning,
             stacklevel=3,
         )
