@@ -29,7 +29,7 @@ _UNREAD_SUFFIXES = {
     **dict.fromkeys((".nrrd", ".nhdr"), "NRRD"),
     **dict.fromkeys((".mha", ".mhd"), "MetaImage"),
     **dict.fromkeys((".mgh", ".mgz"), "FreeSurfer"),
-    ".img": "Analyze",
+    **dict.fromkeys((".img", ".hdr"), "Analyze or NIfTI as a pair of .hdr and .img"),
     **dict.fromkeys((".czi", ".nd2", ".lif", ".oib", ".oif", ".vsi", ".ims"), "microscope file"),
     **dict.fromkeys((".mrxs", ".scn", ".bif", ".ndpi", ".vms", ".isyntax"), "slide"),
     **dict.fromkeys(
@@ -47,6 +47,8 @@ _UNREAD_MAGIC = (
     (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
     (0, b"NRRD", "NRRD"),
     (0, b"ObjectType = Image", "MetaImage"),
+    (344, b"ni1\0", "NIfTI as a pair of .hdr and .img"),
+    (4, b"ni2\0", "NIfTI as a pair of .hdr and .img"),
     (0, b"ZISRAWFILE", "microscope file"),
     *((0, magic, "graphics file") for magic in (b"8BPS", b"P7\n", b"PF\n", b"v/1\x01")),
     *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1")),
@@ -170,7 +172,7 @@ def _is_raster(head):
 
 
 def _is_nifti(head):
-    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
+    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
 
 
 def file_stem(path: Path) -> str:

@@ -117,7 +117,8 @@ def _volume(image) -> Volume:
 def _meaning(header, data, slope, intercept) -> Meaning:
     """The volume's display range, or the statistics of all of its values."""
     low, high = float(header["cal_min"]), float(header["cal_max"])
-    window = functools.partial(to_unit, low=low, high=high) if low < high else None
+    usable = low < high and np.isfinite([low, high]).all()
+    window = functools.partial(to_unit, low=low, high=high) if usable else None
     whole = None
     if data.dtype.kind in "iu":
         limits = np.iinfo(data.dtype)
