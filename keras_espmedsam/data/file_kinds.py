@@ -141,12 +141,7 @@ def _kind_by_content(head):
             return NIFTI if _is_nifti(zlib.decompressobj(31).decompress(head)) else ""
         except zlib.error:
             return ""
-    if head.startswith(_RASTER_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return RASTER
-    # Two letters alone are also how texts begin.
-    if re.match(rb"P[1-6]\s+[#\d]", head):
-        return RASTER
-    if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":
+    if _is_raster(head):
         return RASTER
     small = 0 < int.from_bytes(head[4:8], "little") <= 128
     if head[:2] in _DICOM_GROUPS and head[3:4] == b"\0":
@@ -166,7 +161,7 @@ def _is_raster(head):
     if head.startswith(_RASTER_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return True
     # Two letters alone are also how texts begin.
-    if head[:1] == b"P" and head[1:2] in b"123456f" and head[2:3].isspace():
+    if re.match(rb"P[1-6f]\s+[#\d]", head):
         return True
     return head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
 
