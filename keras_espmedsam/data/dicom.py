@@ -190,7 +190,10 @@ def _stored(frame: np.ndarray, dataset, syntax) -> np.ndarray:
     if frame.dtype.kind not in "iu" or not stored or stored >= 8 * frame.dtype.itemsize:
         return frame
     if syntax.name.startswith(_CODECS_THAT_SAY_THEIR_BITS):
-        return frame
+        # Some encode the stored bits of signed values as unsigned ones of more bits.
+        fits = frame.min() >= -(2 ** (stored - 1)) and frame.max() < 2**stored
+        if frame.dtype.kind == "u" or not fits:
+            return frame
     if not syntax.is_encapsulated or "RLE" in syntax.name:
         high = dataset.get("HighBit")
         shift = 0 if high is None else int(high) + 1 - stored
