@@ -13,8 +13,8 @@ _END, _BETWEEN = 0.1, (0.2, 0.8)
 # from the same masks 0.4 and more. And none in the middle of the range, where JPEG noise of 4
 # levels counts as one value.
 _FLAT_EDGES, _FLAT_MIDDLE, _NOISE = 0.045, 0.01, 4 / 255
-# Edges have their values from two areas: a map of thin objects has nothing but thin objects.
-_FOREGROUND_PER_EDGE = 0.25
+# Edges lie around something: a map of thin objects has nothing else, an image has no ends.
+_FOREGROUND_PER_MIDDLE, _MIDDLE_PER_PIXEL = 0.25, 0.5
 # An anti-aliased or compressed edge has more values than this.
 _LABELS = 4
 # Rounding, as of bicubic resizing in float32, may leave [0, 1] by this.
@@ -47,14 +47,16 @@ def foreground_scale(arrays, received="Received a mask that"):
 
     Source: ours.
     """
-    arrays = [_rounded(np.asarray(array)) for array in arrays]
+    arrays = [np.asarray(array) for array in arrays]
+    for array in arrays:
+        if array.dtype.kind not in "biuf":
+            raise InputError(
+                f"{received} holds values of type {array.dtype}; expected integers, floats or bool."
+            )
+    arrays = [_rounded(array) for array in arrays]
     values = _values(arrays)
     if not len(values):
         return 1.0
-    if values.dtype.kind not in "iuf":
-        raise InputError(
-            f"{received} holds values of type {values.dtype}; expected integers, floats or bool."
-        )
     high = float(values[-1])
     if not np.isfinite([float(values[0]), high]).all():
         raise InputError(f"{received} holds NaN or infinite values; replace them, with 0 say.")
@@ -64,9 +66,9 @@ def foreground_scale(arrays, received="Received a mask that"):
     soft = values[0] >= 0 and full / 2 < high <= full and len(values) > _LABELS
     if not (soft and _has_soft_edges(arrays, full)):
         raise InputError(
-            f"{received} holds {len(values)} different values {_range(values)}; expected 0 and 1, "
-            "or 0 and 255, between which only edges may be soft. Save the label that is meant as "
-            "a mask of its own."
+            f"{received} holds {len(values)} different value{'s' * (len(values) > 1)} "
+            f"{_range(values)}; expected 0 and 1, or 0 and 255, between which only edges may be "
+            "soft. Save the label that is meant as a mask of its own."
         )
     return full
 
@@ -152,7 +154,7 @@ def _has_soft_edges(arrays, full):
     noise = _NOISE * full if levels else _ROUNDING * full
     ends = [_most_common(arrays, 0, _END * full), _most_common(arrays, (1 - _END) * full, full)]
     certain = 0 if levels else _CERTAIN * full
-    edges = flat_edges = middle = flat_middle = foreground = 0
+    edges = flat_edges = middle = flat_middle = foreground = pixels = 0
     for array in arrays:
         array = array.astype(np.float32)
         extent = _extent(array)
@@ -164,10 +166,12 @@ def _has_soft_edges(arrays, full):
         middle += between.sum()
         flat_middle += (between & _covered(extent <= noise)).sum()
         foreground += (array >= _BETWEEN[1] * full).sum()
+        pixels += array.size
     return (
         flat_edges <= _FLAT_EDGES * edges
         and flat_middle <= _FLAT_MIDDLE * middle
-        and foreground >= _FOREGROUND_PER_EDGE * middle
+        and foreground >= _FOREGROUND_PER_MIDDLE * middle
+        and middle <= _MIDDLE_PER_PIXEL * pixels
     )
 
 
@@ -179,8 +183,12 @@ def _are_levels(array, full):
 
 def _most_common(arrays, low, high):
     values = np.concatenate([array[(array >= low) & (array <= high)] for array in arrays])
+    if not len(values):
+        return -1
+    if values.dtype in (np.uint8, np.uint16):  # ten times faster than sorting
+        return np.bincount(values).argmax()
     found, counts = np.unique(values, return_counts=True)
-    return found[counts.argmax()] if len(found) else -1
+    return found[counts.argmax()]
 
 
 def _extent(array):
