@@ -1,6 +1,7 @@
 """Segmenting many files in batches, and writing their results."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,9 @@ from keras_espmedsam.data.masks import write_mask
 from keras_espmedsam.data.overlay import write_overlay
 from keras_espmedsam.data.picture import Picture
 from keras_espmedsam.data.pictures import Intensity, PictureFile
-from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.content import is_blank
+from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.imaging.intensity import AUTO
-from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.recognition import Recognition
-
-_BLANK = "it shows nearly one brightness all over, so its mask says nothing"
 
 
 @dataclasses.dataclass
@@ -192,17 +189,21 @@ def segment_files(
             settle(job, recognition)
 
     def segment(batch: list[_Item]) -> None:
-        masks = segmenter.segment(
-            [picture.array for _, picture in batch],
-            [job.modality for job, _ in batch],
-            threshold=threshold,
-            batch_size=batch_size,
-            mirror=mirror,
-        )["masks"]
-        for (job, picture), mask in zip(batch, masks, strict=True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InputWarning)  # said below, by the file's name
+            results = segmenter.segment(
+                [picture.array for _, picture in batch],
+                [job.modality for job, _ in batch],
+                threshold=threshold,
+                batch_size=batch_size,
+                mirror=mirror,
+            )
+        for (job, picture), mask, blank in zip(
+            batch, results["masks"], results["blank"], strict=True
+        ):
             if id(job) in failed:
                 continue
-            job._blank += is_blank(to_rgb(picture.array))
+            job._blank += blank
             try:
                 if job.write(picture, mask):
                     completed.append(job)

@@ -26,6 +26,7 @@ from keras_espmedsam.evaluation.paper_measures import paper_image_measures
 from keras_espmedsam.evaluation.read_labelled import LabelledImage, read_labelled
 from keras_espmedsam.evaluation.report import image_rows, summarise_datasets
 from keras_espmedsam.evaluation.run_settings import record_files, run_settings
+from keras_espmedsam.imaging.content import BLANK_MASK
 from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
 
 # After so many errors that are no InputError, and no image measured, it is no image's fault.
@@ -128,14 +129,25 @@ def evaluate(
     outcome = Outcome(records, max_pixels, progress, on_failure)
     unexpected: list[Exception] = []
 
+    def notice(record: Record, sentence: str) -> None:
+        if sentence and on_notice:
+            on_notice(record, sentence)
+        elif sentence:
+            notices[sentence] += 1
+
     def measure(batch: list[LabelledImage]) -> list[_Measured]:
-        results = segmenter.segment(
-            [sample.picture.array for sample in batch],
-            [sample.record.modality for sample in batch],
-            threshold=threshold,
-            batch_size=batch_size,
-            mirror=mirror,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InputWarning)  # said below, by the image's record
+            results = segmenter.segment(
+                [sample.picture.array for sample in batch],
+                [sample.record.modality for sample in batch],
+                threshold=threshold,
+                batch_size=batch_size,
+                mirror=mirror,
+            )
+        for sample, blank in zip(batch, results.get("blank", ()), strict=False):
+            if blank:
+                notice(sample.record, BLANK_MASK)
         return [
             _measured(sample, results, number, paper_metrics, threshold, bool(each))
             for number, sample in enumerate(batch)
@@ -183,10 +195,7 @@ def evaluate(
             _batches(read_labelled(outcome, rest, max_pixels, intensity), batch_size),
         ):
             for sample in batch:
-                if sample.picture.notice and on_notice:
-                    on_notice(sample.record, sample.picture.notice)
-                elif sample.picture.notice:
-                    notices[sample.picture.notice] += 1
+                notice(sample.record, sample.picture.notice)
             found = attempt(batch)
             if len(unexpected) >= _GIVE_UP and not (found or outcome.measured):
                 raise outcome.nothing_measured() from unexpected[-1]

@@ -46,6 +46,7 @@ def describe(task, request, preset=None, licence=None):
         "intended_use": "research; not a medical device",
         "normalization": {"mean": list(mean), "divisor": list(divisor)},
         "resize_mode": converter.resize_mode,
+        "intensity": converter.intensity,
         "inputs": inputs,
     }
     if segments:

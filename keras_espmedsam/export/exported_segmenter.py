@@ -74,16 +74,25 @@ class ExportedSegmenter:
             image_size=None if height is None else (height, width),
             resize_mode=description["resize_mode"],
             normalization=_normalization(description["normalization"]),
+            intensity=description.get("intensity"),
         )
+        self.intensity = self.converter.intensity
 
     def segment(
-        self, images, modalities=None, threshold=0.5, batch_size=8, recognizer=None, mirror=False
+        self,
+        images,
+        modalities=None,
+        threshold=0.5,
+        batch_size=8,
+        recognizer=None,
+        mirror=False,
+        intensity=None,
     ):
         """As `ESPMedSAMImageSegmenter.segment`."""
         size = self.batch_size or batch_size
         return segment_pictures(
             self, self.converter, self._probabilities, images, modalities, threshold, size,
-            recognizer, mirror,
+            recognizer, mirror, intensity,
         )  # fmt: skip
 
     def modality_indices(self, modalities, count):

@@ -70,7 +70,7 @@ def calibration_inputs(task, request, records):
     mean, divisor = normalization(task)
     found = []
     for record in records:
-        picture, _ = next(iter(read_samples(record)))
+        picture, _ = next(iter(read_samples(record, intensity=converter.intensity)))
         images = converter.convert(to_rgb(picture.array))[None]
         if request.flavor == "pictures":
             images = to_pixels(images, mean, divisor)

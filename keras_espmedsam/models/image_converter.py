@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras_hub.layers import ImageConverter
 
+from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.imaging.placement import RESIZE_MODES, Placement
 from keras_espmedsam.models.host_call import host_call
@@ -28,6 +29,9 @@ class PictureConverter(ImageConverter):
             mean colour; `"stretch"` changes the aspect ratio.
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean, which
             the published ESP-MedSAM checkpoints expect.
+        intensity: what is black and white: `"auto"`, what a file says, or else the range of its
+            bits or of its values; `"full"`, the range of its bits; or a pair of values. What is
+            said of a single image goes before it.
 
     Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)`, or a list
     of images of any sizes. Gives float32 of the model's size.
@@ -37,7 +41,14 @@ class PictureConverter(ImageConverter):
 
     size_multiple = 1
 
-    def __init__(self, image_size=None, resize_mode="pad", normalization="imagenet", **kwargs):
+    def __init__(
+        self,
+        image_size=None,
+        resize_mode="pad",
+        normalization="imagenet",
+        intensity=AUTO,
+        **kwargs,
+    ):
         if resize_mode not in RESIZE_MODES:
             raise ValueError(f"Received resize_mode={resize_mode!r}; expected {RESIZE_MODES}.")
         if normalization not in NORMALIZATIONS:
@@ -50,6 +61,7 @@ class PictureConverter(ImageConverter):
         self.resizing.build((None, None, None, 3))
         self.resize_mode = resize_mode
         self.normalization = normalization
+        self.intensity = parse_intensity(intensity) or AUTO
 
     def place(self, size):
         """The `Placement` of a picture of `(height, width)` pixels on the model's canvas."""
@@ -63,9 +75,9 @@ class PictureConverter(ImageConverter):
         # the padding becomes 0, the mean colour.
         return (place.forward(image * np.float32(255), fill=mean) - mean) / divisor
 
-    def read(self, image):
+    def read(self, image, intensity=None):
         """One image of any kind, as `to_rgb` takes it, to `(height, width, 3)` in [0, 1]."""
-        return to_rgb(image)
+        return to_rgb(image, intensity or self.intensity)
 
     def convert_batch(self, images):
         """One raw image, a batch or a list of them to the model's input; NumPy out."""
@@ -85,6 +97,7 @@ class PictureConverter(ImageConverter):
             "image_size": self.image_size,
             "resize_mode": self.resize_mode,
             "normalization": self.normalization,
+            "intensity": self.intensity,
         }
 
 

@@ -78,13 +78,13 @@ def chosen_rows(values, indices):
     return [values[i] for i in indices] if isinstance(values, list) else values[indices]
 
 
-def read_row(converter, rows, i):
+def read_row(converter, rows, i, intensity=None):
     """One of several images as `converter.read` gives it; an error says which one it is.
 
     Source: ours.
     """
     try:
-        return converter.read(rows[i])
+        return converter.read(rows[i], intensity)
     except InputError as error:
         if len(rows) == 1:
             raise

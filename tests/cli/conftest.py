@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 from keras_espmedsam.cli import evaluate, segment
 from keras_espmedsam.cli.main import app
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.content import is_blank
+from keras_espmedsam.imaging.pixels import to_rgb
 
 
 class BrightnessSegmenter:
@@ -27,7 +29,8 @@ class BrightnessSegmenter:
             raise InputError("Received an image of 13 x 13; such images bring bad luck.")
         grey = [image if image.ndim == 2 else image[..., 0] for image in images]
         unit = [g / np.float32(255 if g.dtype == np.uint8 else 1) for g in grey]
-        return {"masks": [u >= threshold for u in unit], "probabilities": unit}
+        blank = [is_blank(to_rgb(image)) for image in images]
+        return {"masks": [u >= threshold for u in unit], "probabilities": unit, "blank": blank}
 
 
 class BrightnessClassifier:

@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.esp_medsam import modality_recognition
 
@@ -164,7 +165,7 @@ def test_bad_modalities_are_told_before_anything_is_loaded(segmenter, presets, m
 
 def test_nothing_is_loaded_for_given_modalities(segmenter, presets):
     assert segmenter.segment([picture(EYE)], "eye")["modalities"] == ["eye"]
-    empty = {"masks": [], "probabilities": [], "modalities": [], "confidences": []}
+    empty = {"masks": [], "probabilities": [], "modalities": [], "confidences": [], "blank": []}
     assert segmenter.segment([], "auto") == empty
     assert presets == []
 
@@ -189,3 +190,23 @@ def test_a_folder_is_loaded_each_time(segmenter, presets, tmp_path):
 def test_what_is_no_recognizer_is_explained(segmenter):
     with pytest.raises(InputError, match="recognizer of type int; expected a TiCImageClassifier"):
         segmenter.segment(picture(EYE), "auto", recognizer=3)
+
+
+def test_an_image_of_one_brightness_is_refused(segmenter):
+    class Sure(PixelClassifier):
+        def classify(self, images, batch_size=32):
+            found = super().classify(images, batch_size)
+            return {**found, "blank": [np.ptp(image) == 0 for image in images]}
+
+    blank = np.full((50, 70, 3), 1, "uint8")
+    with pytest.raises(InputError, match=r"images\[1\] shows nearly one brightness all over"):
+        segmenter.segment([picture(EYE), blank], "auto", recognizer=Sure())
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_the_built_in_recognizer_is_not_sure_of_nothing(value):
+    recognizer = kem.models.TiCImageClassifier.from_preset("tic_tiny_modality")
+    shown = np.tile(np.arange(0, 240, 8, dtype="uint8"), (30, 1))
+    found = recognizer.classify([np.full((30, 30), value, "uint8"), shown])
+    assert found["blank"] == [True, False]
+    assert not found["confident"][0]

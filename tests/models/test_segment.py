@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (50, 70), dtype="uint8")
@@ -119,10 +119,53 @@ def test_bad_input_is_explained(segmenter, arguments, words):
 
 def test_no_pictures_give_no_masks(segmenter):
     result = segmenter.segment([], [])
-    assert result == {name: [] for name in ("masks", "probabilities", "modalities", "confidences")}
+    names = ("masks", "probabilities", "modalities", "confidences", "blank")
+    assert result == {name: [] for name in names}
 
 
 def test_without_preprocessor_is_explained(segmenter):
     bare = type(segmenter)(segmenter.backbone)
     with pytest.raises(InputError, match="no preprocessor"):
         bare.segment(RGB, "eye")
+
+
+def test_ten_bits_are_segmented_as_eight_are(segmenter):
+    """What fills a part of 16 bits is stretched, and said so; what is said counts before that."""
+    stretched = segmenter.segment(GREY.astype("uint16") * 4, "eye", intensity=(0, 1020))
+    expected = segmenter.segment(GREY, "eye")["probabilities"]
+    np.testing.assert_allclose(stretched["probabilities"], expected, atol=1e-5)
+    with pytest.warns(InputWarning, match="only 10 of its 16 bits are used"):
+        found = segmenter.segment(GREY.astype("uint16") * 4, "eye")["probabilities"]
+    low, high = np.percentile(GREY, (0.5, 99.5))
+    by_values = np.clip((GREY - low) / (high - low), 0, 1).astype("float32")
+    wanted = segmenter.segment(by_values, "eye")["probabilities"]
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    dark = segmenter.segment(GREY.astype("uint16") * 4, "eye", intensity="full")
+    by_bits = segmenter.segment((GREY * (4 / 65535)).astype("float32"), "eye")
+    np.testing.assert_allclose(dark["probabilities"], by_bits["probabilities"], atol=1e-5)
+
+
+def test_what_the_converter_says_counts_unless_another_is_said(segmenter):
+    converter = segmenter.preprocessor.image_converter
+    converter.intensity = (0.0, 1020.0)
+    try:
+        assert segmenter.intensity == (0.0, 1020.0)
+        found = segmenter.segment(GREY.astype("uint16") * 4, "eye")["probabilities"]
+        expected = segmenter.segment(GREY, "eye", intensity="full")["probabilities"]
+    finally:
+        converter.intensity = "auto"
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("intensity", ["half", (3, 1), (0, 1, 2), 7])
+def test_what_is_no_intensity(segmenter, intensity):
+    with pytest.raises(InputError, match="expected 'auto', 'full' or LOW:HIGH"):
+        segmenter.segment(GREY, "eye", intensity=intensity)
+
+
+def test_images_of_one_brightness_are_flagged(segmenter):
+    with pytest.warns(InputWarning, match=r"images\[1\] show nearly one brightness all over"):
+        found = segmenter.segment([GREY, np.full((20, 30), 90, "uint8")], "eye")
+    assert found["blank"] == [False, True]
+    with pytest.warns(InputWarning, match="The image shows nearly one brightness"):
+        assert segmenter.segment(np.zeros((20, 30)), "eye")["blank"]

@@ -97,6 +97,7 @@ def test_a_list_of_any_sizes_equals_one_by_one(build):
         "confidences": [],
         "probabilities": [],
         "confident": [],
+        "blank": [],
     }
 
 

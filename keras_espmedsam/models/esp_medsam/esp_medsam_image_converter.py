@@ -23,6 +23,8 @@ class ESPMedSAMImageConverter(PictureConverter):
             mean colour; `"stretch"` changes the aspect ratio.
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean, which
             the published ESP-MedSAM checkpoints expect.
+        intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
+            `keras_espmedsam.data.read_pictures`.
 
     Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)`, or a list
     of images of any sizes. Gives float32 of the model's size.

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.intensity import AUTO as INTENSITY_AUTO
 from keras_espmedsam.models.tic.tic_image_classifier import TiCImageClassifier
 from keras_espmedsam.preset_registry import builtin_presets
 from keras_espmedsam.recognition import AUTO, DEFAULT_RECOGNIZER, check_classes, decide
@@ -18,7 +19,7 @@ _LOADING = threading.Lock()
 _DESCRIBED = 3
 
 
-def fill_in(modalities, pictures, segmenter, recognizer=None, batch_size=8):
+def fill_in(modalities, pictures, segmenter, recognizer=None, batch_size=8, intensity=None):
     """Replace every "auto" by the modality that its picture is recognised as.
 
     Nothing is loaded where there is no "auto".
@@ -29,6 +30,7 @@ def fill_in(modalities, pictures, segmenter, recognizer=None, batch_size=8):
         segmenter: `ESPMedSAMImageSegmenter`, for the modalities that it knows.
         recognizer: `TiCImageClassifier`, the name or folder of its preset, or `None`.
         batch_size: int. Pictures per forward pass.
+        intensity: what is black and white, or `None`; see `segment`.
 
     Returns:
         The modalities, for `segmenter.modality_indices`, and a list with the confidence of each
@@ -52,15 +54,20 @@ def fill_in(modalities, pictures, segmenter, recognizer=None, batch_size=8):
 
     classifier = load_recognizer(recognizer)
     check_classes(classifier.class_names, segmenter.modalities)
-    found = classifier.classify([pictures[i] for i in unknown], batch_size=batch_size)
+    chosen = [pictures[i] for i in unknown]
+    # A classifier of one's own need not know of it.
+    said = {} if intensity in (None, INTENSITY_AUTO) else {"intensity": intensity}
+    found = classifier.classify(chosen, batch_size=batch_size, **said)
+    blank = found.get("blank", [False] * len(chosen))
     names = list(modalities)
     refusals = []
-    for i, probabilities in zip(unknown, found["probabilities"], strict=True):
+    for i, probabilities, empty in zip(unknown, found["probabilities"], blank, strict=True):
         recognition = decide(
             probabilities,
             classifier.class_names,
             classifier.min_confidence,
             segmenter.modalities,
+            empty,
         )
         names[i], confidences[i] = recognition.modality, recognition.confidence
         if recognition.refusal:

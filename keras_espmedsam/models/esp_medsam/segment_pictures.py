@@ -1,16 +1,29 @@
 """Pictures in, masks out, for whatever gives probabilities: a Keras model or an exported one."""
 
+import warnings
+
 import numpy as np
 
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.imaging.arrays import as_array
+from keras_espmedsam.imaging.content import is_blank
+from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.models.esp_medsam.modality_recognition import fill_in
 from keras_espmedsam.models.picture_batches import filled_up, picture_batches
 from keras_espmedsam.models.raw_batch import image_rows, read_row
 
 
 def segment_pictures(
-    model, converter, predict, images, modalities, threshold, batch_size, recognizer, mirror
+    model,
+    converter,
+    predict,
+    images,
+    modalities,
+    threshold,
+    batch_size,
+    recognizer,
+    mirror,
+    intensity=None,
 ):
     """What `ESPMedSAMImageSegmenter.segment` says, of any model.
 
@@ -19,7 +32,8 @@ def segment_pictures(
         converter: `PictureConverter`.
         predict: callable from converted pictures `(batch, height, width, 3)` and modality indices
             `(batch,)` to probabilities `(batch, height, width)`, all NumPy.
-        images, modalities, threshold, batch_size, recognizer, mirror: as `segment` takes them.
+        images, modalities, threshold, batch_size, recognizer, mirror, intensity: as `segment`
+            takes them.
 
     Raises:
         InputError: see `segment`.
@@ -37,11 +51,16 @@ def segment_pictures(
             f"Received no modality; give one of {', '.join(model.modalities)} per picture, or "
             "'auto' to have it recognised."
         )
-    modalities, confidences = fill_in(modalities, pictures, model, recognizer, batch_size)
+    intensity = parse_intensity(intensity) or converter.intensity
+    modalities, confidences = fill_in(
+        modalities, pictures, model, recognizer, batch_size, intensity
+    )
     indices = model.modality_indices(modalities, len(pictures))
-    probabilities = [None] * len(pictures)
+    probabilities, blank = [None] * len(pictures), [False] * len(pictures)
     for batch, size in picture_batches(converter, pictures, batch_size):
-        chosen = [read_row(converter, pictures, i) for i in batch]
+        chosen = [read_row(converter, pictures, i, intensity) for i in batch]
+        for i, picture in zip(batch, chosen, strict=True):
+            blank[i] = is_blank(picture)
         found = _at_own_size(converter, predict, chosen, indices[batch], size)
         if mirror:
             mirrored = [picture[:, ::-1] for picture in chosen]
@@ -54,8 +73,26 @@ def segment_pictures(
         "probabilities": probabilities,
         "modalities": [model.modalities[i] for i in indices],
         "confidences": confidences,
+        "blank": blank,
     }
+    _warn_of_blank(blank)
     return result if several else {name: values[0] for name, values in result.items()}
+
+
+def _warn_of_blank(blank):
+    numbers = [i for i, one in enumerate(blank) if one]
+    if numbers:
+        which = "The image shows" if len(blank) == 1 else f"{_listed(numbers)} show"
+        warnings.warn(
+            f"{which} nearly one brightness all over; a mask of it says nothing.",
+            InputWarning,
+            stacklevel=4,
+        )
+
+
+def _listed(numbers, most=3):
+    named = ", ".join(f"images[{i}]" for i in numbers[:most])
+    return named + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
 
 
 def _at_own_size(converter, predict, pictures, indices, size):

@@ -20,6 +20,8 @@ class TiCImageConverter(PictureConverter):
         resize_mode: `"stretch"` changes the aspect ratio, so that a class is not known by it;
             `"pad"` keeps it and pads at the right and bottom with the mean colour.
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean.
+        intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
+            `keras_espmedsam.data.read_pictures`.
 
     Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)`, or a list
     of images of any sizes. Gives float32 of the model's size.
