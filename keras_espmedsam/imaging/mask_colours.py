@@ -6,7 +6,7 @@ from keras_espmedsam.errors import InputError
 
 # How far a channel may lie from its pixel's hue, of 1. JPEG moves the channels of a grey mask
 # apart, and then there are many colours; where there are few, they are meant.
-_HUE_TOLERANCE, _ROUNDING = 0.2, 2 / 255
+_HUE_TOLERANCE, _ROUNDING = 0.125, 2 / 255
 _FEW_COLOURS = 64
 _ADVICE = "Save what is foreground as a grey mask of 0 and 255."
 
