@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pytest
 
@@ -227,3 +229,142 @@ def test_volumes_that_lie_differently_are_no_pair(write):
     image, mask = write(VOLUME), write(LABELS, np.diag([1.0, 1, 1, 1]), "labels.nii.gz")
     with pytest.raises(InputError, match=r"are volumes of different orientation; .*Resample"):
         list(read_samples(Record("train", "mr", "brains", image, mask)))
+
+
+# === Black and white ===
+
+
+def stored_as(path, data, slope, intercept, **header):
+    """A file with these values and this slope: nibabel would choose its own."""
+    image = nibabel.Nifti1Image(data, LPS)
+    for field, value in header.items():
+        image.header[field] = value
+    nibabel.save(image, path)
+    content = bytearray(path.read_bytes())
+    content[112:120] = struct.pack("<ff", slope, intercept)
+    path.write_bytes(content)
+    return path
+
+
+def by_percentiles(values):
+    low, high = np.percentile(values, (0.5, 99.5))
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def stack(path, **options):
+    return np.stack([picture.array.T for picture in read_pictures(path, **options)], axis=-1)
+
+
+V = VOLUME.astype(float)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "expected"),
+    [
+        (2, -1000, by_percentiles(V)),
+        (-1, 0, by_percentiles(-V)),
+        (1e-3, 5, by_percentiles(V)),
+        (0, 0, by_percentiles(V)),  # no slope at all
+        (0, 5, by_percentiles(V)),
+        (float("nan"), 0, by_percentiles(V)),
+    ],
+)
+def test_slopes(tmp_path, slope, intercept, expected):
+    path = stored_as(tmp_path / "a.nii", VOLUME, slope, intercept)
+    np.testing.assert_allclose(stack(path), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (10, 30, np.clip((V * 2 - 10) / 20, 0, 1)),
+        (30, 10, by_percentiles(V)),
+        (7, 7, by_percentiles(V)),
+        (float("nan"), 7, by_percentiles(V)),
+        (0, float("inf"), by_percentiles(V)),
+    ],
+)
+def test_display_ranges(tmp_path, low, high, expected):
+    """Of the rescaled values; one that is none does not count."""
+    path = stored_as(tmp_path / "a.nii", VOLUME, 2, 0, cal_min=low, cal_max=high)
+    np.testing.assert_allclose(stack(path), expected, atol=1e-4)
+
+
+def test_a_display_range_beside_all_values_is_told(tmp_path):
+    path = stored_as(tmp_path / "a.nii", VOLUME, 1, 0, cal_min=500, cal_max=600)
+    with pytest.warns(match="its window shows all values alike"):
+        assert not stack(path).any()
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u2", "i2", "i4", "u4", "f4", "f8", "i8", "u8", ">i2"])
+def test_values_of_every_type(tmp_path, dtype):
+    values = V - 30 if dtype == "i1" else V * 9
+    image = nibabel.Nifti1Image(values.astype(dtype), LPS, dtype=np.dtype(dtype))
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(stack(tmp_path / "a.nii.gz"), by_percentiles(values), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "slope", "intensity", "expected"),
+    [
+        ("i2", 1, "full", (V + 32768) / 65535),
+        ("u1", 2, "full", V / 255),
+        ("u1", -1, "full", 1 - V / 255),
+        ("i2", 2, "0:60", np.clip(V * 2 / 60, 0, 1)),
+        ("u1", 1, (10, 30), np.clip((V - 10) / 20, 0, 1)),
+        ("f4", 1, (10, 30), np.clip((V - 10) / 20, 0, 1)),
+    ],
+)
+def test_intensity(tmp_path, dtype, slope, intensity, expected):
+    path = stored_as(tmp_path / "a.nii", VOLUME.astype(dtype), slope, 0, cal_min=1, cal_max=2)
+    np.testing.assert_allclose(stack(path, intensity=intensity), expected, atol=1e-5)
+
+
+def test_floats_have_no_whole_range(write):
+    with pytest.raises(InputError, match="'full' for values that are measured in floating point"):
+        stack(write(V.astype("f4")), intensity="full")
+
+
+# === Files ===
+
+
+@pytest.mark.parametrize("image_class", ["Nifti1Image", "Nifti2Image"])
+@pytest.mark.parametrize(
+    ("name", "gzipped"),
+    [("a.nii", True), ("a.nii.gz", False), ("a", False), ("a", True), ("a.dcm", True)],
+)
+def test_the_content_says_whether_it_is_gzipped(write, tmp_path, image_class, name, gzipped):
+    good = write(
+        VOLUME, name="good.nii.gz" if gzipped else "good.nii",
+        image_class=getattr(nibabel, image_class),
+    )  # fmt: skip
+    path = tmp_path / name
+    path.write_bytes(good.read_bytes())
+    np.testing.assert_allclose(stack(path), by_percentiles(V), atol=1e-4)
+
+
+def test_the_two_files_of_a_pair(tmp_path):
+    nibabel.save(nibabel.Nifti1Pair(VOLUME, LPS), tmp_path / "a.img")
+    for name in ("a.img", "a.hdr"):
+        with pytest.raises(InputError, match=r"NIfTI as a pair of .hdr and .img"):
+            list(read_pictures(tmp_path / name))
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 1, 1), (5, 4, 3, 2)])
+def test_dimensions(write, shape):
+    data = np.arange(np.prod(shape)).reshape(shape).astype("i2")
+    pictures = list(read_pictures(write(data)))
+    slices = data.reshape(*shape[:2], -1, order="F")
+    assert len(pictures) == slices.shape[-1]
+    expected = by_percentiles(data.astype(float)).reshape(*shape[:2], -1, order="F")
+    for k, picture in enumerate(pictures):
+        np.testing.assert_allclose(picture.array.T, expected[..., k], atol=1e-4)
+
+
+def test_a_real_label_volume(shared_dir):
+    path = shared_dir / "formats" / "anatomical_label.nii.gz"
+    if not path.exists():
+        pytest.skip(f"{path} does not exist")
+    pictures = list(read_pictures(path))
+    assert [picture.array.shape for picture in pictures] == [(41, 33)] * 25
+    assert max(picture.array.max() for picture in pictures) < 0.05
