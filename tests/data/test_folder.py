@@ -1,6 +1,11 @@
-import pytest
+import unicodedata
+from pathlib import Path
 
-from keras_espmedsam.data import read_folder
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_espmedsam.data import read_folder, read_samples
 from keras_espmedsam.errors import InputError
 
 
@@ -118,3 +123,77 @@ def test_folders_that_cannot_be_used(make):
     make("images/1.png")
     with pytest.raises(InputError, match=r"lacks .*/masks; expected"):
         read_folder(folder, "xray")
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        ["benign (1)_mask.png", "benign (1)_mask_1.png", "benign (1)_mask_2.png"],
+        ["benign (1)_mask1.png", "benign (1)_mask2.png"],
+        ["benign (1)_seg-01.png", "benign (1)_seg0.png"],
+        ["benign (1) mask (1).png", "benign (1) mask (2).png"],
+        ["benign (1).png", "benign (1)_label_7.png"],
+        ["benign (1)/a.png", "benign (1)/b.png"],
+    ],
+)
+def test_several_masks_of_one_image(make, masks):
+    folder = make("images/benign (1).png", *(f"masks/{name}" for name in masks))
+    with pytest.raises(InputError) as caught:
+        read_folder(folder, "ultrasound")
+    names = [Path(name).name for name in masks]
+    assert str(caught.value).endswith(
+        f"holds several masks of one image ({', '.join(names)}); expected one mask for each image, "
+        "with the image's name or that name and a word such as _mask behind it. Where all masks "
+        "of an image show the same kind of object, give merge_masks=True (merge_masks: true in a "
+        "configuration) to take them together; otherwise keep one."
+    )
+    (record,) = read_folder(folder, "ultrasound", merge_masks=True)
+    assert [record.mask.name, *(path.name for path in record.other_masks)] == names
+
+
+def test_masks_beside_their_images_with_numbers(make):
+    """As BUSI comes; a number behind a word is a mask's only if the image is there."""
+    folder = make(
+        "1.png", "1_mask.png", "1_mask_1.png", "scan label 3.png", "scan label 3_mask.png"
+    )
+    records = read_folder(folder, "ultrasound", masks=folder, merge_masks=True)
+    assert _pairs(records) == [
+        ("1.png", "1_mask.png"),
+        ("scan label 3.png", "scan label 3_mask.png"),
+    ]
+    assert [len(record.other_masks) for record in records] == [1, 0]
+
+
+def test_a_folder_per_image(make):
+    """As DSB 2018 comes: `7/images/7.png` and `7/masks/*.png`, which is no split."""
+    folder = make("7/images/7.png", "7/masks/a1.png", "7/masks/b2.png", "8/images/8.png")
+    make("8/masks/c3.png")
+    with pytest.raises(InputError, match=r"several masks of one image \(a1.png, b2.png\)"):
+        read_folder(folder, "microscopy")
+    records = read_folder(folder, "microscopy", merge_masks=True, split="val")
+    assert [(r.split, r.image.name, r.mask.name, len(r.other_masks)) for r in records] == [
+        ("val", "7.png", "a1.png", 1),
+        ("val", "8.png", "c3.png", 0),
+    ]
+
+
+@pytest.mark.parametrize(("image_form", "mask_form"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_are_written_in_either_form(make, image_form, mask_form):
+    """macOS decomposes the letters of file names; the files of others come composed."""
+    image = unicodedata.normalize(image_form, "Müller é.png")
+    mask = unicodedata.normalize(mask_form, "Müller é_mask.png")
+    assert image != unicodedata.normalize(mask_form, image)
+    assert _pairs(read_folder(make(f"images/{image}", f"masks/{mask}"), "xray")) == [(image, mask)]
+
+
+def test_masks_are_taken_together_when_read(tmp_path):
+    shown = {
+        "images/1.png": [[9, 9, 9]],
+        "masks/1_mask.png": [[255, 0, 0]],
+        "masks/1_mask_1.png": [[0, 0, 1]],
+    }
+    for name, values in shown.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.array(values, "uint8")).save(tmp_path / name)
+    ((_, mask),) = read_samples(read_folder(tmp_path, "xray", merge_masks=True)[0])
+    assert mask.tolist() == [[True, False, True]]

@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 
 from keras_espmedsam.data import read_index
@@ -116,3 +118,16 @@ def test_the_shared_index(data_dir):
     assert {r.modality for r in records} == {
         *("dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colonoscopy")
     }
+
+
+@pytest.mark.parametrize(("in_index", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_may_be_written_otherwise_than_on_disk(tmp_path, in_index, on_disk):
+    """An archive unpacked on macOS has decomposed names, the index that came with it has not."""
+    for name in ("Größe/é.png", "Größe/é_mask.png"):
+        path = tmp_path / unicodedata.normalize(on_disk, name)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    rows = "split,modality,dataset,image,mask\ntest,fundus,drive,Größe/é.png,Größe/é_mask.png\n"
+    (tmp_path / "index.csv").write_text(unicodedata.normalize(in_index, rows), encoding="utf-8")
+    (record,) = read_index(tmp_path / "index.csv")
+    assert record.image.is_file() and record.mask.is_file()

@@ -1,4 +1,5 @@
 import json
+import unicodedata
 
 import pytest
 
@@ -117,3 +118,14 @@ def test_missing_file_and_unknown_split(write, tmp_path):
     path = write(PUBLISHED, _both(NAMES))
     with pytest.raises(InputError, match=r"the split dev, which .* it has train, val, test"):
         read_splits(path, "ultrasound", splits=["dev"])
+
+
+@pytest.mark.parametrize(("in_file", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_may_be_written_otherwise_than_on_disk(write, in_file, on_disk):
+    names = [unicodedata.normalize(on_disk, name) for name in _both(["é.png"])]
+    pair = {"image": "image_1024/é.png", "mask": "mask_1024/é.png"}
+    for entry in ("é.png", pair):
+        text = json.dumps({"train": [entry]}, ensure_ascii=False)
+        path = write(unicodedata.normalize(in_file, text), names)
+        (record,) = read_splits(path, "ultrasound")
+        assert record.image.is_file() and record.mask.is_file()
