@@ -320,6 +320,7 @@ class _QuietLibraries:
             self.restore = contextlib.ExitStack()
             self.restore.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
+            warnings.simplefilter("default", InputWarning)  # ours, from the threads in between
             for logger in map(logging.getLogger, self._NAMES):
                 self.restore.callback(logger.setLevel, logger.level)
                 logger.setLevel(logging.CRITICAL + 1)

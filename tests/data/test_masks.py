@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_espmedsam.data import (
+    Record,
+    read_mask,
+    read_masks,
+    read_picture,
+    read_samples,
+    write_mask,
+)
+from keras_espmedsam.errors import InputError
+
+INSIDE = np.zeros((40, 48), bool)
+INSIDE[10:22, 12:30] = True
+GREY = np.where(INSIDE, 255, 0).astype("uint8")
+
+
+def _channels(back, front):
+    return np.where(INSIDE[..., None], np.array(front, "uint8"), np.array(back, "uint8"))
+
+
+def _save(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("quality", [40, 60, 75, 95])
+@pytest.mark.parametrize("colour", [False, True])
+def test_jpeg(tmp_path, quality, colour):
+    array = np.stack([GREY] * 3, axis=-1) if colour else GREY
+    found = read_mask(_save(tmp_path / "mask.jpg", array, quality=quality))
+    assert (found != INSIDE).mean() < 0.005
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+@pytest.mark.parametrize(
+    ("back", "front"),
+    [
+        ((0, 0, 0), (255, 0, 0)),
+        ((0, 0, 0, 0), (0, 0, 0, 255)),
+        ((255, 255, 255, 0), (255, 255, 255, 255)),
+        ((0, 0, 0, 0), (255, 0, 0, 255)),
+        ((0, 0, 0, 255), (255, 255, 255, 255)),
+    ],
+    ids=["red", "black ink", "white ink", "red ink", "opaque"],
+)
+def test_colours_and_alpha(tmp_path, suffix, back, front):
+    options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+    path = _save(tmp_path / f"mask{suffix}", _channels(back, front), **options)
+    np.testing.assert_array_equal(read_mask(path), INSIDE)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_what_is_refused_names_the_file(tmp_path, suffix):
+    path = _save(tmp_path / f"mask{suffix}", _channels((0, 0, 255), (255, 0, 0)))
+    with pytest.raises(
+        InputError, match=r"mask\..* cannot be used. Received a mask in several col"
+    ):
+        read_mask(path)
+    void = np.where(INSIDE, 1, GREY)
+    void[:2] = 255
+    with pytest.raises(
+        InputError, match=r"mask\..* holds 3 different values up to 255; expected 0"
+    ):
+        read_mask(_save(path, void.astype("uint8")))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".gif"])
+def test_the_index_of_a_palette_counts(tmp_path, suffix):
+    image = Image.fromarray(INSIDE.astype("uint8"))
+    image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    image.save(tmp_path / f"mask{suffix}")
+    np.testing.assert_array_equal(read_mask(tmp_path / f"mask{suffix}"), INSIDE)
+
+
+def test_numbers_of_instances_in_16_bits(tmp_path):
+    array = np.zeros((40, 48), "uint16")
+    for i, column in enumerate(range(0, 48, 6)):
+        array[5:35, column : column + 4] = 40000 + i
+    for suffix in (".png", ".tif"):
+        with pytest.raises(InputError, match="holds 9 different values up to 40007"):
+            read_mask(_save(tmp_path / f"mask{suffix}", array))
+
+
+def test_pages_are_read_by_one_scale(tmp_path):
+    pages = [Image.fromarray(page) for page in (GREY, GREY * 0, GREY // 255)]
+    path = tmp_path / "masks.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:2])
+    assert [int(mask.sum()) for mask in read_masks(path)] == [INSIDE.sum(), 0]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError, match="holds 3 different values up to 255"):
+        list(read_masks(path))
+
+
+def test_colours_of_a_volume(tmp_path):
+    nibabel = pytest.importorskip("nibabel", reason="needs the extra medical")
+    kind = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for front, back, right in (((255, 0, 0), (0, 0, 0), True), ((255, 0, 0), (0, 0, 255), False)):
+        data = np.empty((48, 40, 1), kind)
+        for name, one, other in zip("RGB", front, back, strict=True):
+            data[name] = np.where(INSIDE.T[..., None], one, other)
+        nibabel.save(nibabel.Nifti1Image(data, np.diag([-1, -1, 1, 1])), tmp_path / "mask.nii")
+        if right:
+            np.testing.assert_array_equal(read_mask(tmp_path / "mask.nii"), INSIDE.T)
+        else:
+            with pytest.raises(
+                InputError, match=r"mask.nii cannot be used. Received a mask in sev"
+            ):
+                read_mask(tmp_path / "mask.nii")
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    image = _save(tmp_path / "image.png", GREY)
+    for mask in (INSIDE, ~INSIDE, INSIDE * 0, INSIDE * 0 + 1):
+        write_mask(tmp_path / "mask.png", mask, read_picture(image))
+        np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), mask != 0)
+        record = Record("train", "xray", "d", image, tmp_path / "mask.png")
+        np.testing.assert_array_equal(next(read_samples(record))[1], mask != 0)
