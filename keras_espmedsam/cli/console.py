@@ -1,6 +1,7 @@
 """What all commands say and how: results on stdout, everything else on stderr."""
 
 import contextlib
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
 
 SOME_FAILED, NOTHING_DONE = 1, 2
 """Exit codes beside 0: some of the work failed; wrong usage, or nothing was done."""
@@ -53,11 +54,26 @@ def errors_reported() -> Iterator[None]:
 
     Source: ours.
     """
-    try:
-        yield
-    except InputError as error:
-        print_error(error)
-        raise typer.Exit(NOTHING_DONE) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", InputWarning)
+        warnings.showwarning = _shown_as_lines(warnings.showwarning)
+        try:
+            yield
+        except InputError as error:
+            print_error(error)
+            raise typer.Exit(NOTHING_DONE) from error
+
+
+def _shown_as_lines(others):
+    """How a warning is shown: ours as a sentence, without the place in the code."""
+
+    def show(message, category, *place):
+        if issubclass(category, InputWarning):
+            stderr().print(f"warning: {message}")
+        else:
+            others(message, category, *place)
+
+    return show
 
 
 class Notices:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_espmedsam.data.file_kinds import IMAGE_SUFFIXES, file_kind, file_stem
+from keras_espmedsam.data.file_kinds import IMAGE_SUFFIXES, described, file_kind, file_stem
 from keras_espmedsam.errors import InputError
 
 _OURS = ("_mask", "_overlay")
@@ -90,20 +90,6 @@ def _refuse_empty(folder, found):
         f"The folder {folder} holds no image files{except_those}; expected some of "
         f"{', '.join(IMAGE_SUFFIXES)}."
     )
-
-
-def described(unread: dict[Path, str], most: int = 3) -> str:
-    """The first of the files that are not read, and how many more there are.
-
-    Example:
-        >>> described({Path("a/eye.heic"): "HEIC", Path("a/b.nrrd"): "NRRD"}, most=1)
-        'eye.heic: HEIC, and 1 more'
-
-    Source: ours.
-    """
-    named = [f"{path.name}: {format}" for path, format in list(unread.items())[:most]]
-    more = len(unread) - most
-    return ", ".join([*named, f"and {more} more"] if more > 0 else named)
 
 
 def _images_in(folder: Path, output: Path) -> Inputs:

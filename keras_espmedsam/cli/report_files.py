@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_espmedsam._files import PREFIX, atomic_path
 from keras_espmedsam.cli.console import stderr
-from keras_espmedsam.data.picture_names import is_picture_name
+from keras_espmedsam.data.file_kinds import file_kind
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.measurement_log import MeasurementLog, read_log
@@ -101,7 +101,7 @@ class ReportFiles:
         for path in self.reports:
             found = _stat(path)
             # Images of the other splits, too.
-            if found and ((found.st_dev, found.st_ino) in inputs or is_picture_name(path)):
+            if found and ((found.st_dev, found.st_ino) in inputs or file_kind(path).kind):
                 raise InputError(
                     f"The report {path} would replace an input of that name; choose another."
                 )

@@ -18,7 +18,7 @@ from keras_espmedsam.cli.console import (
     progress_bar,
     stderr,
 )
-from keras_espmedsam.cli.inputs import Inputs, described, expand_inputs, unique_names
+from keras_espmedsam.cli.inputs import Inputs, expand_inputs, unique_names
 from keras_espmedsam.cli.loading import (
     DEFAULT_PRESET,
     check_modality,
@@ -29,6 +29,7 @@ from keras_espmedsam.cli.loading import (
 )
 from keras_espmedsam.cli.recognize_files import FileRecognizer, basis
 from keras_espmedsam.cli.segment_files import Job, segment_files
+from keras_espmedsam.data.file_kinds import described
 from keras_espmedsam.data.pictures import MAX_PIXELS, inspect_picture_file
 from keras_espmedsam.errors import InputError, NoImageError
 from keras_espmedsam.imaging.intensity import AUTO as AUTO_INTENSITY

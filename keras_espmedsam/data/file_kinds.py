@@ -2,9 +2,10 @@
 
 import dataclasses
 import re
-import unicodedata
 import zlib
 from pathlib import Path
+
+from keras_espmedsam.data.file_names import normal_name
 
 DICOM, TIFF, NIFTI, RASTER = "DICOM", "TIFF", "NIfTI", "raster"
 
@@ -170,6 +171,24 @@ def _is_nifti(head):
     return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
 
 
+def described(unread: dict[Path, str], most: int = 3) -> str:
+    """The first of some files that are passed over, and how many more there are.
+
+    Args:
+        unread: the files, each with what it is.
+        most: how many are named.
+
+    Example:
+        >>> described({Path("a/eye.heic"): "HEIC", Path("a/b.nrrd"): "NRRD"}, most=1)
+        'eye.heic: HEIC, and 1 more'
+
+    Source: ours.
+    """
+    named = [f"{path.name}: {format}" for path, format in list(unread.items())[:most]]
+    more = len(unread) - most
+    return ", ".join([*named, f"and {more} more"] if more > 0 else named)
+
+
 def file_stem(path: Path) -> str:
     """The name of a file without its suffix; `.nii.gz` counts as one suffix, and a number as none.
 
@@ -194,7 +213,7 @@ def file_stem(path: Path) -> str:
         stem = path.name[: -len(".nii.gz")]
     else:
         stem = path.name if path.suffix[1:].isdigit() else path.stem
-    return unicodedata.normalize("NFC", stem)
+    return normal_name(stem)
 
 
 def is_gzipped_nifti(path: Path) -> bool:

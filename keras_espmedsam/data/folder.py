@@ -2,15 +2,15 @@
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_espmedsam.data.file_kinds import file_stem
+from keras_espmedsam.data.file_kinds import described, file_kind, file_stem
 from keras_espmedsam.data.file_names import normal_name
-from keras_espmedsam.data.picture_names import is_picture_name
 from keras_espmedsam.data.record import Record
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
 
 IMAGES, MASKS = "images", "masks"
 MASK_WORDS = (
@@ -117,8 +117,8 @@ def _parts(folder, masks, split, labelled):
         images = picture_files(inner if inner.is_dir() else folder)
         partners = picture_files(masks)
         if partners == images:
-            stems = {_stem(path) for path in images}
-            partners = [path for path in images if _named_by_word(_stem(path), stems)]
+            stems = {file_stem(path) for path in images}
+            partners = [path for path in images if _named_by_word(file_stem(path), stems)]
             images = [path for path in images if path not in set(partners)]
         return [(split, images, [*partners, *_in_folders_of(images, masks)])]
     if inner.is_dir():
@@ -156,7 +156,7 @@ def _named_by_word(stem, stems):
 
 def _in_folders_of(images, masks):
     """The masks in folders that are called as an image: `masks/7/*.png`."""
-    stems = {_stem(image) for image in images}
+    stems = {file_stem(image) for image in images}
     folders = sorted(path for path in masks.iterdir() if path.is_dir() and path.name[0] != ".")
     return [
         path for one in folders if normal_name(one.name) in stems for path in picture_files(one)
@@ -165,30 +165,41 @@ def _in_folders_of(images, masks):
 
 def _is_folder_of_one_image(name, images, masks):
     """Whether this is `7/images/7.png` with masks of any name, as in DSB 2018, and no split."""
-    if [_stem(image) for image in images] != [normal_name(name)]:
+    if [file_stem(image) for image in images] != [normal_name(name)]:
         return False
     by_stem, _ = masks_by_stem(images, [Path(mask.name) for mask in masks])
     return bool(masks) and not by_stem[normal_name(name)]
 
 
-def _stem(path):
-    return normal_name(file_stem(path))
-
-
 def picture_files(folder: Path, recursive: bool = False) -> list[Path]:
-    """The picture files of a folder, sorted; hidden ones are passed over.
+    """The image files of a folder, sorted; hidden ones are passed over.
 
     Args:
         folder: an existing folder.
         recursive: whether the folders in it are searched as well.
 
+    Warns:
+        InputWarning: of images in formats that are not read, which are left out.
+
     Source: ours.
     """
-    found = []
+    found, unread = [], {}
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(n for n in folders if recursive and not n.startswith("."))
         paths = (Path(parent) / name for name in sorted(names) if not name.startswith("."))
-        found += [path for path in paths if is_picture_name(path)]
+        for path in paths:
+            is_a = file_kind(path)
+            if is_a.kind:
+                found.append(path)
+            elif is_a.unread:
+                unread[path] = is_a.unread
+    if unread:
+        warnings.warn(
+            f"Left out {len(unread)} files of {folder} in formats that are not read "
+            f"({described(unread)}); save them as PNG, JPEG, TIFF, DICOM or NIfTI.",
+            InputWarning,
+            stacklevel=2,
+        )
     return found
 
 
@@ -216,7 +227,7 @@ def pair_by_stem(
     Source: ours.
     """
     by_stem, lonely = masks_by_stem(images, masks)
-    bare = [image for image in images if not by_stem[_stem(image)]]
+    bare = [image for image in images if not by_stem[file_stem(image)]]
     problems = []
     if bare:
         problems.append(f"{_count(bare, 'image')} without a mask ({_names(bare)})")
@@ -226,8 +237,8 @@ def pair_by_stem(
     if several:
         shared = [mask for found in several for mask in found]
         problems.append(f"several masks of one image ({_names(shared)})")
-    stems = Counter(_stem(image) for image in images)
-    twins = [image for image in images if stems[_stem(image)] > 1]
+    stems = Counter(file_stem(image) for image in images)
+    twins = [image for image in images if stems[file_stem(image)] > 1]
     if twins:
         problems.append(f"images that differ in their suffix alone ({_names(twins)})")
     if problems:
@@ -239,7 +250,7 @@ def pair_by_stem(
             f"{where} holds {' and '.join(problems)}; expected one mask for each image, with the "
             f"image's name or that name and a word such as _mask behind it.{advice * bool(several)}"
         )
-    return [(image, *by_stem[_stem(image)]) for image in images]
+    return [(image, *by_stem[file_stem(image)]) for image in images]
 
 
 def masks_by_stem(
@@ -260,10 +271,10 @@ def masks_by_stem(
 
     Source: ours.
     """
-    by_stem: dict[str, list[Path]] = {_stem(image): [] for image in images}
+    by_stem: dict[str, list[Path]] = {file_stem(image): [] for image in images}
     lonely: list[Path] = []
     for mask in masks:
-        stem = _stem(mask)
+        stem = file_stem(mask)
         folder = mask.parent.parent if mask.parent.name == MASKS else mask.parent
         names = (
             stem,

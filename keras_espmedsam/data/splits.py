@@ -135,7 +135,7 @@ def _is_entry(entry):
 def _named_pairs(path, folder, images, masks, names):
     """The image and the mask of each name."""
     at = [_place(path, folder, chosen, i) for i, chosen in enumerate((images, masks))]
-    by_stem = {normal_name(file_stem(file)): file for file in picture_files(at[0])}
+    by_stem = {file_stem(file): file for file in picture_files(at[0])}
     found = {}
     for name in names:
         stem, shorter = normal_name(file_stem(Path(name))), normal_name(name.split(".")[0])

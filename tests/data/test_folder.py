@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from keras_espmedsam.data import read_folder, read_samples
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
 
 
 @pytest.fixture
@@ -197,3 +197,21 @@ def test_masks_are_taken_together_when_read(tmp_path):
         Image.fromarray(np.array(values, "uint8")).save(tmp_path / name)
     ((_, mask),) = read_samples(read_folder(tmp_path, "xray", merge_masks=True)[0])
     assert mask.tolist() == [[True, False, True]]
+
+
+def test_what_is_left_out_of_a_folder_is_told(tmp_path):
+    for name in ("images/a.png", "masks/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 4), 255).save(tmp_path / name)
+    (tmp_path / "images/phone.heic").write_bytes(bytes((0, 0, 0, 24)) + b"ftypheic" + bytes(50))
+    with pytest.warns(InputWarning, match=r"Left out 1 files of .*images .*\(phone.heic: HEIC\)"):
+        records = read_folder(tmp_path, "xray")
+    assert [record.image.name for record in records] == ["a.png"]
+
+
+def test_images_are_known_by_their_content(tmp_path):
+    for name in ("images/1.2.840.17", "masks/1.2.840.17_mask.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 4), 255).save(tmp_path / name, format="PNG")
+    (record,) = read_folder(tmp_path, "xray")
+    assert (record.image.name, record.mask.name) == ("1.2.840.17", "1.2.840.17_mask.png")
