@@ -17,7 +17,11 @@ from keras_espmedsam.distillation.teacher import Teacher
 from keras_espmedsam.distillation.teacher_cache import TeacherCache
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models import ESPMedSAMImageSegmenter
-from keras_espmedsam.training.build_segmenter import build_segmenter, with_position_grid
+from keras_espmedsam.training.build_segmenter import (
+    build_segmenter,
+    take_intensity,
+    with_position_grid,
+)
 from keras_espmedsam.training.distill_config import TEACHER_PARTS, DistillConfig
 from keras_espmedsam.training.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
@@ -76,7 +80,9 @@ def _distill(config, devices, report, verbose):
     for number, phase in enumerate(config.phases):
         run.do(number, phase)
     if devices.is_main:
-        report(write_preset(run.student("float32"), preset))
+        student = run.student("float32")
+        take_intensity(student, (config.data or config.common_data).intensity)
+        report(write_preset(student, preset))
     report(how_to_measure(preset))
     return preset
 

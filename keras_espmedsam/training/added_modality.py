@@ -119,6 +119,7 @@ def _datasets(config, segmenter, training, validation, report):
         resize_mode="native" if native else converter.resize_mode,
         strict=config.strict,
         seed=config.seed,
+        intensity=converter.intensity,
     )
     augmentation = MEDICAL_RANGES.get(config.init_from, Augmentation())
     canvas = size or converter.image_size

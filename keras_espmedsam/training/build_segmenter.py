@@ -61,6 +61,19 @@ def build_segmenter(
     return segmenter
 
 
+def take_intensity(segmenter, intensity):
+    """Let a trained model's preset say what was black and white in its training.
+
+    Args:
+        segmenter: `ESPMedSAMImageSegmenter`.
+        intensity: `intensity` of the configuration's `data`; None leaves the preset as it is.
+
+    Source: ours.
+    """
+    if intensity is not None:
+        segmenter.preprocessor.image_converter.intensity = intensity
+
+
 def checkpoint_gradients(encoder):
     """Keep the inputs of an encoder's blocks alone for the backward pass.
 

@@ -21,7 +21,11 @@ def read_sources(settings, labelled=True):
 
     Source: ours.
     """
-    records = [record for source in settings.sources for record in _read(source, labelled)]
+    records = [
+        _with_intensity(record, source.intensity or settings.intensity)
+        for source in settings.sources
+        for record in _read(source, labelled)
+    ]
     if settings.split_fractions is not None:
         records = split_by_group(records, settings.split_fractions)
     found = dict.fromkeys(record.split for record in records)
@@ -41,6 +45,13 @@ def read_sources(settings, labelled=True):
             "on pictures that are not trained on."
         )
     return chosen
+
+
+def _with_intensity(record, intensity):
+    """What is said of a source counts where its index does not say it."""
+    if intensity is None or record.intensity is not None:
+        return record
+    return dataclasses.replace(record, intensity=intensity)
 
 
 def _read(source, labelled):

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from keras_espmedsam.errors import did_you_mean
+from keras_espmedsam.errors import InputError, did_you_mean
+from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.training.settings import Settings
 
 Count = Annotated[int, pydantic.Field(strict=True, ge=1)]
@@ -29,6 +30,19 @@ def _existing(path: Path) -> Path:
 
 
 Existing = Annotated[Path, pydantic.AfterValidator(_existing)]
+
+
+def _intensity(value):
+    if isinstance(value, int | float):  # YAML takes 100:45 for minutes and seconds
+        raise ValueError("write black and white as a list, [0, 4095], or as '0:4095' in quotes.")
+    try:
+        return parse_intensity(value)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+# Checked once, so that a pair stays one.
+Intensity = Annotated[str | tuple[float, float] | None, pydantic.BeforeValidator(_intensity)]
 
 
 class EncoderSettings(Settings):
@@ -90,6 +104,7 @@ class SourceSettings(Settings):
     masks: Path | None = None
     group: str | None = None
     merge_masks: bool = False
+    intensity: Intensity = None
 
     @pydantic.model_validator(mode="after")
     def _of_one_kind(self):
@@ -98,9 +113,11 @@ class SourceSettings(Settings):
         if not given or (len(given) > 1 and given != ["splits", "folder"]):
             raise ValueError("give one of index, folder and splits.")
         allowed = {
-            "index": ("datasets", "modality"),
-            "folder": ("modality", "dataset", "split", "masks", "group", "merge_masks"),
-            "splits": ("modality", "folder", "dataset", "images", "masks"),
+            "index": ("datasets", "modality", "intensity"),
+            "folder": (
+                *("modality", "dataset", "split", "masks", "group", "merge_masks", "intensity"),
+            ),
+            "splits": ("modality", "folder", "dataset", "images", "masks", "intensity"),
         }[given[0]]
         for name in self.model_fields_set - {given[0], *allowed}:
             raise ValueError(
@@ -118,6 +135,7 @@ class PicturesSettings(Settings):
     val_splits: list[str] = ["val"]
     balance: Literal["dataset", "modality"] | None = "dataset"
     weights: dict[str, pydantic.NonNegativeFloat] | None = None
+    intensity: Intensity = None
     workers: Count = 1
     strict: bool = False
     keep_in_memory: bool = True

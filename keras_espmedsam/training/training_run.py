@@ -6,7 +6,11 @@ from keras_espmedsam import losses
 from keras_espmedsam.checkpoints.output import write_preset
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.augmentation import Augmentation
-from keras_espmedsam.training.build_segmenter import build_segmenter, with_position_grid
+from keras_espmedsam.training.build_segmenter import (
+    build_segmenter,
+    take_intensity,
+    with_position_grid,
+)
 from keras_espmedsam.training.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.medical_ranges import MEDICAL_RANGES
@@ -84,6 +88,7 @@ def _train(config, devices, report, verbose, build):
         last = config.phases[-1]
         segmenter = build(model, last.image_size, last.resize_mode)
         before.load_best(segmenter)
+        take_intensity(segmenter, config.data.intensity)
         report(write_preset(segmenter, preset))
     return preset
 
@@ -174,6 +179,7 @@ class _Sets:
             cache=data.keep_in_memory,
             workers=data.workers,
             seed=config.seed,
+            intensity=converter.intensity,
         )
         training = SegmentationDataset(
             self.records["train"],
@@ -204,6 +210,8 @@ class _Sets:
             self.report(f"{len(dataset.left_out)} left out of {name}:")
             for _, reason in dataset.left_out:
                 self.report(f"  {reason}")
+        for notice, count in dataset.notices.items():
+            self.report(f"Of {count} pictures for {name}: {notice}.")
         # A data set of which nothing can be learnt but to find nothing.
         found = {}
         for record, blank in zip(dataset.records, dataset.blank, strict=True):

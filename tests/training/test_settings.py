@@ -4,13 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.distill_config import DistillConfig
+from keras_espmedsam.training.read_sources import read_sources
+from keras_espmedsam.training.run_config import PicturesSettings
 from keras_espmedsam.training.settings import Settings, load_settings
 from keras_espmedsam.training.train_config import TrainConfig
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "configs"
+SOURCE = {"folder": ".", "modality": "xray"}
 TRAIN = {
     "output": "run",
     "model": {"preset": "tiny"},
@@ -242,3 +246,39 @@ def test_paths_of_data_may_hold_variables_of_the_environment(monkeypatch, tmp_pa
     monkeypatch.delenv("PICTURES")
     with pytest.raises(InputError, match=r"\$PICTURES names a variable .* that is not set"):
         load_settings(TrainConfig, config)
+
+
+@pytest.mark.parametrize("value", [[0, 4095], "0:4095"])
+def test_black_and_white_as_a_list_or_in_quotes(tmp_path, value):
+    settings = load_settings(PicturesSettings, {"sources": [SOURCE], "intensity": value})
+    assert settings.intensity == (0.0, 4095.0)
+    # As a run's config.yaml holds it.
+    held = settings.model_dump(mode="json", exclude_unset=True)
+    assert load_settings(PicturesSettings, held) == settings
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (6045, "as a list, \\[0, 4095\\], or as '0:4095' in quotes"),
+        ("dark", "expected 'auto', 'full'"),
+    ],
+)
+def test_what_says_nothing_of_black_and_white(value, message):
+    """YAML takes 100:45 for a number of minutes and seconds."""
+    with pytest.raises(InputError, match=message):
+        load_settings(PicturesSettings, {"sources": [SOURCE], "intensity": value})
+
+
+def test_what_is_said_of_a_source_goes_before_what_is_said_of_all(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    header = "split,modality,dataset,image,mask,intensity"
+    rows = ["train,xray,d,a.png,a.png,", "val,xray,d,a.png,a.png,full"]
+    (tmp_path / "index.csv").write_text("\n".join([header, *rows]))
+    settings = {"sources": [{"index": tmp_path / "index.csv"}], "intensity": [0, 1023]}
+    found = read_sources(load_settings(PicturesSettings, settings))
+    assert found["train"][0].intensity == (0.0, 1023.0)
+    assert found["val"][0].intensity == "full"
+    settings["sources"][0]["intensity"] = [0, 4095]
+    found = read_sources(load_settings(PicturesSettings, settings))
+    assert found["train"][0].intensity == (0.0, 4095.0)

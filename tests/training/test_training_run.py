@@ -94,6 +94,16 @@ def config(tmp_path):
     }
 
 
+@pytest.fixture
+def twelve_bits(config, tmp_path):
+    """The same images with 12 of 16 bits used."""
+    for i in range(6):
+        array = np.asarray(Image.open(tmp_path / f"{i}.png").convert("L")).astype("uint16")
+        Image.fromarray(array * 16).save(tmp_path / f"{i}.png")
+    config["phases"] = [{**config["phases"][0], "epochs": 1}]
+    return config
+
+
 class Killed(Exception):
     pass
 
@@ -395,3 +405,36 @@ def test_a_teacher_without_controllers_and_a_decoder_with_details():
     backbone = build_segmenter(settings, (32, 32)).backbone
     assert backbone.image_encoder.num_modalities == 0
     assert backbone.detail_dims == (4, 4)
+
+
+@slow_to_compile
+def test_black_and_white_of_the_values_are_told(twelve_bits):
+    said = []
+    preset = train(twelve_bits, report=said.append, verbose=0)
+    assert "Of 4 pictures for training: only 12 of its 16 bits are used" in "\n".join(said)
+    assert load(preset).intensity == "auto"
+
+
+@slow_to_compile
+def test_black_and_white_that_are_said_are_trained_on_and_kept(twelve_bits, tmp_path, monkeypatch):
+    """The pictures are those of 8 bits, and the preset knows what to do with the next ones."""
+    seen = []
+    make = training_run.SegmentationDataset
+
+    def made(*arguments, **options):
+        seen.append(make(*arguments, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(training_run, "SegmentationDataset", made)
+    twelve_bits["data"]["intensity"] = [0, 4080]
+    said = []
+    preset = train(twelve_bits, report=said.append, verbose=0)
+    assert "bits" not in "\n".join(said)
+    images = seen[1][0][0]["images"]  # of validation, which is not augmented
+    for k, i in enumerate((4, 5)):
+        stored = np.asarray(Image.open(tmp_path / f"{i}.png")) / 16
+        width = round(40 * 32 / 40)
+        place = kem.models.ESPMedSAMImageConverter(image_size=(32, 32)).place((24, 40))
+        expected = place.forward(stored.astype("float32"))[: place.inner[0], :width]
+        np.testing.assert_allclose(images[k, : place.inner[0], :width, 0], expected, atol=0.51)
+    assert load(preset).intensity == (0.0, 4080.0)
