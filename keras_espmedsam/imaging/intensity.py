@@ -87,7 +87,7 @@ class Statistics:
         Example:
             >>> found = Statistics.of([np.append(np.arange(1000), [65535, 65535])])
             >>> round(found.low), round(found.high), found.largest
-            (5, 996, 994.0)
+            (5, 996, 999.0)
         """
         samples, smallest, largest = [], math.inf, -math.inf
         for values in images:
