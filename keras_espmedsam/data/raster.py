@@ -10,7 +10,7 @@ from keras_espmedsam.data.file_kinds import starts_like_raster
 from keras_espmedsam.data.picture import Frame, Layout, PictureSource
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import pillow_to_array
-from keras_espmedsam.imaging.mask_colours import mask_array
+from keras_espmedsam.imaging.mask_colours import mask_array, mask_channels
 
 # Only these of Pillow's decoders are ever tried on a file: the fewer, the smaller the attack
 # surface. DRIVE's masks are GIF, PH2's pictures BMP and STARE's PPM.
@@ -80,10 +80,12 @@ def _frames(image: Image.Image) -> list[int]:
 def _decode(path: Path, labels: bool = False) -> Iterator[Frame]:
     with Image.open(path, formats=FORMATS) as image:
         numbers = _frames(image)
-        deep = not labels and has_deep_colour(image)  # asked before anything decodes it
+        deep = has_deep_colour(image)  # asked before anything decodes it
         layout = _layout(image.getexif())
         if deep:
             values, meaning = read_deep_colour(path)
+            if labels:
+                values = _deep_mask(image, values)
             yield Frame(layout.apply(values), layout, meaning=meaning)
             return
         for number in numbers:
@@ -92,3 +94,11 @@ def _decode(path: Path, labels: bool = False) -> Iterator[Frame]:
             image.load()
             array = mask_array(image) if labels else pillow_to_array(image)
             yield Frame(layout.apply(array), layout)
+
+
+def _deep_mask(image, values):
+    """Small labels are lost in the upper eight bits; of an alpha channel these say enough."""
+    image.load()
+    if "A" in image.getbands() and len(set(image.getextrema()[-1])) > 1:
+        return mask_array(image)
+    return mask_channels(values) if values.ndim == 3 else values

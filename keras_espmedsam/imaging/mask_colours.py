@@ -133,7 +133,8 @@ def _check_hue(colours):
     # The median over few colours is one of them, and the others are it, made darker.
     pixels = np.round(colours.reshape(-1, 3) * 255).astype(np.uint8)
     few = len(np.unique(pixels, axis=0)) <= _FEW_COLOURS
-    if distance > (_ROUNDING if few else _HUE_TOLERANCE):
+    # Of small numbers, as those of instances in colours, a tenth tells.
+    if distance > (min(_ROUNDING, value.max() / 10) if few else _HUE_TOLERANCE):
         raise InputError(
             "Received a mask in several colours; expected one colour on black, because which of "
             f"them is foreground is unknown. {_ADVICE}"

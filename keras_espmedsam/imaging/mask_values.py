@@ -19,6 +19,9 @@ _FOREGROUND_PER_MIDDLE, _MIDDLE_PER_PIXEL = 0.25, 0.5
 _LABELS = 4
 # Rounding, as of bicubic resizing in float32, may leave [0, 1] by this.
 _ROUNDING = 1e-5
+# Compression leaves areas of nearly 0 and nearly 255 in the blocks at an edge (up to 3 levels off
+# and 16 pixels wide in WebP), and more values than a map of 20 classes with background and void.
+_RESIDUE, _BLOCK, _CLASSES = 3 / 255, 16, 22
 # A probability that is nearly 0 or 1 and changes slowly is no label.
 _CERTAIN = 0.02
 
@@ -64,7 +67,7 @@ def foreground_scale(arrays, received="Received a mask that"):
         return high or 1.0
     full = 1.0 if values.dtype.kind == "f" else 255.0 if high <= 255 else 65535.0
     soft = values[0] >= 0 and full / 2 < high <= full and len(values) > _LABELS
-    if not (soft and _has_soft_edges(arrays, full)):
+    if not (soft and _has_soft_edges(arrays, full, len(values))):
         raise InputError(
             f"{received} holds {len(values)} different value{'s' * (len(values) > 1)} "
             f"{_range(values)}; expected 0 and 1, or 0 and 255, between which only edges may be "
@@ -147,7 +150,7 @@ def _range(values):
     return up_to if values[0] == 0 else f"from {values[0]:g} {up_to}"
 
 
-def _has_soft_edges(arrays, full):
+def _has_soft_edges(arrays, full, count):
     """Whether the values between both ends lie in narrow edges rather than in areas."""
     levels = all(_are_levels(array, full) for array in arrays)
     # Only 8 bits have JPEG's noise; probabilities may change as slowly as they like.
@@ -160,9 +163,10 @@ def _has_soft_edges(arrays, full):
         extent = _extent(array)
         edge = np.logical_and.reduce([array != end for end in ends])
         edge &= (array > certain) & (array < full - certain)
+        residue = _residue(array, full) if levels and count > _CLASSES else np.False_
         between = (array > _BETWEEN[0] * full) & (array < _BETWEEN[1] * full)
         edges += edge.sum()
-        flat_edges += (edge & _covered(extent <= (0 if levels else noise))).sum()
+        flat_edges += (edge & ~residue & _covered(extent <= (0 if levels else noise))).sum()
         middle += between.sum()
         flat_middle += (between & _covered(extent <= noise)).sum()
         foreground += (array >= _BETWEEN[1] * full).sum()
@@ -173,6 +177,15 @@ def _has_soft_edges(arrays, full):
         and foreground >= _FOREGROUND_PER_MIDDLE * middle
         and middle <= _MIDDLE_PER_PIXEL * pixels
     )
+
+
+def _residue(array, full):
+    """What compression may have left beside an edge: nearly 0 near foreground, and vice versa."""
+    side = 2 * _BLOCK + 1
+    low, high = array <= _RESIDUE * full, array >= (1 - _RESIDUE) * full
+    near_high = ndimage.maximum_filter(high, side, mode="nearest")
+    near_low = ndimage.maximum_filter(low, side, mode="nearest")
+    return (low & near_high) | (high & near_low)
 
 
 def _are_levels(array, full):

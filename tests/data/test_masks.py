@@ -34,6 +34,24 @@ def test_jpeg(tmp_path, quality, colour):
     assert (found != INSIDE).mean() < 0.005
 
 
+@pytest.mark.parametrize("quality", [50, 80, 95])
+def test_webp(tmp_path, quality):
+    """Its blocks hold areas of 1 and 254 beside an edge, which are no labels."""
+    rows, columns = np.mgrid[:160, :192]
+    disc = np.hypot(rows - 70, columns - 90) < 50
+    path = _save(tmp_path / "mask.webp", np.where(disc, 255, 0).astype("uint8"), quality=quality)
+    assert (read_mask(path) != disc).mean() < 0.005
+
+
+@pytest.mark.parametrize("front", [1, 255, 65535])
+def test_colours_of_16_bits(tmp_path, front):
+    """Of which the upper eight alone would lose small values."""
+    array = np.where(INSIDE[..., None], np.uint16(front), np.uint16(0)) * np.ones(3, "uint16")
+    path = tmp_path / "mask.ppm"
+    path.write_bytes(b"P6 48 40 65535\n" + array.astype(">u2").tobytes())
+    np.testing.assert_array_equal(read_mask(path), INSIDE)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
 @pytest.mark.parametrize(
     ("back", "front"),

@@ -74,6 +74,7 @@ REFUSED = {
     "red on blue": (_two(BLUE, RED), "in several colours; expected one colour on black"),
     "red on white": (_two(WHITE, RED), "in several colours"),
     "red on dark blue": (_two((0, 0, 90), RED), "in several colours"),
+    "1 in colours": (_two((0, 1, 0), (1, 0, 0)), "in several colours"),
     "small numbers in colours": (_two((0, 3, 0), (3, 0, 0)), "in several colours"),
     "red and blue, JPEG": (_stored(_two(BLUE, RED), "JPEG"), "in several colours"),
     "a photograph": (
@@ -148,5 +149,8 @@ def test_channels_of_deep_arrays():
     red[0, :, 0] = [0, 0.5, 1]
     assert mask_channels(red).tolist() == [[0, 0.5, 1], [0, 0, 0]]
     assert mask_channels(np.array([[[7], [0]]], "uint8")).tolist() == [[7, 0]]
+    blue_and_red = np.where([[[1], [0]]], [0, 0, 9], [9, 0, 0]).astype("uint16")
+    with pytest.raises(InputError, match="in several colours"):
+        mask_channels(blue_and_red)
     with pytest.raises(InputError, match="a mask of 5 channels; expected 1"):
         mask_channels(np.zeros((2, 2, 5), "uint8"))
