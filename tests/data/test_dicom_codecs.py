@@ -22,6 +22,10 @@ LOSSLESS = {
         pydicom.uid.JPEG2000Lossless,
         lambda array: imagecodecs.jpeg2k_encode(array, level=0, codecformat="j2k", mct=False),
     ),
+    "High-Throughput JPEG 2000": (
+        pydicom.uid.HTJ2KLossless,
+        lambda array: imagecodecs.htj2k_encode(array, level=0),
+    ),
     "RLE": (pydicom.uid.RLELossless, None),
 }
 
