@@ -289,6 +289,14 @@ def test_statistics_of_large_images_take_every_so_many():
     np.testing.assert_allclose([found.low, found.high], [20_000, 3_980_000], rtol=1e-3)
 
 
+def test_every_channel_and_column_has_a_part_in_the_statistics():
+    """Every sixth value would be of the first channel alone, and of every second column."""
+    image = np.zeros((1000, 2000, 3), np.uint16)
+    image[..., 1], image[:, 1::2, 2] = 200, 1000
+    found = Statistics.of([image])
+    assert (found.low, found.high, found.largest) == (0, 1000, 1000)
+
+
 def test_statistics_of_nothing_and_of_replicated_values():
     assert Statistics.of([]) == Statistics.of([np.zeros((0, 4))]) == Statistics(0, 0, 0, False)
     assert Statistics.of([stored(8) * 257]).replicated
