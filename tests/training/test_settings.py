@@ -282,3 +282,19 @@ def test_what_is_said_of_a_source_goes_before_what_is_said_of_all(tmp_path):
     settings["sources"][0]["intensity"] = [0, 4095]
     found = read_sources(load_settings(PicturesSettings, settings))
     assert found["train"][0].intensity == (0.0, 4095.0)
+
+
+def test_a_folders_masks_may_be_taken_together(tmp_path):
+    for name in ("images/1.png", "masks/1_mask.png", "masks/1_mask_1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    source = {"folder": tmp_path, "modality": "ultrasound"}
+    settings = {"sources": [source], "val_splits": []}
+    with pytest.raises(InputError, match="merge_masks: true in a configuration"):
+        read_sources(load_settings(PicturesSettings, settings))
+    source["merge_masks"] = True
+    (record,) = read_sources(load_settings(PicturesSettings, settings))["train"]
+    assert [path.name for path in (record.mask, *record.other_masks)] == [
+        "1_mask.png",
+        "1_mask_1.png",
+    ]
