@@ -9,6 +9,7 @@ from keras_espmedsam.errors import InputError
 # By how much of a voxel the corners of a mask's volume may lie beside those of its image: more
 # than headers lose by rounding, and less than moves any voxel to its neighbour.
 _CORNER_TOLERANCE = 0.1
+_RESAMPLE = "Resample the mask to the image's grid."
 
 
 def pair_layout(image: PictureFile, mask: PictureFile) -> tuple[bool, str]:
@@ -116,11 +117,10 @@ def _same_place(image, mask):
     )
 
 
-_RESAMPLE = "Resample the mask to the image's grid."
-
-
 def _distance(affine, other, shape):
-    """The greatest distance of two corners, in voxels of the first; NaN where it is not known."""
+    """The greatest distance of two corners, in voxels; NaN where these have no size."""
+    if np.array_equal(affine, other):
+        return 0.0
     last = [*(size - 1 for size in shape[:3]), *[0] * (3 - len(shape[:3]))]
     corners = np.array([[*corner, 1.0] for corner in np.ndindex(2, 2, 2)]) * [*last, 1]
     try:

@@ -226,6 +226,21 @@ def test_headers_without_geometry(pair):
     assert pair(LPS, codes=(1, 0)) == pair(LPS, codes=(0, 1)) == (True, "")
 
 
+def test_voxels_without_a_size(tmp_path):
+    """Of careless headers: equal ones are a pair, others are not."""
+    files = []
+    for name, offset in (("scan.nii", 0), ("same.nii", 0), ("moved.nii", 5)):
+        volume = nibabel.Nifti1Image(np.zeros(SHAPE, "uint8"), None)
+        volume.header["sform_code"], volume.header["qform_code"] = 1, 0
+        volume.header["srow_x"] = [1, 0, 0, offset]
+        volume.header["srow_y"], volume.header["srow_z"] = [0, 1, 0, 0], [0, 0, 0, 0]
+        nibabel.save(volume, tmp_path / name)
+        files.append(inspect_picture_file(tmp_path / name))
+    assert pair_layout(files[0], files[1]) == (True, "")
+    with pytest.raises(InputError, match="different place; the mask's origin lies 5, 0, 0 mm"):
+        pair_layout(files[0], files[2])
+
+
 def test_voxels_stay_together_where_the_mask_has_no_geometry(tmp_path):
     values = np.arange(np.prod(SHAPE), dtype="uint8").reshape(SHAPE)
     nibabel.save(nibabel.Nifti1Image(values, LPS), tmp_path / "scan.nii")
