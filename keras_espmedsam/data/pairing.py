@@ -136,7 +136,8 @@ def _difference(affine, other):
         one[:3, :3] / np.where(size > 0, size, 1)
         for one, size in zip((affine, other), sizes, strict=True)
     ]
-    cosine = np.clip((axes[0] * axes[1]).sum(axis=0).min(), -1, 1)
+    sized = (sizes[0] > 0) & (sizes[1] > 0)
+    cosine = np.clip((axes[0] * axes[1]).sum(axis=0).min(initial=1, where=sized), -1, 1)
     angle = float(np.degrees(np.arccos(cosine)))
     if angle > 45:
         return (
