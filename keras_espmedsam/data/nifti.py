@@ -125,7 +125,7 @@ def _meaning(header, data, slope, intercept) -> Meaning:
         whole = tuple(sorted(value * slope + intercept for value in (limits.min, limits.max)))
     if window is not None:
         return Meaning(window=window, whole=whole, measured=True)
-    found = Statistics.of([data])
+    found = Statistics.of([data], measured=True)
     low, high = sorted(value * slope + intercept for value in (found.low, found.high))
     found = Statistics(low, high, found.largest * slope + intercept, False)
     return Meaning(whole=whole, measured=True, statistics=found)

@@ -91,7 +91,7 @@ class PictureFile:
                         and self.count > 1
                         and needs_statistics(array, meaning, intensity)
                     ):
-                        statistics = self._statistics()
+                        statistics = self._statistics(meaning.measured)
                     if statistics is not None and meaning.window is None:
                         meaning = dataclasses.replace(meaning, statistics=statistics)
                     array, notice = self._brightness(array, meaning, intensity)
@@ -100,12 +100,13 @@ class PictureFile:
                 array, self.path, index, self.count, frame.layout, frame.volume, notice or ""
             )
 
-    def _statistics(self):
+    def _statistics(self, measured):
         """Those of the values of all images, so that they are shown alike."""
-        return Statistics.of(
+        values = (
             without_padding(frame.array, frame.meaning)
             for frame in itertools.islice(self.source.frames(), self.count)
         )
+        return Statistics.of(values, measured)
 
     def _brightness(self, array, meaning, intensity):
         try:

@@ -6,7 +6,8 @@ One policy for files and arrays, for training, evaluation and segmentation. The 
 2. what the file says: a window or look-up table;
 3. up to 8 bits, and floating point in [0, 1]: their whole range;
 4. more bits of a camera or microscope, of which the image makes use: their whole range;
-5. nothing tells: the 0.5 and 99.5 percentiles of the values, and the user is told so.
+5. nothing tells: the 0.1 and 99.9 percentiles of the values, of measured ones the 0.5 and 99.5
+   percentiles, and the user is told so.
 
 Padding has no part in any of it and becomes black. Where a file says that its lowest value is
 white (MONOCHROME1, WhiteIsZero), brightness is turned around in the end.
@@ -31,6 +32,9 @@ _ROUNDING = 1e-5
 # sensor has hot pixels, nor in an image that is black otherwise.
 _LONE_PIXELS, _LONE_SHARE = 8, 1e-4
 _BLACK = 1 / 16
+# As many per cent are cut off at each end. What a scanner measures has rare values far from the
+# others; of what a camera sees, the brightest is often the target. Docs: intensity.md.
+_CUT, _CUT_OF_MEASURED = 0.1, 0.5
 # Integers nearer than this are the noise of an image without content, which is not amplified.
 _FEWEST_LEVELS = 16
 
@@ -68,7 +72,7 @@ class Statistics:
     """What black and white are taken from where nothing else tells.
 
     Args:
-        low, high: the 0.5 and 99.5 percentiles; the extremes where these are equal.
+        low, high: the percentiles; the extremes where these are equal.
         largest: the largest value, but for as many pixels as may be hot ones.
         replicated: whether every value is a multiple of 257, as of 8 bits written as 16.
 
@@ -81,13 +85,17 @@ class Statistics:
     replicated: bool
 
     @classmethod
-    def of(cls, images: Iterable[np.ndarray]) -> "Statistics":
+    def of(cls, images: Iterable[np.ndarray], measured: bool = False) -> "Statistics":
         """Of one image's values, or of several that are to be shown alike.
+
+        Args:
+            images: arrays of any shape.
+            measured: see `Meaning`.
 
         Example:
             >>> found = Statistics.of([np.append(np.arange(1000), [65535, 65535])])
             >>> round(found.low), round(found.high), found.largest
-            (5, 996, 999.0)
+            (1, 999, 999.0)
         """
         samples, smallest, largest = [], math.inf, -math.inf
         for values in images:
@@ -100,9 +108,15 @@ class Statistics:
         if not samples:
             return cls(0.0, 0.0, 0.0, False)
         sample = samples[0] if len(samples) == 1 else np.concatenate(samples)
-        low, high = (float(value) for value in np.percentile(sample, (0.5, 99.5)))
         lone = max(int(sample.size * _LONE_SHARE), min(sample.size // 500, _LONE_PIXELS))
         robust = float(np.partition(sample, -1 - lone)[-1 - lone])
+        cut = _CUT_OF_MEASURED if measured else _CUT
+        ends = np.percentile(sample, (cut, 100 - _CUT_OF_MEASURED, 100 - cut))
+        low, most, high = (float(value) for value in ends)
+        if not measured:
+            high = min(high, robust)
+            if most < high * _BLACK:  # specks, or what is written on the image
+                high = most
         if not high > low:  # a nearly empty image
             low, high = smallest, largest
         replicated = sample.dtype.kind == "u" and largest > 257 and not (sample % 257).any()
@@ -200,8 +214,8 @@ def to_brightness(values, meaning=None, intensity=AUTO):
         >>> float(image.min()), float(image.max())
         (0.0, 1.0)
         >>> notice
-        'only 10 of its 16 bits are used, so black and white are taken from its values (their 0.5 \
-and 99.5 percentiles)'
+        'only 10 of its 16 bits are used, so black and white are taken from its values (their 0.1 \
+and 99.9 percentiles)'
 
     Source: ours.
     """
@@ -271,7 +285,9 @@ def _by_policy(values, meaning, intensity, in_memory):
     if in_memory and values.dtype.newbyteorder("=") != np.uint16:
         _refuse_type(values)
     _check_numbers(values)
-    found = meaning.statistics or Statistics.of([without_padding(values, meaning)])
+    found = meaning.statistics
+    if found is None:
+        found = Statistics.of([without_padding(values, meaning)], meaning.measured)
     if not meaning.measured and _is_used(found, _range(values, meaning)):
         if _has_16_bits(values, meaning):
             return values.astype(np.uint16, copy=False), None
@@ -290,7 +306,8 @@ def _reason(values, meaning, found):
         reason = "nothing tells what is black and white, so they"
     else:
         reason = f"only {used} of its {bits} bits are used, so black and white"
-    return f"{reason} are taken from its values (their 0.5 and 99.5 percentiles)"
+    cut = _CUT_OF_MEASURED if meaning.measured else _CUT
+    return f"{reason} are taken from its values (their {cut} and {100 - cut} percentiles)"
 
 
 def _tells_something(shown, values, meaning):
