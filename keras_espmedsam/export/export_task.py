@@ -17,6 +17,7 @@ from keras_espmedsam.export.quantization_data import calibration_inputs, chosen_
 from keras_espmedsam.export.request import make_request
 from keras_espmedsam.export.runtimes import RUNTIMES
 from keras_espmedsam.export.tensorflow_process import write, write_in_tensorflow
+from keras_espmedsam.models.quantization import refuse_quantized
 
 
 def export_task(
@@ -55,6 +56,9 @@ def export_task(
     report = report or (lambda sentence: None)
     request = make_request(task, format, path, size, batch_size, precision, flavor, overwrite)
     check_installed(request.format)
+    if request.format.name != "saved_model":  # The others know no layer that Keras quantised.
+        how = 'and export it with precision="int8" for integers'
+        refuse_quantized(task, f"the format {request.format.name}", how)
     if modality is not None:
         if not isinstance(task.output, dict):
             raise InputError("A classifier has no modalities to choose one of; leave it out.")

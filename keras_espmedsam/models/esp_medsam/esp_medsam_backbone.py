@@ -11,6 +11,7 @@ from keras_espmedsam.layers import (
     SelfPatchPromptGenerator,
 )
 from keras_espmedsam.layers.query_decoupled_modality_decoder import UPSCALING
+from keras_espmedsam.models.quantization import keeps_quantization
 from keras_espmedsam.preset_registry import knows_builtin_presets
 
 # The order of the released model's queries.
@@ -19,6 +20,7 @@ PATCH_SIZE = 32
 
 
 @knows_builtin_presets()
+@keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ESPMedSAMBackbone(Backbone):
     """Image encoder, Self-Patch Prompt Generator and Query-Decoupled Modality Decoder.
@@ -324,7 +326,7 @@ class ESPMedSAMBackbone(Backbone):
     def get_config(self):
         config = super().get_config()
         encoder = keras.layers.serialize(self.image_encoder)
-        if encoder["config"].get("dtype") == config["dtype"]:
+        if encoder["config"].get("dtype") == keras.dtype_policies.serialize(self.dtype_policy):
             # None: the encoder follows, also when `from_preset(dtype=...)` changes the backbone's.
             encoder = {**encoder, "config": {**encoder["config"], "dtype": None}}
         return {

@@ -21,6 +21,7 @@ from keras_espmedsam.models.esp_medsam.segment_pictures import (
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.host_call import host_call
 from keras_espmedsam.models.picture_batches import predict_prepared
+from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
 from keras_espmedsam.models.raw_batch import batch_parts, check_batch, named_inputs
 from keras_espmedsam.models.raw_training import trains_on_raw_pictures
 from keras_espmedsam.optimizers import decoupled
@@ -29,6 +30,7 @@ from keras_espmedsam.preset_registry import knows_builtin_presets
 
 @knows_builtin_presets()
 @trains_on_raw_pictures
+@keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ESPMedSAMImageSegmenter(ImageSegmenter):
     """Segment medical images of several modalities without prompts.
@@ -147,7 +149,8 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             `ESPMedSAMImageSegmenter` with weights of its own; `name` is its last modality.
 
         Raises:
-            InputError: for a name that is taken or cannot be one, or an unknown `init_from`.
+            InputError: for a name that is taken or cannot be one, an unknown `init_from`, or a
+                quantised model.
 
         Example:
             >>> extended = segmenter.add_modality("fetal_ultrasound", init_from="ultrasound")
@@ -156,6 +159,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
         Source: modality transfer: ESP-MedSAM (arXiv 2407.14153); the hidden query is ours.
         """
+        refuse_quantized(self, "add_modality()", "add it there, and quantize the result")
         source = None if init_from is None else int(self.modality_indices(init_from, 1)[0])
         extended = modality_extension.extend(self, name, source)
         if freeze:

@@ -11,12 +11,14 @@ from keras_espmedsam.models.encoder_stages import (
     controller_layers,
     make_neck,
 )
+from keras_espmedsam.models.quantization import keeps_quantization
 from keras_espmedsam.preset_registry import knows_builtin_presets
 
 PATCH_STRIDE = 4
 
 
 @knows_builtin_presets()
+@keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class TiCBackbone(FeaturePyramidBackbone, HasFeatures):
     """Convolutional stem and stages of `TiCBlock` at strides 4, 8, 16 and 32.

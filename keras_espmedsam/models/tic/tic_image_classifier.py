@@ -10,6 +10,7 @@ from keras_espmedsam.models.class_weights import weights_by_class
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.host_call import host_call, rank
 from keras_espmedsam.models.picture_batches import filled_up, picture_batches, predict_prepared
+from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
 from keras_espmedsam.models.raw_batch import (
     batch_parts,
     check_batch,
@@ -33,6 +34,7 @@ POOLINGS = {
 
 @knows_builtin_presets()
 @trains_on_raw_pictures
+@keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class TiCImageClassifier(ImageClassifier):
     """Say what a picture of any size shows, and how sure that is.
@@ -145,7 +147,11 @@ class TiCImageClassifier(ImageClassifier):
             kwargs.setdefault("num_classes", len(kwargs["class_names"]))
         elif "num_classes" in kwargs:
             kwargs["class_names"] = None
-        return super().from_preset(preset, load_weights, **kwargs)
+        classifier = super().from_preset(preset, load_weights, **kwargs)
+        if "num_classes" in kwargs and classifier.output_dense.quantization_mode is not None:
+            # Its weights, which nothing has learnt, would be integers, which nothing can learn.
+            refuse_quantized(classifier, "a new head", "and give that one the head")
+        return classifier
 
     def get_config(self):
         return {

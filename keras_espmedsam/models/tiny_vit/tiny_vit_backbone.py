@@ -16,10 +16,12 @@ from keras_espmedsam.models.encoder_stages import (
     controller_layers,
     make_neck,
 )
+from keras_espmedsam.models.quantization import keeps_quantization
 
 PATCH_STRIDE = 4
 
 
+@keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class TinyViTBackbone(Backbone, HasFeatures):
     """Hybrid image encoder: a convolutional stage, then stages of window attention.

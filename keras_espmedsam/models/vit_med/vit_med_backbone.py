@@ -5,8 +5,10 @@ from keras_hub.models import Backbone
 
 from keras_espmedsam.layers import PositionEmbedding, ViTMedBlock
 from keras_espmedsam.models.encoder_stages import make_neck
+from keras_espmedsam.models.quantization import keeps_quantization
 
 
+@keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ViTMedBackbone(Backbone):
     """SAM's ViT, with key/value tokens and a parallel adapter in every block.
