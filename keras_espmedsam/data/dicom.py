@@ -5,9 +5,7 @@ of them can identify a patient. For the same reason the messages of pydicom are 
 is told are the names that the standard gives to a kind of object or of compression.
 """
 
-import contextlib
 import dataclasses
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from keras_espmedsam._extras import require
 from keras_espmedsam.data.dicom_codecs import best_decoder
+from keras_espmedsam.data.dicom_window import first_number, window_function
 from keras_espmedsam.data.lookup_table import LookupTable
 from keras_espmedsam.data.picture import Frame, PictureSource
 from keras_espmedsam.errors import InputError, NoImageError
@@ -232,13 +231,14 @@ def _image(frame: np.ndarray, dataset, number: int) -> Frame:
         frame = np.where(meaning.padding, frame.dtype.type(0), frame)  # it may be NaN
     functions = _functions(dataset, number, "PixelValueTransformation")
     if dataset.get("ModalityLUTSequence"):
-        table = _table(dataset.ModalityLUTSequence[0], dataset)
+        item = dataset.ModalityLUTSequence[0]
+        table = LookupTable.of(item.LUTDescriptor, item.LUTData, _little_endian(dataset))
         frame = table(frame)
         bits = table.white.bit_length()
         meaning = dataclasses.replace(meaning, bits=bits, whole=(0, table.white))
     else:
         slope, intercept = (
-            _number(functions.get(name), default)
+            first_number(functions.get(name), default)
             for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
         )
         if (slope, intercept) != (1, 0) and slope != 0:
@@ -246,7 +246,7 @@ def _image(frame: np.ndarray, dataset, number: int) -> Frame:
             if meaning.whole:
                 whole = tuple(sorted(value * slope + intercept for value in meaning.whole))
                 meaning = dataclasses.replace(meaning, whole=whole)
-    window = _window(_functions(dataset, number, "FrameVOILUT"), dataset)
+    window = window_function(_functions(dataset, number, "FrameVOILUT"), _little_endian(dataset))
     return Frame(frame, meaning=dataclasses.replace(meaning, window=window))
 
 
@@ -261,12 +261,12 @@ def _whole(frame, bits):
 def _padding(frame: np.ndarray, dataset) -> np.ndarray | None:
     """Where the frame holds padding in place of an image."""
     prefix = {"f": "Float", "d": "DoubleFloat"}.get(frame.dtype.char, "")
-    first = _number(dataset.get(f"{prefix}PixelPaddingValue"))
+    first = first_number(dataset.get(f"{prefix}PixelPaddingValue"))
     if prefix and f"{prefix}PixelPaddingValue" in dataset and first is None:  # NaN
         return np.isnan(frame)
     if first is None:
         return None
-    last = _number(dataset.get(f"{prefix}PixelPaddingRangeLimit"), first)
+    last = first_number(dataset.get(f"{prefix}PixelPaddingRangeLimit"), first)
     if frame.dtype.kind in "iu":
         bits = int(dataset.get("BitsStored") or 8 * frame.dtype.itemsize)
         first, last = (_with_sign_of(value, frame, bits) for value in (first, last))
@@ -314,10 +314,6 @@ def _little_endian(dataset) -> bool:
     return dataset.file_meta.TransferSyntaxUID.is_little_endian
 
 
-def _table(item, dataset) -> LookupTable:
-    return LookupTable.of(item.LUTDescriptor, item.LUTData, _little_endian(dataset))
-
-
 def _functions(dataset, number: int, name: str):
     """The item that holds a frame's rescaling or window: its own, the shared one, the file's."""
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
@@ -327,54 +323,3 @@ def _functions(dataset, number: int, name: str):
         if items:
             return items[0]
     return dataset
-
-
-def _window(functions, dataset):
-    """The function of values that a VOI LUT or a window asks for; None without a usable one."""
-    for item in functions.get("VOILUTSequence") or []:
-        with contextlib.suppress(AttributeError, TypeError, ValueError):  # an incomplete table
-            table = _table(item, dataset)
-            return lambda values: to_unit(table(values), 0, table.white)
-    function = str(functions.get("VOILUTFunction") or "LINEAR").strip().upper()
-    centres, widths = (_numbers(functions.get(name)) for name in ("WindowCenter", "WindowWidth"))
-    for centre, width in zip(centres, widths, strict=False):
-        if centre is None or width is None or width <= 0:
-            continue
-        if function == "SIGMOID":
-            return functools.partial(_sigmoid, centre=centre, width=width)
-        if function == "LINEAR_EXACT":
-            return functools.partial(to_unit, low=centre - width / 2, high=centre + width / 2)
-        if width >= 1:
-            return _linear(centre, width)
-    return None
-
-
-def _linear(centre, width):
-    # The window of width w covers w values, hence w - 1 steps. The half pixel is the standard's.
-    low, high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
-    if width == 1:
-        return lambda values: (values > low).astype(np.float32)
-    return functools.partial(to_unit, low=low, high=high)
-
-
-def _sigmoid(values, centre, width):
-    with np.errstate(over="ignore"):
-        return (1 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.float32)
-
-
-def _number(value, default=None):
-    """The first number of a field that may hold several, none, or what is no number."""
-    found = _numbers(value)
-    return found[0] if found and found[0] is not None else default
-
-
-def _numbers(value) -> list[float | None]:
-    """The numbers of a field; None for those of them that are no finite numbers."""
-    values = value if hasattr(value, "__len__") and not isinstance(value, str) else [value]
-    found = []
-    for value in values:
-        try:
-            found.append(float(value))
-        except (TypeError, ValueError):
-            found.append(None)
-    return [value if value is not None and np.isfinite(value) else None for value in found]
