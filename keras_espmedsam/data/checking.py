@@ -10,7 +10,7 @@ from typing import Any
 
 from keras_espmedsam.data.pictures import MAX_PIXELS, Intensity
 from keras_espmedsam.data.record import Record
-from keras_espmedsam.data.samples import inspect_record, read_samples
+from keras_espmedsam.data.samples import inspect_record, labelled_images
 from keras_espmedsam.errors import InputError
 
 _NAMED = 5
@@ -102,7 +102,7 @@ def decode_records(
                 return [(one_of(record, index, count), None) for index in indices], None
             kept = [
                 (one_of(record, picture.index, picture.count), use(picture, mask))
-                for picture, mask in read_samples(record, max_pixels, intensity)
+                for picture, mask in labelled_images(record, max_pixels, intensity)
                 if keep_empty or mask is None or mask.any()
             ]
         except InputError as error:
@@ -116,7 +116,7 @@ def decode_records(
         with contextlib.suppress(InputError):
             wanted = {record.index for record in records}
             if use is not None and len(records) > 1 and None not in wanted:
-                for picture, mask in read_samples(_whole(records[0]), max_pixels, intensity):
+                for picture, mask in labelled_images(_whole(records[0]), max_pixels, intensity):
                     if picture.index in wanted and (keep_empty or mask is None or mask.any()):
                         found[picture.index] = use(picture, mask)
         return [

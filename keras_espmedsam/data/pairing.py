@@ -25,7 +25,8 @@ def pair_layout(image: PictureFile, mask: PictureFile) -> tuple[bool, str]:
 
     Returns:
         Whether the mask is stored as its image is, so that it is turned as that, and not by its
-        own orientation; and a sentence where this could be meant otherwise, or an empty one.
+        own orientation; and where this could be meant otherwise the end of a sentence that begins
+        with the image, else an empty one.
 
     Raises:
         InputError: when they differ in number, size or place.
@@ -79,11 +80,10 @@ def _pixels(file, unit=""):
 
 
 def _notice(image, mask, reading):
-    alone = mask if image.source.layout == Layout() else image
+    alone, who = (mask, "its mask") if image.source.layout == Layout() else (image, "the image")
     return (
-        f"{alone.path} alone of an image and its mask has an EXIF orientation "
-        f"({alone.source.layout.exif}); the mask {mask.path} is read {reading}. If that is "
-        "wrong, save the image upright, without an orientation."
+        f"of it and its mask {who} alone has an EXIF orientation ({alone.source.layout.exif}), so "
+        f"the mask is read {reading} (if that is wrong, save both upright, without an orientation)"
     )
 
 
@@ -99,10 +99,10 @@ def _same_place(image, mask):
     if not (here.affines or there.affines):
         return ""
     if not (here.affines and there.affines):
-        silent = mask if here.affines else image
+        silent = "its mask's header" if here.affines else "its header"
         return (
-            f"{silent.path} has no geometry in its header (qform_code and sform_code are 0); the "
-            f"voxels of {image.path} and its mask {mask.path} are taken to lie in the same order."
+            f"{silent} does not say where it lies (qform_code and sform_code are 0), so its voxels "
+            "and those of its mask are taken to lie in the same order"
         )
     # Where qform and sform differ, programs follow the one or the other.
     if any(

@@ -1,5 +1,6 @@
 """The pictures of a record, each with its mask: what a model is trained on."""
 
+import dataclasses
 import itertools
 import warnings
 from collections.abc import Iterator
@@ -41,8 +42,11 @@ def read_samples(
     Raises:
         InputError: when a file cannot be used, or image and mask differ in size, in number or in
             the place of their volumes.
+
+    Warns:
         InputWarning: where the image or the mask alone has an EXIF orientation and both readings
-            fit, or a volume's header does not say where it lies.
+            fit, a volume's header does not say where it lies, or nothing tells what is black and
+            white.
 
     Example:
         >>> import tempfile
@@ -56,14 +60,28 @@ def read_samples(
 
     Source: ours.
     """
+    told = set()
+    for picture, mask in labelled_images(record, max_pixels, intensity):
+        if picture.notice and picture.notice not in told:
+            told.add(picture.notice)
+            warnings.warn(f"{record.image}: {picture.notice}.", InputWarning, stacklevel=2)
+        yield picture, mask
+
+
+def labelled_images(
+    record: Record, max_pixels: int = MAX_PIXELS, intensity: Intensity | None = None
+) -> Iterator[tuple[Picture, np.ndarray | None]]:
+    """As `read_samples`, for callers that pass on what is to be said: it is in `Picture.notice`.
+
+    Source: ours.
+    """
     file = inspect_record(record, max_pixels)
     index, end = record.index, None if record.index is None else record.index + 1
     images = file.pictures(intensity=record.intensity or intensity or AUTO)
-    stored_as_image, masks = [], []
+    stored_as_image, masks, notices = [], [], []
     for path in _mask_paths(record):
         alike, notice = pair_layout(file, inspect_picture_file(path, max_pixels, mask=True))
-        if notice:
-            warnings.warn(notice, InputWarning, stacklevel=2)
+        notices.append(notice)
         stored_as_image.append(alike)
         masks.append(decode_masks(path, max_pixels))
     for picture, *found in itertools.islice(zip(images, *masks, strict=False), index, end):
@@ -71,7 +89,9 @@ def read_samples(
             picture.layout.apply(one.layout.undo(one.array)) if alike else one.array
             for one, alike in zip(found, stored_as_image, strict=True)
         ]
-        yield picture, np.logical_or.reduce(upright) if upright else None
+        notice = "; ".join(dict.fromkeys(filter(None, [picture.notice, *notices])))
+        mask = np.logical_or.reduce(upright) if upright else None
+        yield dataclasses.replace(picture, notice=notice), mask
 
 
 def inspect_record(record: Record, max_pixels: int = MAX_PIXELS) -> PictureFile:

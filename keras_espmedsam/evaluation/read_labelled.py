@@ -9,7 +9,7 @@ import numpy as np
 from keras_espmedsam.data.picture import Picture
 from keras_espmedsam.data.pictures import Intensity
 from keras_espmedsam.data.record import Record
-from keras_espmedsam.data.samples import read_samples
+from keras_espmedsam.data.samples import labelled_images
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.measurement_log import file_stamps
 from keras_espmedsam.evaluation.outcome import Outcome
@@ -63,7 +63,7 @@ def read_labelled(
             continue
         files = file_stamps(*record_files(record))
         try:
-            for picture, mask in read_samples(record, max_pixels, intensity):
+            for picture, mask in labelled_images(record, max_pixels, intensity):
                 if picture.index not in left:
                     continue
                 left.remove(picture.index)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_espmedsam.data.samples import read_samples
+from keras_espmedsam.data.samples import labelled_images
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate
 from keras_espmedsam.export.comparison import model_inputs
@@ -70,7 +70,7 @@ def calibration_inputs(task, request, records):
     mean, divisor = normalization(task)
     found = []
     for record in records:
-        picture, _ = next(iter(read_samples(record, intensity=converter.intensity)))
+        picture, _ = next(iter(labelled_images(record, intensity=converter.intensity)))
         images = converter.convert(to_rgb(picture.array))[None]
         if request.flavor == "pictures":
             images = to_pixels(images, mean, divisor)

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 
 from keras_espmedsam.data.checking import decode_records
-from keras_espmedsam.data.samples import read_samples
+from keras_espmedsam.data.samples import labelled_images
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.imaging.placement import Placement
 from keras_espmedsam.training.augmentation import FILL
@@ -74,7 +74,7 @@ class PlacedPictures:
         for whole, indices in wanted.items():
             only = min(indices) if len(indices) == 1 else None
             one = dataclasses.replace(whole, index=only)
-            for picture, mask in read_samples(one, intensity=self.intensity):
+            for picture, mask in labelled_images(one, intensity=self.intensity):
                 if picture.index in indices:
                     found[whole, picture.index] = self._placed(picture, mask)
         return [

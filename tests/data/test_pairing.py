@@ -56,7 +56,7 @@ def test_a_mask_without_orientation_is_upright(tmp_path, upright, orientation, s
     both_fit = orientation != 1 and (orientation < 5 or upright is SQUARE)
     assert len(told) == both_fit
     if told:
-        assert f"alone of an image and its mask has an EXIF orientation ({orientation})" in told[0]
+        assert f"alone has an EXIF orientation ({orientation})" in told[0]
         assert "is read as upright" in told[0]
 
 
@@ -219,9 +219,9 @@ def test_headers_without_geometry(pair):
     """Tools that drop the header keep the voxels' order: they are paired by it, and it is told."""
     assert pair(LPS, codes=(0, 0), image_codes=(0, 0)) == (True, "")
     as_image, notice = pair(LPS, codes=(0, 0))
-    assert as_image and "labels.nii.gz has no geometry in its header (qform_code" in notice
+    assert as_image and "its mask's header does not say where it lies (qform_code" in notice
     as_image, notice = pair(LPS, image_codes=(0, 0))
-    assert as_image and "scan.nii.gz has no geometry" in notice
+    assert as_image and "its header does not say where it lies" in notice
     # Each of both forms says it by itself.
     assert pair(LPS, codes=(1, 0)) == pair(LPS, codes=(0, 1)) == (True, "")
 

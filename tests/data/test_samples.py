@@ -163,7 +163,7 @@ def test_a_file_is_decoded_once_for_all_of_its_pictures(save, monkeypatch):
     records, _ = check_records([record])
     assert [one.index for one in records] == [0, 1, 2]
     with monkeypatch.context() as patch:
-        patch.setattr("keras_espmedsam.data.checking.read_samples", read)
+        patch.setattr("keras_espmedsam.data.checking.labelled_images", read)
         assert check_records(records) == (records, [])
         assert calls == [record]
     beyond = _record(record.image, record.mask, index=7)

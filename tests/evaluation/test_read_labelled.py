@@ -47,7 +47,7 @@ def test_what_shows_only_in_the_pixels(record, monkeypatch, what):
             yield Picture(np.zeros((3, 4), "uint8"), record.image, index, 3), mask
 
     outcome = Outcome([record], 100)
-    monkeypatch.setattr(module, "read_samples", read_samples)
+    monkeypatch.setattr(module, "labelled_images", read_samples)
     keys = [one.key for one in read_labelled(outcome, outcome.wanted, 100)]
     (failure,) = outcome.failures
     expected, words = {
