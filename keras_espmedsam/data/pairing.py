@@ -80,10 +80,12 @@ def _pixels(file, unit=""):
 
 
 def _notice(image, mask, reading):
-    alone, who = (mask, "its mask") if image.source.layout == Layout() else (image, "the image")
+    alone, who = (
+        (mask, "its mask alone") if image.source.layout == Layout() else (image, "it alone")
+    )
     return (
-        f"of it and its mask {who} alone has an EXIF orientation ({alone.source.layout.exif}), so "
-        f"the mask is read {reading} (if that is wrong, save both upright, without an orientation)"
+        f"{who} of the two has an EXIF orientation ({alone.source.layout.exif}), so the mask is "
+        f"read {reading} (if that is wrong, save both upright, without an orientation)"
     )
 
 
