@@ -9,8 +9,10 @@ and the file's weights take their place.
 
 import contextlib
 import gc
+import pathlib
 import re
 
+import h5py
 import keras
 import numpy as np
 
@@ -96,7 +98,33 @@ def keeps_quantization(decorated):
             _quantize_as(model, _as_written(entry["config"]), set(entry["layers"]))
         return model
 
+    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+        """As Keras'; a file of a model that was quantised otherwise is told before it is read.
+
+        Args:
+            filepath: str or path.
+            skip_mismatch: bool. Leave out what does not fit.
+            **kwargs: handed to Keras.
+
+        Raises:
+            InputError: when the file or the model is quantised and the other is not, or otherwise.
+
+        Example:
+            >>> import tempfile
+            >>> backbone = TiCBackbone(
+            ...     hidden_dims=(8, 8), depths=(1, 1), num_heads=(1, 1), kernel_size=3)
+            >>> path = tempfile.mkdtemp() + "/model.weights.h5"
+            >>> backbone.save_weights(path)
+            >>> backbone.load_weights(path)
+
+        Source: Keras' `load_weights`; the check is ours.
+        """
+        if not skip_mismatch:
+            _check_integers(self, filepath)
+        super(decorated, self).load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+
     decorated.quantize = quantize
+    decorated.load_weights = load_weights
     decorated.get_config = get_config
     decorated.from_config = from_config
     decorated.keeps_quantization = True
@@ -250,6 +278,24 @@ def _record(model):
             entries.append(entry)
         entry["layers"].append(layer.path)
     return entries
+
+
+def _check_integers(model, path):
+    """Refuse a file of weights that holds another number of integer ones than the model."""
+    path = pathlib.Path(path)
+    if not path.name.endswith(".weights.h5") or not path.is_file():
+        return
+    found = []
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.append(getattr(item, "dtype", None)))
+    held = sum(dtype == np.int8 for dtype in found)
+    wanted = sum(keras.backend.standardize_dtype(w.dtype) == "int8" for w in model.weights)
+    if held != wanted:
+        raise InputError(
+            f"The file {path} holds {held} quantized weights and this model {wanted}; load the "
+            "file into a model that quantize() was called on as on the one that was saved, or that "
+            "it was not called on."
+        )
 
 
 def _as_written(config):

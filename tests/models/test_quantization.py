@@ -105,6 +105,23 @@ def test_files_and_presets_give_the_quantized_model(kind, mode, layers, build, t
     assert_same(keras.saving.load_model(tmp_path / "again.keras"), model)
 
 
+def test_weights_of_a_model_quantized_otherwise_are_refused(build, tmp_path):
+    plain, quantized = make("classifier", build), make("classifier", build)
+    quantized.quantize("int8")
+    for model, name in ((plain, "plain"), (quantized, "quantized")):
+        model.save_weights(tmp_path / f"{name}.weights.h5")
+    before = [build.array(weight) for weight in plain.weights]
+    with pytest.raises(
+        InputError, match=r"quantized\.weights\.h5 holds 7 quantized weights and .* 0;"
+    ):
+        plain.load_weights(tmp_path / "quantized.weights.h5")
+    with pytest.raises(InputError, match=r"holds 0 quantized weights and this model 7;"):
+        quantized.load_weights(str(tmp_path / "plain.weights.h5"))
+    for weight, value in zip(plain.weights, before, strict=True):
+        np.testing.assert_array_equal(build.array(weight), value)
+    plain.load_weights(tmp_path / "plain.weights.h5")
+
+
 def test_it_gives_the_same_outputs(build, tmp_path):
     classifier = make("classifier", build)
     before = classifier.classify(PICTURE)["probabilities"]
