@@ -253,7 +253,7 @@ def read_picture(
 
 def _warn_of(picture):
     if picture.notice:
-        sentence = f"{picture.path}: {picture.notice}. Say it by the intensity otherwise."
+        sentence = f"{picture.path}: {picture.notice}. To say it yourself, give intensity='full' or (low, high)."
         warnings.warn(sentence, InputWarning, stacklevel=3)
 
 
