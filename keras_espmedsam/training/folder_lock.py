@@ -33,10 +33,11 @@ def only_program(folder, name=LOCK):
     Example:
         >>> import tempfile
         >>> folder = tempfile.mkdtemp()
-        >>> with only_program(folder), only_program(folder):
-        ...     pass
-        Traceback (most recent call last):
-        keras_espmedsam.errors.InputError: Another program is training in ...; wait for it, ...
+        >>> with only_program(folder):
+        ...     os.listdir(folder)
+        ['.lock']
+        >>> os.listdir(folder)
+        []
 
     Source: ours.
     """
