@@ -5,6 +5,7 @@ from keras_hub.models import ImageSegmenter
 
 from keras_espmedsam import losses
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.metrics import DiceScore, ForegroundIoU
 from keras_espmedsam.models.class_weights import weights_by_class
 from keras_espmedsam.models.esp_medsam import modality_extension, specialization
@@ -83,6 +84,18 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         Source: ESP-MedSAM (arXiv 2407.14153), the order of the released queries.
         """
         return self.backbone.modalities
+
+    @property
+    def intensity(self):
+        """What is black and white in a picture that does not say it itself: the preset's word.
+
+        Example:
+            >>> segmenter.intensity
+            'auto'
+
+        Source: ours.
+        """
+        return AUTO if self.preprocessor is None else self.preprocessor.image_converter.intensity
 
     def encode(self, images, modalities=None):
         """The heavy pass; see `ESPMedSAMBackbone.encode`.
@@ -201,6 +214,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         batch_size=8,
         recognizer=None,
         mirror=False,
+        intensity=None,
     ):
         """Find each picture's target and give its mask at the picture's own size.
 
@@ -218,11 +232,18 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
                 `None` is `tic_tiny_modality`. Built-in ones are loaded once, a folder each time.
             mirror: bool. Average each picture's probabilities with those that its mirror image
                 gives, mirrored back: test-time augmentation, for twice the time.
+            intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
+                `keras_espmedsam.data.read_pictures`. `None` for what the preset says.
 
         Returns:
             dict of `masks` (bool) and `probabilities` (float32), each `(height, width)`;
-            `modalities`, the name that was used; and `confidences`, how sure the classifier was
-            of it (float), or `None` where it was given. For several pictures, lists of them.
+            `modalities`, the name that was used; `confidences`, how sure the classifier was
+            of it (float), or `None` where it was given; and `blank`, whether the picture shows
+            nearly one brightness all over. For several pictures, lists of them.
+
+        Warns:
+            InputWarning: for pictures that show nearly one brightness all over, and for uint16
+                whose values are taken for black and white.
 
         Raises:
             InputError: for pictures, modalities or a threshold that cannot be used, before
@@ -255,6 +276,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             batch_size,
             recognizer,
             mirror,
+            intensity,
         )
 
     def predict_probabilities(self, images, indices):

@@ -6,6 +6,8 @@ from keras_hub.models import ImageClassifier, Task
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import as_array
+from keras_espmedsam.imaging.content import is_blank
+from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.models.class_weights import weights_by_class
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.host_call import host_call, rank
@@ -162,24 +164,27 @@ class TiCImageClassifier(ImageClassifier):
 
     # === Pictures in, classes out ===
 
-    def classify(self, images, batch_size=32):
+    def classify(self, images, batch_size=32, intensity=None):
         """Say what each picture shows, and how sure that is.
 
         Args:
             images: one picture or several, as `ESPMedSAMImageSegmenter.segment` takes them.
             batch_size: int. Pictures per forward pass.
+            intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
+                `keras_espmedsam.data.read_pictures`. `None` for what the preset says.
 
         Returns:
             dict of `class_names`, the most probable class's name (its number as a string where
             the model has no names); `confidences`, its probability; `probabilities`,
-            `(num_classes,)` float32; and `confident`, whether the confidence reaches
+            `(num_classes,)` float32; `blank`, whether the picture shows nearly one brightness
+            all over; and `confident`, whether it does not and the confidence reaches
             `min_confidence`. Each is a list for several pictures.
 
         Raises:
             InputError: for pictures or a batch size that cannot be used.
 
         Example:
-            >>> found = classifier.classify([np.zeros((30, 40), "uint8")])
+            >>> found = classifier.classify([np.eye(40)])
             >>> found["class_names"][0] in ("fundus", "xray"), found["confident"]
             (True, [True])
 
@@ -195,9 +200,14 @@ class TiCImageClassifier(ImageClassifier):
             raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
         pictures, several = image_rows(images)
         converter = self.preprocessor.image_converter
-        probabilities = [None] * len(pictures)
+        intensity = parse_intensity(intensity)
+        probabilities, blank = [None] * len(pictures), [False] * len(pictures)
         for rows, size in picture_batches(converter, pictures, batch_size):
-            inputs = [converter.convert(read_row(converter, pictures, i)) for i in rows]
+            inputs = []
+            for i in rows:
+                image = read_row(converter, pictures, i, intensity)
+                blank[i] = is_blank(image)
+                inputs.append(converter.convert(image))
             outputs = predict_prepared(self, np.stack(filled_up(inputs, size)))
             for i, values in zip(rows, self.to_probabilities(outputs), strict=False):
                 probabilities[i] = values
@@ -207,9 +217,13 @@ class TiCImageClassifier(ImageClassifier):
             "class_names": [names[k] for k in best],
             "confidences": [values[k] for values, k in zip(probabilities, best, strict=True)],
             "probabilities": probabilities,
+            "blank": blank,
         }
         least = np.float32(self.min_confidence)
-        results["confident"] = [bool(value >= least) for value in results["confidences"]]
+        results["confident"] = [
+            bool(value >= least) and not empty
+            for value, empty in zip(results["confidences"], blank, strict=True)
+        ]
         return results if several else {name: value[0] for name, value in results.items()}
 
     def to_probabilities(self, outputs):
