@@ -288,7 +288,7 @@ def _by_policy(values, meaning, intensity, in_memory):
     found = meaning.statistics
     if found is None:
         found = Statistics.of([without_padding(values, meaning)], meaning.measured)
-    if not meaning.measured and _is_used(found, _range(values, meaning)):
+    if not meaning.measured and _is_used(found, _range(values, meaning), meaning.inverted):
         if _has_16_bits(values, meaning):
             return values.astype(np.uint16, copy=False), None
         return _whole(values, meaning), None
@@ -323,11 +323,15 @@ def _is_shallow(values, meaning):
     return values.dtype in (np.uint8, np.bool_)
 
 
-def _is_used(found, whole):
+def _is_used(found, whole, inverted=False):
     low, high = whole
     if found.replicated:
         return True
-    return low == 0 and found.largest > high / 2 and found.high >= high * _BLACK
+    if inverted and found.low > high / 2:  # the brightest are those of the lowest values
+        return False
+    # An offset, as that of signed values, lifts what uses few bits above half of the range.
+    lifted = _FEWEST_LEVELS <= found.high - found.low < high * _BLACK
+    return low == 0 and found.largest > high / 2 and found.high >= high * _BLACK and not lifted
 
 
 def _has_16_bits(values, meaning):

@@ -72,6 +72,31 @@ def test_what_uses_its_bits_stays_as_it_is(image, meaning):
     assert notice is None
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+@pytest.mark.parametrize("black", [65535, 2**14 - 1])
+def test_white_is_zero_of_which_a_part_is_used(bits, black):
+    """Whether black is the largest of 16 bits, or of as many as are used."""
+    brightness, notice = shown(black - stored(bits), meaning=Meaning(inverted=True))
+    low, high = np.percentile(SCENE, (0.1, 99.9))
+    np.testing.assert_allclose(brightness, np.clip((SCENE - low) / (high - low), 0, 1), atol=0.01)
+    assert "taken from its values" in notice
+
+
+def test_white_is_zero_that_uses_its_bits():
+    brightness, notice = shown(65535 - stored(16), meaning=Meaning(inverted=True))
+    np.testing.assert_allclose(brightness, stored(16) / 65535, atol=1e-6)
+    assert notice is None
+
+
+@pytest.mark.parametrize("offset", [32768, 50000])
+def test_an_offset_does_not_make_an_image_use_its_bits(offset):
+    """Signed values that a program wrote unsigned: 32768 for 0."""
+    brightness, notice = shown(stored(11) + np.uint16(offset))
+    low, high = np.percentile(SCENE, (0.1, 99.9))
+    np.testing.assert_allclose(brightness, np.clip((SCENE - low) / (high - low), 0, 1), atol=0.01)
+    assert "nothing tells what is black and white" in notice
+
+
 @pytest.mark.parametrize("value", [0, 1, 200, 1000, 30000])
 def test_an_image_without_content_is_black(value):
     brightness, notice = shown(np.full((64, 64), value, np.uint16))
