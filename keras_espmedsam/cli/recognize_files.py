@@ -8,7 +8,7 @@ import numpy as np
 from keras_espmedsam.cli.batches import batches
 from keras_espmedsam.data.picture import Picture
 from keras_espmedsam.data.pictures import Intensity, PictureFile
-from keras_espmedsam.imaging.intensity import AUTO
+from keras_espmedsam.imaging.intensity import AUTO, already_read
 from keras_espmedsam.recognition import Recognition, check_classes, decide
 
 # Slices, frames or pages of one file whose mean decides.
@@ -59,7 +59,9 @@ class FileRecognizer:
     def _classified(self, pictures):
         """The probabilities of each image, and whether it shows nothing."""
         arrays = [picture.array for picture in pictures]
-        found = self.classifier.classify(arrays, batch_size=self.batch_size)
+        found = self.classifier.classify(
+            arrays, batch_size=self.batch_size, **already_read(self.classifier)
+        )
         blank = found.get("blank", [False] * len(arrays))
         return list(zip(found["probabilities"], blank, strict=True))
 

@@ -16,7 +16,7 @@ from keras_espmedsam.data.overlay import write_overlay
 from keras_espmedsam.data.picture import Picture
 from keras_espmedsam.data.pictures import Intensity, PictureFile
 from keras_espmedsam.errors import InputError, InputWarning
-from keras_espmedsam.imaging.intensity import AUTO
+from keras_espmedsam.imaging.intensity import AUTO, already_read
 from keras_espmedsam.recognition import Recognition
 
 
@@ -197,6 +197,7 @@ def segment_files(
                 threshold=threshold,
                 batch_size=batch_size,
                 mirror=mirror,
+                **already_read(segmenter),
             )
         for (job, picture), mask, blank in zip(
             batch, results["masks"], results["blank"], strict=True

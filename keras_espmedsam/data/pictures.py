@@ -253,8 +253,12 @@ def read_picture(
 
 def _warn_of(picture):
     if picture.notice:
-        sentence = f"{picture.path}: {picture.notice}. To say it yourself, give intensity='full' or (low, high)."
-        warnings.warn(sentence, InputWarning, stacklevel=3)
+        warnings.warn(
+            f"{picture.path}: {picture.notice}. To say it yourself, give intensity='full' or "
+            "(low, high).",
+            InputWarning,
+            stacklevel=3,
+        )
 
 
 _OPENERS = {DICOM: open_dicom, TIFF: open_tiff, NIFTI: open_nifti, RASTER: open_raster}

@@ -7,6 +7,7 @@ import keras
 from keras_espmedsam.distillation.part_drawing import PartDrawing
 from keras_espmedsam.distillation.teacher_cache import TeacherCache, check_converter
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     max_pool_patches,
 )
@@ -138,8 +139,9 @@ class DistillationDataset(keras.utils.PyDataset):
             size, mode = converter.image_size, converter.resize_mode
             threads = workers if workers > 1 else None
             placed = PlacedPictures(
-                records, size, mode, cache, scan, strict=strict, workers=threads
-            )
+                records, size, mode, cache, scan, strict=strict, workers=threads,
+                intensity=converter.intensity,
+            )  # fmt: skip
             self.left_out += placed.left_out
             return placed
 
@@ -184,7 +186,7 @@ class DistillationDataset(keras.utils.PyDataset):
         drawn = self._read_ahead(self.epoch, index, self._num_batches)
         x = {}
         for name, (part, _) in drawn.items():
-            x[name] = {**part, "images": self.converter.convert_batch(part["images"])}
+            x[name] = {**part, "images": self.converter.convert_batch(part["images"], AUTO)}
         if not self.labels:
             return (x,)
         masks = drawn["domain"][1].astype("float32")

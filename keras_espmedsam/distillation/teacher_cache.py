@@ -11,6 +11,7 @@ from keras_espmedsam.distillation.feature_store import ABOUT, FeatureStore, free
 from keras_espmedsam.distillation.probe import feature_specs
 from keras_espmedsam.distillation.variants import checked_variants, vary
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.models.picture_batches import filled_up
 from keras_espmedsam.training.placed_pictures import PlacedPictures
 
@@ -236,7 +237,9 @@ class TeacherCache:
         records = [dataclasses.replace(self.records[row], mask=None) for row in rows]
         size, mode = self.converter.image_size, self.converter.resize_mode
         # All are decoded before the first pass: a bad file does not end a build of hours.
-        pictures = PlacedPictures(records, size, mode, cache=False, strict=True)
+        pictures = PlacedPictures(
+            records, size, mode, cache=False, strict=True, intensity=self.converter.intensity
+        )
         if pictures.records != records:
             several = next(r for r in records if r not in pictures.records)
             raise InputError(
@@ -251,7 +254,7 @@ class TeacherCache:
         filled = filled_up(batch, batch_size)
         placed = pictures[[row for _, row, _ in filled]]
         moved = [vary(one[0], name) for one, (_, _, name) in zip(placed, filled, strict=True)]
-        inputs = {"images": self.converter.convert_batch(np.stack(moved))}
+        inputs = {"images": self.converter.convert_batch(np.stack(moved), AUTO)}
         if self.modalities is not None:
             indices = [self._modality(pictures.records[row]) for _, row, _ in filled]
             inputs["modalities"] = np.array(indices, "int32")
@@ -304,6 +307,9 @@ class TeacherCache:
             key = f"{contents[record.image]}-{record.index or 0}"
             if self.modalities is not None:
                 key += f"-m{self._modality(record)}"
+            intensity = record.intensity or self.converter.intensity
+            if intensity != AUTO:
+                key += f"-i{intensity if isinstance(intensity, str) else list(intensity)}"
             keys.append(key)
         return keys
 

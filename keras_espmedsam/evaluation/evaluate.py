@@ -27,7 +27,7 @@ from keras_espmedsam.evaluation.read_labelled import LabelledImage, read_labelle
 from keras_espmedsam.evaluation.report import image_rows, summarise_datasets
 from keras_espmedsam.evaluation.run_settings import record_files, run_settings
 from keras_espmedsam.imaging.content import BLANK_MASK
-from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
+from keras_espmedsam.imaging.intensity import AUTO, already_read, parse_intensity
 
 # After so many errors that are no InputError, and no image measured, it is no image's fault.
 _GIVE_UP = 8
@@ -144,6 +144,7 @@ def evaluate(
                 threshold=threshold,
                 batch_size=batch_size,
                 mirror=mirror,
+                **already_read(segmenter),
             )
         for sample, blank in zip(batch, results.get("blank", ()), strict=False):
             if blank:

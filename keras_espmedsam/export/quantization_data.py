@@ -132,11 +132,12 @@ class _AtSize:
         self.task = task
         self.converter = converter
         self.modalities = task.modalities
+        self.intensity = converter.intensity
 
-    def segment(self, images, modalities, threshold, batch_size, mirror):
+    def segment(self, images, modalities, threshold, batch_size, mirror, intensity=None):
         return segment_pictures(
             self.task, self.converter, self.task.predict_probabilities, images, modalities,
-            threshold, batch_size, None, mirror,
+            threshold, batch_size, None, mirror, intensity,
         )  # fmt: skip
 
 

@@ -168,6 +168,26 @@ def parse_intensity(value, where=""):
     )
 
 
+def already_read(model):
+    """What a model is to be told with images whose brightness is known: files were read by it.
+
+    Args:
+        model: what has `segment` or `classify` and, maybe, an `intensity` of its own, which would
+            be applied to brightness as to stored values.
+
+    Returns:
+        dict. The argument `intensity`, where it makes a difference.
+
+    Example:
+        >>> import types
+        >>> already_read(types.SimpleNamespace(intensity=(0, 4095)))
+        {'intensity': 'auto'}
+
+    Source: ours.
+    """
+    return {} if getattr(model, "intensity", AUTO) == AUTO else {"intensity": AUTO}
+
+
 def to_unit(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Scale `low` to 0 and `high` to 1, cutting what lies outside.
 

@@ -79,10 +79,10 @@ class PictureConverter(ImageConverter):
         """One image of any kind, as `to_rgb` takes it, to `(height, width, 3)` in [0, 1]."""
         return to_rgb(image, intensity or self.intensity)
 
-    def convert_batch(self, images):
+    def convert_batch(self, images, intensity=None):
         """One raw image, a batch or a list of them to the model's input; NumPy out."""
         rows, several = image_rows(images)
-        converted = [self.convert(self.read(image)) for image in rows]
+        converted = [self.convert(self.read(image, intensity)) for image in rows]
         return stack_canvases(converted) if several else converted[0]
 
     def call(self, inputs):

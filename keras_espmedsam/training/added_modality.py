@@ -7,6 +7,7 @@ import keras
 from keras_espmedsam.checkpoints.output import write_preset
 from keras_espmedsam.data import read_index
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.models import ESPMedSAMImageSegmenter
 from keras_espmedsam.training.added_modality_config import AddedModalityConfig
 from keras_espmedsam.training.augmentation import Augmentation
@@ -121,6 +122,7 @@ def _datasets(config, segmenter, training, validation, report):
         seed=config.seed,
         intensity=converter.intensity,
     )
+    converter.intensity = AUTO  # what the data sets give is brightness
     augmentation = MEDICAL_RANGES.get(config.init_from, Augmentation())
     canvas = size or converter.image_size
     sets = {
@@ -141,4 +143,6 @@ def _datasets(config, segmenter, training, validation, report):
             report(f"{len(dataset.left_out)} left out of {name}:")
             for _, reason in dataset.left_out:
                 report(f"  {reason}")
+        for notice, count in dataset.notices.items():
+            report(f"Of {count} pictures for {name}: {notice}.")
     return sets.values()

@@ -70,7 +70,8 @@ class SegmentationDataset(keras.utils.PyDataset):
         max_queue_size: int. The most batches that are ready before they are asked for.
         intensity: what is black and white where a record does not say it; see `read_pictures`. The
             attribute `notices` counts what is to be said of the images that were decoded, such as
-            that black and white were taken from their values.
+            that black and white were taken from their values. What a data set gives is brightness:
+            the image converter of a model that is trained on it is to have the intensity "auto".
 
     Gives `({"images": (batch, height, width, 3) uint8, "modalities": (batch,) int32},
     masks (batch, height, width, 1) uint8 in {0, 1})`; without masks `({"images",

@@ -5,6 +5,7 @@ import keras
 from keras_espmedsam import losses
 from keras_espmedsam.checkpoints.output import write_preset
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.training.augmentation import Augmentation
 from keras_espmedsam.training.build_segmenter import (
     build_segmenter,
@@ -181,6 +182,7 @@ class _Sets:
             seed=config.seed,
             intensity=converter.intensity,
         )
+        converter.intensity = AUTO  # what the data sets give is brightness
         training = SegmentationDataset(
             self.records["train"],
             image_size=size,

@@ -16,19 +16,21 @@ class BrightnessSegmenter:
     """Foreground is what is brighter than the threshold; `batches` holds the sizes it was given."""
 
     modalities = ("xray", "fundus")
+    intensity = "auto"
 
     def __init__(self):
         self.batches = []
         self.options = []
 
-    def segment(self, images, modalities, threshold=0.5, batch_size=8, mirror=False):
+    def segment(
+        self, images, modalities, threshold=0.5, batch_size=8, mirror=False, intensity=None
+    ):
         self.mirror = mirror
         self.batches.append(len(images))
         self.options.append((list(modalities), threshold, batch_size))
         if any(image.shape[:2] == (13, 13) for image in images):
             raise InputError("Received an image of 13 x 13; such images bring bad luck.")
-        grey = [image if image.ndim == 2 else image[..., 0] for image in images]
-        unit = [g / np.float32(255 if g.dtype == np.uint8 else 1) for g in grey]
+        unit = [to_rgb(image, intensity or self.intensity)[..., 0] for image in images]
         blank = [is_blank(to_rgb(image)) for image in images]
         return {"masks": [u >= threshold for u in unit], "probabilities": unit, "blank": blank}
 

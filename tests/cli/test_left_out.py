@@ -171,6 +171,9 @@ def test_the_presets_intensity_counts_unless_another_is_said(run, ten_bits, segm
     ten_bits("a.png")
     assert run("segment", "a.png", "--modality", "xray").exit_code == 0
     assert not np.asarray(Image.open("masks/a_mask.png")).any()
+    segmenter.intensity = (0.0, 1023.0)
+    assert run("segment", "a.png", "--modality", "xray", "--overwrite").exit_code == 0
+    assert (np.asarray(Image.open("masks/a_mask.png")) > 0).sum() == 48  # applied once
     result = run("segment", "a.png", "--modality", "xray", "--intensity", "auto", "--overwrite")
     assert "only 10 of its 16 bits" in result.stderr
     assert np.asarray(Image.open("masks/a_mask.png")).any()

@@ -254,3 +254,23 @@ def test_unusable_arguments_are_refused(make, write, converter):
         cache.row(write("two"))
     with pytest.raises(InputError, match="Received the variant 'hflip'"):
         cache.targets(0, "hflip")
+
+
+def test_black_and_white_are_a_part_of_what_is_cached(make, write, passes, tmp_path):
+    """Images that are read otherwise have other features; a converter's own are applied once."""
+    record = write("deep")
+    values = np.random.default_rng(0).integers(0, 4096, (32, 32)).astype("uint16")
+    Image.fromarray(values).save(record.image)
+    said = [dataclasses.replace(record, intensity=one) for one in ("full", (0.0, 4095.0))]
+    found = []
+    for records, options in (
+        ([said[0]], {}),
+        ([said[1]], {}),
+        ([record], {"converter": ESPMedSAMImageConverter((32, 32), intensity=(0, 4095))}),
+    ):
+        cache = make(records, **options)
+        _build(cache)
+        found.append(cache.targets(0)["embedding"])
+    assert len(passes) == 2  # the third is the second
+    assert np.abs(found[0].astype("float32") - found[1]).max() > 0.1
+    np.testing.assert_array_equal(found[1], found[2])

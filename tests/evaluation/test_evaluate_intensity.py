@@ -9,15 +9,17 @@ from PIL import Image
 from keras_espmedsam.data import Record
 from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.evaluation.evaluate import evaluate
+from keras_espmedsam.imaging.pixels import to_rgb
 
 
 class Brightness:
     """Foreground is what is at least half as bright as white."""
 
     modalities = ("xray",)
+    intensity = "auto"
 
-    def segment(self, images, modalities, threshold, batch_size, mirror):
-        units = [np.asarray(i, "float32") / (255 if i.dtype == "uint8" else 1) for i in images]
+    def segment(self, images, modalities, threshold, batch_size, mirror, intensity=None):
+        units = [to_rgb(image, intensity or self.intensity)[..., 0] for image in images]
         return {"masks": [unit >= 0.5 for unit in units], "probabilities": units}
 
 
@@ -56,6 +58,9 @@ def test_the_record_before_the_run_and_that_before_the_preset(record):
     segmenter = Brightness()
     segmenter.intensity = (0.0, 9000.0)
     assert dice(record, segmenter) == 0
+    segmenter.intensity = (0.0, 4095.0)
+    assert dice(record, segmenter) == 1  # applied once
+    segmenter.intensity = (0.0, 9000.0)
     assert dice(record, segmenter, intensity=(0, 4095)) == 1
     said = Record(**{**vars(record), "intensity": (0.0, 4095.0)})
     assert dice(said, segmenter) == 1

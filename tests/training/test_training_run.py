@@ -438,3 +438,30 @@ def test_black_and_white_that_are_said_are_trained_on_and_kept(twelve_bits, tmp_
         expected = place.forward(stored.astype("float32"))[: place.inner[0], :width]
         np.testing.assert_allclose(images[k, : place.inner[0], :width, 0], expected, atol=0.51)
     assert load(preset).intensity == (0.0, 4080.0)
+
+
+@slow_to_compile
+def test_a_presets_black_and_white_are_applied_once_in_training(twelve_bits, tmp_path, monkeypatch):
+    """By the data sets, and not by the model's converter again; the new preset keeps them."""
+    twelve_bits["data"]["intensity"] = [0, 4080]
+    first = train(twelve_bits, verbose=0)
+    assert load(first).intensity == (0.0, 4080.0)
+    fed = []
+    fit = training_run.fit
+
+    def spied(run, devices, segmenter, training, validation, *arguments):
+        images = validation[0][0]["images"]
+        fed.append((images, segmenter.preprocessor.image_converter(images)))
+        fit(run, devices, segmenter, training, validation, *arguments)
+
+    monkeypatch.setattr(training_run, "fit", spied)
+    del twelve_bits["data"]["intensity"]
+    again = {**twelve_bits, "model": {"preset": str(first)}, "output": str(tmp_path / "again")}
+    again["phases"] = [{**again["phases"][0], "image_size": None}]
+    preset = training_run.train(again, verbose=0)
+    (images, inputs), *_ = fed
+    stored = np.asarray(Image.open(tmp_path / "4.png")) / 16
+    assert abs(float(images[0, :19].max()) - stored.max()) < 30
+    expected = kem.models.ESPMedSAMImageConverter(image_size=(32, 32))(images)
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (inputs, expected)), atol=1e-5)
+    assert load(preset).intensity == (0.0, 4080.0)

@@ -7,7 +7,7 @@ from keras_hub.models import ImageClassifier, Task
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.imaging.content import is_blank
-from keras_espmedsam.imaging.intensity import parse_intensity
+from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
 from keras_espmedsam.models.class_weights import weights_by_class
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.host_call import host_call, rank
@@ -161,6 +161,18 @@ class TiCImageClassifier(ImageClassifier):
             "class_names": self.class_names,
             "min_confidence": self.min_confidence,
         }
+
+    @property
+    def intensity(self):
+        """What is black and white in a picture that does not say it itself: the preset's word.
+
+        Example:
+            >>> classifier.intensity
+            'auto'
+
+        Source: ours.
+        """
+        return AUTO if self.preprocessor is None else self.preprocessor.image_converter.intensity
 
     # === Pictures in, classes out ===
 
