@@ -14,6 +14,9 @@ import keras_espmedsam
 from keras_espmedsam._backend import choose_backend
 from keras_espmedsam.data.record import Record
 
+# What of a preset's image converter changes what is measured.
+_CONVERTER = ("image_size", "resize_mode", "normalization", "intensity")
+
 
 def run_settings(segmenter: Any, records: Sequence[Record], **options: Any) -> dict[str, Any]:
     """All that the measures of an image depend on, except the files themselves.
@@ -67,9 +70,8 @@ def _segmenter_checksum(segmenter):
     # An artefact's: the checksums of its files are in it.
     values = [getattr(segmenter, "description", None)]
     converter = getattr(getattr(segmenter, "preprocessor", None), "image_converter", None)
-    if hasattr(converter, "get_config"):
-        # Without the name, which counts the layers that were made before it.
-        values.append({**converter.get_config(), "name": ""})
+    # Not its whole configuration: Keras imports TensorFlow to write that, on any backend.
+    values.append({name: getattr(converter, name, None) for name in _CONVERTER})
     text = json.dumps(values, sort_keys=True, default=lambda value: type(value).__name__)
     weights = segmenter.get_weights() if hasattr(segmenter, "get_weights") else []
     return _checksum(text.encode(), *(np.ascontiguousarray(weight).tobytes() for weight in weights))

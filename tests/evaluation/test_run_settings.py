@@ -13,10 +13,7 @@ RECORD = Record("test", "xray", "lungs", Path("1.png"), Path("2.png"))
 
 class Converter:
     def __init__(self, size, name="converter"):
-        self.config = {"name": name, "image_size": size, "policy": object()}
-
-    def get_config(self):
-        return self.config
+        self.name, self.image_size, self.intensity = name, size, "auto"
 
 
 def segmenter(weight=1.0, size=(32, 32), name="converter", description=None):
