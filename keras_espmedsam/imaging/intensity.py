@@ -382,10 +382,24 @@ def _whole(values, meaning):
     return to_unit(values, low, high)
 
 
+def is_brightness(values):
+    """Whether values are floats in [0, 1], but for rounding.
+
+    Example:
+        >>> is_brightness(np.array([0.0, 1.0000002])), is_brightness(np.array([0, 1]))
+        (True, False)
+
+    Source: ours.
+    """
+    if values.dtype.kind != "f" or not values.size:
+        return False
+    return bool(values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING)
+
+
 def _unit_floats(values):
     values = values.astype("float32")
     low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
-    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+    if values.size and not is_brightness(values):
         raise InputError(
             f"Received a float image with values from {_digits(low)} to {_digits(high)}; expected "
             "values in [0, 1]. Rescale it first, give uint8 or uint16, or say which values are "

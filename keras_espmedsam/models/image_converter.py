@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras_hub.layers import ImageConverter
 
-from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
+from keras_espmedsam.imaging.arrays import as_array
+from keras_espmedsam.imaging.intensity import AUTO, is_brightness, parse_intensity
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.imaging.placement import RESIZE_MODES, Placement
 from keras_espmedsam.models.host_call import host_call
@@ -31,7 +32,7 @@ class PictureConverter(ImageConverter):
             the published ESP-MedSAM checkpoints expect.
         intensity: what is black and white: `"auto"`, what a file says, or else the range of its
             bits or of its values; `"full"`, the range of its bits; or a pair of values. What is
-            said of a single image goes before it.
+            said of a single image goes before it, and floats in [0, 1] are brightness already.
 
     Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)`, or a list
     of images of any sizes. Gives float32 of the model's size.
@@ -77,7 +78,12 @@ class PictureConverter(ImageConverter):
 
     def read(self, image, intensity=None):
         """One image of any kind, as `to_rgb` takes it, to `(height, width, 3)` in [0, 1]."""
-        return to_rgb(image, intensity or self.intensity)
+        image = as_array(image)
+        if intensity is None:
+            # What the preset says is of stored values; floats in [0, 1] are brightness already, as
+            # the readers of files give it.
+            intensity = AUTO if is_brightness(image) else self.intensity
+        return to_rgb(image, intensity)
 
     def convert_batch(self, images, intensity=None):
         """One raw image, a batch or a list of them to the model's input; NumPy out."""

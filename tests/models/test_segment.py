@@ -169,3 +169,20 @@ def test_images_of_one_brightness_are_flagged(segmenter):
     assert found["blank"] == [False, True]
     with pytest.warns(InputWarning, match="The image shows nearly one brightness"):
         assert segmenter.segment(np.zeros((20, 30)), "eye")["blank"]
+
+
+def test_brightness_is_not_taken_for_stored_values(segmenter):
+    """What a reader of files gives is in [0, 1], whatever the preset says of stored values."""
+    converter = segmenter.preprocessor.image_converter
+    unit = (GREY / 255).astype("float32")
+    expected = segmenter.segment(unit, "eye")["probabilities"]
+    converter.intensity = (0.0, 4095.0)
+    try:
+        found = segmenter.segment(unit, "eye")["probabilities"]
+        counts = segmenter.segment(np.round(unit * 4095).astype("uint16"), "eye")["probabilities"]
+        said = segmenter.segment(unit * 10, "eye", intensity=(0, 10))["probabilities"]
+    finally:
+        converter.intensity = "auto"
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(counts, expected, atol=1e-2)
+    np.testing.assert_allclose(said, expected, atol=1e-5)

@@ -6,7 +6,6 @@ import threading
 import numpy as np
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.intensity import AUTO as INTENSITY_AUTO
 from keras_espmedsam.models.tic.tic_image_classifier import TiCImageClassifier
 from keras_espmedsam.preset_registry import builtin_presets
 from keras_espmedsam.recognition import AUTO, DEFAULT_RECOGNIZER, check_classes, decide
@@ -56,7 +55,7 @@ def fill_in(modalities, pictures, segmenter, recognizer=None, batch_size=8, inte
     check_classes(classifier.class_names, segmenter.modalities)
     chosen = [pictures[i] for i in unknown]
     # A classifier of one's own need not know of it.
-    said = {} if intensity in (None, INTENSITY_AUTO) else {"intensity": intensity}
+    said = {} if intensity is None else {"intensity": intensity}
     found = classifier.classify(chosen, batch_size=batch_size, **said)
     blank = found.get("blank", [False] * len(chosen))
     names = list(modalities)

@@ -51,7 +51,7 @@ def segment_pictures(
             f"Received no modality; give one of {', '.join(model.modalities)} per picture, or "
             "'auto' to have it recognised."
         )
-    intensity = parse_intensity(intensity) or converter.intensity
+    intensity = parse_intensity(intensity)
     modalities, confidences = fill_in(
         modalities, pictures, model, recognizer, batch_size, intensity
     )
