@@ -52,6 +52,8 @@ def pair_layout(image: PictureFile, mask: PictureFile) -> tuple[bool, str]:
     turned = [file.source.layout != Layout() and not file.is_volume for file in (image, mask)]
     stored_fits = mask.size == image.size
     if _upright_size(mask) == _upright_size(image):
+        if image.is_volume != mask.is_volume:
+            return False, _notice_of_volume(image)
         # Both fit where a turn keeps the size: half a turn, or a square.
         if turned[0] == turned[1] or not stored_fits:
             return False, ""
@@ -86,6 +88,14 @@ def _notice(image, mask, reading):
     return (
         f"{who} of the two has an EXIF orientation ({alone.source.layout.exif}), so the mask is "
         f"read {reading} (if that is wrong, save both upright, without an orientation)"
+    )
+
+
+def _notice_of_volume(image):
+    return (
+        f"{'it' if image.is_volume else 'its mask'} alone of the two is NIfTI, so the mask is read "
+        "as lying on the image as both are shown, a slice the way radiologists look at it (if that "
+        "is wrong, save both as NIfTI)"
     )
 
 

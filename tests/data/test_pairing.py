@@ -260,4 +260,13 @@ def test_a_volume_as_the_mask_of_another_kind_of_image(tmp_path):
     image = _save(tmp_path / "slice.png", upright)
     _, found, told = _read(image, tmp_path / "labels.nii")
     np.testing.assert_array_equal(found, upright < 100)
-    assert told == []
+    assert "its mask alone of the two is NIfTI" in "".join(told)
+
+
+def test_a_mask_of_a_volume_that_is_none_is_told(tmp_path):
+    """An exported PNG may be of the slice as stored, or mirrored: nothing in it says so."""
+    nibabel.save(nibabel.Nifti1Image(WIDE.T[..., None], LPS), tmp_path / "scan.nii")
+    mask = _save(tmp_path / "mask.png", _mask(WIDE))
+    _, found, told = _read(tmp_path / "scan.nii", mask)
+    np.testing.assert_array_equal(found, WIDE < 100)
+    assert "it alone of the two is NIfTI" in "".join(told)
