@@ -45,8 +45,8 @@ def read_samples(
 
     Warns:
         InputWarning: where the image or the mask alone has an EXIF orientation and both readings
-            fit, or is NIfTI, a volume's header does not say where it lies, or nothing tells what is black and
-            white.
+            fit, or is NIfTI, a volume's header does not say where it lies, or nothing tells what is
+            black and white.
 
     Example:
         >>> import tempfile
