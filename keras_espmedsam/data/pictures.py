@@ -147,7 +147,8 @@ def inspect_picture_file(
     with _quiet_libraries, _explained(path):
         source = open_file(path)
     if source.no_image and not (mask and source.serves_as_mask):
-        raise NoImageError(f"{path} holds {source.no_image}, no image; give an image in its place.")
+        wanted = "a mask of one segment" if mask else "an image"
+        raise NoImageError(f"{path} holds {source.no_image}, no image; give {wanted} in its place.")
     pixels = source.height * source.width
     if pixels == 0 or source.count < 1:
         raise NoImageError(f"{path} holds no pixels; give a file with an image.")

@@ -402,8 +402,8 @@ def _unit_floats(values):
     if values.size and not is_brightness(values):
         raise InputError(
             f"Received a float image with values from {_digits(low)} to {_digits(high)}; expected "
-            "values in [0, 1]. Rescale it first, give uint8 or uint16, or say which values are "
-            f"black and white by the intensity: {INTENSITIES}."
+            "values in [0, 1]. Rescale it first, give uint8 or uint16, or give the intensity "
+            "LOW:HIGH, the values of black and white, such as 0:255."
         )
     return np.clip(values, 0, 1) if low < 0 or high > 1 else values
 

@@ -6,7 +6,7 @@ import pytest
 
 from keras_espmedsam.data import Record, read_masks, read_picture, read_pictures, read_samples
 from keras_espmedsam.data.pictures import inspect_picture_file
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, NoImageError
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra medical")
 
@@ -599,3 +599,20 @@ def test_real_files(shared_dir, name, count, shape, mean):
     np.testing.assert_allclose(
         array.mean() / (255 if array.dtype == np.uint8 else 1), mean, atol=2e-3
     )
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+def test_a_segmentation_serves_as_a_mask_and_not_as_an_image(write, segments):
+    """PS3.3, A.51: of one segment its frames are masks; of several, which is meant is unknown."""
+    mask = np.zeros((6, 8), "uint8")
+    mask[:, 4:] = 255
+    items = [pydicom.Dataset() for _ in range(segments)]
+    kind = pydicom.uid.SegmentationStorage
+    path = write(mask, SOPClassUID=kind, Modality="SEG", SegmentSequence=items)
+    with pytest.raises(NoImageError, match=r"Segmentation Storage.*give an image in its place"):
+        next(read_pictures(path))
+    if segments == 1:
+        np.testing.assert_array_equal(next(read_masks(path)), mask > 0)
+    else:
+        with pytest.raises(NoImageError, match="holds 2 segments.*give a mask of one segment"):
+            next(read_masks(path))

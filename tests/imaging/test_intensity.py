@@ -363,3 +363,12 @@ def test_statistics_of_nothing_and_of_replicated_values():
 )
 def test_when_the_values_of_all_images_are_asked(dtype, meaning, intensity, needed):
     assert needs_statistics(np.zeros((2, 2), dtype), meaning, intensity) == needed
+
+
+@pytest.mark.parametrize("intensity", ["auto", "full"])
+def test_floats_beyond_the_unit_range_are_told_what_helps(intensity):
+    image = np.float32([[0, 200]])
+    with pytest.raises(InputError, match="give the intensity LOW:HIGH") as caught:
+        to_brightness(image, intensity=intensity)
+    assert "full" not in str(caught.value)
+    np.testing.assert_allclose(to_brightness(image, intensity=(0, 400))[0], [[0, 0.5]])
