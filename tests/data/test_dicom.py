@@ -614,5 +614,5 @@ def test_a_segmentation_serves_as_a_mask_and_not_as_an_image(write, segments):
     if segments == 1:
         np.testing.assert_array_equal(next(read_masks(path)), mask > 0)
     else:
-        with pytest.raises(NoImageError, match="holds 2 segments.*give a mask of one segment"):
+        with pytest.raises(NoImageError, match=r"holds 2 segments.*give a mask of one segment"):
             next(read_masks(path))
