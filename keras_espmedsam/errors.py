@@ -21,8 +21,16 @@ class InputError(ValueError):
 class NoImageError(InputError):
     """A sound file that holds no image, such as a report: in a folder it is passed over.
 
+    Args:
+        message: str. The sentence.
+        kind: str. What it is instead, in a word or two.
+
     Source: ours.
     """
+
+    def __init__(self, message, kind="no image"):
+        super().__init__(message)
+        self.kind = kind
 
 
 class InputWarning(UserWarning):

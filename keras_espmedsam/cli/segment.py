@@ -194,7 +194,7 @@ def _inspected(
             file = inspect_picture_file(path, max_pixels)
         except InputError as error:
             if isinstance(error, NoImageError) and path in inputs.in_folders:
-                no_images[path] = "no image"
+                no_images[path] = error.kind
             else:
                 print_error(error)
         else:
@@ -204,7 +204,8 @@ def _inspected(
 
 def _tell_left_out(inputs: Inputs, no_images: dict[Path, str]) -> None:
     if inputs.results:
-        stderr().print(f"Left out {inputs.results} files of folders, named *_mask or *_overlay.")
+        files = "file" if inputs.results == 1 else "files"
+        stderr().print(f"Left out {inputs.results} {files} of folders, named *_mask or *_overlay.")
     for left_out, why in (
         (inputs.unread, "in formats that are not read"),
         (no_images, "that hold no image"),

@@ -64,8 +64,12 @@ def open_dicom(path: Path) -> PictureSource:
     except Exception:
         if "Image Storage" in kind:
             raise InputError(f"{path} is a DICOM image whose header has no size.") from None
-        found = f"is of the kind {kind!r}" if kind else "may be a report, a plan, or no DICOM file"
-        raise NoImageError(f"{path} holds no DICOM image; it {found}.") from None
+        if kind:
+            sentence = f"{path} holds no DICOM image; it is of the kind {kind!r}."
+            raise NoImageError(sentence, kind) from None
+        raise InputError(
+            f"{path} holds no DICOM image; it may be a report, a plan, cut short, or no DICOM file."
+        ) from None
     no_image = _no_image(header, kind)
     return PictureSource(
         height,
@@ -104,7 +108,7 @@ def _frames(path: Path, read) -> Iterator[Frame]:
     pixels = require("pydicom.pixels", "Reading DICOM files")
     dataset = pydicom.dcmread(path, force=True)
     if not any(key in dataset for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise NoImageError(f"{path} holds no pixels; give a DICOM file with an image.")
+        raise InputError(f"{path} holds no pixels; give a DICOM file with an image.")
     if not hasattr(dataset.file_meta, "TransferSyntaxUID"):
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     syntax = dataset.file_meta.TransferSyntaxUID

@@ -195,7 +195,7 @@ def picture_files(folder: Path, recursive: bool = False) -> list[Path]:
                 unread[path] = is_a.unread
     if unread:
         warnings.warn(
-            f"Left out {len(unread)} files of {folder} in formats that are not read "
+            f"Left out {_count(unread, 'file')} of {folder} in formats that are not read "
             f"({described(unread)}); save them as PNG, JPEG, TIFF, DICOM or NIfTI.",
             InputWarning,
             stacklevel=2,

@@ -148,10 +148,11 @@ def inspect_picture_file(
         source = open_file(path)
     if source.no_image and not (mask and source.serves_as_mask):
         wanted = "a mask of one segment" if mask else "an image"
-        raise NoImageError(f"{path} holds {source.no_image}, no image; give {wanted} in its place.")
+        sentence = f"{path} holds {source.no_image}, no image; give {wanted} in its place."
+        raise NoImageError(sentence, source.no_image)
     pixels = source.height * source.width
     if pixels == 0 or source.count < 1:
-        raise NoImageError(f"{path} holds no pixels; give a file with an image.")
+        raise InputError(f"{path} holds no pixels; give a file with an image.")
     advice = (
         "If you trust the file, raise the limit: --max-pixels on the command line, max_pixels in "
         "Python."

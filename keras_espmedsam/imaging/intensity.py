@@ -315,7 +315,7 @@ def _by_policy(values, meaning, intensity, in_memory):
     low, high = found.low, found.high
     if values.dtype.kind in "iu" and high - low < _FEWEST_LEVELS:
         alike = f"its values hardly differ (by less than {_FEWEST_LEVELS}), so they are shown alike"
-        return to_unit(values, low, low + 255), alike
+        return to_unit(values, low, low + 255 * _FEWEST_LEVELS), alike
     return to_unit(values, low, high), _reason(values, meaning, found)
 
 

@@ -204,7 +204,7 @@ def test_what_is_left_out_of_a_folder_is_told(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (4, 4), 255).save(tmp_path / name)
     (tmp_path / "images/phone.heic").write_bytes(bytes((0, 0, 0, 24)) + b"ftypheic" + bytes(50))
-    with pytest.warns(InputWarning, match=r"Left out 1 files of .*images .*\(phone.heic: HEIC\)"):
+    with pytest.warns(InputWarning, match=r"Left out 1 file of .*images .*\(phone.heic: HEIC\)"):
         records = read_folder(tmp_path, "xray")
     assert [record.image.name for record in records] == ["a.png"]
 
