@@ -65,6 +65,7 @@ class _RawTraining:
         batch_size=None,
         validation_split=0.0,
         validation_data=None,
+        validation_batch_size=None,
         sample_weight=None,
         class_weight=None,
         shuffle=True,
@@ -83,6 +84,8 @@ class _RawTraining:
                 `(batch, height, width, 1)` or a list of them of the images' own sizes; labels of
                 a classifier.
             validation_data: a source as `x`, or a tuple of images, targets and, if any, weights.
+            validation_batch_size: int or None. Of images that are given or held out to validate
+                on; `None` is `batch_size`.
             validation_split: float. Last fraction of the images to validate on.
             sample_weight: one number of 0 or more per image, `(batch,)`; of a segmenter also one
                 per pixel, `(batch, height, width)`, `(batch, height, width, 1)` or a list of maps
@@ -103,6 +106,12 @@ class _RawTraining:
 
         Source: ours.
         """
+        if validation_batch_size is None:
+            validation_batch_size = batch_size
+        elif validation_batch_size < 1:
+            raise InputError(
+                f"Received validation_batch_size={validation_batch_size}; expected 1 or more."
+            )
         data, held_out = preprocessed(
             self, x, y, sample_weight, batch_size, shuffle, validation_split, class_weight, True
         )
@@ -116,10 +125,12 @@ class _RawTraining:
                     "(x, y, sample_weight), or a data source."
                 )
             validation_data, _ = preprocessed(
-                self, *(*of, None, None)[:3], batch_size, needs_targets=True
+                self, *(*of, None, None)[:3], validation_batch_size, needs_targets=True
             )
         else:
             validation_data = held_out
+            if held_out is not None and validation_batch_size is not None:
+                held_out.batch_size = validation_batch_size
         # `keras.Model.fit` calls `evaluate` with this very object.
         self._ready_validation_data = validation_data
         try:
@@ -143,7 +154,7 @@ class _RawTraining:
         Source: ours.
         """
         data = x
-        if x is not getattr(self, "_ready_validation_data", None):
+        if x is None or x is not getattr(self, "_ready_validation_data", None):
             data, _ = preprocessed(self, x, y, sample_weight, batch_size, needs_targets=True)
         with kept_weights(self), plain_refusals():
             return keras.Model.evaluate(self, data, **kwargs)

@@ -197,3 +197,36 @@ def test_targets_beside_a_source_and_other_arguments(plain):
         plain.fit(X, MASKS, validation_data=(X,), verbose=0)
     with pytest.raises(InputError, match="batch_size=0"):
         plain.predict(X, batch_size=0)
+
+
+class Lengths(keras.callbacks.Callback):
+    """How many batches are trained and validated on."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = self.validated = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches += 1
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.validated += 1
+
+
+@pytest.mark.parametrize(
+    "validate_on, validated", [({"validation_data": (X, MASKS)}, 4), ({"validation_split": 0.5}, 2)]
+)
+def test_validation_has_a_batch_size_of_its_own(plain, validate_on, validated):
+    seen = Lengths()
+    plain.fit(
+        X, MASKS, batch_size=2, validation_batch_size=1, verbose=0, callbacks=[seen], **validate_on
+    )
+    assert (seen.batches, seen.validated) == (2 if validated == 4 else 1, validated)
+    with pytest.raises(InputError, match="validation_batch_size=0"):
+        plain.fit(X, MASKS, validation_batch_size=0, verbose=0, **validate_on)
+
+
+def test_evaluate_without_data_is_a_sentence(plain):
+    for call in (lambda: plain.evaluate(verbose=0), lambda: plain.evaluate(None, MASKS)):
+        with pytest.raises(InputError, match="Received no data; give images"):
+            call()
