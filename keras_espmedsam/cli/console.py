@@ -76,6 +76,9 @@ def _shown_as_lines(others):
     return show
 
 
+_OF_INTENSITY = ("black and white", "window", "shown alike")
+
+
 class Notices:
     """Print what is said of files, each sentence for the first of them alone, with their number.
 
@@ -102,7 +105,7 @@ class Notices:
         for notice, count in self.count.items():
             if count > self._NAMED:
                 self.console.print(f"And {count - self._NAMED} more files: {notice}.")
-        if any("black and white" in notice or "window" in notice for notice in self.count):
+        if any(word in notice for notice in self.count for word in _OF_INTENSITY):
             self.console.print("If that is wrong, say it: --intensity full, or LOW:HIGH.")
 
 

@@ -63,7 +63,7 @@ def read_index(
             image=find_file(path.parent, row["image"]),
             mask=find_file(path.parent, row["mask"]) if row["mask"] else None,
             group=row["group"],
-            intensity=parse_intensity(row["intensity"] or None, f"in the index {path}"),
+            intensity=row["intensity"],
         )
         for row in rows
     ]
@@ -106,6 +106,8 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
                 "the row."
             )
         row.update({name: (row.get(name) or "").strip() for name in (*COLUMNS, *_OPTIONAL)})
+        said = f"in row {number} of the index {path}"
+        row["intensity"] = parse_intensity(row["intensity"] or None, said)
     return rows
 
 

@@ -286,7 +286,14 @@ def without_padding(values, meaning):
 def _by_policy(values, meaning, intensity, in_memory):
     if intensity not in (AUTO, FULL):
         _check_numbers(values)
-        return to_unit(values, *intensity), None
+        low, high = intensity
+        if _is_shallow(values, meaning) and high > _range(values, meaning)[1]:
+            return _whole(values, meaning), (
+                f"its 8 bits, or fewer, hold no {high:g}, so they are taken as they are and not by "
+                f"the intensity {low:g}:{high:g}"
+            )
+        shown = to_unit(values, low, high)
+        return shown, _what_hides_it(without_padding(shown, meaning), low, high)
     if intensity == FULL:
         if meaning.measured and meaning.whole is None:
             raise InputError(
@@ -317,6 +324,15 @@ def _by_policy(values, meaning, intensity, in_memory):
         alike = f"its values hardly differ (by less than {_FEWEST_LEVELS}), so they are shown alike"
         return to_unit(values, low, low + 255 * _FEWEST_LEVELS), alike
     return to_unit(values, low, high), _reason(values, meaning, found)
+
+
+def _what_hides_it(shown, low, high):
+    """What is to be said where hardly anything is seen between black and white."""
+    darkest, brightest = np.percentile(shown.reshape(-1)[:: _step(shown.shape)], (_CUT, 100 - _CUT))
+    for hidden, what in ((brightest < _BLACK, "black"), (darkest > 1 - _BLACK, "white")):
+        if hidden:
+            return f"by the intensity {low:g}:{high:g} nearly all of it is {what}"
+    return None
 
 
 def _reason(values, meaning, found):

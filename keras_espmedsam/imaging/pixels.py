@@ -72,8 +72,8 @@ def unit_values(image, intensity=AUTO):
     brightness, notice = to_brightness(as_array(image), intensity=intensity)
     if notice:
         warnings.warn(
-            f"Received a uint16 image; {notice}. To say it yourself, give intensity='full' or "
-            "(low, high).",
+            f"Received a {as_array(image).dtype} image; {notice}. To say it yourself, give "
+            "intensity='full' or (low, high).",
             InputWarning,
             stacklevel=3,
         )

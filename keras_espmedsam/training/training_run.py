@@ -89,7 +89,7 @@ def _train(config, devices, report, verbose, build):
         last = config.phases[-1]
         segmenter = build(model, last.image_size, last.resize_mode)
         before.load_best(segmenter)
-        take_intensity(segmenter, config.data.intensity)
+        take_intensity(segmenter, config.data.intensity or sets.said_of_all())
         report(write_preset(segmenter, preset))
     return preset
 
@@ -159,6 +159,12 @@ class _Sets:
         self.report = report
         self.records = None
         self.told = set()
+
+    def said_of_all(self):
+        """What is black and white of all training pictures, where the same is said of each."""
+        records = self.records or read_sources(self.config.data)
+        said = {record.intensity for record in records["train"]}
+        return said.pop() if len(said) == 1 else None
 
     def of(self, segmenter, phase):
         config, data = self.config, self.config.data

@@ -38,7 +38,7 @@ def test_the_record_goes_before_the_run(index):
 
 
 def test_a_wrong_column_is_told(index):
-    with pytest.raises(InputError, match=r"the intensity '4095' \(in the index .*index.csv\)"):
+    with pytest.raises(InputError, match=r"intensity '4095' \(in row 1 of the index .*index.csv\)"):
         read_index(index("4095"))
 
 

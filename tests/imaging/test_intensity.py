@@ -372,3 +372,24 @@ def test_floats_beyond_the_unit_range_are_told_what_helps(intensity):
         to_brightness(image, intensity=intensity)
     assert "full" not in str(caught.value)
     np.testing.assert_allclose(to_brightness(image, intensity=(0, 400))[0], [[0, 0.5]])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool"])
+def test_a_range_beyond_8_bits_is_not_about_8_bits(dtype):
+    values = (np.arange(256).reshape(16, 16) % (2 if dtype == "bool" else 256)).astype(dtype)
+    brightness, notice = to_brightness(values, intensity=(0, 4095))
+    np.testing.assert_array_equal(brightness, values)
+    assert "hold no 4095" in notice
+    within, notice = to_brightness(values, intensity=(0, 1 if dtype == "bool" else 200))
+    assert notice is None and within.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("intensity", "what"), [((0, 60_000), "black"), ((-9000, 10), "white"), ((0, 1200), None)]
+)
+def test_a_range_that_hides_the_image_is_told(intensity, what):
+    _, notice = to_brightness(
+        np.linspace(20, 1000, 400).astype("uint16")[None], intensity=intensity
+    )
+    assert (notice or "").endswith(f"nearly all of it is {what}" if what else "")
+    assert bool(notice) == bool(what)

@@ -465,3 +465,12 @@ def test_a_presets_black_and_white_are_applied_once_in_training(twelve_bits, tmp
     expected = kem.models.ESPMedSAMImageConverter(image_size=(32, 32))(images)
     np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (inputs, expected)), atol=1e-5)
     assert load(preset).intensity == (0.0, 4080.0)
+
+
+@slow_to_compile
+def test_the_preset_keeps_what_an_index_says_of_all(twelve_bits, tmp_path):
+    lines = (tmp_path / "index.csv").read_text().splitlines()
+    lines = [lines[0] + ",intensity", *(line + ",0:4080" for line in lines[1:])]
+    (tmp_path / "index.csv").write_text("\n".join(lines))
+    preset = train(twelve_bits, report=[].append, verbose=0)
+    assert load(preset).intensity == (0.0, 4080.0)
