@@ -308,7 +308,8 @@ def test_black_and_white_can_be_said(run, many, segmenter):
     assert "0.png: only 12 of its 16 bits are used" in result.stderr
     assert "say it: --intensity full, or LOW:HIGH." in result.stderr
     result = run("evaluate", "--data", many, "--intensity", "0:4095")
-    assert "bits" not in result.stderr
+    assert "0.png" not in result.stderr
+    assert "And 6 more files: its 8 bits, or fewer, hold no 4095" in result.stderr
     result = run("evaluate", "--data", many, "--intensity", "dark")
     assert result.exit_code == 2
     assert "Received the intensity 'dark' (--intensity)" in result.stderr
