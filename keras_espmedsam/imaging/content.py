@@ -1,11 +1,14 @@
 """Whether an image shows anything at all."""
 
+import math
+
 import numpy as np
 
 BLANK_MASK = "it shows nearly one brightness all over, so its mask says nothing"
 """What is said of such an image, as the end of a sentence that begins with it."""
 
 _BLOCKS = 32
+_ENOUGH = 500_000
 # Of 5,638 labelled images of six modalities the emptiest, a dim micrograph, has 0.090.
 _LEAST_CONTRAST = 4 / 255
 
@@ -28,6 +31,9 @@ def is_blank(image):
 
     Source: ours.
     """
+    # Of a large image some rows and columns tell as much, in a fraction of the time.
+    step = max(1, math.isqrt(image.shape[0] * image.shape[1] // _ENOUGH))
+    image = image[::step, ::step]
     sums, counts = image.astype(np.float64), 1
     for axis in (0, 1):
         length = image.shape[axis]

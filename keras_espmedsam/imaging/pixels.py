@@ -47,7 +47,8 @@ def to_rgb(image, intensity=AUTO):
     if image.ndim != 3 or image.shape[-1] not in (1, 2, 3, 4):
         raise InputError(
             f"Received an image of shape {image.shape}; expected (height, width) or "
-            "(height, width, channels) with 1 to 4 channels, one image per array."
+            "(height, width, channels) with 1 to 4 channels, one image per array. Give a batch of "
+            "grey images a channel axis: images[..., None]."
         )
     if 0 in image.shape:
         raise InputError(f"Received an image of shape {image.shape}, which holds no pixel.")

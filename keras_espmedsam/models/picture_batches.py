@@ -1,9 +1,11 @@
 """Pictures of any sizes, grouped into batches that a compiled model takes one at a time."""
 
+import numbers
 import threading
 
 import keras
 
+from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.raw_batch import height_and_width, read_row
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -34,6 +36,18 @@ def picture_batches(converter, pictures, batch_size):
     for members in by_canvas.values():
         for start in range(0, len(members), batch_size):
             yield members[start : start + batch_size], min(batch_size, len(members))
+
+
+def check_batch_size(batch_size):
+    """Refuse what is no number of images.
+
+    Raises:
+        InputError: for it.
+
+    Source: ours.
+    """
+    if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
+        raise InputError(f"Received batch_size={batch_size!r}; expected an integer of 1 or more.")
 
 
 def filled_up(rows, size):

@@ -15,6 +15,7 @@ from PIL import Image
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.models.host_call import as_tuple, rank
+from keras_espmedsam.models.picture_batches import check_batch_size
 from keras_espmedsam.models.raw_batch import BATCH_IT, array_rows, batch_parts, chosen_rows
 
 
@@ -66,8 +67,8 @@ def preprocessed(
         return source, None
     if needs_targets and y is None:
         raise InputError("Received images without targets (y); give one for each image.")
-    if batch_size is not None and batch_size < 1:
-        raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
+    if batch_size is not None:
+        check_batch_size(batch_size)
     arrays = ArrayDataset(task, x, y, sample_weight, batch_size or 32, shuffle, class_weight)
     if not split:
         return arrays, None

@@ -186,3 +186,24 @@ def test_brightness_is_not_taken_for_stored_values(segmenter):
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_allclose(counts, expected, atol=1e-2)
     np.testing.assert_allclose(said, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [None, "0.5", np.array([0.2, 0.5]), 1.5])
+def test_what_is_no_threshold(segmenter, threshold):
+    with pytest.raises(InputError, match="expected a number from 0 to 1"):
+        segmenter.segment(GREY, "eye", threshold=threshold)
+
+
+@pytest.mark.parametrize("batch_size", [None, 2.5, "3", 0])
+def test_what_is_no_batch_size(segmenter, batch_size):
+    with pytest.raises(InputError, match="expected an integer of 1 or more"):
+        segmenter.segment(GREY, "eye", batch_size=batch_size)
+
+
+def test_a_model_of_one_modality_refuses_the_name_of_another(segmenter):
+    eye = segmenter.specialize("eye")
+    x = {"images": RGB[None], "modalities": ["eye"]}
+    eye.prepare_batch(x)
+    eye.prepare_batch({**x, "modalities": np.array([2])})  # a number of the model of several
+    with pytest.raises(InputError, match="Unknown modality 'lung'; this model knows eye"):
+        eye.prepare_batch({**x, "modalities": ["lung"]})

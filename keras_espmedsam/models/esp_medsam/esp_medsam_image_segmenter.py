@@ -435,6 +435,11 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
                 (modalities, images),
                 (("int32", (None,)),),
             )
+        elif isinstance(modalities, str | list | tuple):
+            # Numbers may be those of a model of several, of which this one was made.
+            names = [modalities] if isinstance(modalities, str) else modalities
+            named = [name for name in names if isinstance(name, str)]
+            self.modality_indices(named, len(named))
         if isinstance(y, dict) and self.preprocessor is not None:
             if set(y) != {"masks"}:
                 raise InputError(

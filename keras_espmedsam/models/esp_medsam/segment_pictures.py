@@ -1,5 +1,6 @@
 """Pictures in, masks out, for whatever gives probabilities: a Keras model or an exported one."""
 
+import numbers
 import warnings
 
 import numpy as np
@@ -9,7 +10,7 @@ from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.imaging.content import is_blank
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.models.esp_medsam.modality_recognition import fill_in
-from keras_espmedsam.models.picture_batches import filled_up, picture_batches
+from keras_espmedsam.models.picture_batches import check_batch_size, filled_up, picture_batches
 from keras_espmedsam.models.raw_batch import image_rows, read_row
 
 
@@ -40,10 +41,9 @@ def segment_pictures(
 
     Source: ours.
     """
-    if not 0 <= threshold <= 1:
-        raise InputError(f"Received threshold={threshold}; expected a number from 0 to 1.")
-    if batch_size < 1:
-        raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
+    if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
+        raise InputError(f"Received threshold={threshold!r}; expected a number from 0 to 1.")
+    check_batch_size(batch_size)
     pictures, several = image_rows(images)
     modalities = plain_modalities(modalities)
     if modalities is None and len(model.modalities) > 1:

@@ -11,7 +11,12 @@ from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
 from keras_espmedsam.models.class_weights import weights_by_class
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.host_call import host_call, rank
-from keras_espmedsam.models.picture_batches import filled_up, picture_batches, predict_prepared
+from keras_espmedsam.models.picture_batches import (
+    check_batch_size,
+    filled_up,
+    picture_batches,
+    predict_prepared,
+)
 from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
 from keras_espmedsam.models.raw_batch import (
     batch_parts,
@@ -208,8 +213,7 @@ class TiCImageClassifier(ImageClassifier):
                 "This classifier has no preprocessor, which classify() needs; build it with "
                 "TiCImageClassifierPreprocessor, or load it with from_preset."
             )
-        if batch_size < 1:
-            raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
+        check_batch_size(batch_size)
         pictures, several = image_rows(images)
         converter = self.preprocessor.image_converter
         intensity = parse_intensity(intensity)
