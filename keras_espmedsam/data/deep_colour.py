@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_espmedsam.imaging.intensity import Meaning
+from keras_espmedsam.imaging.stored_values import Meaning
 
 # A pixel of 16-bit grey and alpha, as four values of 8 bits.
 _BYTES = {"LA;16B": "RGBA"}

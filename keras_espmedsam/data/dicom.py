@@ -17,7 +17,7 @@ from keras_espmedsam.data.dicom_window import first_number, window_function
 from keras_espmedsam.data.lookup_table import LookupTable
 from keras_espmedsam.data.picture import Frame, PictureSource
 from keras_espmedsam.errors import InputError, NoImageError
-from keras_espmedsam.imaging.intensity import Meaning, to_unit
+from keras_espmedsam.imaging.stored_values import Meaning, to_unit
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"

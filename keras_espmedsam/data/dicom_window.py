@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from keras_espmedsam.data.lookup_table import LookupTable
-from keras_espmedsam.imaging.intensity import to_unit
+from keras_espmedsam.imaging.stored_values import to_unit
 
 
 def window_function(fields, little_endian: bool):

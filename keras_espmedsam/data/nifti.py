@@ -18,7 +18,7 @@ from keras_espmedsam.data.picture import (
     Volume,
 )
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.intensity import Meaning, Statistics, to_unit
+from keras_espmedsam.imaging.stored_values import Meaning, Statistics, to_unit
 
 # What a mask copies from its volume's header, bit for bit: geometry. Text fields (descrip,
 # db_name, ...) and header extensions can hold a patient's name and are left behind.

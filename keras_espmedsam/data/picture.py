@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_espmedsam.data.file_kinds import file_stem
-from keras_espmedsam.imaging.intensity import Meaning
+from keras_espmedsam.imaging.stored_values import Meaning
 
 # EXIF orientation -> (swap the axes, flip the rows, flip the columns), applied in this order.
 _EXIF_LAYOUTS = {

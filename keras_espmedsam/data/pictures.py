@@ -20,14 +20,9 @@ from keras_espmedsam.data.picture import Picture, PictureSource
 from keras_espmedsam.data.raster import open_raster
 from keras_espmedsam.data.tiff import open_tiff
 from keras_espmedsam.errors import InputError, InputWarning, NoImageError
-from keras_espmedsam.imaging.intensity import (
-    AUTO,
-    Statistics,
-    needs_statistics,
-    parse_intensity,
-    to_brightness,
-    without_padding,
-)
+from keras_espmedsam.imaging.brightness import needs_statistics, to_brightness
+from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
+from keras_espmedsam.imaging.stored_values import Statistics, without_padding
 
 Intensity = str | tuple[float, float]
 
@@ -70,7 +65,7 @@ class PictureFile:
         Args:
             labels: whether they are masks, whose stored values are wanted whatever these are.
             intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-                `keras_espmedsam.imaging.intensity`. All images of a file are shown alike.
+                `keras_espmedsam.imaging.brightness`. All images of a file are shown alike.
 
         Yields:
             `Picture`: uint8, uint16 that makes use of its range, or float32 in [0, 1]; upright. Of

@@ -10,8 +10,8 @@ from keras_espmedsam._extras import require
 from keras_espmedsam.data.picture import Frame, Layout, PictureSource
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import pillow_to_array
-from keras_espmedsam.imaging.intensity import Meaning
 from keras_espmedsam.imaging.mask_colours import mask_array, mask_channels
+from keras_espmedsam.imaging.stored_values import Meaning
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
 # Aperio's JPEG 2000 of YCbCr, whose photometric interpretation says RGB as often as not.

@@ -6,7 +6,8 @@ import numpy as np
 
 from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.imaging.arrays import as_array
-from keras_espmedsam.imaging.intensity import AUTO, to_brightness
+from keras_espmedsam.imaging.brightness import to_brightness
+from keras_espmedsam.imaging.intensity import AUTO
 
 
 def to_rgb(image, intensity=AUTO):
@@ -17,7 +18,7 @@ def to_rgb(image, intensity=AUTO):
             (RGB) or 4 (RGBA) channels; uint8, uint16, bool, or float in [0, 1]. Or a Pillow image
             or a tensor; see `as_array`. Alpha is dropped.
         intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-            `keras_espmedsam.imaging.intensity`.
+            `keras_espmedsam.imaging.brightness`.
 
     Returns:
         float32 array `(height, width, 3)` in [0, 1].

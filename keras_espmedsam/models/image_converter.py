@@ -5,7 +5,8 @@ import numpy as np
 from keras_hub.layers import ImageConverter
 
 from keras_espmedsam.imaging.arrays import as_array
-from keras_espmedsam.imaging.intensity import AUTO, is_brightness, parse_intensity
+from keras_espmedsam.imaging.brightness import is_brightness
+from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.imaging.placement import RESIZE_MODES, Placement
 from keras_espmedsam.models.host_call import host_call

@@ -2,14 +2,9 @@ import numpy as np
 import pytest
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.intensity import (
-    Meaning,
-    Statistics,
-    needs_statistics,
-    parse_intensity,
-    to_brightness,
-    to_unit,
-)
+from keras_espmedsam.imaging.brightness import needs_statistics, to_brightness
+from keras_espmedsam.imaging.intensity import parse_intensity
+from keras_espmedsam.imaging.stored_values import Meaning, Statistics, to_unit
 
 YY, XX = np.mgrid[:256, :256]
 SCENE = (np.sin(YY / 19) * np.cos(XX / 23) + 1) / 2
