@@ -294,7 +294,8 @@ def test_void_pixels_have_no_influence_on_what_is_learnt(build):
         model.train_on_batch(X, masks, VIEW)
         trained.append(model.get_weights())
     for one, other in zip(*trained, strict=True):
-        np.testing.assert_array_equal(one, other)
+        # TensorFlow sums gradients in an order that varies: 4e-9 apart between two equal steps.
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-7)
     assert any(np.abs(a - b).max() > 0 for a, b in zip(trained[0], start, strict=True))
 
 
