@@ -293,7 +293,7 @@ def test_void_pixels_have_no_influence_on_what_is_learnt(build):
         model.compile(keras.optimizers.SGD(0.1))
         model.train_on_batch(X, masks, VIEW)
         trained.append(model.get_weights())
-    # On TensorFlow two such steps were seen 4e-9 apart, once in several runs: the order of its sums.
+    # TensorFlow was seen 4e-9 apart in some runs, most likely by the order of its sums.
     tolerance = 1e-7 if keras.backend.backend() == "tensorflow" else 0
     for one, other in zip(*trained, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
