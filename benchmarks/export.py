@@ -26,12 +26,12 @@ from keras_espmedsam._files import atomic_path
 from keras_espmedsam.cli.loading import load_task
 from keras_espmedsam.export.comparison import made_picture
 from keras_espmedsam.export.description import files_of
-from keras_espmedsam.export.formats import FORMATS, PRECISIONS
+from keras_espmedsam.export.formats.export_format import FORMATS, PRECISIONS
 from keras_espmedsam.export.quantization_data import chosen_records
 from keras_espmedsam.export.quantization_data import quality as measured_quality
 from keras_espmedsam.export.request import make_request
 from keras_espmedsam.export.runtimes import RUNTIMES
-from keras_espmedsam.models.picture_batches import predict_prepared
+from keras_espmedsam.inference.image_batches import predict_prepared
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -191,8 +191,8 @@ def _schedule_of_given_set_later():
 
 def _warm_up():
     """As `espmedsam train` makes it: from a twentieth of the rate, in two steps of four."""
+    from keras_espmedsam.training.config.run_config import LearningRateSettings
     from keras_espmedsam.training.make_optimizer import make_learning_rate
-    from keras_espmedsam.training.run_config import LearningRateSettings
 
     settings = LearningRateSettings(
         rate=FIRST, schedule="cosine", warmup_steps=2, final_rate=0.25 * FIRST

@@ -12,7 +12,7 @@ not wait for it.
 import contextlib
 import importlib
 
-from keras_espmedsam._backend import choose_backend
+from keras_espmedsam._startup import choose_backend
 
 __version__ = "0.1.0"
 
@@ -23,6 +23,8 @@ _PARTS = (
     "errors",
     "evaluation",
     "export",
+    "hub",
+    "inference",
     "layers",
     "losses",
     "metrics",

@@ -79,7 +79,7 @@ def preset_outputs(name):
     `weights` are the numbers of values of the model's weights, by their paths.
     """
     import keras_espmedsam as kem
-    from keras_espmedsam.initial_values import load_undrawn
+    from keras_espmedsam.hub.initial_values import load_undrawn
 
     entry = json.loads((PRESETS / name / "preset.json").read_text(encoding="utf-8"))
     model_class = getattr(kem.models, entry["classes"][0])

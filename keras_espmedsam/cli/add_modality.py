@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from keras_espmedsam._extras import require
+from keras_espmedsam._startup import require
 from keras_espmedsam.cli.console import errors_reported
 from keras_espmedsam.cli.loading import DEFAULT_PRESET, check_preset, import_models
 from keras_espmedsam.cli.train import Strict, say, verbosity
@@ -80,8 +80,8 @@ def add_modality(
     with errors_reported():
         for module in ("pydantic", "yaml"):
             require(module, "Adding a modality", "train")
-        from keras_espmedsam.training.added_modality_config import AddedModalityConfig
-        from keras_espmedsam.training.settings import load_settings
+        from keras_espmedsam.training.config.added_modality_config import AddedModalityConfig
+        from keras_espmedsam.training.config.settings import load_settings
 
         values = dict(
             output=output,

@@ -65,7 +65,7 @@ def espmedsam(
     """
     with errors_reported():
         import_segmenter_class()
-        from keras_espmedsam.checkpoints import convert_espmedsam
+        from keras_espmedsam.converters import convert_espmedsam
 
         with stderr().status("Converting"):
             messages = convert_espmedsam(checkpoints, modality, output, resize_mode)
@@ -92,7 +92,7 @@ def mobilesam(
     """
     with errors_reported():
         import_segmenter_class()
-        from keras_espmedsam.checkpoints import convert_mobilesam
+        from keras_espmedsam.converters import convert_mobilesam
 
         with stderr().status("Converting"):
             messages = convert_mobilesam(checkpoint, output)
@@ -124,7 +124,7 @@ def sam(
     """
     with errors_reported():
         import_segmenter_class()
-        from keras_espmedsam.checkpoints import convert_sam
+        from keras_espmedsam.converters import convert_sam
 
         with stderr().status("Converting"):
             messages = convert_sam(checkpoint, output, image_size, tokens, adapter)
@@ -155,7 +155,7 @@ def keras_hub(
     """
     with errors_reported():
         import_segmenter_class()
-        from keras_espmedsam.checkpoints import convert_keras_hub_sam
+        from keras_espmedsam.converters import convert_keras_hub_sam
 
         with stderr().status("Converting"):
             messages = convert_keras_hub_sam(preset, output, image_size, tokens, adapter)

@@ -22,8 +22,8 @@ from keras_espmedsam.cli.console import (
 )
 from keras_espmedsam.cli.loading import DEFAULT_PRESET, load_segmenter
 from keras_espmedsam.cli.report_files import ReportFiles
+from keras_espmedsam.data.images import MAX_PIXELS
 from keras_espmedsam.data.index import read_index
-from keras_espmedsam.data.pictures import MAX_PIXELS
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate as evaluate_records
 from keras_espmedsam.imaging.intensity import parse_intensity

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_espmedsam.data.file_kinds import IMAGE_SUFFIXES, described, file_kind, file_stem
+from keras_espmedsam.data.formats.file_kinds import IMAGE_SUFFIXES, described, file_kind, file_stem
 from keras_espmedsam.errors import InputError
 
 _OURS = ("_mask", "_overlay")

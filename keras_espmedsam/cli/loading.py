@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_espmedsam._backend import choose_backend
+from keras_espmedsam._startup import choose_backend
 from keras_espmedsam.cli.console import stderr
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.preset_registry import resolve_preset
-from keras_espmedsam.recognition import AUTO
+from keras_espmedsam.hub.preset_registry import resolve_preset
+from keras_espmedsam.inference.recognition import AUTO
 
 DEFAULT_PRESET = "espmedsam_nano_256"
 

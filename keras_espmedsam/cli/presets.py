@@ -9,10 +9,10 @@ from rich import box
 from rich.markdown import Markdown
 from rich.table import Table
 
-from keras_espmedsam.checksums import CHECKSUMS_FILE, check_checksums
 from keras_espmedsam.cli.console import errors_reported, stdout
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.preset_registry import builtin_presets, resolve_preset
+from keras_espmedsam.hub.checksums import CHECKSUMS_FILE, check_checksums
+from keras_espmedsam.hub.preset_registry import builtin_presets, resolve_preset
 
 
 def presets(

@@ -27,14 +27,14 @@ from keras_espmedsam.cli.loading import (
     load_segmenter,
     prepare_for,
 )
-from keras_espmedsam.cli.recognize_files import FileRecognizer, basis
-from keras_espmedsam.cli.segment_files import Job, segment_files
-from keras_espmedsam.data.file_kinds import described
-from keras_espmedsam.data.pictures import MAX_PIXELS, inspect_picture_file
+from keras_espmedsam.data.formats.file_kinds import described
+from keras_espmedsam.data.images import MAX_PIXELS, inspect_picture_file
 from keras_espmedsam.errors import InputError, NoImageError
 from keras_espmedsam.imaging.intensity import AUTO as AUTO_INTENSITY
 from keras_espmedsam.imaging.intensity import parse_intensity
-from keras_espmedsam.recognition import AUTO, DEFAULT_RECOGNIZER, Recognition, shown
+from keras_espmedsam.inference.recognition import AUTO, DEFAULT_RECOGNIZER, Recognition, shown
+from keras_espmedsam.inference.recognize_files import FileRecognizer, basis
+from keras_espmedsam.inference.segment_files import Job, segment_files
 
 
 def segment(

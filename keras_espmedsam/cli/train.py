@@ -84,7 +84,7 @@ def read_config(
     from keras_espmedsam import training
 
     config_class = getattr(training, class_name)
-    from keras_espmedsam.training.settings import load_settings
+    from keras_espmedsam.training.config.settings import load_settings
 
     overrides: list[Any] = list(changes or ())
     if output is not None:

@@ -1,21 +1,21 @@
 """Pictures, masks and indexes of them. Importing this imports neither Keras nor a backend."""
 
 from keras_espmedsam.data.checking import check_records
+from keras_espmedsam.data.decoded_image import Picture
 from keras_espmedsam.data.folder import read_folder
-from keras_espmedsam.data.index import read_index
-from keras_espmedsam.data.masks import read_mask, read_masks, write_mask
-from keras_espmedsam.data.overlay import draw_overlay, write_overlay
-from keras_espmedsam.data.picture import Picture
-from keras_espmedsam.data.pictures import (
+from keras_espmedsam.data.images import (
     MAX_PIXELS,
     inspect_picture_file,
     read_picture,
     read_pictures,
 )
+from keras_espmedsam.data.index import read_index
+from keras_espmedsam.data.masks import read_mask, read_masks, write_mask
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.data.samples import read_samples
 from keras_espmedsam.data.split_by_group import split_by_group
 from keras_espmedsam.data.splits import read_splits
+from keras_espmedsam.imaging.overlay import draw_overlay, write_overlay
 
 __all__ = [
     "MAX_PIXELS",

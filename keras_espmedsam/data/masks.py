@@ -9,9 +9,9 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from keras_espmedsam._files import atomic_path
-from keras_espmedsam.data.nifti import write_nifti_mask
-from keras_espmedsam.data.picture import Picture
-from keras_espmedsam.data.pictures import MAX_PIXELS, inspect_picture_file
+from keras_espmedsam.data.decoded_image import Picture
+from keras_espmedsam.data.formats.nifti import write_nifti_mask
+from keras_espmedsam.data.images import MAX_PIXELS, inspect_picture_file
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.mask_colours import mask_channels
 from keras_espmedsam.imaging.mask_values import foreground_scale, unit_mask

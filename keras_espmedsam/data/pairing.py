@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from keras_espmedsam.data.picture import Layout
-from keras_espmedsam.data.pictures import PictureFile
+from keras_espmedsam.data.decoded_image import Layout
+from keras_espmedsam.data.images import PictureFile
 from keras_espmedsam.errors import InputError
 
 # By how much of a voxel the corners of a mask's volume may lie beside those of its image: more
@@ -34,7 +34,7 @@ def pair_layout(image: PictureFile, mask: PictureFile) -> tuple[bool, str]:
     Example:
         >>> import tempfile
         >>> from PIL import Image
-        >>> from keras_espmedsam.data.pictures import inspect_picture_file
+        >>> from keras_espmedsam.data.images import inspect_picture_file
         >>> path = tempfile.mkdtemp() + "/both.png"
         >>> Image.new("L", (6, 4)).save(path)
         >>> pair_layout(inspect_picture_file(path), inspect_picture_file(path))

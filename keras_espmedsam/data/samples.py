@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_espmedsam.data.masks import decode_masks
-from keras_espmedsam.data.pairing import pair_layout
-from keras_espmedsam.data.picture import Picture
-from keras_espmedsam.data.pictures import (
+from keras_espmedsam.data.decoded_image import Picture
+from keras_espmedsam.data.images import (
     MAX_PIXELS,
     Intensity,
     PictureFile,
     inspect_picture_file,
 )
+from keras_espmedsam.data.masks import decode_masks
+from keras_espmedsam.data.pairing import pair_layout
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.imaging.intensity import AUTO

@@ -5,9 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_espmedsam.data.file_kinds import file_stem
 from keras_espmedsam.data.file_names import find_file, normal_name
 from keras_espmedsam.data.folder import IMAGES, MASKS, masks_by_stem, picture_files
+from keras_espmedsam.data.formats.file_kinds import file_stem
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
 

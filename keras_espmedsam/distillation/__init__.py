@@ -2,7 +2,7 @@
 
 import importlib
 
-from keras_espmedsam._extras import require
+from keras_espmedsam._startup import require
 from keras_espmedsam.distillation.copy_decoder import copy_decoder
 from keras_espmedsam.distillation.distillation_dataset import DistillationDataset
 from keras_espmedsam.distillation.distiller import DecoupledDistiller

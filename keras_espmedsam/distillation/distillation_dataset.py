@@ -11,9 +11,9 @@ from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     max_pool_patches,
 )
-from keras_espmedsam.training.balance import check_weights
-from keras_espmedsam.training.placed_pictures import PlacedPictures
-from keras_espmedsam.training.read_ahead import ReadAhead
+from keras_espmedsam.training.data.image_store import PlacedPictures
+from keras_espmedsam.training.data.prefetch import ReadAhead
+from keras_espmedsam.training.data.sampling_weights import check_weights
 
 
 class DistillationDataset(keras.utils.PyDataset):

@@ -5,7 +5,7 @@ import time
 import keras
 
 from keras_espmedsam import losses
-from keras_espmedsam.checkpoints.output import write_preset
+from keras_espmedsam.converters.output import write_preset
 from keras_espmedsam.data import check_records
 from keras_espmedsam.distillation.copy_decoder import copy_decoder
 from keras_espmedsam.distillation.distillation_dataset import DistillationDataset
@@ -22,12 +22,12 @@ from keras_espmedsam.training.build_segmenter import (
     take_intensity,
     with_position_grid,
 )
-from keras_espmedsam.training.distill_config import TEACHER_PARTS, DistillConfig
-from keras_espmedsam.training.distribution import distribute
+from keras_espmedsam.training.config.distill_config import TEACHER_PARTS, DistillConfig
+from keras_espmedsam.training.config.settings import load_settings
+from keras_espmedsam.training.data.read_sources import read_sources
+from keras_espmedsam.training.devices.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
-from keras_espmedsam.training.read_sources import read_sources
-from keras_espmedsam.training.run_record import PRESET, begin_run, hold_run
-from keras_espmedsam.training.settings import load_settings
+from keras_espmedsam.training.run.run_record import PRESET, begin_run, hold_run
 from keras_espmedsam.training.trainable_parts import select_trainable
 from keras_espmedsam.training.training_run import (
     fit,

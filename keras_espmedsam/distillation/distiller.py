@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_espmedsam.distillation.feature_loss import FeatureLoss
-from keras_espmedsam.distillation.probe import feature_specs
+from keras_espmedsam.distillation.feature_specs import feature_specs
 from keras_espmedsam.distillation.steps import Steps
 from keras_espmedsam.distillation.teacher import Teacher
 from keras_espmedsam.errors import InputError

@@ -4,8 +4,8 @@ import numpy as np
 
 from keras_espmedsam.distillation.variants import vary
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training.balance import balanced_groups
-from keras_espmedsam.training.drawing import Drawing
+from keras_espmedsam.training.data.batch_sampler import Drawing
+from keras_espmedsam.training.data.sampling_weights import balanced_groups
 
 
 class PartDrawing:

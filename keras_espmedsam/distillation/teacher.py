@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_espmedsam.distillation.probe import feature_specs
+from keras_espmedsam.distillation.feature_specs import feature_specs
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.image_converter import MEAN, NORMALIZATIONS, STD
 

@@ -1,7 +1,7 @@
 """Measures of segmentations, and the evaluation of a segmenter on a data set."""
 
 from keras_espmedsam.evaluation.evaluate import evaluate
-from keras_espmedsam.evaluation.measures import (
+from keras_espmedsam.evaluation.metrics import (
     dice,
     hausdorff_distance,
     hd95,
@@ -10,7 +10,7 @@ from keras_espmedsam.evaluation.measures import (
     precision,
     recall,
 )
-from keras_espmedsam.evaluation.paper_measures import paper_image_measures, summarise_paper
+from keras_espmedsam.evaluation.paper_metrics import paper_image_measures, summarise_paper
 
 __all__ = [
     "dice",

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_espmedsam._backend import choose_backend
-from keras_espmedsam.data.pictures import MAX_PIXELS, Intensity
+from keras_espmedsam._startup import choose_backend
+from keras_espmedsam.data.images import MAX_PIXELS, Intensity
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.evaluation.measurement_log import (
@@ -20,9 +20,9 @@ from keras_espmedsam.evaluation.measurement_log import (
     MeasurementLog,
     file_stamps,
 )
-from keras_espmedsam.evaluation.measures import image_measures
+from keras_espmedsam.evaluation.metrics import image_measures
 from keras_espmedsam.evaluation.outcome import Outcome
-from keras_espmedsam.evaluation.paper_measures import paper_image_measures
+from keras_espmedsam.evaluation.paper_metrics import paper_image_measures
 from keras_espmedsam.evaluation.read_labelled import LabelledImage, read_labelled
 from keras_espmedsam.evaluation.report import image_rows, summarise_datasets
 from keras_espmedsam.evaluation.run_settings import record_files, run_settings

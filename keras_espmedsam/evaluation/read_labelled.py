@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_espmedsam.data.picture import Picture
-from keras_espmedsam.data.pictures import Intensity
+from keras_espmedsam.data.decoded_image import Picture
+from keras_espmedsam.data.images import Intensity
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.data.samples import labelled_images
 from keras_espmedsam.errors import InputError

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_espmedsam.data.record import Record
-from keras_espmedsam.evaluation.paper_measures import mean_and_std, summarise_paper
+from keras_espmedsam.evaluation.paper_metrics import mean_and_std, summarise_paper
 
 
 def summarise_datasets(

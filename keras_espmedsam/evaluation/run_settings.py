@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import keras_espmedsam
-from keras_espmedsam._backend import choose_backend
+from keras_espmedsam._startup import choose_backend
 from keras_espmedsam.data.record import Record
 
 # What of a preset's image converter changes what is measured.

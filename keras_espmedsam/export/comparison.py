@@ -4,8 +4,8 @@ import numpy as np
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.request import normalization
-from keras_espmedsam.models.esp_medsam.segment_pictures import sigmoid
-from keras_espmedsam.models.picture_batches import predict_prepared
+from keras_espmedsam.inference.image_batches import predict_prepared
+from keras_espmedsam.inference.segment_images import sigmoid
 
 # Largest difference of a logit, relative to the largest logit where that is above 1.
 TOLERANCE = 1e-4

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.export.formats import get_format
+from keras_espmedsam.export.formats.export_format import get_format
 from keras_espmedsam.export.request import description_path, to_pixels
 from keras_espmedsam.export.runtimes import RUNTIMES
-from keras_espmedsam.models import ESPMedSAMImageConverter
-from keras_espmedsam.models.esp_medsam.segment_pictures import (
+from keras_espmedsam.inference.image_batches import filled_up
+from keras_espmedsam.inference.segment_images import (
     modality_indices,
     segment_pictures,
     sigmoid,
 )
+from keras_espmedsam.models import ESPMedSAMImageConverter
 from keras_espmedsam.models.image_converter import NORMALIZATIONS
-from keras_espmedsam.models.picture_batches import filled_up
 
 
 class ExportedSegmenter:

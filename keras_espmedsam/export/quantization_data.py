@@ -9,8 +9,8 @@ from keras_espmedsam.export.comparison import model_inputs
 from keras_espmedsam.export.exported_segmenter import ExportedSegmenter
 from keras_espmedsam.export.request import normalization, to_pixels
 from keras_espmedsam.imaging.pixels import to_rgb
-from keras_espmedsam.models.esp_medsam.segment_pictures import segment_pictures
-from keras_espmedsam.models.picture_batches import predict_prepared
+from keras_espmedsam.inference.image_batches import predict_prepared
+from keras_espmedsam.inference.segment_images import segment_pictures
 
 # What int8 may cost: mean Dice, or a classifier's share of pictures that it classes as before.
 MAX_LOSS = 0.01

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_espmedsam.errors import InputError, did_you_mean
-from keras_espmedsam.export.formats import FORMATS, PRECISIONS, Format, get_format
+from keras_espmedsam.export.formats.export_format import FORMATS, PRECISIONS, Format, get_format
 from keras_espmedsam.models.image_converter import NORMALIZATIONS
 
 FLAVORS = ("pictures", "logits")

@@ -1,9 +1,9 @@
 """What runs an artefact of each format."""
 
-from keras_espmedsam.export.onnx_file import ONNXRuntime, write_onnx
-from keras_espmedsam.export.openvino_ir import OpenVINORuntime, write_openvino
-from keras_espmedsam.export.saved_model import SavedModelRuntime, write_saved_model
-from keras_espmedsam.export.tflite import TFLiteRuntime, write_tflite
+from keras_espmedsam.export.formats.onnx import ONNXRuntime, write_onnx
+from keras_espmedsam.export.formats.openvino import OpenVINORuntime, write_openvino
+from keras_espmedsam.export.formats.saved_model import SavedModelRuntime, write_saved_model
+from keras_espmedsam.export.formats.tflite import TFLiteRuntime, write_tflite
 
 WRITERS = {
     "saved_model": write_saved_model,

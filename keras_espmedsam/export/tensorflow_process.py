@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.export.formats import get_format
+from keras_espmedsam.export.formats.export_format import get_format
 from keras_espmedsam.export.request import ExportRequest
 from keras_espmedsam.export.runtimes import WRITERS
 

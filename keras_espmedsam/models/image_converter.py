@@ -6,11 +6,11 @@ from keras_hub.layers import ImageConverter
 
 from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.imaging.brightness import is_brightness
+from keras_espmedsam.imaging.host_call import host_call
 from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.imaging.placement import RESIZE_MODES, Placement
-from keras_espmedsam.models.host_call import host_call
-from keras_espmedsam.models.raw_batch import image_rows, is_batch, stack_canvases
+from keras_espmedsam.imaging.raw_batch import image_rows, is_batch, stack_canvases
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)

@@ -3,10 +3,10 @@
 import keras
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.models.host_call import as_tuple, plain_refusals
-from keras_espmedsam.models.kept_weights import kept_weights
-from keras_espmedsam.models.raw_batch import array_rows
+from keras_espmedsam.imaging.host_call import as_tuple, plain_refusals
+from keras_espmedsam.imaging.raw_batch import array_rows
 from keras_espmedsam.models.training_data import preprocessed
+from keras_espmedsam.models.weight_rollback import kept_weights
 
 
 def trains_on_raw_pictures(decorated):

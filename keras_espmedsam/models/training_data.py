@@ -14,9 +14,9 @@ from PIL import Image
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import as_array
-from keras_espmedsam.models.host_call import as_tuple, rank
-from keras_espmedsam.models.picture_batches import check_batch_size
-from keras_espmedsam.models.raw_batch import BATCH_IT, array_rows, batch_parts, chosen_rows
+from keras_espmedsam.imaging.host_call import as_tuple, rank
+from keras_espmedsam.imaging.raw_batch import BATCH_IT, array_rows, batch_parts, chosen_rows
+from keras_espmedsam.inference.image_batches import check_batch_size
 
 
 def preprocessed(

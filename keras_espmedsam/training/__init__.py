@@ -6,18 +6,18 @@ pydantic there is all but the configurations.
 
 import importlib
 
-from keras_espmedsam._extras import require
+from keras_espmedsam._startup import require
 
 _MODULES = {
-    "MEDICAL_RANGES": "medical_ranges",
-    "Augmentation": "augmentation",
-    "Devices": "distribution",
-    "RunFolder": "run_folder",
-    "SegmentationDataset": "segmentation_dataset",
-    "DistillConfig": "distill_config",
-    "TrainConfig": "train_config",
+    "MEDICAL_RANGES": "data.medical_ranges",
+    "Augmentation": "data.augmentation",
+    "Devices": "devices.distribution",
+    "RunFolder": "run.run_folder",
+    "SegmentationDataset": "data.segmentation_dataset",
+    "DistillConfig": "config.distill_config",
+    "TrainConfig": "config.train_config",
     "checkpoint_gradients": "build_segmenter",
-    "distribute": "distribution",
+    "distribute": "devices.distribution",
     "select_trainable": "trainable_parts",
     "train": "training_run",
 }

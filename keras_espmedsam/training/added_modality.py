@@ -4,21 +4,21 @@ import dataclasses
 
 import keras
 
-from keras_espmedsam.checkpoints.output import write_preset
+from keras_espmedsam.converters.output import write_preset
 from keras_espmedsam.data import read_index
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.models import ESPMedSAMImageSegmenter
-from keras_espmedsam.training.added_modality_config import AddedModalityConfig
-from keras_espmedsam.training.augmentation import Augmentation
 from keras_espmedsam.training.build_segmenter import fixed_size, load_preset
+from keras_espmedsam.training.config.added_modality_config import AddedModalityConfig
+from keras_espmedsam.training.config.run_config import LearningRateSettings, OptimizerSettings
+from keras_espmedsam.training.config.settings import load_settings
+from keras_espmedsam.training.data.augmentation import Augmentation
+from keras_espmedsam.training.data.medical_ranges import MEDICAL_RANGES
+from keras_espmedsam.training.data.segmentation_dataset import SegmentationDataset
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
-from keras_espmedsam.training.medical_ranges import MEDICAL_RANGES
-from keras_espmedsam.training.run_config import LearningRateSettings, OptimizerSettings
-from keras_espmedsam.training.run_folder import RunFolder
-from keras_espmedsam.training.run_record import PRESET, begin_run, hold_run
-from keras_espmedsam.training.segmentation_dataset import SegmentationDataset
-from keras_espmedsam.training.settings import load_settings
+from keras_espmedsam.training.run.run_folder import RunFolder
+from keras_espmedsam.training.run.run_record import PRESET, begin_run, hold_run
 
 # What a run takes to reach its learning rate, in steps, and how far the rate falls afterwards.
 _WARMUP, _FALL = 10, 0.01

@@ -3,24 +3,24 @@
 import keras
 
 from keras_espmedsam import losses
-from keras_espmedsam.checkpoints.output import write_preset
+from keras_espmedsam.converters.output import write_preset
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import AUTO
-from keras_espmedsam.training.augmentation import Augmentation
 from keras_espmedsam.training.build_segmenter import (
     build_segmenter,
     take_intensity,
     with_position_grid,
 )
-from keras_espmedsam.training.distribution import distribute
+from keras_espmedsam.training.config.settings import load_settings
+from keras_espmedsam.training.config.train_config import TrainConfig
+from keras_espmedsam.training.data.augmentation import Augmentation
+from keras_espmedsam.training.data.medical_ranges import MEDICAL_RANGES
+from keras_espmedsam.training.data.read_sources import read_sources
+from keras_espmedsam.training.data.segmentation_dataset import SegmentationDataset
+from keras_espmedsam.training.devices.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
-from keras_espmedsam.training.medical_ranges import MEDICAL_RANGES
-from keras_espmedsam.training.read_sources import read_sources
-from keras_espmedsam.training.run_folder import RunFolder
-from keras_espmedsam.training.run_record import PRESET, begin_run, hold_run
-from keras_espmedsam.training.segmentation_dataset import SegmentationDataset
-from keras_espmedsam.training.settings import load_settings
-from keras_espmedsam.training.train_config import TrainConfig
+from keras_espmedsam.training.run.run_folder import RunFolder
+from keras_espmedsam.training.run.run_record import PRESET, begin_run, hold_run
 from keras_espmedsam.training.trainable_parts import select_trainable
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from keras_espmedsam.training.settings import load_settings
-from keras_espmedsam.training.train_config import TrainConfig
+from keras_espmedsam.training.config.settings import load_settings
+from keras_espmedsam.training.config.train_config import TrainConfig
 
 pytest.importorskip("yaml")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from keras_espmedsam.checksums import write_checksums
 from keras_espmedsam.cli import convert, presets
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.checksums import write_checksums
 
 
 @pytest.fixture
@@ -28,10 +28,10 @@ def conversions(monkeypatch):
         calls.append((source, output, image_size, num_tokens, adapter))
         return ["Recognised ViT-B."]
 
-    module = types.ModuleType("keras_espmedsam.checkpoints")
+    module = types.ModuleType("keras_espmedsam.converters")
     module.convert_espmedsam, module.convert_mobilesam = convert_espmedsam, convert_mobilesam
     module.convert_sam = module.convert_keras_hub_sam = convert_sam
-    monkeypatch.setitem(sys.modules, "keras_espmedsam.checkpoints", module)
+    monkeypatch.setitem(sys.modules, "keras_espmedsam.converters", module)
     monkeypatch.setattr(convert, "import_segmenter_class", lambda: None)
     return calls
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.cli import batches, segment, segment_files
+from keras_espmedsam.cli import segment
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.inference import item_batches as batches
+from keras_espmedsam.inference import segment_files
 
 
 def read(path):

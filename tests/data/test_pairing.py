@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from keras_espmedsam.data import Record, check_records, read_picture, read_samples, write_mask
+from keras_espmedsam.data.decoded_image import Layout
+from keras_espmedsam.data.images import inspect_picture_file
 from keras_espmedsam.data.pairing import pair_layout
-from keras_espmedsam.data.picture import Layout
-from keras_espmedsam.data.pictures import inspect_picture_file
 from keras_espmedsam.errors import InputError, InputWarning
 
 # Upright: dark at the top left, and that is the mask. 10 x 6, and a square.

@@ -9,9 +9,10 @@ import keras_espmedsam as kem
 from keras_espmedsam.distillation import distill
 from keras_espmedsam.distillation.named_teacher import named_teacher
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training import RunFolder, learning_curves
-from keras_espmedsam.training.distill_config import TeacherSettings
-from keras_espmedsam.training.folder_lock import RUN_LOCK, only_program
+from keras_espmedsam.training import RunFolder
+from keras_espmedsam.training.config.distill_config import TeacherSettings
+from keras_espmedsam.training.run import learning_curves
+from keras_espmedsam.training.run.folder_lock import RUN_LOCK, only_program
 
 NAMES = ["xray", "fundus"]
 DECODER = {"transformer_depth": 1, "transformer_num_heads": 1, "transformer_mlp_dim": 8}

@@ -11,7 +11,7 @@ from keras_espmedsam.distillation import TeacherCache, teacher_cache
 from keras_espmedsam.distillation.variants import VARIANTS, vary
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models import ESPMedSAMImageConverter
-from keras_espmedsam.training.placed_pictures import PlacedPictures
+from keras_espmedsam.training.data.image_store import PlacedPictures
 
 MODALITIES = ("xray", "fundus", "microscopy")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.data.picture import Picture
+from keras_espmedsam.data.decoded_image import Picture
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation import read_labelled as module

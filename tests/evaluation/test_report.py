@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_espmedsam.data.record import Record
-from keras_espmedsam.evaluation.paper_measures import paper_image_measures
+from keras_espmedsam.evaluation.paper_metrics import paper_image_measures
 from keras_espmedsam.evaluation.report import image_rows, summarise_datasets
 
 LUNGS = Record("test", "xray", "lungs", Path("1.png"), Path("2.png"))

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import keras_espmedsam as kem
-from keras_espmedsam.export.formats import FORMATS, check_installed
+from keras_espmedsam.export.formats.export_format import FORMATS, check_installed
 from keras_espmedsam.export.request import make_request
 
 

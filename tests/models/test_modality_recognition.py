@@ -7,7 +7,7 @@ import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.models.esp_medsam import modality_recognition
+from keras_espmedsam.inference import auto_modality as modality_recognition
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (50, 70, 3), dtype="uint8")

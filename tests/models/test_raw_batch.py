@@ -6,12 +6,12 @@ import pytest
 from PIL import Image
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.raw_batch import array_rows, image_rows
 from keras_espmedsam.models import (
     TiCImageClassifier,
     TiCImageClassifierPreprocessor,
     TiCImageConverter,
 )
-from keras_espmedsam.models.raw_batch import array_rows, image_rows
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (2, 40, 56, 3), dtype="uint8")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import keras_espmedsam as kem
 from keras_espmedsam.cli.main import app
-from keras_espmedsam.training.folder_lock import RUN_LOCK, only_program
+from keras_espmedsam.training.run.folder_lock import RUN_LOCK, only_program
 
 pytest.importorskip("pydantic")
 pytest.importorskip("yaml")

@@ -10,20 +10,21 @@ from PIL import Image
 
 import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training import RunFolder, learning_curves, training_run
+from keras_espmedsam.training import RunFolder, training_run
 from keras_espmedsam.training.build_segmenter import (
     build_segmenter,
     checkpoint_gradients,
     with_position_grid,
 )
-from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
-from keras_espmedsam.training.run_config import (
+from keras_espmedsam.training.config.run_config import (
     LearningRateSettings,
     ModelSettings,
     OptimizerSettings,
 )
-from keras_espmedsam.training.settings import load_settings
-from keras_espmedsam.training.train_config import TrainConfig
+from keras_espmedsam.training.config.settings import load_settings
+from keras_espmedsam.training.config.train_config import TrainConfig
+from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
+from keras_espmedsam.training.run import learning_curves
 from keras_espmedsam.training.training_run import make_augmentation, make_layers
 
 NAMES = ["xray", "fundus"]

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 from keras_hub.models import Backbone
 
+from keras_espmedsam.hub.preset_registry import knows_builtin_presets
 from keras_espmedsam.layers import (
     BilinearUpsampling,
     DetailBranch,
@@ -12,7 +13,6 @@ from keras_espmedsam.layers import (
 )
 from keras_espmedsam.layers.query_decoupled_modality_decoder import UPSCALING
 from keras_espmedsam.models.quantization import keeps_quantization
-from keras_espmedsam.preset_registry import knows_builtin_presets
 
 # The order of the released model's queries.
 MODALITIES = ("dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colonoscopy")

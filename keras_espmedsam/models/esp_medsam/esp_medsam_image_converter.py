@@ -2,10 +2,10 @@
 
 import keras
 
+from keras_espmedsam.hub.preset_registry import knows_builtin_presets
 from keras_espmedsam.imaging.placement import SIZE_MULTIPLE
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
 from keras_espmedsam.models.image_converter import PictureConverter
-from keras_espmedsam.preset_registry import knows_builtin_presets
 
 
 @knows_builtin_presets(has_weights=False)

@@ -5,7 +5,16 @@ from keras_hub.models import ImageSegmenter
 
 from keras_espmedsam import losses
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.preset_registry import knows_builtin_presets
+from keras_espmedsam.imaging.host_call import host_call
 from keras_espmedsam.imaging.intensity import AUTO
+from keras_espmedsam.imaging.raw_batch import batch_parts, check_batch, named_inputs
+from keras_espmedsam.inference.image_batches import predict_prepared
+from keras_espmedsam.inference.segment_images import (
+    modality_indices,
+    segment_pictures,
+    sigmoid,
+)
 from keras_espmedsam.metrics import DiceScore, ForegroundIoU
 from keras_espmedsam.models.class_weights import weights_by_class
 from keras_espmedsam.models.esp_medsam import modality_extension, specialization
@@ -14,19 +23,10 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor i
     ESPMedSAMImageSegmenterPreprocessor,
 )
 from keras_espmedsam.models.esp_medsam.pixel_weights import weigh_classes
-from keras_espmedsam.models.esp_medsam.segment_pictures import (
-    modality_indices,
-    segment_pictures,
-    sigmoid,
-)
 from keras_espmedsam.models.folding import fold
-from keras_espmedsam.models.host_call import host_call
-from keras_espmedsam.models.picture_batches import predict_prepared
 from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
-from keras_espmedsam.models.raw_batch import batch_parts, check_batch, named_inputs
 from keras_espmedsam.models.raw_training import trains_on_raw_pictures
 from keras_espmedsam.optimizers import decoupled
-from keras_espmedsam.preset_registry import knows_builtin_presets
 
 
 @knows_builtin_presets()

@@ -6,7 +6,9 @@ from keras_hub.models import ImageSegmenterPreprocessor
 from PIL import Image
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.preset_registry import knows_builtin_presets
 from keras_espmedsam.imaging.arrays import as_array
+from keras_espmedsam.imaging.host_call import host_call, rank
 from keras_espmedsam.imaging.mask_colours import mask_array
 
 # `mask_values` was defined here, and is imported from here by programs that were written for it.
@@ -14,6 +16,12 @@ from keras_espmedsam.imaging.mask_values import (  # noqa: F401
     foreground_scale,
     mask_values,
     unit_mask,
+)
+from keras_espmedsam.imaging.raw_batch import (
+    image_rows,
+    is_batch,
+    rows_of,
+    stack_canvases,
 )
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import PATCH_SIZE, ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_converter import ESPMedSAMImageConverter
@@ -23,15 +31,7 @@ from keras_espmedsam.models.esp_medsam.pixel_weights import (
     weight_map,
     weights_as,
 )
-from keras_espmedsam.models.host_call import host_call, rank
-from keras_espmedsam.models.raw_batch import (
-    image_rows,
-    is_batch,
-    rows_of,
-    stack_canvases,
-)
 from keras_espmedsam.models.sample_weights import image_weights
-from keras_espmedsam.preset_registry import knows_builtin_presets
 
 # Foreground of one mask and of another: 1, and the most of 8 and of 16 bits.
 _WHOLE = (1.0, 255.0, 65535.0)

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.inference.recognition import AUTO
 from keras_espmedsam.layers.window_attention import CLOSED_TOKEN_BIAS
 from keras_espmedsam.models.esp_medsam.specialization import (
     copy_layers,
     copy_modality,
     with_modalities,
 )
-from keras_espmedsam.recognition import AUTO
 
 
 def extend(segmenter, name, source):

@@ -3,6 +3,7 @@
 import keras
 from keras_hub.models import FeaturePyramidBackbone
 
+from keras_espmedsam.hub.preset_registry import knows_builtin_presets
 from keras_espmedsam.layers import ConvPatchEmbedding, PatchMerging, TiCBlock
 from keras_espmedsam.models.encoder_stages import (
     EncoderStages,
@@ -12,7 +13,6 @@ from keras_espmedsam.models.encoder_stages import (
     make_neck,
 )
 from keras_espmedsam.models.quantization import keeps_quantization
-from keras_espmedsam.preset_registry import knows_builtin_presets
 
 PATCH_STRIDE = 4
 

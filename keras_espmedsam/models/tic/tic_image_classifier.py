@@ -5,33 +5,33 @@ import numpy as np
 from keras_hub.models import ImageClassifier, Task
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.preset_registry import knows_builtin_presets
 from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.imaging.content import is_blank
+from keras_espmedsam.imaging.host_call import host_call, rank
 from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
-from keras_espmedsam.models.class_weights import weights_by_class
-from keras_espmedsam.models.folding import fold
-from keras_espmedsam.models.host_call import host_call, rank
-from keras_espmedsam.models.picture_batches import (
-    check_batch_size,
-    filled_up,
-    picture_batches,
-    predict_prepared,
-)
-from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
-from keras_espmedsam.models.raw_batch import (
+from keras_espmedsam.imaging.raw_batch import (
     batch_parts,
     check_batch,
     image_rows,
     named_inputs,
     read_row,
 )
+from keras_espmedsam.inference.image_batches import (
+    check_batch_size,
+    filled_up,
+    picture_batches,
+    predict_prepared,
+)
+from keras_espmedsam.models.class_weights import weights_by_class
+from keras_espmedsam.models.folding import fold
+from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
 from keras_espmedsam.models.raw_training import trains_on_raw_pictures
 from keras_espmedsam.models.sample_weights import image_weights
 from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
 from keras_espmedsam.models.tic.tic_image_classifier_preprocessor import (
     TiCImageClassifierPreprocessor,
 )
-from keras_espmedsam.preset_registry import knows_builtin_presets
 
 POOLINGS = {
     "avg": keras.layers.GlobalAveragePooling2D,

@@ -2,9 +2,9 @@
 
 import keras
 
+from keras_espmedsam.hub.preset_registry import knows_builtin_presets
 from keras_espmedsam.models.image_converter import PictureConverter
 from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
-from keras_espmedsam.preset_registry import knows_builtin_presets
 
 
 @knows_builtin_presets(has_weights=False)

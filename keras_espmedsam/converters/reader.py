@@ -1,0 +1,169 @@
+"""Reading checkpoints of other frameworks, without ever running code from them."""
+
+import importlib
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from keras_espmedsam._startup import require
+from keras_espmedsam.errors import InputError
+
+# Training scripts put the weights under one of these names, beside optimiser and epoch.
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
+# What torch.nn.DataParallel puts before every name.
+_DATA_PARALLEL = "module."
+# A zip file (what torch.save writes) and a pickle (what it wrote before 1.6).
+_TORCH_MAGIC = (b"PK", b"\x80")
+
+
+def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Read the tensors of a PyTorch or safetensors checkpoint.
+
+    Weights under `state_dict`, `model` or `model_state_dict` are found, and the prefix
+    `module.` of `torch.nn.DataParallel` is removed when every name has it. Floats of any width
+    become float32; integers stay.
+
+    Args:
+        path: a `.pth` or `.pt` file, which needs PyTorch (extra `checkpoints`), or a
+            `.safetensors` file, which does not.
+
+    Returns:
+        dict of name to array, in PyTorch's layout.
+
+    Raises:
+        InputError: when the file does not exist, is empty, cut short, of another kind, holds
+            anything but tensors, or would run code when loaded (it is not run).
+
+    Example:
+        >>> import os, safetensors.numpy, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
+        >>> safetensors.numpy.save_file({"module.bias": np.ones(3, "float16")}, path)
+        >>> read_checkpoint(path)
+        {'bias': array([1., 1., 1.], dtype=float32)}
+
+    Source: ours.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".pth", ".pt", ".safetensors"):
+        raise InputError(
+            f"Received {path} as a checkpoint; expected a .pth, .pt or .safetensors file."
+        )
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+    except FileNotFoundError as error:
+        raise InputError(f"The checkpoint {path} does not exist; check the path.") from error
+    except OSError as error:
+        raise InputError(
+            f"The checkpoint {path} cannot be opened ({error.strerror}); check that it is a file "
+            "and may be read."
+        ) from error
+    if not start:
+        raise InputError(f"The checkpoint {path} is empty; download or copy it again.")
+    if suffix == ".safetensors":
+        arrays = _read_safetensors(path)
+    else:
+        arrays = _read_torch(path, start)
+    if not arrays:
+        raise InputError(f"The checkpoint {path} holds no tensors; give one with a state dict.")
+    if all(name.startswith(_DATA_PARALLEL) for name in arrays):
+        arrays = {name.removeprefix(_DATA_PARALLEL): array for name, array in arrays.items()}
+    return arrays
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    safetensors = require("safetensors", "Reading .safetensors files", "checkpoints")
+    importlib.import_module("ml_dtypes")  # Teaches NumPy bfloat16; Keras depends on it.
+    try:
+        arrays = importlib.import_module("safetensors.numpy").load_file(path)
+    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"The checkpoint {path} is damaged or cut short, or holds numbers that NumPy does not "
+            f"know ({_first_line(error)}); download or copy it again."
+        ) from error
+    return {name: _widened(array) for name, array in arrays.items()}
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    # bfloat16 and the 8-bit floats are of NumPy kind "V", not "f".
+    return array if array.dtype.kind in "biu" else array.astype("float32")
+
+
+def _read_torch(path: Path, start: bytes) -> dict[str, np.ndarray]:
+    if not start.startswith(_TORCH_MAGIC):
+        raise InputError(
+            f"The file {path} is not a PyTorch checkpoint; give one written by torch.save."
+        )
+    torch = require("torch", "Reading .pth and .pt files", "checkpoints")
+    try:
+        with warnings.catch_warnings():
+            # torch warns its own developers about old pickles and TorchScript archives.
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _refused_pickle(path, error) from error
+    except MemoryError:
+        raise
+    # Each kind of damage ends in an error of another type (EOFError, KeyError, RuntimeError...).
+    except Exception as error:
+        if "TorchScript" in str(error):
+            raise InputError(
+                f"The file {path} is a TorchScript program, which would run code; save its "
+                "weights alone with torch.save(model.state_dict(), PATH)."
+            ) from error
+        raise InputError(
+            f"The checkpoint {path} is damaged or cut short; download or copy it again."
+        ) from error
+    return _arrays(path, content, torch)
+
+
+def _refused_pickle(path: Path, error: Exception) -> InputError:
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    if found:
+        what = f"holds the Python object {found.group(1)}, which could run code when loaded"
+    else:
+        what = "is damaged or holds something other than tensors"
+    return InputError(
+        f"The checkpoint {path} {what}, so it was not loaded; save the weights alone with "
+        "torch.save(model.state_dict(), PATH), or as .safetensors."
+    )
+
+
+def _arrays(path: Path, content, torch) -> dict[str, np.ndarray]:
+    while isinstance(content, Mapping):
+        wrapped = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+        if not wrapped:
+            break
+        content = content[wrapped[0]]
+    if not isinstance(content, Mapping):
+        raise InputError(
+            f"The checkpoint {path} holds a {type(content).__name__}; expected a state dict, a "
+            "mapping of names to tensors."
+        )
+    arrays = {}
+    for name, tensor in content.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise InputError(
+                f"The checkpoint {path} holds {name!r} of type {type(tensor).__name__} among its "
+                "tensors; save the state dict alone or under the name 'state_dict'."
+            )
+        if tensor.is_floating_point():
+            tensor = tensor.to(torch.float32)
+        try:
+            arrays[str(name)] = tensor.detach().numpy()
+        except (TypeError, RuntimeError) as error:
+            raise InputError(
+                f"The checkpoint {path} holds {name!r} as a tensor that is not a plain array "
+                f"({_first_line(error)}); save it dense and on the CPU."
+            ) from error
+    return arrays
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

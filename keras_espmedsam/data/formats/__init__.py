@@ -1,0 +1,1 @@
+"""The formats of files that images and masks are read from."""

@@ -1,0 +1,329 @@
+"""DICOM files: their frames as images. Nothing but pixels leaves this module.
+
+No field of a header is stored in an image, written to a file or quoted in a message: most
+of them can identify a patient. For the same reason the messages of pydicom are not repeated. What
+is told are the names that the standard gives to a kind of object or of compression.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from keras_espmedsam._startup import require
+from keras_espmedsam.data.decoded_image import Frame, PictureSource
+from keras_espmedsam.data.formats.dicom_codecs import best_decoder
+from keras_espmedsam.data.formats.dicom_window import first_number, window_function
+from keras_espmedsam.data.formats.lookup_table import LookupTable
+from keras_espmedsam.errors import InputError, NoImageError
+from keras_espmedsam.imaging.stored_values import Meaning, to_unit
+
+_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+_ONE_SEGMENT = "a segment of an image"
+_COLOURS = ("Red", "Green", "Blue")
+_INTERPRETATIONS = (
+    *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"),
+    *("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
+)
+_UNREAD_INTERPRETATIONS = ("HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB")
+# Their decoders give as many bits as the codec says, which knows better than the header.
+_CODECS_THAT_SAY_THEIR_BITS = ("JPEG 2000", "JPEG-LS", "High-Throughput")
+
+
+def open_dicom(path: Path) -> PictureSource:
+    """Read the header of a DICOM file.
+
+    Grey frames are rescaled, shown by the first VOI LUT that is complete, or else by the first
+    window that the standard allows, and inverted where MONOCHROME1 says that the lowest value is
+    white. Without either, values of up to 8 bits are taken as they are, and deeper ones by the
+    percentiles of all frames. Padding is black. Colour frames become RGB.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The size and number of its frames and a function that decodes them.
+
+    Raises:
+        InputError: when pydicom is not installed, or the file holds no image.
+
+    Source: DICOM PS3.3, C.7.5.1.1.2, C.7.6.3, C.11.1 and C.11.2; PS3.5, 8.1.1.
+    """
+    pydicom = require("pydicom", "Reading DICOM files")
+    try:
+        # Files of old scanners lack the preamble; whether it is DICOM shows below.
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        kind = _kind(header, pydicom)
+    except Exception:
+        raise InputError(f"{path} cannot be read as DICOM; expected a DICOM file.") from None
+    try:
+        height, width = int(header.Rows), int(header.Columns)
+        count = int(header.get("NumberOfFrames") or 1)
+    except Exception:
+        if "Image Storage" in kind:
+            raise InputError(f"{path} is a DICOM image whose header has no size.") from None
+        if kind:
+            sentence = f"{path} holds no DICOM image; it is of the kind {kind!r}."
+            raise NoImageError(sentence, kind) from None
+        raise InputError(
+            f"{path} holds no DICOM image; it may be a report, a plan, cut short, or no DICOM file."
+        ) from None
+    no_image = _no_image(header, kind)
+    return PictureSource(
+        height,
+        width,
+        count,
+        lambda: _frames(path, _image),
+        labels=lambda: _frames(path, _labels),
+        no_image=no_image,
+        serves_as_mask=not no_image or no_image.startswith(_ONE_SEGMENT),
+    )
+
+
+def _kind(header, pydicom) -> str:
+    """The standard's name for the kind of object, such as `RT Structure Set Storage`."""
+    meta = getattr(header, "file_meta", {})
+    uid = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""
+    name = pydicom.uid.UID(str(uid)).name
+    return "" if name == uid else name  # what is not in the standard says nothing
+
+
+def _no_image(header, kind: str) -> str:
+    """What the pixels are where they are no image; empty where they are one."""
+    uid = str(header.get("SOPClassUID") or "")
+    if uid in _SEGMENTATIONS or header.get("Modality") == "SEG":
+        segments = len(header.get("SegmentSequence") or [])
+        if segments > 1:
+            return f"{segments} segments of an image ({kind})"
+        return f"{_ONE_SEGMENT} ({kind}), which serves as a mask"
+    if uid == _DOSE or header.get("Modality") == "RTDOSE":
+        return f"doses ({kind})"
+    return ""
+
+
+def _frames(path: Path, read) -> Iterator[Frame]:
+    pydicom = require("pydicom", "Reading DICOM files")
+    pixels = require("pydicom.pixels", "Reading DICOM files")
+    dataset = pydicom.dcmread(path, force=True)
+    if not any(key in dataset for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise InputError(f"{path} holds no pixels; give a DICOM file with an image.")
+    if not hasattr(dataset.file_meta, "TransferSyntaxUID"):
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    syntax = dataset.file_meta.TransferSyntaxUID
+    _complete(path, dataset)
+    decoded = _decoded(dataset, _decoder_name(path, syntax, pixels), pixels)
+    for number in range(int(dataset.get("NumberOfFrames") or 1)):
+        try:
+            frame = next(decoded)
+        except (NotImplementedError, RuntimeError):
+            raise InputError(
+                f"The pixels of {path} ({syntax.name}) cannot be decoded: they are cut short, "
+                "damaged, or of a form that the installed decoders do not know. Get a new copy of "
+                "the file, or convert it to an uncompressed one."
+            ) from None
+        yield read(_stored(frame, dataset, syntax), dataset, number)
+
+
+def _decoded(dataset, decoder: str, pixels) -> Iterator[np.ndarray]:
+    if dataset.BitsAllocated == 1:
+        # Frame by frame, pydicom 3.0 loses the end of those that end within a byte.
+        values = pixels.pixel_array(dataset)
+        return iter(values.reshape(-1, *values.shape[-2:]))
+    return pixels.iter_pixels(
+        dataset,
+        decoding_plugin=decoder,
+        correct_unused_bits=False,  # pydicom takes the high bit for that of the lowest bits
+    )
+
+
+def _complete(path: Path, dataset) -> None:
+    """Add what some writers leave out, where there is but one thing that they can mean."""
+    allocated = dataset.get("BitsAllocated")
+    if allocated not in (1, 8, 16, 32, 64):
+        found = f"stores values of {allocated} bits" if allocated else "does not say its bits"
+        raise InputError(
+            f"{path} {found}; expected 1, 8, 16, 32 or 64 bits allocated. Convert it with the "
+            "software that wrote it."
+        )
+    interpretation = str(dataset.get("PhotometricInterpretation") or "").strip().upper()
+    if interpretation not in _INTERPRETATIONS:
+        if interpretation in _UNREAD_INTERPRETATIONS:
+            raise InputError(
+                f"{path} holds colours of the kind {interpretation}, which are not read; convert "
+                "it to RGB."
+            )
+        raise InputError(
+            f"{path} does not say which of its values are black and white, or what its colours are "
+            "(its photometric interpretation). Save it again with the software that wrote it."
+        )
+    dataset.PhotometricInterpretation = interpretation
+    samples = dataset.get("SamplesPerPixel") or 1
+    for name, value in (
+        ("SamplesPerPixel", samples),
+        ("PlanarConfiguration", 0 if samples > 1 else None),
+        ("BitsStored", allocated),
+        ("PixelRepresentation", 0),
+    ):
+        if dataset.get(name) is None and value is not None:
+            setattr(dataset, name, value)
+
+
+def _decoder_name(path: Path, syntax, pixels) -> str:
+    try:
+        decoder = pixels.get_decoder(syntax)
+    except NotImplementedError:
+        raise InputError(
+            f"{path} is compressed as {syntax.name}, which is not read; convert it (a video to "
+            "image files) and try again."
+        ) from None
+    name = best_decoder(decoder)
+    if decoder.is_encapsulated and not name:
+        raise InputError(
+            f"{path} is compressed as {syntax.name}, which needs a decoder that is not "
+            'installed; install it with: pip install "keras-espmedsam[medical]"'
+        )
+    return name
+
+
+def _stored(frame: np.ndarray, dataset, syntax) -> np.ndarray:
+    """The values in the stored bits; what lies above or below them is no part of the image."""
+    allocated, stored = dataset.get("BitsAllocated"), dataset.get("BitsStored")
+    if frame.dtype.kind not in "iu" or not stored or stored >= 8 * frame.dtype.itemsize:
+        return frame
+    if syntax.name.startswith(_CODECS_THAT_SAY_THEIR_BITS):
+        # Some encode the stored bits of signed values as unsigned ones of more bits.
+        fits = frame.min() >= -(2 ** (stored - 1)) and frame.max() < 2**stored
+        if frame.dtype.kind == "u" or not fits:
+            return frame
+    if not syntax.is_encapsulated or "RLE" in syntax.name:
+        high = dataset.get("HighBit")
+        shift = 0 if high is None else int(high) + 1 - stored
+        if 0 < shift <= allocated - stored:
+            frame = frame >> shift
+    frame = frame & frame.dtype.type(2**stored - 1)
+    if frame.dtype.kind == "u":
+        return frame
+    sign = frame.dtype.type(2 ** (stored - 1))
+    return (frame ^ sign) - sign
+
+
+def _labels(frame: np.ndarray, dataset, number: int) -> Frame:
+    """A mask's values as stored, no window applied; 0 is what would be shown black."""
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        frame = (2 ** int(dataset.BitsStored) - 1 - frame).astype(frame.dtype)
+    return Frame(frame)
+
+
+def _image(frame: np.ndarray, dataset, number: int) -> Frame:
+    bits = int(dataset.get("BitsStored") or 0) or None
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        return _palette_colours(frame, dataset)
+    if frame.ndim == 3:
+        # Colours have no sign, though some headers give them one.
+        frame = frame[..., :3].view(f"u{frame.itemsize}")
+        return Frame(frame, meaning=Meaning(bits=bits, whole=(0, 2**bits - 1)))
+    meaning = Meaning(
+        bits=None if frame.dtype.kind == "f" else bits,
+        whole=None if frame.dtype.kind == "f" else _whole(frame, bits),
+        padding=_padding(frame, dataset),
+        inverted=dataset.PhotometricInterpretation == "MONOCHROME1",
+        measured=True,
+    )
+    if frame.dtype.kind == "f" and meaning.padding is not None:
+        frame = np.where(meaning.padding, frame.dtype.type(0), frame)  # it may be NaN
+    functions = _functions(dataset, number, "PixelValueTransformation")
+    if dataset.get("ModalityLUTSequence"):
+        item = dataset.ModalityLUTSequence[0]
+        table = LookupTable.of(item.LUTDescriptor, item.LUTData, _little_endian(dataset))
+        frame = table(frame)
+        bits = table.white.bit_length()
+        meaning = dataclasses.replace(meaning, bits=bits, whole=(0, table.white))
+    else:
+        slope, intercept = (
+            first_number(functions.get(name), default)
+            for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+        )
+        if (slope, intercept) != (1, 0) and slope != 0:
+            frame = frame * slope + intercept
+            if meaning.whole:
+                whole = tuple(sorted(value * slope + intercept for value in meaning.whole))
+                meaning = dataclasses.replace(meaning, whole=whole)
+    window = window_function(_functions(dataset, number, "FrameVOILUT"), _little_endian(dataset))
+    return Frame(frame, meaning=dataclasses.replace(meaning, window=window))
+
+
+def _whole(frame, bits):
+    """The lowest and the highest value that the stored bits can hold."""
+    bits = bits or 8 * frame.dtype.itemsize
+    return (
+        (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if frame.dtype.kind == "i" else (0, 2**bits - 1)
+    )
+
+
+def _padding(frame: np.ndarray, dataset) -> np.ndarray | None:
+    """Where the frame holds padding in place of an image."""
+    prefix = {"f": "Float", "d": "DoubleFloat"}.get(frame.dtype.char, "")
+    first = first_number(dataset.get(f"{prefix}PixelPaddingValue"))
+    if prefix and f"{prefix}PixelPaddingValue" in dataset and first is None:  # NaN
+        return np.isnan(frame)
+    if first is None:
+        return None
+    last = first_number(dataset.get(f"{prefix}PixelPaddingRangeLimit"), first)
+    if frame.dtype.kind in "iu":
+        bits = int(dataset.get("BitsStored") or 8 * frame.dtype.itemsize)
+        first, last = (_with_sign_of(value, frame, bits) for value in (first, last))
+    return (frame >= min(first, last)) & (frame <= max(first, last))
+
+
+def _with_sign_of(value, frame, bits):
+    """A value that was written unsigned beside signed pixels, or the other way round."""
+    low, high = _whole(frame, bits)
+    if low <= value <= high:
+        return value
+    for size in (8 * frame.dtype.itemsize, bits):  # in all bits of a word, or in the stored ones
+        wrapped = value + 2**size if value < low else value - 2**size
+        if low <= wrapped <= high and (low < 0 or value < low):
+            return wrapped
+    return value
+
+
+def _palette_colours(frame: np.ndarray, dataset) -> Frame:
+    little = _little_endian(dataset)
+    if "RedPaletteColorLookupTableData" in dataset:
+        # The three are to be alike; red's count and first value are the ones that files have right.
+        red = list(dataset.RedPaletteColorLookupTableDescriptor)
+        tables = []
+        for colour in _COLOURS:
+            own = dataset.get(f"{colour}PaletteColorLookupTableDescriptor") or red
+            data = dataset.get(f"{colour}PaletteColorLookupTableData")
+            if data is None:
+                raise ValueError(f"No {colour.lower()} in a palette.")
+            tables.append(LookupTable.of([*red[:2], own[-1]], data, little))
+        # Some say 16 bits of entries that are all of 8.
+        shallow = all(table.entries.max() <= 255 for table in tables)
+        channels = [
+            to_unit(table(frame), 0, 255 if shallow or table.bits <= 8 else 65535)
+            for table in tables
+        ]
+        return Frame(np.stack(channels, axis=-1))
+    # A segmented palette, which pydicom puts together.
+    pixels = require("pydicom.pixels", "Reading DICOM files")
+    colours = pixels.apply_color_lut(frame, dataset)[..., :3]
+    return Frame(to_unit(colours, 0, np.iinfo(colours.dtype).max))
+
+
+def _little_endian(dataset) -> bool:
+    return dataset.file_meta.TransferSyntaxUID.is_little_endian
+
+
+def _functions(dataset, number: int, name: str):
+    """The item that holds a frame's rescaling or window: its own, the shared one, the file's."""
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    for groups in (*per_frame[number : number + 1], *shared[:1]):
+        items = groups.get(f"{name}Sequence")
+        if items:
+            return items[0]
+    return dataset

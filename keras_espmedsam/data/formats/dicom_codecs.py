@@ -1,0 +1,98 @@
+"""Decoders for the compressed pixels of DICOM files: what scanners and archives send.
+
+pydicom would take gdcm first, which ends the whole process on some sound files (JPEG Lossless with
+7 of 8 bits stored, for one), is not asked for 12-bit JPEG, and gives signed JPEG 2000 and JPEG-LS
+in a form that pydicom 3.0 then fails on.
+"""
+
+import functools
+import threading
+
+from keras_espmedsam._startup import require
+
+_NAME = "keras-espmedsam"
+_JPEG = (
+    "1.2.840.10008.1.2.4.51",  # Extended, of 8 or 12 bits
+    "1.2.840.10008.1.2.4.57",  # Lossless
+    "1.2.840.10008.1.2.4.70",  # Lossless, first-order prediction
+)
+_JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+_JPEG_2000 = (
+    *("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"),
+    *("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"),
+)
+_registering = threading.Lock()
+
+# pydicom asks for these two names in the module of a decoder.
+DECODER_DEPENDENCIES = {uid: ("imagecodecs",) for uid in (*_JPEG, *_JPEG_LS, *_JPEG_2000)}
+
+
+def is_available(uid) -> bool:
+    """Whether the library that decodes a transfer syntax is installed, for pydicom.
+
+    Source: ours.
+    """
+    return uid in DECODER_DEPENDENCIES and _imagecodecs() is not None
+
+
+def best_decoder(decoder) -> str:
+    """The name of the decoder to take for a transfer syntax.
+
+    Args:
+        decoder: pydicom's `Decoder` of it.
+
+    Returns:
+        One of its `available_plugins`; empty where it needs none, or where none is installed.
+
+    Source: ours.
+    """
+    if decoder.UID in DECODER_DEPENDENCIES and _NAME not in decoder.available_plugins:
+        with _registering:
+            if _NAME not in decoder.available_plugins and is_available(decoder.UID):
+                decoder.add_plugin(_NAME, (__name__, "decode_frame"))
+    preferred = (_NAME, "pydicom", "pylibjpeg", "pyjpegls", "pillow")  # and gdcm never, see above
+    return next((name for name in preferred if name in decoder.available_plugins), "")
+
+
+def decode_frame(encoded: bytes, runner) -> bytearray:
+    """Decode one frame, as pydicom calls its decoders.
+
+    Args:
+        encoded: the compressed frame.
+        runner: pydicom's `DecodeRunner`, which is told what has come of it.
+
+    Returns:
+        The values, a pixel's channels side by side.
+
+    Source: ours; pydicom's guide on decoding plug-ins says what is asked of one.
+    """
+    imagecodecs = _imagecodecs()
+    syntax = str(runner.transfer_syntax)
+    if syntax in _JPEG_LS:
+        array = imagecodecs.jpegls_decode(encoded)
+    elif syntax in _JPEG_2000:
+        array = imagecodecs.jpeg2k_decode(encoded)
+        if runner.photometric_interpretation in ("YBR_ICT", "YBR_RCT"):
+            # They are the codec's own way of storing RGB, which it has undone.
+            runner.set_option("photometric_interpretation", "RGB")
+    elif runner.samples_per_pixel == 1:
+        array = imagecodecs.jpeg8_decode(encoded)
+    else:
+        # The same twice: colours as they are stored, which the header tells, not the codec.
+        array = imagecodecs.jpeg8_decode(encoded, colorspace="RGB", outcolorspace="RGB")
+    shape = (runner.rows, runner.columns)
+    if runner.samples_per_pixel > 1:
+        shape = (*shape, runner.samples_per_pixel)
+        runner.set_option("planar_configuration", 0)
+    if array.shape != shape:
+        raise ValueError(f"The frame is of {array.shape}, the file of {shape}.")
+    runner.set_option("bits_allocated", 8 * array.itemsize)
+    return bytearray(array.tobytes())
+
+
+@functools.cache
+def _imagecodecs():
+    try:
+        return require("imagecodecs", "Decoding compressed DICOM files")
+    except Exception:  # not installed, or not for this machine
+        return None

@@ -1,0 +1,210 @@
+"""NIfTI volumes: their slices as pictures, and masks with the same shape and affine."""
+
+import functools
+import gzip
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_espmedsam._files import atomic_path
+from keras_espmedsam._startup import require
+from keras_espmedsam.data.decoded_image import (
+    Frame,
+    Layout,
+    Picture,
+    PictureSource,
+    Volume,
+)
+from keras_espmedsam.data.formats.file_kinds import is_gzipped_nifti
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.stored_values import Meaning, Statistics, to_unit
+
+# What a mask copies from its volume's header, bit for bit: geometry. Text fields (descrip,
+# db_name, ...) and header extensions can hold a patient's name and are left behind.
+_GEOMETRY = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z"),
+)
+
+
+def open_nifti(path: Path) -> PictureSource:
+    """Read the header of a `.nii` or `.nii.gz` file.
+
+    The slices lie along the third axis (and the fourth, time); each is turned the way
+    radiologists look at it: to the right of the picture is the patient's left (or back), down is
+    the patient's back (or feet). A volume's brightness is scaled as a whole: by the display
+    range of its header, or else from its 0.5 to its 99.5 percentile; uint8 is taken as it is.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The size and number of its slices and a function that reads them.
+
+    Raises:
+        InputError: when nibabel is not installed, or the file has no picture's shape.
+
+    Source: ours; orientation as in DICOM PS3.3, C.7.6.2.1.1.
+    """
+    image = _load(path)
+    shape = image.shape
+    if not 2 <= len(shape) <= 4:
+        raise InputError(
+            f"{path} is a NIfTI file of shape {shape}; expected two (one slice), three or four "
+            "dimensions (width, height, slices, time)."
+        )
+    count = int(np.prod(shape[2:], dtype=np.int64))
+    return PictureSource(
+        shape[1],
+        shape[0],
+        count,
+        lambda: _slices(path),
+        read_at_once=True,
+        labels=lambda: _slices(path, labels=True),
+        layout=_layout(image.affine),
+        volume=_volume(image),
+    )
+
+
+def _load(path: Path):
+    """The nibabel image of a file, which decides by the content whether it is gzipped."""
+    nibabel = require("nibabel", "Reading NIfTI files")
+    with path.open("rb") as file:
+        gzipped = file.read(2) == b"\x1f\x8b"
+    if gzipped == is_gzipped_nifti(path) and path.name.lower().endswith((".nii", ".nii.gz")):
+        return nibabel.load(path)
+    with gzip.open(path) if gzipped else path.open("rb") as file:
+        content = file.read()
+    second = content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # a header of 540 bytes
+    return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
+
+
+def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
+    image = _load(path)
+    volume, layout = _volume(image), _layout(image.affine)
+    slope, intercept = image.dataobj.slope, image.dataobj.inter
+    # Unscaled, because scaling a whole volume makes eight bytes of each of its values.
+    data = np.asanyarray(image.dataobj.get_unscaled())
+    plain = (slope, intercept) == (1, 0)
+    meaning = Meaning()
+    if data.dtype.names:  # RGB24 and RGBA32 are structured types
+        data = np.stack([data[name] for name in data.dtype.names[:3]], axis=-1)
+        plain = True
+    else:
+        _check_values(path, data)
+        if not labels and not (data.dtype == np.uint8 and plain):
+            meaning = _meaning(image.header, data, slope, intercept)
+    for index in slice_indices(volume.shape):
+        array = data[index] if plain else data[index] * slope + intercept
+        yield Frame(layout.apply(array), layout, volume, meaning)
+
+
+def _volume(image) -> Volume:
+    nibabel = require("nibabel", "Reading NIfTI files")
+    header = image.header
+    affines = (header.get_sform(coded=True)[0], header.get_qform(coded=True)[0])
+    return Volume(
+        shape=image.shape,
+        affine=image.affine,
+        geometry={name: np.array(header[name]) for name in _GEOMETRY},
+        version=2 if isinstance(image, nibabel.Nifti2Image) else 1,
+        affines=tuple(affine for affine in affines if affine is not None),
+    )
+
+
+def _meaning(header, data, slope, intercept) -> Meaning:
+    """The volume's display range, or the statistics of all of its values."""
+    low, high = float(header["cal_min"]), float(header["cal_max"])
+    usable = low < high and np.isfinite([low, high]).all()
+    window = functools.partial(to_unit, low=low, high=high) if usable else None
+    whole = None
+    if data.dtype.kind in "iu":
+        limits = np.iinfo(data.dtype)
+        whole = tuple(sorted(value * slope + intercept for value in (limits.min, limits.max)))
+    if window is not None:
+        return Meaning(window=window, whole=whole, measured=True)
+    found = Statistics.of([data], measured=True)
+    low, high = sorted(value * slope + intercept for value in (found.low, found.high))
+    found = Statistics(low, high, found.largest * slope + intercept, False)
+    return Meaning(whole=whole, measured=True, statistics=found)
+
+
+def _check_values(path, data):
+    if data.dtype.kind not in "iuf":
+        raise InputError(
+            f"{path} holds values of type {data.dtype}; expected integers, floating point numbers "
+            "or RGB."
+        )
+    if data.dtype.kind == "f" and not np.isfinite(data).all():
+        raise InputError(
+            f"{path} holds NaN or infinite values; replace them (with 0, say) and try again."
+        )
+
+
+def _layout(affine: np.ndarray) -> Layout:
+    codes = require("nibabel", "Reading NIfTI files").aff2axcodes(affine)
+    across, down = codes[0] or "L", codes[1] or "P"
+    # Head to feet runs down the picture; in an axial slice front to back does.
+    swap = not (across in "SI" or (across in "AP" and down in "LR"))
+    columns, rows = (across, down) if swap else (down, across)
+    return Layout(swap=swap, flip_rows=rows in "RAS", flip_columns=columns in "RAS")
+
+
+def slice_indices(shape: tuple[int, ...]) -> Iterator[tuple]:
+    """The index of every slice in a volume, in the order in which they become pictures.
+
+    Args:
+        shape: the volume's shape, two to four dimensions.
+
+    Example:
+        >>> list(slice_indices((5, 4, 2)))
+        [(slice(None, None, None), slice(None, None, None), 0), (slice(None, None, None), slice(None, None, None), 1)]
+    """  # noqa: E501
+    # The last axis (time) varies slowest, so that one volume after another is read.
+    for rest in np.ndindex(shape[2:][::-1]):
+        yield (slice(None), slice(None), *rest[::-1])
+
+
+def write_nifti_mask(path: Path, masks: Sequence[np.ndarray], picture: Picture) -> None:
+    """Write the masks of all slices of a NIfTI file as one NIfTI file of its shape and affine.
+
+    Its values are 0 and 1, as usual for label volumes.
+
+    Args:
+        path: the `.nii` or `.nii.gz` file to write, complete or not at all.
+        masks: one mask per slice, as the slices were read: `(height, width)`, upright.
+        picture: any picture of the volume.
+
+    Raises:
+        InputError: when the number or the size of the masks does not fit the volume.
+
+    Source: ours.
+    """
+    nibabel = require("nibabel", "Writing NIfTI files")
+    volume = picture.volume
+    indices = list(slice_indices(volume.shape))
+    if len(masks) != len(indices):
+        raise InputError(
+            f"Received {len(masks)} masks for the {len(indices)} slices of {picture.path}; give "
+            "one per slice."
+        )
+    values = np.zeros(volume.shape, np.uint8)
+    for index, mask in zip(indices, masks, strict=True):
+        stored = picture.layout.undo(np.asarray(mask))
+        if stored.shape != volume.shape[:2]:
+            raise InputError(
+                f"Received a mask of {np.shape(mask)} for a slice of {picture.path}, which is of "
+                f"{picture.size}; give each mask its slice's height and width."
+            )
+        values[index] = stored != 0
+    image_class = nibabel.Nifti2Image if volume.version == 2 else nibabel.Nifti1Image
+    header = image_class.header_class()
+    header.set_data_shape(volume.shape)
+    header.set_data_dtype(np.uint8)
+    for name, value in volume.geometry.items():
+        header[name] = value
+    image = image_class(values, volume.affine, header)
+    with atomic_path(path) as temporary:
+        nibabel.save(image, temporary)

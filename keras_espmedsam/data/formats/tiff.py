@@ -1,0 +1,159 @@
+"""TIFF files, 16-bit and multi-page ones included, read with tifffile."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from keras_espmedsam._startup import require
+from keras_espmedsam.data.decoded_image import Frame, Layout, PictureSource
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.arrays import pillow_to_array
+from keras_espmedsam.imaging.mask_colours import mask_array, mask_channels
+from keras_espmedsam.imaging.stored_values import Meaning
+
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
+# Aperio's JPEG 2000 of YCbCr, whose photometric interpretation says RGB as often as not.
+_APERIO_YCBCR = 33003
+
+
+def open_tiff(path: Path) -> PictureSource:
+    """Read the header of a TIFF file.
+
+    Every page of the first page's size is a picture; others are previews, such as the reduced
+    levels of a whole-slide file, and are left out.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The size of its pages, their number and a function that decodes them.
+
+    Raises:
+        InputError: when tifffile is not installed.
+
+    Source: ours.
+    """
+    tifffile = require("tifffile", "Reading TIFF files")
+    with tifffile.TiffFile(path) as tiff:
+        pages = _pages(tiff)
+        first = tiff.pages[pages[0]]
+        return PictureSource(
+            first.imagelength,
+            first.imagewidth,
+            len(pages),
+            lambda: _decode(path),
+            labels=lambda: _decode(path, labels=True),
+            layout=_layout(first),
+        )
+
+
+def _layout(page) -> Layout:
+    tag = page.tags.get("Orientation")
+    return Layout.from_exif(int(tag.value) if tag else 1)
+
+
+def _pages(tiff) -> list[int]:
+    first = tiff.pages[0]
+    size = (first.imagelength, first.imagewidth)
+    return [
+        number
+        for number, page in enumerate(tiff.pages)
+        if (page.imagelength, page.imagewidth) == size and (number == 0 or not page.is_reduced)
+    ]
+
+
+def _decode(path: Path, labels: bool = False) -> Iterator[Frame]:
+    tifffile = require("tifffile", "Reading TIFF files")
+    with tifffile.TiffFile(path) as tiff:
+        for number in _pages(tiff):
+            page = tiff.pages[number]
+            layout = _layout(page)
+            plain = page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
+            # Each has compressions and colour spaces that the other lacks.
+            ways = [
+                lambda page=page, layout=layout: _with_tifffile(page, layout, labels),
+                lambda number=number: _with_pillow(path, number, labels),
+            ]
+            array, meaning = _first_that_works(ways if plain else ways[::-1], page, path)
+            if labels and meaning.inverted:
+                array = _whites(array, meaning) - array
+            yield Frame(array, layout, meaning=meaning)
+
+
+def _first_that_works(ways, page, path):
+    errors = []
+    for way in ways:
+        try:
+            return way()
+        except InputError:
+            raise
+        except Exception as error:
+            errors.append(error)
+    if any("imagecodecs" in str(error) for error in errors):
+        raise InputError(
+            f"{path} is compressed as {getattr(page.compression, 'name', page.compression)}, which "
+            'needs imagecodecs; install it with: pip install "keras-espmedsam[medical]"'
+        )
+    raise errors[0]
+
+
+def _with_tifffile(page, layout, labels) -> tuple[np.ndarray, Meaning]:
+    """A grey or RGB page, turned upright."""
+    path = page.parent.filehandle.path
+    if page.axes not in ("YX", "YXS", "SYX"):
+        raise ValueError(f"pages of the axes {page.axes}")
+    array = page.asarray()
+    if page.axes == "SYX":
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim == 3:
+        channels = array.shape[-1]
+        if channels > 4:
+            raise InputError(
+                f"{path} holds {channels} channels; expected 1 (grey) or 3 (RGB), with or without "
+                "alpha. Save the channels to be segmented as an image."
+            )
+        if not labels:
+            array = array[..., 0] if channels < 3 else array[..., :3]
+    if page.compression == _APERIO_YCBCR and array.shape[2:] == (3,):
+        array = np.asarray(Image.fromarray(array, "YCbCr").convert("RGB"))
+    elif page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR):
+        raise ValueError(f"colours of the kind {page.photometric}")
+    if labels and array.ndim == 3:
+        array = mask_channels(array)
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    bits = page.bitspersample
+    some = array.dtype.kind == "u" and 1 < bits < 8 * array.dtype.itemsize
+    signed = array.dtype == np.int8
+    meaning = Meaning(
+        bits=bits if some or signed else None,
+        whole=(0, 2**bits - 1) if some else None,
+        inverted=page.photometric == _WHITE_IS_ZERO,
+    )
+    return layout.apply(array), meaning
+
+
+def _with_pillow(path: Path, number: int, labels: bool) -> tuple[np.ndarray, Meaning]:
+    """Any page that Pillow knows, which it turns upright itself."""
+    # Given the path, Pillow maps the file into memory and scrambles pages that lie on their side.
+    with path.open("rb") as file, Image.open(file, formats=("TIFF",)) as image:
+        image.seek(number)
+        bits, photometric = image.tag_v2.get(258, (1,))[0], image.tag_v2.get(262)
+        array = mask_array(image) if labels else pillow_to_array(image)
+    # It turns WhiteIsZero around for 8 bits and fewer alone.
+    deep = array.dtype != np.uint8
+    some = array.dtype == np.uint16 and 8 < bits < 16
+    return array, Meaning(
+        bits=bits if some else None,
+        whole=(0, 2**bits - 1) if some else None,
+        inverted=deep and photometric == _WHITE_IS_ZERO,
+    )
+
+
+def _whites(array, meaning):
+    """The value that is shown white where the lowest is, in the array's type."""
+    if meaning.whole is not None:
+        return array.dtype.type(meaning.whole[1])
+    return array.dtype.type(np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1)

@@ -1,0 +1,346 @@
+"""Reading pictures of every supported type, with checks before and after decoding."""
+
+import contextlib
+import dataclasses
+import itertools
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from keras_espmedsam.data.decoded_image import Picture, PictureSource
+from keras_espmedsam.data.formats.dicom import open_dicom
+from keras_espmedsam.data.formats.file_kinds import (
+    DICOM,
+    HEAD_BYTES,
+    NIFTI,
+    RASTER,
+    TIFF,
+    file_kind,
+)
+from keras_espmedsam.data.formats.nifti import open_nifti
+from keras_espmedsam.data.formats.raster import open_raster
+from keras_espmedsam.data.formats.tiff import open_tiff
+from keras_espmedsam.errors import InputError, InputWarning, NoImageError
+from keras_espmedsam.imaging.brightness import needs_statistics, to_brightness
+from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
+from keras_espmedsam.imaging.stored_values import Statistics, without_padding
+
+Intensity = str | tuple[float, float]
+
+MAX_PIXELS = 100_000_000
+"""The most pixels (height x width) that one picture may have unless more are allowed."""
+
+# A volume is held in memory as a whole; four times the default allows 512 x 512 x 1500.
+_VOLUME_FACTOR = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureFile:
+    """A file whose header has been read and checked, and whose pixels have not.
+
+    Args:
+        path: the file.
+        source: what its header says.
+        is_volume: whether it is NIfTI, whose masks are written as one NIfTI file.
+
+    Source: ours.
+    """
+
+    path: Path
+    source: PictureSource
+    is_volume: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels, as stored."""
+        return self.source.height, self.source.width
+
+    @property
+    def count(self) -> int:
+        """The number of pictures in the file."""
+        return self.source.count
+
+    def pictures(self, labels: bool = False, intensity: Intensity = AUTO) -> Iterator[Picture]:
+        """Decode the file's images, one after another.
+
+        Args:
+            labels: whether they are masks, whose stored values are wanted whatever these are.
+            intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
+                `keras_espmedsam.imaging.brightness`. All images of a file are shown alike.
+
+        Yields:
+            `Picture`: uint8, uint16 that makes use of its range, or float32 in [0, 1]; upright. Of
+            a mask, the stored values.
+
+        Raises:
+            InputError: when the file is cut or damaged, or its values cannot be used.
+        """
+        frames = ((labels and self.source.labels) or self.source.frames)()
+        statistics, notice = None, None
+        for index in range(self.count):
+            with _quiet_libraries, _explained(self.path):
+                frame = next(frames)
+                array, meaning = frame.array, frame.meaning
+                if not labels:
+                    if (
+                        index == 0
+                        and self.count > 1
+                        and needs_statistics(array, meaning, intensity)
+                    ):
+                        statistics = self._statistics(meaning.measured)
+                    if statistics is not None and meaning.window is None:
+                        meaning = dataclasses.replace(meaning, statistics=statistics)
+                    array, notice = self._brightness(array, meaning, intensity)
+                array = np.ascontiguousarray(array)
+            yield Picture(
+                array, self.path, index, self.count, frame.layout, frame.volume, notice or ""
+            )
+
+    def _statistics(self, measured):
+        """Those of the values of all images, so that they are shown alike."""
+        values = (
+            without_padding(frame.array, frame.meaning)
+            for frame in itertools.islice(self.source.frames(), self.count)
+        )
+        return Statistics.of(values, measured)
+
+    def _brightness(self, array, meaning, intensity):
+        try:
+            return to_brightness(array, meaning, intensity)
+        except InputError as error:
+            raise InputError(f"{self.path} cannot be used. {error}") from error
+
+
+def inspect_picture_file(
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, mask: bool = False
+) -> PictureFile:
+    """Read and check a file's header, without decoding its pixels.
+
+    Args:
+        path: a PNG, JPEG, TIFF, BMP, GIF, PPM, WebP, DICOM or NIfTI file. What it is is decided
+            by its content where the content says so.
+        max_pixels: the most pixels (height x width) that one picture may have.
+        mask: whether it is a mask, which a file that is no image may be (a DICOM segmentation).
+
+    Returns:
+        A `PictureFile`.
+
+    Raises:
+        InputError: when the file is missing, empty, unreadable or of no known type, holds no
+            image or too many pixels, or needs a library that is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+        >>> Image.new("L", (6, 4)).save(path)
+        >>> inspect_picture_file(path).size
+        (4, 6)
+
+    Source: ours.
+    """
+    path = Path(path)
+    open_file = _opener(path)
+    with _quiet_libraries, _explained(path):
+        source = open_file(path)
+    if source.no_image and not (mask and source.serves_as_mask):
+        wanted = "a mask of one segment" if mask else "an image"
+        sentence = f"{path} holds {source.no_image}, no image; give {wanted} in its place."
+        raise NoImageError(sentence, source.no_image)
+    pixels = source.height * source.width
+    if pixels == 0 or source.count < 1:
+        raise InputError(f"{path} holds no pixels; give a file with an image.")
+    advice = (
+        "If you trust the file, raise the limit: --max-pixels on the command line, max_pixels in "
+        "Python."
+    )
+    if pixels > max_pixels:
+        raise InputError(
+            f"{path} has {source.width} x {source.height} = {pixels:,} pixels; the limit is "
+            f"{max_pixels:,}. {advice}"
+        )
+    if source.read_at_once and pixels * source.count > _VOLUME_FACTOR * max_pixels:
+        raise InputError(
+            f"{path} has {source.count:,} slices of {source.width} x {source.height}, "
+            f"{pixels * source.count:,} voxels; the limit for a volume is "
+            f"{_VOLUME_FACTOR * max_pixels:,}, four times that for a picture. {advice}"
+        )
+    return PictureFile(path, source, open_file is open_nifti)
+
+
+def read_pictures(
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, intensity: Intensity = AUTO
+) -> Iterator[Picture]:
+    """Read all images of a file: slices, frames or pages, or the only one.
+
+    The pixels are upright: a JPEG's EXIF orientation is applied, as viewers do, and a NIfTI
+    slice is turned the way radiologists look at it. `Picture.layout` turns a mask back, and
+    `write_mask` does so, so that a mask always has the size of what is stored.
+
+    Args:
+        path: the file; see `inspect_picture_file`.
+        max_pixels: the most pixels (height x width) that one image may have. It is checked
+            before anything is decoded.
+        intensity: what is black and white: `"auto"`, what the file says, or else the range of its
+            bits or of its values; `"full"`, the range of its bits; or a pair of values.
+
+    Yields:
+        `Picture`: `(height, width)` or `(height, width, 3)` pixels, uint8, uint16 that makes use of
+        its range, or float32 in [0, 1].
+
+    Raises:
+        InputError: when the file cannot be used; the sentence says why.
+
+    Warns:
+        InputWarning: where nothing tells what is black and white, so that the values decide.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+        >>> Image.new("L", (6, 4)).save(path)
+        >>> [picture.array.shape for picture in read_pictures(path)]
+        [(4, 6)]
+
+    Source: ours.
+    """
+    file = inspect_picture_file(path, max_pixels)
+    told = set()
+    for picture in file.pictures(intensity=parse_intensity(intensity)):
+        if picture.notice not in told:
+            told.add(picture.notice)
+            _warn_of(picture)
+        yield picture
+
+
+def read_picture(
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, intensity: Intensity = AUTO
+) -> Picture:
+    """Read a file that holds one image.
+
+    Args:
+        path: the file; see `inspect_picture_file`.
+        max_pixels: the most pixels (height x width) that the image may have.
+        intensity: what is black and white; see `read_pictures`.
+
+    Returns:
+        `Picture`; see `read_pictures`.
+
+    Raises:
+        InputError: when the file cannot be used, or holds several images.
+
+    Warns:
+        InputWarning: see `read_pictures`.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+        >>> Image.new("L", (6, 4), 9).save(path)
+        >>> int(read_picture(path).array[0, 0])
+        9
+
+    Source: ours.
+    """
+    file = inspect_picture_file(path, max_pixels)
+    if file.count > 1:
+        raise InputError(
+            f"{path} holds {file.count} images; expected one. Use read_pictures for all of them."
+        )
+    picture = next(file.pictures(intensity=parse_intensity(intensity)))
+    _warn_of(picture)
+    return picture
+
+
+def _warn_of(picture):
+    if picture.notice:
+        warnings.warn(
+            f"{picture.path}: {picture.notice}. To say it yourself, give intensity='full' or "
+            "(low, high).",
+            InputWarning,
+            stacklevel=3,
+        )
+
+
+_OPENERS = {DICOM: open_dicom, TIFF: open_tiff, NIFTI: open_nifti, RASTER: open_raster}
+
+
+def _opener(path: Path):
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; expected an image file.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    if not head:
+        raise InputError(f"{path} is empty (0 bytes); expected an image.")
+    found = file_kind(path, head)
+    if found.unread:
+        raise InputError(
+            f"{path} is of a format that is not read ({found.unread}); save it as PNG, JPEG, TIFF, "
+            "DICOM or NIfTI."
+        )
+    return _OPENERS.get(found.kind, open_raster)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises on a damaged file into one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"{path} does not fit into this machine's memory.") from error
+    # Decoders answer damaged bytes with nearly any exception. Its text is left out: pydicom's
+    # can quote the header.
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be decoded ({type(error).__name__}): the file is cut short or "
+            "damaged. Get a new copy of it."
+        ) from error
+
+
+class _QuietLibraries:
+    """Keep decoders from printing, and Pillow's own pixel limit from acting before ours.
+
+    All that is global. So the first thread that decodes changes it and the last one restores it,
+    and the threads in between need not wait for each other. Warnings of other code are not shown
+    meanwhile.
+    """
+
+    _NAMES = ("pydicom", "tifffile", "nibabel.global", "PIL")
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.count = 0
+
+    def __enter__(self):
+        with self.lock:
+            self.count += 1
+            if self.count > 1:
+                return
+            self.restore = contextlib.ExitStack()
+            self.restore.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("default", InputWarning)  # ours, from the threads in between
+            for logger in map(logging.getLogger, self._NAMES):
+                self.restore.callback(logger.setLevel, logger.level)
+                logger.setLevel(logging.CRITICAL + 1)
+            self.restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = None
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.count -= 1
+            if not self.count:
+                self.restore.close()
+
+
+_quiet_libraries = _QuietLibraries()

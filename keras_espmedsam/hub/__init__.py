@@ -1,0 +1,1 @@
+"""Presets: the built-in ones, their checksums, reading and writing them."""

@@ -1,0 +1,236 @@
+"""The presets that come with the package, and loading them by name.
+
+keras-hub keeps its registry of names private, so this maps our names to their folder and
+leaves everything else (folders, `hf://`, `kaggle://`) to keras-hub.
+"""
+
+import contextvars
+import functools
+import json
+import os
+import pathlib
+import re
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.checksums import check_checksums, write_checksums
+
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+METADATA_FILE = "preset.json"
+WEIGHTS_FILE = "model.weights.h5"
+# Whether this is part of loading or saving a task, whose files are compared and counted as a whole.
+_PART = contextvars.ContextVar("part", default=False)
+
+
+def presets_dir():
+    """The folder of built-in presets: in the installed package, or beside it in a checkout.
+
+    Example:
+        >>> presets_dir().name
+        'presets'
+
+    Source: ours.
+    """
+    packaged = _PACKAGE / "presets"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "presets"
+
+
+def builtin_presets():
+    """Names of the built-in presets with their metadata.
+
+    Returns:
+        dict of name to `{"metadata": {"description", "params"}, "path", "weights", ...}`, the
+        form of keras-hub's `presets`; `weights` says whether the weights are in the package.
+
+    Example:
+        >>> builtin_presets()["espmedsam_tinyvit_1024"]["weights"]
+        False
+
+    Source: keras-hub's `presets`, of which this is the form; ours.
+    """
+    found = {}
+    for file in sorted(presets_dir().glob(f"*/{METADATA_FILE}")):
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        entry["path"] = str(file.parent)
+        entry["weights"] = (file.parent / WEIGHTS_FILE).exists()
+        found[file.parent.name] = entry
+    return found
+
+
+def resolve_preset(preset, load_weights=True):
+    """A built-in name, folder or handle to what keras-hub's `from_preset` takes.
+
+    Args:
+        preset: str or path.
+        load_weights: bool. Whether weights are needed.
+
+    Returns:
+        str. A folder, or the handle as it is.
+
+    Raises:
+        InputError: for an unknown name, or a built-in one without weights in the package.
+
+    Example:
+        >>> resolve_preset("hf://org/name")
+        'hf://org/name'
+
+    Source: ours.
+    """
+    preset = os.fspath(preset)
+    builtin = builtin_presets()
+    if preset in builtin:
+        if load_weights and not builtin[preset]["weights"]:
+            raise InputError(
+                f"The preset {preset!r} comes without weights. {builtin[preset]['get_weights']} "
+                "Or load the architecture alone with load_weights=False."
+            )
+        return builtin[preset]["path"]
+    if "://" in preset:
+        return preset
+    folder = pathlib.Path(preset)
+    if folder.is_dir():
+        if not (folder / "config.json").exists():
+            raise InputError(
+                f"The folder {preset!r} holds no config.json, so it is no preset; give a folder "
+                "written by save_to_preset or `espmedsam convert`."
+            )
+        return preset
+    raise InputError(
+        f"Unknown preset {preset!r}: neither a folder nor one of {', '.join(builtin)}. A handle "
+        "starts with hf:// or kaggle://."
+    )
+
+
+def card_licence(preset):
+    """The licence that a preset's card names, or `None`.
+
+    Args:
+        preset: built-in name or folder.
+
+    Example:
+        >>> card_licence("espmedsam_nano_256")
+        'research-use-only'
+
+    Source: ours.
+    """
+    card = pathlib.Path(resolve_preset(preset, load_weights=False)) / "README.md"
+    if not card.is_file():
+        return None
+    found = dict(
+        re.findall(
+            r"^(license|license_name): (.+)$", card.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
+    return found.get("license_name", found.get("license"))
+
+
+def _load_undrawn(load):
+    # Not at the top: the names of the presets are listed without Keras.
+    from keras_espmedsam.hub.initial_values import load_undrawn
+
+    return load_undrawn(load)
+
+
+class _BuiltinPresets:
+    """Class property: the built-in presets whose task or backbone is this class."""
+
+    def __get__(self, instance, owner):
+        return {
+            name: entry
+            for name, entry in builtin_presets().items()
+            if owner.__name__ in entry["classes"]
+        }
+
+
+def knows_builtin_presets(has_weights=True):
+    """Class decorator: `from_preset` and `presets` of a keras-hub class know our presets.
+
+    A decorator and not a base class, since keras-hub writes the name of a task's first base into
+    the presets that it saves.
+
+    Args:
+        has_weights: bool. Whether the class loads weights; preprocessing does not.
+
+    Example:
+        >>> "espmedsam_tinyvit_1024" in kem.models.ESPMedSAMImageSegmenter.presets
+        True
+
+    Source: ours.
+    """
+
+    def decorate(decorated):
+        # A class's own method, which may know more arguments, runs inside of this one.
+        own = vars(decorated).get("from_preset")
+
+        @classmethod
+        def from_preset(cls, preset, *args, **kwargs):
+            """Load by built-in name, folder, `hf://` or `kaggle://` handle.
+
+            Args:
+                preset: str or path.
+                *args, **kwargs: handed to keras-hub, such as `load_weights=False` for the
+                    architecture alone, `dtype` or, for a backbone, `image_shape`.
+
+            Raises:
+                InputError: for a name that is neither built in, nor a folder, nor a handle; the
+                    message lists the known names. Also for a damaged preset: its files are
+                    compared with the checksums that `save_to_preset` wrote.
+
+            Example:
+                >>> Segmenter = kem.models.ESPMedSAMImageSegmenter
+                >>> Segmenter.from_preset("espmedsam_nano_256").modalities[:3]
+                ('dermoscopy', 'xray', 'ultrasound')
+
+            Source: keras-hub's `from_preset`; the built-in names are ours.
+            """
+            wanted = args[0] if args else kwargs.get("load_weights", has_weights)
+            path = resolve_preset(preset, wanted)
+            if "://" not in path and not _PART.get():
+                check_checksums(path, weights=has_weights and wanted)
+            if own is not None:
+                load = own.__get__(None, cls)
+            else:
+                load = super(decorated, cls).from_preset
+            load = functools.partial(load, path, *args, **kwargs)
+            whole = has_weights and wanted and not _PART.get()
+            part = _PART.set(True)
+            try:
+                return _load_undrawn(load) if whole else load()
+            except (OSError, KeyError, json.JSONDecodeError) as error:
+                if "://" in path:
+                    raise  # A failed download says so itself.
+                # h5py and json speak of signatures and columns; say which preset is damaged.
+                raise InputError(
+                    f"The preset {str(preset)!r} cannot be read ({error}). It is incomplete or "
+                    "damaged; install or convert it again."
+                ) from error
+            finally:
+                _PART.reset(part)
+
+        def save_to_preset(self, preset_dir, *args, **kwargs):
+            """Save to a folder, with the checksums of its files, which `from_preset` compares.
+
+            Args:
+                preset_dir: str or path.
+                *args, **kwargs: handed to keras-hub.
+
+            Source: keras-hub's `save_to_preset`; the checksums are ours.
+            """
+            if getattr(self, "is_folded", False):
+                raise InputError(
+                    "This model was folded, for inference alone; save or export the one that it "
+                    "was made from."
+                )
+            part = _PART.set(True)
+            try:
+                super(decorated, self).save_to_preset(preset_dir, *args, **kwargs)
+            finally:
+                _PART.reset(part)
+            if not _PART.get():
+                write_checksums(preset_dir)
+
+        decorated.save_to_preset = save_to_preset
+        decorated.presets = _BuiltinPresets()
+        decorated.from_preset = from_preset
+        return decorated
+
+    return decorate

@@ -1,0 +1,74 @@
+"""Pictures of any sizes, grouped into batches that a compiled model takes one at a time."""
+
+import numbers
+import threading
+
+import keras
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.raw_batch import height_and_width, read_row
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def picture_batches(converter, pictures, batch_size):
+    """Group pictures whose canvases have one size.
+
+    Args:
+        converter: `PictureConverter`.
+        pictures: list or array of images, as `to_rgb` takes them.
+        batch_size: int.
+
+    Yields:
+        Tuple of the pictures' numbers and the size of the batch they are to be filled up to.
+
+    Raises:
+        InputError: for what is no picture.
+
+    Source: ours.
+    """
+    by_canvas = {}
+    for i, picture in enumerate(pictures):
+        size = height_and_width(picture)
+        if size is None:
+            read_row(converter, pictures, i)  # Raises the sentence that fits.
+        by_canvas.setdefault(converter.place(size).canvas, []).append(i)
+    for members in by_canvas.values():
+        for start in range(0, len(members), batch_size):
+            yield members[start : start + batch_size], min(batch_size, len(members))
+
+
+def check_batch_size(batch_size):
+    """Refuse what is no number of images.
+
+    Raises:
+        InputError: for it.
+
+    Source: ours.
+    """
+    if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
+        raise InputError(f"Received batch_size={batch_size!r}; expected an integer of 1 or more.")
+
+
+def filled_up(rows, size):
+    """A list filled up to `size` with its first entry: another size is another compilation.
+
+    Example:
+        >>> filled_up([4, 7], 3)
+        [4, 7, 4]
+
+    Source: ours.
+    """
+    return rows + rows[:1] * (size - len(rows))
+
+
+def predict_prepared(model, inputs):
+    """The outputs of a task for inputs that are ready.
+
+    keras-hub's own `predict_on_batch` would preprocess a second time. One at a time: on JAX Keras
+    donates the model's state to each call, and a second thread would find it gone.
+
+    Source: ours.
+    """
+    with _ONE_AT_A_TIME:
+        return keras.Model.predict_on_batch(model, inputs)

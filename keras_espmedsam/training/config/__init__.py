@@ -1,0 +1,1 @@
+"""What a run is told, checked by pydantic without Keras."""

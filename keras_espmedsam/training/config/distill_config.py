@@ -1,0 +1,184 @@
+"""The configuration of `espmedsam distill`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+
+from keras_espmedsam.training.config.run_config import (
+    Count,
+    Existing,
+    ModelSettings,
+    PhaseSettings,
+    PicturesSettings,
+    Positive,
+    RunSettings,
+    Size,
+    check_names,
+)
+from keras_espmedsam.training.config.settings import Settings
+from keras_espmedsam.training.trainable_parts import PARTS
+
+# The published recipe: learning rate and epochs of each phase; Adam, and x 0.98 after each epoch.
+# Those of the last two, which are ours, are the rates of the phases that they extend.
+PUBLISHED = {
+    "common": (1e-3, 20),
+    "teacher": (1e-4, 50),
+    "controllers": (5e-4, 200),
+    "both": (5e-4, 200),
+    "joint": (1e-4, 50),
+}
+# What the medical teacher learns on top of SAM.
+TEACHER_PARTS = ["adapters", "prompt_generator", "decoder", "queries"]
+# What has a meaning in some phases alone.
+KEYS_OF_PHASES = {
+    "common_batch_size": ("common", "both"),
+    "one_modality_per_batch": ("teacher", "controllers", "both", "joint"),
+    "losses": ("common", "controllers", "both", "joint"),
+    "label_loss": ("teacher", "joint"),
+    "label_weight": ("joint",),
+    "use_teacher": ("joint",),
+    "copy_decoder": ("controllers", "both"),
+    "parts": ("teacher",),
+}
+VARIANTS = (
+    *("identity", "hflip", "vflip", "rot90", "rot180", "rot270"),
+    *("transpose", "antitranspose"),
+)
+
+
+class TeacherSettings(Settings):
+    """A common teacher: any image encoder, and what it expects."""
+
+    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z]\w*$")]
+    preset: str | None = None
+    keras_hub: str | None = None
+    file: Existing | None = None
+    normalization: Literal["imagenet", "released", "unit", "bytes"] = "imagenet"
+    image_size: Size | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_of_three(self):
+        if sum(value is not None for value in (self.preset, self.keras_hub, self.file)) != 1:
+            raise ValueError("give one of preset, keras_hub and file.")
+        return self
+
+
+class FeatureLossSettings(Settings):
+    """One term of the loss: which feature of the student is compared with which of the teacher."""
+
+    student: str = "embedding"
+    teacher: str | None = None
+    loss: Literal["mse", "cosine", "normalized_mse"] = "mse"
+    weight: Positive = 1.0
+
+
+class CacheSettings(Settings):
+    """Where teachers' features are kept, and of which views of a picture."""
+
+    folder: Path
+    variants: list[str] = ["identity"]
+
+    @pydantic.model_validator(mode="after")
+    def _known_variants(self):
+        check_names(self.variants, VARIANTS, "the variant")
+        return self
+
+
+class DistillPhaseSettings(PhaseSettings):
+    """One phase; what it does not say is as published."""
+
+    phase: Literal["common", "teacher", "controllers", "both", "joint"]
+    batch_size: Count = 4
+    common_batch_size: Count | None = None
+    one_modality_per_batch: bool | None = None
+    losses: Annotated[list[FeatureLossSettings], pydantic.Field(min_length=1)] = [
+        FeatureLossSettings()
+    ]
+    label_loss: Literal["standard", "published"] = "standard"
+    label_weight: Positive = 1.0
+    use_teacher: bool = True
+    copy_decoder: bool = True
+    parts: list[str] | Literal["all"] | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _published(cls, data):
+        """What is published; of what is given, nothing is changed."""
+        if not isinstance(data, dict) or data.get("phase") not in PUBLISHED:
+            return data
+        rate, epochs = PUBLISHED[data["phase"]]
+        data = {"epochs": epochs, **data}
+        for key, published in (
+            ("learning_rate", {"rate": rate, "schedule": "exponential"}),
+            ("optimizer", {"name": "adam"}),
+        ):
+            given = data.get(key, {})
+            if isinstance(given, dict):
+                data[key] = {**published, **given}
+        return data
+
+    @pydantic.model_validator(mode="after")
+    def _of_the_phase(self):
+        for key in self.model_fields_set & set(KEYS_OF_PHASES):
+            phases = KEYS_OF_PHASES[key]
+            if self.phase not in phases and getattr(self, key) is not None:
+                raise ValueError(
+                    f"{key} belongs to the phase {' or '.join(phases)}, not to {self.phase}."
+                )
+        if self.parts is not None and self.parts != "all":
+            check_names(self.parts, PARTS, "the part")
+        return self
+
+    @property
+    def one_modality(self) -> bool:
+        """Whether each batch is of one modality: as published, unless the configuration says."""
+        if self.one_modality_per_batch is not None:
+            return self.one_modality_per_batch
+        return self.phase in ("teacher", "controllers") and self.steps is not None
+
+
+class DistillConfig(RunSettings):
+    """The configuration of `espmedsam distill`; `examples/configs/distill.yaml` explains it all.
+
+    Example:
+        >>> from keras_espmedsam.training.config.settings import load_settings
+        >>> student = {"preset": "espmedsam_nano_256"}
+        >>> config = {"output": "run", "student": student, "phases": [{"phase": "controllers"}]}
+        >>> load_settings(DistillConfig, config)
+        Traceback (most recent call last):
+        keras_espmedsam.errors.InputError: The configuration cannot be used: the phase controllers \
+needs data.
+
+    Source: ours.
+    """
+
+    student: ModelSettings
+    image_size: Size | None = None
+    resize_mode: Literal["pad", "stretch"] | None = None
+    common_teachers: list[TeacherSettings] = []
+    medical_teacher: ModelSettings | None = None
+    common_data: PicturesSettings | None = None
+    data: PicturesSettings | None = None
+    cache: CacheSettings | None = None
+    phases: Annotated[list[DistillPhaseSettings], pydantic.Field(min_length=1)]
+
+    @pydantic.model_validator(mode="after")
+    def _what_phases_need(self):
+        for phase in self.phases:
+            for key, kinds in (
+                ("common_teachers", ("common", "both")),
+                ("common_data", ("common", "both")),
+                ("data", ("teacher", "controllers", "both", "joint")),
+                ("medical_teacher", ("teacher", "controllers", "both")),
+            ):
+                if phase.phase in kinds and not getattr(self, key):
+                    raise ValueError(f"the phase {phase.phase} needs {key}.")
+        if all(phase.phase == "teacher" for phase in self.phases):
+            raise ValueError(
+                "no phase trains the student; add one, or train the teacher with espmedsam train."
+            )
+        names = [teacher.name for teacher in self.common_teachers]
+        if len(set(names)) < len(names):
+            raise ValueError("two common teachers have the same name.")
+        return self

@@ -1,0 +1,248 @@
+"""The sections that the configurations of training and of distillation have in common."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from keras_espmedsam.errors import InputError, did_you_mean
+from keras_espmedsam.imaging.intensity import parse_intensity
+from keras_espmedsam.training.config.settings import Settings
+
+Count = Annotated[int, pydantic.Field(strict=True, ge=1)]
+Positive = Annotated[float, pydantic.Field(gt=0)]
+Fraction = Annotated[float, pydantic.Field(gt=0, lt=1)]
+# (height, width), or one number for both.
+Size = Annotated[
+    tuple[Count, Count],
+    pydantic.BeforeValidator(lambda size: (size, size) if isinstance(size, int) else size),
+]
+
+
+def _existing(path: Path) -> Path:
+    path = Path(os.path.expandvars(path)).expanduser()
+    if "$" in str(path):
+        raise ValueError(f"{path} names a variable of the environment that is not set.")
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; paths are relative to where the command is run.")
+    return path
+
+
+Existing = Annotated[Path, pydantic.AfterValidator(_existing)]
+
+
+def _intensity(value):
+    if isinstance(value, int | float):  # YAML takes 100:45 for minutes and seconds
+        raise ValueError("write black and white as a list, [0, 4095], or as '0:4095' in quotes.")
+    try:
+        return parse_intensity(value)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+# Checked once, so that a pair stays one.
+Intensity = Annotated[str | tuple[float, float] | None, pydantic.BeforeValidator(_intensity)]
+
+
+class EncoderSettings(Settings):
+    """An image encoder: its kind, and arguments of its class, which are checked when it is made."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+    kind: Literal["tiny_vit", "tic", "vit_med"]
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _known_keys_only(cls, data):
+        return data
+
+
+class DecoderSettings(Settings):
+    """The arguments of `ESPMedSAMBackbone` beside the encoder and the modalities."""
+
+    num_queries: Count | None = None
+    transformer_depth: Count = 2
+    transformer_num_heads: Count = 8
+    transformer_mlp_dim: Count = 2048
+    shared_hypernetwork: bool = True
+    detail_dims: list[Count] = []
+    self_prompts: bool = True
+
+
+class ModelSettings(Settings):
+    """A segmenter: a preset to start from, or an encoder to start anew with."""
+
+    preset: str | None = None
+    load_weights: bool = True
+    encoder: EncoderSettings | None = None
+    decoder: DecoderSettings | None = None
+    modalities: Annotated[list[str], pydantic.Field(min_length=1)] | None = None
+    controllers: bool | None = None
+    normalization: Literal["imagenet", "released"] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_of_both(self):
+        if (self.preset is None) == (self.encoder is None):
+            raise ValueError("give either preset or encoder.")
+        for key in ("decoder", "modalities", "controllers", "normalization"):
+            if self.preset is not None and getattr(self, key) is not None:
+                raise ValueError(f"a preset brings its own {key}; give {key} with an encoder only.")
+        return self
+
+
+class SourceSettings(Settings):
+    """Where pictures come from: an index, a folder, or a JSON file of splits."""
+
+    index: Existing | None = None
+    folder: Existing | None = None
+    splits: Existing | None = None
+    modality: str = ""
+    datasets: list[str] | None = None
+    dataset: str | None = None
+    split: str | None = None
+    images: Path | None = None
+    masks: Path | None = None
+    group: str | None = None
+    merge_masks: bool = False
+    intensity: Intensity = None
+
+    @pydantic.model_validator(mode="after")
+    def _of_one_kind(self):
+        given = [name for name in ("index", "splits", "folder") if getattr(self, name) is not None]
+        # A file of splits may name the folder that its paths are relative to.
+        if not given or (len(given) > 1 and given != ["splits", "folder"]):
+            raise ValueError("give one of index, folder and splits.")
+        allowed = {
+            "index": ("datasets", "modality", "intensity"),
+            "folder": (
+                *("modality", "dataset", "split", "masks", "group", "merge_masks", "intensity"),
+            ),
+            "splits": ("modality", "folder", "dataset", "images", "masks", "intensity"),
+        }[given[0]]
+        for name in self.model_fields_set - {given[0], *allowed}:
+            raise ValueError(
+                f"{name} does not go with {given[0]}, which takes {', '.join(allowed)}."
+            )
+        return self
+
+
+class PicturesSettings(Settings):
+    """Pictures, and how they are drawn."""
+
+    sources: Annotated[list[SourceSettings], pydantic.Field(min_length=1)]
+    split_fractions: dict[str, Positive] | None = None
+    train_splits: list[str] = ["train"]
+    val_splits: list[str] = ["val"]
+    balance: Literal["dataset", "modality"] | None = "dataset"
+    weights: dict[str, pydantic.NonNegativeFloat] | None = None
+    intensity: Intensity = None
+    workers: Count = 1
+    strict: bool = False
+    keep_in_memory: bool = True
+
+
+class LearningRateSettings(Settings):
+    """A learning rate over the steps of a phase."""
+
+    rate: Positive = 1e-4
+    schedule: Literal["constant", "exponential", "cosine"] = "constant"
+    decay_per_epoch: Positive = 0.98
+    warmup_steps: Annotated[int, pydantic.Field(strict=True, ge=0)] = 0
+    final_rate: pydantic.NonNegativeFloat = 0.0
+
+    @pydantic.model_validator(mode="after")
+    def _of_the_schedule(self):
+        for key, schedule in (
+            ("decay_per_epoch", "exponential"),
+            ("warmup_steps", "cosine"),
+            ("final_rate", "cosine"),
+        ):
+            if key in self.model_fields_set and self.schedule != schedule:
+                raise ValueError(
+                    f"{key} belongs to schedule: {schedule}; the schedule is {self.schedule}."
+                )
+        return self
+
+
+class OptimizerSettings(Settings):
+    """The optimiser, which `DecoupledOptimizer` makes one of for each modality."""
+
+    name: Literal["adam", "adamw", "lion", "nadam", "sgd"] = "adamw"
+    weight_decay: pydantic.NonNegativeFloat | None = None
+    momentum: pydantic.NonNegativeFloat | None = None
+    clipnorm: Positive | None = None
+    global_clipnorm: Positive | None = None
+    accumulation_steps: Count | None = None
+    ema_momentum: Fraction | None = None
+    layer_decay: Fraction | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _that_go_together(self):
+        if self.momentum is not None and self.name != "sgd":
+            raise ValueError(f"momentum belongs to sgd; the optimizer is {self.name}.")
+        if self.clipnorm is not None and self.global_clipnorm is not None:
+            raise ValueError("give clipnorm or global_clipnorm, not both.")
+        return self
+
+
+class EarlyStoppingSettings(Settings):
+    """When a phase ends before its epochs are done."""
+
+    patience: Count = 10
+
+
+class PhaseSettings(Settings):
+    """What all phases have."""
+
+    name: Annotated[str, pydantic.Field(pattern=r"^[\w.-]+$")] | None = None
+    epochs: Count = 1
+    steps: Count | None = 100
+    batch_size: Count = 16
+    learning_rate: LearningRateSettings = LearningRateSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+
+    def weights_of(self, data: PicturesSettings) -> dict[str, float] | None:
+        """The weights by which pictures are drawn; None where each is shown once."""
+        return data.weights if self.steps else None
+
+
+class RunSettings(Settings):
+    """What all runs have."""
+
+    output: Path
+    seed: Annotated[int, pydantic.Field(strict=True, ge=0)] = 0
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    gradient_checkpointing: bool = False
+    devices: Count = 1
+    tensorboard: bool = False
+    early_stopping: EarlyStoppingSettings | None = None
+    augmentation: dict[str, dict[str, Any]] | Literal["medical", "none"] = "medical"
+
+    @pydantic.model_validator(mode="after")
+    def _weights_of_what_is_drawn(self):
+        for key in ("data", "common_data"):
+            weights = getattr(getattr(self, key, None), "weights", None)
+            if weights and not any(phase.steps for phase in self.phases):
+                raise ValueError(
+                    f"{key}.weights change what is drawn, but with steps: null each phase shows "
+                    "every picture once; give steps, or leave the weights out."
+                )
+        return self
+
+    def phase_folders(self) -> list[Path]:
+        """The folder of each phase: its number and name, in the folder of the run."""
+        names = [phase.name or getattr(phase, "phase", "phase") for phase in self.phases]
+        return [self.output / f"{i}-{name}" for i, name in enumerate(names, start=1)]
+
+
+def check_names(found, known, what):
+    """Refuse names that are not known.
+
+    Raises:
+        ValueError: with the known ones.
+    """
+    for name in found:
+        if name not in known:
+            raise ValueError(
+                f"{what} {name} is unknown{did_you_mean(name, known)} Known: {', '.join(known)}."
+            )

@@ -1,0 +1,1 @@
+"""Batches of images and masks for training."""

@@ -1,0 +1,132 @@
+"""What a run was begun with, and what of it may be changed when. Without training."""
+
+import pytest
+
+from keras_espmedsam._files import locked
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.training.config.settings import load_settings
+from keras_espmedsam.training.config.train_config import TrainConfig
+from keras_espmedsam.training.run.run_record import begin_run, hold_run
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Makes a configuration of two phases, with changes."""
+
+    def make(*changes):
+        values = {
+            "output": str(tmp_path / "run"),
+            "model": {"preset": "tiny"},
+            "data": {"sources": [{"folder": str(tmp_path), "modality": "xray"}]},
+            "phases": [{"epochs": 2, "name": "coarse"}, {"epochs": 3}],
+        }
+        return load_settings(TrainConfig, values, changes)
+
+    return make
+
+
+def train(config, *phases):
+    """Leave what an epoch of each of these phases leaves."""
+    for number in phases:
+        folder = config.phase_folders()[number]
+        folder.mkdir()
+        (folder / "state.npz").touch()
+
+
+def held(config):
+    return load_settings(TrainConfig, config.output / "config.yaml")
+
+
+def test_until_an_epoch_is_trained_all_may_be_changed(config):
+    assert not begin_run(config())
+    mended = config("data.val_splits=[test]", "phases.0.epochs=5")
+    assert not begin_run(mended)
+    assert held(mended) == mended
+
+
+def test_a_phase_may_be_changed_until_it_has_trained(config):
+    begin_run(config())
+    train(config(), 0)
+    assert begin_run(config())
+    for change in ("phases.0.epochs=5", "phases.0.name=other", "seed=1"):
+        with pytest.raises(InputError, match=f"begun with {change.partition('=')[0]}"):
+            begin_run(config(change))
+    mended = config("phases=[{epochs: 2, name: coarse}, {epochs: 9, name: fine}, {epochs: 1}]")
+    assert begin_run(mended)
+    assert held(mended) == mended
+    train(mended, 1)
+    with pytest.raises(InputError, match=r"begun with phases\.1\.name=fine"):
+        begin_run(config())
+    # A run that is done trains no phase that is added.
+    (mended.output / "preset").mkdir()
+    with pytest.raises(InputError, match=r"phases\.2\.epochs=1"):
+        begin_run(config("phases=[{epochs: 2, name: coarse}, {epochs: 9, name: fine}]"))
+
+
+def test_what_changes_nothing_of_the_result_may_be_changed(config):
+    begin_run(config())
+    train(config(), 0, 1)
+    assert begin_run(config("data.workers=2", "data.strict=true", "tensorboard=true"))
+
+
+def test_a_run_is_held_before_it_is_begun(config):
+    values = config()
+    with hold_run(values):
+        # A second one, with other settings, while the first has written nothing yet.
+        with pytest.raises(InputError, match="Another program is training"):
+            with hold_run(config("seed=1")):
+                pass
+        assert not begin_run(values)
+        with pytest.raises(InputError, match="Another program is training"):
+            with hold_run(config("seed=1")):
+                pass
+        with hold_run(config("seed=1"), writes=False):
+            pass  # One of several processes that train together.
+    assert held(values) == values
+    assert [file.name for file in values.output.iterdir()] == ["config.yaml"]
+    with hold_run(values):
+        pass
+
+
+def test_a_run_that_fails_at_once_leaves_nothing(config):
+    with pytest.raises(KeyError), hold_run(config()):
+        raise KeyError
+    assert not config().output.exists()
+
+
+@pytest.mark.parametrize("name", [".lock", ".run.lock", ".writing-1.npz"])
+def test_what_a_killed_program_left_makes_no_folder_anothers(config, name):
+    values = config()
+    values.output.mkdir()
+    (values.output / name).touch()
+    with hold_run(values):
+        assert not begin_run(values)
+    assert held(values) == values
+
+
+def test_a_folder_of_something_else_gets_no_lock(config):
+    values = config()
+    values.output.mkdir()
+    (values.output / "notes.txt").touch()
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"holds notes\.txt and no run"):
+            with hold_run(values):
+                pass
+    assert [file.name for file in values.output.iterdir()] == ["notes.txt"]
+    (values.output / "notes.txt").unlink()
+    values.output.rmdir()
+    values.output.touch()
+    with pytest.raises(InputError, match="holds no folder and no run"):
+        with hold_run(values):
+            pass
+
+
+def test_a_run_that_another_program_is_at_is_left_alone(config):
+    begin_run(config())
+    folder = config().phase_folders()[0]
+    folder.mkdir()
+    with (folder / ".lock").open("w") as lock:
+        assert locked(lock)
+        with pytest.raises(InputError, match="Another program is training"):
+            begin_run(config("seed=1"))
+    assert held(config()) == config()

@@ -1,0 +1,350 @@
+"""Write the folders of `presets/` from a training run and its evaluation.
+
+    python tools/build_presets.py tinyvit
+    python tools/build_presets.py tic
+    python tools/build_presets.py nano --run runs/nano_long --commit COMMIT
+    python tools/build_presets.py modality --run runs/modality --commit COMMIT
+    python tools/build_presets.py native --run runs/tic_native --nano-report R --commit COMMIT
+
+`tinyvit` writes the published configuration without weights, `tic` those of TiC. `nano` copies the
+preset of `benchmarks/accuracy.py train nano_long` and writes its model card from what `measure
+nano_long` wrote, so that no number in the card is typed by hand; `native` does the same with a run
+of `tools/train_tic_native.py` and the report of `espmedsam evaluate`, `modality` with one of
+`tools/train_modality.py`.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import math
+import pathlib
+import shutil
+import tempfile
+
+import modality_card
+import nano_card
+import native_card
+
+import keras_espmedsam as kem
+from keras_espmedsam._files import atomic_path
+from keras_espmedsam.converters.output import published_segmenter
+from keras_espmedsam.hub.checksums import write_checksums
+from keras_espmedsam.hub.preset_registry import METADATA_FILE, WEIGHTS_FILE
+from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
+
+PRESETS = pathlib.Path(__file__).resolve().parents[1] / "presets"
+CLASSES = [
+    "ESPMedSAMImageSegmenter",
+    "ESPMedSAMImageSegmenterPreprocessor",
+    "ESPMedSAMImageConverter",
+    "ESPMedSAMBackbone",
+]
+
+# What each data set is, its terms as far as known, and what to cite.
+SOURCES = {
+    "isic2018": (
+        "skin lesions, dermoscopy; CC BY-NC 4.0, masks CC0",
+        "Codella et al. 2018, arXiv 1902.03368; Tschandl et al. 2018, Sci. Data 5:180161",
+    ),
+    "shenzhen": (
+        "lungs, X-ray; NLM, research use with citation; masks CC BY-NC-SA 4.0",
+        "Jaeger et al. 2014, QIMS 4(6):475; Stirenko et al. 2018, arXiv 1803.01199",
+    ),
+    "montgomery": (
+        "lungs, X-ray; NLM, research use with citation",
+        "Jaeger et al. 2014, QIMS 4(6):475; Candemir et al. 2014, IEEE TMI 33(2):577",
+    ),
+    "busi": (
+        "breast lesions, ultrasound; research use with citation",
+        "Al-Dhabyani et al. 2020, Data in Brief 28:104863",
+    ),
+    "drive": (
+        "vessels, fundus; research use with citation",
+        "Staal et al. 2004, IEEE TMI 23(4):501",
+    ),
+    "chase_db1": (
+        "vessels, fundus; CC BY 4.0 (not verified)",
+        "Fraz et al. 2012, IEEE TBME 59(9):2538",
+    ),
+    "dsb2018": (
+        "nuclei, microscopy; CC0 (BBBC038)",
+        "Caicedo et al. 2019, Nature Methods 16:1247",
+    ),
+    "cvc_clinicdb": (
+        "polyps, colonoscopy; research and education only",
+        "Bernal et al. 2015, CMIG 43:99",
+    ),
+    "etis_larib": (
+        "polyps, colonoscopy; research use with citation",
+        "Silva et al. 2014, IJCARS 9(2):283",
+    ),
+}
+
+
+def write_tinyvit():
+    """The published configuration: every file of a preset but the weights."""
+    segmenter = published_segmenter(MODALITIES, tuple(range(6)), "released", "stretch")
+    trainable = sum(math.prod(weight.shape) for weight in segmenter.trainable_weights)
+    folder = save_preset(
+        "espmedsam_tinyvit_1024",
+        segmenter,
+        CLASSES,
+        "The published configuration (TinyViT-5M, 1024 x 1024, six modalities), without weights: "
+        "convert the released checkpoints.",
+        weights=False,
+        get_weights="Download the released ESP-MedSAM checkpoints and convert them: "
+        "`espmedsam convert espmedsam ONE.pth --modality NAME --output DIR`, then load DIR.",
+    )
+    write_text(folder / "README.md", TINYVIT_CARD.format(trainable=trainable))
+    print(f"Wrote {folder}: {trainable:,} trainable parameters")
+
+
+# Widths and depths after NAT (arXiv 2204.07143), whose tokens and windows are the same.
+TIC_CONFIGURATIONS = {
+    "tic_tiny": dict(hidden_dims=(64, 128, 256, 512), num_heads=(2, 4, 8, 16), mlp_ratio=3),
+    "tic_small": dict(hidden_dims=(96, 192, 384, 768), num_heads=(3, 6, 12, 24), mlp_ratio=2),
+    "tic_base": dict(hidden_dims=(128, 256, 512, 1024), num_heads=(4, 8, 16, 32), mlp_ratio=2),
+}
+
+
+def write_tic():
+    """Configurations of TiC without weights, to be trained as classifier or encoder."""
+    for name, configuration in TIC_CONFIGURATIONS.items():
+        backbone = kem.models.TiCBackbone(depths=(3, 4, 18, 5), **configuration)
+        params = backbone.count_params()
+        folder = save_preset(
+            name,
+            backbone,
+            ["TiCBackbone"],
+            "Backbone of convolutional self-attention for any image size, without weights: train "
+            "it.",
+            weights=False,
+            get_weights="There are none: the paper published none, and none were trained here. "
+            "Train it as TiCImageClassifier or as an encoder of ESPMedSAMBackbone.",
+        )
+        write_text(folder / "README.md", TIC_CARD.format(name=name, params=params))
+        print(f"Wrote {folder}: {params:,} parameters")
+
+
+def write_nano(run, results_file, commit):
+    """The trained nano preset with its card."""
+    segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
+    params = segmenter.count_params()
+    folder = save_preset("espmedsam_nano_256", segmenter, CLASSES, nano_card.DESCRIPTION)
+    weights = folder / WEIGHTS_FILE
+    results = json.loads(results_file.read_text(encoding="utf-8"))
+    # The teacher's, and those of the commands.
+    outputs = [command.split("output=")[1].split()[0] for command in results["commands"]]
+    card = nano_card.nano_card(
+        results=results,
+        runs=[run.with_name(pathlib.Path(name).name) for name in ("labels", *outputs)],
+        params=params,
+        size=weights.stat().st_size / 1e6,
+        digest=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        commit=commit,
+        sources=source_table(),
+    )
+    write_text(folder / "README.md", card)
+    print(f"Wrote {folder}: {params:,} parameters")
+
+
+def write_native(run, report_file, commit, nano_report):
+    """The native-resolution preset with its card."""
+    segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
+    params = segmenter.count_params()
+    folder = save_preset("espmedsam_tic_native", segmenter, CLASSES, native_card.DESCRIPTION)
+    report = json.loads(report_file.read_text(encoding="utf-8"))
+    weights = folder / WEIGHTS_FILE
+    card = native_card.native_card(
+        report=report,
+        nano=json.loads(nano_report.read_text(encoding="utf-8")),
+        params=params,
+        size=weights.stat().st_size / 1e6,
+        digest=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        phases=phase_table(run),
+        commit=commit,
+        test=result_table(report, "test"),
+        unseen=result_table(report, "unseen"),
+        sources=source_table(),
+        weak=weaknesses(report),
+    )
+    write_text(folder / "README.md", card)
+    print(f"Wrote {folder}: {params:,} parameters")
+
+
+def write_modality(run, report_file, commit):
+    """The trained classifier of modalities with its card."""
+    classifier = kem.models.TiCImageClassifier.from_preset(run / "preset")
+    folder = save_preset(
+        "tic_tiny_modality", classifier, modality_card.CLASSES, modality_card.DESCRIPTION
+    )
+    files = sorted(folder.glob("*.weights.h5"))
+    card = modality_card.modality_card(
+        report=json.loads(report_file.read_text(encoding="utf-8")),
+        run=run,
+        size=sum(file.stat().st_size for file in files),
+        digests={file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+        sources=source_table(),
+        commit=commit,
+    )
+    write_text(folder / "README.md", card)
+    print(f"Wrote {folder}: {classifier.count_params():,} parameters")
+
+
+def save_preset(name, model, classes, description, weights=True, get_weights=""):
+    """Write a preset's files and its entry for the registry; gives the folder."""
+    folder = PRESETS / name
+    with tempfile.TemporaryDirectory() as temporary:
+        model.save_to_preset(temporary)
+        copy_preset(pathlib.Path(temporary), folder, weights)
+    metadata = {"description": description, "params": model.count_params()}
+    entry = {"classes": classes, "metadata": metadata, "get_weights": get_weights}
+    write_text(folder / METADATA_FILE, json.dumps(entry, indent=4) + "\n")
+    write_checksums(folder)
+    return folder
+
+
+def copy_preset(source, folder, weights):
+    """Copy the files of a preset; an older weights file goes when none is wanted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(source.iterdir()):
+        if file.name != WEIGHTS_FILE or weights:
+            with atomic_path(folder / file.name) as temporary:
+                shutil.copyfile(file, temporary)
+    if not weights:
+        (folder / WEIGHTS_FILE).unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def rows(report, split):
+    return {
+        name.split("/")[0]: entry
+        for name, entry in report["datasets"].items()
+        if entry["split"] == split
+    }
+
+
+def result_table(report, split):
+    lines = [
+        "| data set | modality | images | Dice | IoU | precision | recall | HD95 (pixels) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    entries = rows(report, split)
+    for name, entry in entries.items():
+        values = " | ".join(
+            f"{entry[key]['mean']:.3f} ± {entry[key]['std']:.3f}"
+            for key in ("dice", "iou", "precision", "recall")
+        )
+        hd95 = f"{entry['hd95']['mean']:.1f}"
+        lines.append(f"| {name} | {entry['modality']} | {entry['n']} | {values} | {hd95} |")
+    mean = sum(entry["dice"]["mean"] for entry in entries.values()) / len(entries)
+    iou = sum(entry["iou"]["mean"] for entry in entries.values()) / len(entries)
+    lines.append(f"| **mean of the sets** | | | **{mean:.3f}** | **{iou:.3f}** | | | |")
+    return "\n".join(lines)
+
+
+def phase_table(run):
+    lines = ["| phase | epochs | best validation Dice |", "|---|---|---|"]
+    # In the order in which they were trained: a phase's log is finished before the next begins.
+    for log in sorted(run.glob("*/log.csv"), key=lambda path: path.stat().st_mtime):
+        with log.open(newline="") as file:
+            dice = [float(row["val_masks_dice"]) for row in csv.DictReader(file)]
+        size = log.parent.name.removeprefix("native_")
+        scale = ", at native scale" if size != log.parent.name else ""
+        lines.append(f"| {size} x {size} pixels{scale} | {len(dice)} | {max(dice):.3f} |")
+    return "\n".join(lines)
+
+
+def source_table():
+    lines = ["| data set | what, and terms | cite |", "|---|---|---|"]
+    lines += [f"| {name} | {terms} | {cite} |" for name, (terms, cite) in SOURCES.items()]
+    return "\n".join(lines)
+
+
+def weaknesses(report):
+    """The sets on which more is missed than found, in words."""
+    entries = {**rows(report, "test"), **rows(report, "unseen")}
+    weak = [
+        f"- {name} ({entry['modality']}): mean Dice {entry['dice']['mean']:.2f}, deviation "
+        f"{entry['dice']['std']:.2f}."
+        for name, entry in sorted(entries.items(), key=lambda item: item[1]["dice"]["mean"])
+        if entry["dice"]["mean"] < 0.7
+    ]
+    return "\n".join(weak) or "- No data set below a mean Dice of 0.7."
+
+
+TINYVIT_CARD = """\
+---
+library_name: keras-hub
+license: apache-2.0
+tags: [image-segmentation, medical, keras, esp-medsam]
+pipeline_tag: image-segmentation
+---
+# espmedsam_tinyvit_1024
+
+The configuration of the ESP-MedSAM paper (arXiv 2407.14153): TinyViT-5M, six modality controllers,
+1024 x 1024 pixels, {trainable:,} trainable parameters. **It comes without weights.**
+
+To get weights, download the checkpoints that the paper's authors released and convert them:
+
+    espmedsam convert espmedsam A.pth B.pth --modality NAME --modality NAME --output DIR
+
+`espmedsam segment IMAGE --modality NAME --preset DIR` then uses them. Their licence is their
+authors'. To train from scratch:
+
+    segmenter = ESPMedSAMImageSegmenter.from_preset("espmedsam_tinyvit_1024", load_weights=False)
+
+Normalisation: `released`, (x - mean) / mean, which the released weights expect. Resizing:
+`stretch`; which resizing the released weights saw is unpublished.
+"""
+
+TIC_CARD = """\
+---
+library_name: keras-hub
+license: apache-2.0
+tags: [image-classification, keras, tic]
+pipeline_tag: image-classification
+---
+# {name}
+
+A `TiCBackbone` of {params:,} parameters: MSA-Conv attention (arXiv 2310.04134) in four stages at
+strides 4 to 32, for images of any size. Of the paper's network no more than names is published:
+widths and depths are ours. **It comes without weights**, and was not trained here.
+
+    backbone = TiCBackbone.from_preset("{name}", load_weights=False)
+    classifier = TiCImageClassifier(backbone, class_names=("a", "b"))
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("preset", choices=["tinyvit", "tic", "nano", "native", "modality"])
+    parser.add_argument("--run", type=pathlib.Path, help="folder of the training run")
+    parser.add_argument("--report", type=pathlib.Path)
+    parser.add_argument("--nano-report", type=pathlib.Path, help="evaluation of the nano preset")
+    parser.add_argument("--commit", help="of the package that trained it")
+    arguments = parser.parse_args()
+    if arguments.preset == "tinyvit":
+        write_tinyvit()
+        return
+    if arguments.preset == "tic":
+        write_tic()
+        return
+    names = {"native": "tic_native", "nano": "nano_long"}
+    run = arguments.run or pathlib.Path("runs") / names.get(arguments.preset, arguments.preset)
+    results = PRESETS.parent / "docs" / "results" / f"{run.name}.json"
+    report = arguments.report or (results if arguments.preset == "nano" else run / "report.json")
+    if arguments.preset == "native":
+        write_native(run, report, arguments.commit, arguments.nano_report)
+        return
+    write = {"nano": write_nano, "modality": write_modality}[arguments.preset]
+    write(run, report, arguments.commit)
+
+
+if __name__ == "__main__":
+    main()
