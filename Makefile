@@ -51,7 +51,7 @@ $(DEV_READY): pyproject.toml | $(BIN)/python
 
 setup: $(DEV_READY) ## make the virtual environment for development
 
-demo: $(DEMO_READY) ## segment a fundus photograph and a cell picture with the built-in preset
+demo: $(DEMO_READY) ## segment a fundus photograph and a cell image with the built-in preset
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python examples/demo.py
 
 test: test-no-backend $(TEST_BACKENDS) ## run the tests on PyTorch, TensorFlow and JAX

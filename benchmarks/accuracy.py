@@ -58,7 +58,7 @@ class System:
     Args:
         title: str. What it is called in the tables.
         commands: list of command lines; `espmedsam` and `python` are this environment's.
-        modality: str. The one that it takes all pictures for; empty for their own.
+        modality: str. The one that it takes all images for; empty for their own.
         specialists: dict of modality to preset, in place of one preset.
     """
 
@@ -91,7 +91,7 @@ def _specialist(dataset):
     """The recipe on one data set, in the share of the steps that it has among all."""
     steps = round(100 * SHARES[dataset])
     name = f"[{dataset}]"
-    # That of the other sets would be refused: their pictures are not there.
+    # That of the other sets would be refused: their images are not there.
     configuration = yaml.safe_load((ROOT / CONFIGS / "finetune.yaml").read_text(encoding="utf-8"))
     augmentation = {dataset: configuration["augmentation"][dataset]}
     return _distilled(
@@ -137,7 +137,7 @@ SYSTEMS = {
             + _set("phases.0.epochs=15"),
         ),
     ),
-    # All pictures are dermoscopy to it: the other controllers and queries learn nothing.
+    # All images are dermoscopy to it: the other controllers and queries learn nothing.
     "shared": System(
         "one shared controller and query",
         _distilled("shared", both=("data.sources.0.modality=dermoscopy",)),

@@ -263,7 +263,7 @@ def draw_calibration(result, path):
 
 
 def draw_patches(path):
-    """The patches that prompt the decoder, on pictures that may be shown (scikit-image's)."""
+    """The patches that prompt the decoder, on images that may be shown (scikit-image's)."""
     import keras
     from matplotlib.figure import Figure
     from skimage import data
@@ -274,10 +274,10 @@ def draw_patches(path):
 
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
     cells = np.repeat(data.cell()[..., None], 3, axis=-1)
-    pictures = {"fundus": data.retina(), "microscopy": cells}
+    images = {"fundus": data.retina(), "microscopy": cells}
     figure = Figure(figsize=(9, 6), layout="constrained")
-    for row, (modality, picture) in zip(figure.subplots(2, 3), pictures.items(), strict=True):
-        small = (255 * resize(picture, (256, 256), anti_aliasing=True)).astype("uint8")
+    for row, (modality, image) in zip(figure.subplots(2, 3), images.items(), strict=True):
+        small = (255 * resize(image, (256, 256), anti_aliasing=True)).astype("uint8")
         index = segmenter.modalities.index(modality)
         inputs = {"images": small[None], "modalities": np.array([index], "int32")}
         outputs = keras.Model.predict_on_batch(segmenter, segmenter.prepare_batch(inputs))
@@ -383,7 +383,7 @@ kept to four digits.
 
 {wheel}
 
-## Averaged with the mirrored picture
+## Averaged with the mirrored image
 
 `--mirror` of `espmedsam segment` and `evaluate` takes twice the time:
 

@@ -1,12 +1,12 @@
-"""All phases of the distillation, end to end, on a slice of real pictures with a small teacher.
+"""All phases of the distillation, end to end, on a slice of real images with a small teacher.
 
     ESPMEDSAM_DATA=/path/to/data python benchmarks/distill_slice.py --output runs/slice
 
-Writes an index of a few pictures of each data set and a configuration, runs `espmedsam distill` on
+Writes an index of a few images of each data set and a configuration, runs `espmedsam distill` on
 it (a small ViT-Med from scratch on labels, common knowledge, controllers, joint finetune), and
 measures teacher and student on the test split after each phase. Stopped at any moment, the same
 command goes on. Writes distill_slice.json and .md into docs. A check that everything works
-together, not a good model: a few minutes of training on a few pictures.
+together, not a good model: a few minutes of training on a few images.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from keras_espmedsam.data import read_index
 from keras_espmedsam.evaluation import evaluate
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
-COUNTS = {"train": 24, "val": 4, "test": 8}  # pictures of each data set
+COUNTS = {"train": 24, "val": 4, "test": 8}  # images of each data set
 SIZE, STEPS, BATCH_SIZE = 128, 40, 8
 # Embeddings of one width and stride, so that the decoder can be copied.
 WIDTH, STRIDE = 96, 16
@@ -65,7 +65,7 @@ STUDENT = {
 
 
 def write_slice(index, output):
-    """The first pictures of each data set and split, spread over its rows; absolute paths."""
+    """The first images of each data set and split, spread over its rows; absolute paths."""
     rows = []
     for split, count in COUNTS.items():
         by_dataset = {}
@@ -91,7 +91,7 @@ def configuration(output, index, epochs):
         count = max(round(epochs * share), 1)
         return {"phase": name, "epochs": count, "learning_rate": rates, **learning, **more}
 
-    pictures = {"sources": [{"index": str(index)}]}
+    images = {"sources": [{"index": str(index)}]}
     return {
         "output": str(output),
         "image_size": SIZE,
@@ -99,8 +99,8 @@ def configuration(output, index, epochs):
         "medical_teacher": TEACHER,
         # No SAM weights here: the medical teacher is the common one too.
         "common_teachers": [{"name": "vit_med", "preset": str(output / "medical_teacher")}],
-        "data": pictures,
-        "common_data": pictures,
+        "data": images,
+        "common_data": images,
         "cache": {"folder": str(output / "cache"), "variants": ["identity", "hflip"]},
         "phases": [
             phase("teacher", 1.0, 1e-3, parts="all"),
@@ -147,7 +147,7 @@ def run(arguments):
         f"{keras.config.backend()}",
         "command": f"python benchmarks/distill_slice.py --epochs {arguments.epochs}",
         "seconds": round(seconds),
-        "pictures_per_dataset": COUNTS,
+        "images_per_dataset": COUNTS,
         "parameters": {
             "teacher": load(run_folder / "medical_teacher").count_params(),
             "student": student.count_params(),
@@ -167,13 +167,13 @@ def page(report):
         "distill`, other programs ran beside it).",
         "",
         f"{COUNTS['train']} training, {COUNTS['val']} validation and {COUNTS['test']} test "
-        f"pictures of each of six data sets, at {SIZE} x {SIZE}. The teacher is a small ViT-Med "
+        f"images of each of six data sets, at {SIZE} x {SIZE}. The teacher is a small ViT-Med "
         f"({report['parameters']['teacher']:,} parameters with its decoder) trained from scratch "
-        "on those pictures; with no weights of SAM at hand it is the common teacher too. The "
+        "on those images; with no weights of SAM at hand it is the common teacher too. The "
         f"student has {report['parameters']['student']:,} parameters. This shows that the phases "
         "work together from one command. It does not show how good a distilled model is.",
         "",
-        "Mean Dice on the test pictures:",
+        "Mean Dice on the test images:",
         "",
         "| | " + " | ".join(names) + " |",
         "|---|" + "---|" * len(names),

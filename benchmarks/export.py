@@ -1,12 +1,12 @@
-"""Every preset with weights in every format: size, time and what it is worth on real pictures.
+"""Every preset with weights in every format: size, time and what it is worth on real images.
 
     ESPMEDSAM_DATA=DATA python benchmarks/export.py quality [PRESET ...]
     KERAS_BACKEND=torch python benchmarks/export.py time [PRESET ...]
 
 The first exports to runs/export and measures what the artefacts are worth; the second, for a quiet
 machine, how fast they are. Both write docs/export_formats.json after each artefact, skipping what
-it holds, and from it docs/export_formats.md. Artefacts are of the `pictures` flavour, of all
-modalities, at the preset's size. Quality is of val: up to 20 pictures of each modality, apart from
+it holds, and from it docs/export_formats.md. Artefacts are of the `images` flavour, of all
+modalities, at the preset's size. Quality is of val: up to 20 images of each modality, apart from
 those that calibrate int8.
 """
 
@@ -24,7 +24,7 @@ from interleaved import medians
 import keras_espmedsam as kem
 from keras_espmedsam._files import atomic_path
 from keras_espmedsam.cli.loading import load_task
-from keras_espmedsam.export.comparison import made_picture
+from keras_espmedsam.export.comparison import made_image
 from keras_espmedsam.export.description import files_of
 from keras_espmedsam.export.formats.export_format import FORMATS, PRECISIONS
 from keras_espmedsam.export.quantization_data import chosen_records
@@ -36,7 +36,7 @@ from keras_espmedsam.inference.image_batches import predict_prepared
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 ARTEFACTS = ROOT / "runs/export"
-# The native one takes pictures of any size; what is exported has the size of most of them.
+# The native one takes images of any size; what is exported has the size of most of them.
 PRESETS = {
     "espmedsam_nano_256": (256, 256),
     "espmedsam_tic_native": (256, 256),
@@ -96,12 +96,12 @@ def quality(task, format, precision, size, artefact):
 
 
 def time_of(task, format, precision, size, artefact):
-    """Time over that of the Keras model's `predict`, one picture, interleaved."""
+    """Time over that of the Keras model's `predict`, one image, interleaved."""
     request = make_request(task, format, artefact, size=size, precision=precision, overwrite=True)
     runtime = RUNTIMES[format](artefact)
-    picture = made_picture(np.random.default_rng(0), request.size)[None]
-    inputs = {"images": picture}
-    prepared = {"images": picture.astype("float32")}
+    image = made_image(np.random.default_rng(0), request.size)[None]
+    inputs = {"images": image}
+    prepared = {"images": image.astype("float32")}
     if isinstance(task.output, dict) and len(task.modalities) > 1:
         inputs["modalities"] = prepared["modalities"] = np.zeros(1, "int32")
     given = prepared if isinstance(task.input, dict) else prepared["images"]
@@ -125,8 +125,8 @@ def write_table(found):
         "    ESPMEDSAM_DATA=DATA python benchmarks/export.py quality",
         "    KERAS_BACKEND=torch python benchmarks/export.py time",
         "",
-        "Size of the artefact; time of one picture over that of the Keras model's `predict` in the",
-        "same process; mean Dice of the data sets on val pictures (of the classifier, the share",
+        "Size of the artefact; time of one image over that of the Keras model's `predict` in the",
+        "same process; mean Dice of the data sets on val images (of the classifier, the share",
         "classed as by the Keras model) beside the Keras model's.",
         "",
         "| preset | format | precision | MB | time | exported | Keras |",

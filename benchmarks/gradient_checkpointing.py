@@ -117,7 +117,7 @@ def write_report(output, rows):
         "# Gradient checkpointing",
         "",
         "`benchmarks/gradient_checkpointing.py`: a training step of an encoder on a CPU, "
-        f"{BATCH} pictures of",
+        f"{BATCH} images of",
         f"{SIDE} x {SIDE}, with what is within the blocks kept for the backward pass or computed",
         "again. On JAX what is handed to the backward pass shrinks as elsewhere; what the step",
         "allocates is up to XLA, which on a CPU may compute again early and gain nothing.",

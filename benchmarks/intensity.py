@@ -96,19 +96,19 @@ def measure(segmenter, records, folder):
     """Dice of every variant for every image, and the largest difference of file and memory."""
     import tifffile
 
-    from keras_espmedsam.data import read_picture, read_samples
+    from keras_espmedsam.data import read_image, read_samples
     from keras_espmedsam.imaging.pixels import to_rgb
 
     random, scores, difference = np.random.default_rng(0), [], 0.0
     for record in records:
-        ((picture, truth),) = read_samples(record)
-        images = [picture.array]
+        ((image, truth),) = read_samples(record)
+        images = [image.array]
         for bits, hot, intensity in list(VARIANTS.values())[1:]:
-            array = stored(picture.array, bits, hot, random)
+            array = stored(image.array, bits, hot, random)
             if intensity == CUT:
                 intensity = tuple(np.percentile(array, (0.5, 99.5)))
             tifffile.imwrite(folder / "image.tif", array)
-            read = read_picture(folder / "image.tif", intensity=intensity).array
+            read = read_image(folder / "image.tif", intensity=intensity).array
             gap = np.abs(to_rgb(read) - to_rgb(array, intensity)).max()
             difference = max(difference, float(gap))
             images.append(read)

@@ -2,7 +2,7 @@
 
     KERAS_BACKEND=torch python benchmarks/kill_resume.py --output docs
 
-A small segmenter is trained by `espmedsam train` on pictures that the script makes, once without
+A small segmenter is trained by `espmedsam train` on images that the script makes, once without
 an interruption, and once killed at moments drawn at random: while it starts, while it trains, and
 just when a file is being written. The same command is given again after each kill. After each,
 every file in the run's folder must be readable to its end; in the end the curve must be complete
@@ -33,7 +33,7 @@ MOMENTS = ("starting", "training", "writing")
 
 
 def make_data(folder):
-    """Eight pictures with a bright disc, and their index."""
+    """Eight images with a bright disc, and their index."""
     rng = np.random.default_rng(0)
     rows = ["split,modality,dataset,image,mask"]
     y, x = np.mgrid[:32, :32]
@@ -138,7 +138,7 @@ def read_curve(path):
         raise ValueError("an epoch is missing or there twice")
 
 
-def read_picture(path):
+def read_image(path):
     with Image.open(path) as image:
         image.load()
 
@@ -162,7 +162,7 @@ READERS = {
     ".npz": read_arrays,
     ".h5": weights,
     ".csv": read_curve,
-    ".png": read_picture,
+    ".png": read_image,
     ".yaml": read_text,
     ".json": read_text,
 }

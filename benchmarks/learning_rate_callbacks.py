@@ -21,7 +21,7 @@ import time
 BACKENDS = {"torch": "torch", "tensorflow": "tensorflow", "jax": "jax"}
 # Powers of two, of which float32 holds sums and products as they are.
 FIRST, SET = 0.5, 0.125
-# The gradient of each weight and its multiplier, by the end of its path; what no picture shows has
+# The gradient of each weight and its multiplier, by the end of its path; what no image shows has
 # no gradient.
 GRADIENTS = {"shared": (1.0, 1.0), "early": (1.0, 0.5), "own_0": (0.5, 1.0), "own_1": (0.5, 1.0)}
 ABSENT = "own_2"

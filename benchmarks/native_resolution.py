@@ -2,9 +2,9 @@
 
     KERAS_BACKEND=torch python benchmarks/native_resolution.py --output docs
 
-Segments scikit-image's fundus photograph with a preset that takes pictures at their own size and
+Segments scikit-image's fundus photograph with a preset that takes images at their own size and
 with one that rescales them; prints a table of peak memory and time, and writes it to
-`native_resolution.md` in the output folder, with both overlays in one picture. Each preset has a
+`native_resolution.md` in the output folder, with both overlays in one image. Each preset has a
 process of its own, whose peak tells what it took; the first call, which may compile, is not timed.
 """
 
@@ -59,19 +59,19 @@ def measure(preset, overlay, repeats):
     import keras_espmedsam as kem
     from keras_espmedsam.data import write_overlay
 
-    picture = data.retina()
+    image = data.retina()
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(preset)
     before = peak_memory()
-    mask = segmenter.segment(picture, "fundus")["masks"]
+    mask = segmenter.segment(image, "fundus")["masks"]
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
-        segmenter.segment(picture, "fundus")
+        segmenter.segment(image, "fundus")
         seconds.append(time.perf_counter() - start)
     peak = peak_memory()
-    write_overlay(overlay, picture, mask)
+    write_overlay(overlay, image, mask)
     return {
-        "canvas": segmenter.preprocessor.image_converter.place(picture.shape[:2]).canvas,
+        "canvas": segmenter.preprocessor.image_converter.place(image.shape[:2]).canvas,
         "peak": peak,
         "rise": peak - before,
         "seconds": statistics.median(seconds),

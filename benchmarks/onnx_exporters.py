@@ -3,7 +3,7 @@
     pip install onnxscript
     python benchmarks/onnx_exporters.py [--output docs]
 
-Of espmedsam_nano_256, logits of one picture at 256 x 256: what is written by Keras from each
+Of espmedsam_nano_256, logits of one image at 256 x 256: what is written by Keras from each
 backend, its size and time in ONNX Runtime over ours, the largest difference from the Keras model,
 and whether another size can be run.
 """

@@ -38,7 +38,7 @@ class Work:
 
     Args:
         title: str.
-        size: int. Side of the pictures in pixels.
+        size: int. Side of the images in pixels.
         batch: int.
         systems: tuple of names, `FUNCTION` or `FUNCTION:ARGUMENT`; the first is what the others
             are compared with.
@@ -76,7 +76,7 @@ WORKS = {
         },
     ),
     "encoder_batch": Work(
-        "TinyViT-5M and neck, four pictures",
+        "TinyViT-5M and neck, four images",
         1024,
         4,
         ("timm", *_of("folded_encoder", BACKENDS), *_of("exported_encoder", ("onnx", "openvino"))),
@@ -114,20 +114,20 @@ WORKS = {
         for backend in BACKENDS
     },
     "nano": Work(
-        "espmedsam_nano_256, picture to mask",
+        "espmedsam_nano_256, image to mask",
         256,
         1,
         (*_of("nano", BACKENDS), *_of("folded_nano", BACKENDS), *_of("exported_nano", FORMATS)),
     ),
     "training": Work(
-        "A training step of espmedsam_nano_256, eight pictures", 256, 8, _of("training", BACKENDS)
+        "A training step of espmedsam_nano_256, eight images", 256, 8, _of("training", BACKENDS)
     ),
     "tic": Work(
         "tic_tiny_modality", 128, 1, (*_of("tic", BACKENDS), *_of("exported_tic", FORMATS))
     ),
     **{
         f"starting_{backend}": Work(
-            f"One picture by the command, on {backend}",
+            f"One image by the command, on {backend}",
             512,
             1,
             (f"importing:{backend}", f"command:{backend}", f"command_auto:{backend}"),
@@ -324,18 +324,18 @@ def _nano():
     return kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
 
 
-def _picture(size):
+def _image(size):
     return np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype="uint8")
 
 
 def nano(size, batch, _=None):
-    segmenter, pictures = _nano(), [_picture(size)] * batch
-    return lambda: segmenter.segment(pictures, "fundus", batch_size=batch)
+    segmenter, images = _nano(), [_image(size)] * batch
+    return lambda: segmenter.segment(images, "fundus", batch_size=batch)
 
 
 def folded_nano(size, batch, _=None):
-    segmenter, pictures = _nano().fold(), [_picture(size)] * batch
-    return lambda: segmenter.segment(pictures, "fundus", batch_size=batch)
+    segmenter, images = _nano().fold(), [_image(size)] * batch
+    return lambda: segmenter.segment(images, "fundus", batch_size=batch)
 
 
 def exported_nano(size, batch, name):
@@ -343,8 +343,8 @@ def exported_nano(size, batch, name):
 
     path = Path(tempfile.mkdtemp()) / f"nano{FORMATS[name].suffix}"
     _nano().export_for(name, path, batch_size=batch)
-    segmenter, pictures = ExportedSegmenter(path), [_picture(size)] * batch
-    return lambda: segmenter.segment(pictures, "fundus", batch_size=batch)
+    segmenter, images = ExportedSegmenter(path), [_image(size)] * batch
+    return lambda: segmenter.segment(images, "fundus", batch_size=batch)
 
 
 def training(size, batch, _=None):
@@ -366,8 +366,8 @@ def _recognizer():
 
 
 def tic(size, batch, _=None):
-    classifier, pictures = _recognizer(), [_picture(size)] * batch
-    return lambda: classifier.classify(pictures, batch_size=batch)
+    classifier, images = _recognizer(), [_image(size)] * batch
+    return lambda: classifier.classify(images, batch_size=batch)
 
 
 def exported_tic(size, batch, name):
@@ -376,8 +376,8 @@ def exported_tic(size, batch, name):
 
     path = Path(tempfile.mkdtemp()) / f"tic{FORMATS[name].suffix}"
     _recognizer().export_for(name, path, batch_size=batch)
-    runtime, pictures = RUNTIMES[name](path), np.stack([_picture(size)] * batch)
-    return lambda: runtime({"images": pictures})
+    runtime, images = RUNTIMES[name](path), np.stack([_image(size)] * batch)
+    return lambda: runtime({"images": images})
 
 
 # Programs of their own, from their start to their end.
@@ -537,7 +537,7 @@ On the CPU of the figures above; the numbers here are of single measurements.
 - Starting: random initial values that a preset replaces are not drawn (on JAX, 12 of 16 s: each
   shape is compiled by itself); keras-hub is kept from importing TensorFlow beside another backend
   (2 s); Python looks for no garbage while Keras is imported and at the end (1.5 s); on TensorFlow
-  up to eight pictures are not traced (3.6 s); the command keeps all of JAX's compilations. What is
+  up to eight images are not traced (3.6 s); the command keeps all of JAX's compilations. What is
   left on JAX is tracing and lowering the model, 1.5 s, and Keras' building of 670 layers and
   reading them from HDF5, 1.3 s.
 - `torch.compile` by `compile(jit_compile=True)`: it compiles again for each layer's attributes and
@@ -545,9 +545,9 @@ On the CPU of the figures above; the numbers here are of single measurements.
 - Bilinear enlarging with channels first within: 1.0 to 2.3 times the time of channels last, but for
   one channel on torch.
 - The memory of a training step on JAX is that of compiling it: once compiled, a step on two
-  pictures holds 0.22 GiB. Rematerialising the shifted maps of its depthwise convolutions changed
+  images holds 0.22 GiB. Rematerialising the shifted maps of its depthwise convolutions changed
   nothing.
-- On torch, more than half of what one small picture takes is Keras' work for each operation:
+- On torch, more than half of what one small image takes is Keras' work for each operation:
   espmedsam_nano_256 takes more than twice the time of TensorFlow's and JAX's graphs, and the TiC
   classifiers, made of more and smaller operations, several times. Artefacts do not pay for it."""
 

@@ -3,7 +3,7 @@
     KERAS_BACKEND=torch python benchmarks/teacher_cache.py --output docs
 
 Trains a student's controllers (phase 3) with the teacher in each step and with its features read
-from a cache, on pictures of noise that it makes itself; prints a table of time per step, peak
+from a cache, on images of noise that it makes itself; prints a table of time per step, peak
 memory, disk use and the cost of building, and writes it to `teacher_cache.md` in the output folder,
 the raw numbers to `teacher_cache.json`. Each case has a process of its own, whose peak tells what
 it took. `--teacher vit_b --student tiny_vit_5m --image-size 1024` is the published size.
@@ -26,7 +26,7 @@ MIB = 2**20
 MODALITIES = ("dermoscopy", "xray", "fundus", "colonoscopy", "ultrasound", "microscopy")
 CASES = ("without", "build", "with")
 # SAM's ViT-B, and one that an image of 256 pixels suits. The student's and teacher's embeddings
-# have one size: a sixteenth of the picture's.
+# have one size: a sixteenth of the image's.
 TEACHERS = {
     "small": dict(hidden_dim=192, depth=6, num_heads=3, global_indices=(2, 5)),
     "vit_b": dict(),
@@ -46,7 +46,7 @@ HEADER = """\
 
 `benchmarks/teacher_cache.py`: phase 3 (controllers alone) with the teacher in each step, and with
 its features read from a cache in half precision. Medians of epochs after a first one, which may
-compile; the pictures are placed once and normalised in each step. The teacher's weights are loaded
+compile; the images are placed once and normalised in each step. The teacher's weights are loaded
 with a cache too, to tell whether it is theirs.
 """
 SECTION = """\
@@ -60,7 +60,7 @@ Batches of {batch_size}; the teacher has {teacher_parameters:,} parameters, the 
 {table}
 
 Building a batch takes {build_steps:.1f} steps of the training without a cache: it has paid after
-{passes:.1f} epochs. {disk} are kept per picture and variant.
+{passes:.1f} epochs. {disk} are kept per image and variant.
 """
 
 
@@ -75,7 +75,7 @@ def peak_memory():
 # === One case, in a process of its own ===
 
 
-def write_pictures(folder, count, size):
+def write_images(folder, count, size):
     """Noise, smoothed so that PNG has something to decode."""
     import numpy as np
     from PIL import Image
@@ -223,7 +223,7 @@ def main():
     parser.add_argument("--student", choices=STUDENTS, default="light")
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--pictures", type=int, default=48)
+    parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs"))
@@ -236,12 +236,12 @@ def main():
         path = arguments.folder / f"{arguments.measure}.json"
         path.write_text(json.dumps(found), encoding="utf-8")
         return
-    names = ("teacher", "student", "image_size", "batch_size", "pictures", "steps", "epochs")
+    names = ("teacher", "student", "image_size", "batch_size", "images", "steps", "epochs")
     options = {name: getattr(arguments, name) for name in names}
     arguments.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        write_pictures(folder, options["pictures"], options["image_size"])
+        write_images(folder, options["images"], options["image_size"])
         rows = {case: in_own_process(case, options, folder) for case in CASES}
     setting = "{teacher} {student} {image_size}".format(**options)
     threads = os.environ.get("OMP_NUM_THREADS", os.cpu_count())
@@ -270,7 +270,7 @@ def section(run):
         machine=run["machine"],
         table=table(rows),
         build_steps=build["seconds"] / without["seconds"],
-        # Two variants are built, of which an epoch sees one of each picture.
+        # Two variants are built, of which an epoch sees one of each image.
         passes=2 * build["seconds"] / saved if saved > 0 else float("inf"),
         disk=f"{build['disk'] / build['entries'] / 1000:.0f} kB",
         **run["options"],

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py [--size 1024] [--batches 1 8 32] [--output docs]
 
-Images per second of the folded ESP-MedSAM with TinyViT-5M, picture in and masks out, all on the
+Images per second of the folded ESP-MedSAM with TinyViT-5M, image in and masks out, all on the
 device, on torch and JAX in float32 and bfloat16. The peak is what a product of two square matrices
 reaches in the same process, type and defaults. Each row is a process of its own. Writes
 docs/throughput.md. On a CPU it runs too, for a try: --size 64 --batches 1 --side 256.

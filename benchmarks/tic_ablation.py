@@ -2,8 +2,8 @@
 
     ESPMEDSAM_DATA=/path/to/data python benchmarks/tic_ablation.py --output runs/ablation
 
-The task is to name the modality of a picture of 96 x 96 pixels. All variants have the same number
-of steps, the same pictures in the same order and the same number of parameters: neither mechanism
+The task is to name the modality of an image of 96 x 96 pixels. All variants have the same number
+of steps, the same images in the same order and the same number of parameters: neither mechanism
 has weights. Trained on the train split; val and test are measured once, at the end, with the last
 weights. Stopped at any moment, the same command goes on with the first run that is not done.
 Writes docs/tic_ablation.md after each seed but the first.
@@ -21,7 +21,7 @@ import numpy as np
 
 import keras_espmedsam as kem
 from keras_espmedsam._files import atomic_path
-from keras_espmedsam.data import read_index, read_picture
+from keras_espmedsam.data import read_image, read_index
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.imaging.placement import resize
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
@@ -55,13 +55,13 @@ def read_split(index, split):
     records = read_index(index, [split])
     images = []
     for record in records:
-        values = resize(to_rgb(read_picture(record.image).array) * np.float32(255), SIZE, SIZE)
+        values = resize(to_rgb(read_image(record.image).array) * np.float32(255), SIZE, SIZE)
         images.append(np.clip(np.round(values), 0, 255).astype("uint8"))
     return np.stack(images), np.array([MODALITIES.index(record.modality) for record in records])
 
 
 class Draws(keras.utils.PyDataset):
-    """Batches with equally many pictures of each modality on average, drawn by seed and number."""
+    """Batches with equally many images of each modality on average, drawn by seed and number."""
 
     def __init__(self, images, labels, seed):
         super().__init__()
@@ -167,13 +167,13 @@ DOCUMENT_TEXT = """\
 # Ablation of TiC's two mechanisms
 
 The paper's ablation (plain, + shift, + pooling, + both) on the task that TiC has here: naming the
-modality of a picture. Written by `benchmarks/tic_ablation.py`; the network is ours, so this says
+modality of an image. Written by `benchmarks/tic_ablation.py`; the network is ours, so this says
 nothing of the paper's own numbers.
 
 {table}
 
 Mean ± standard deviation (n - 1) of {seeds} seeds, after the last step; CPU seconds are those of
-the training alone. Val holds 191 pictures and test 304: one picture is 0.5 and 0.3 per cent.
+the training alone. Val holds 191 images and test 304: one image is 0.5 and 0.3 per cent.
 
 {reading}
 
@@ -189,9 +189,9 @@ Single runs, accuracy in per cent:
         taskset -c 1 python benchmarks/tic_ablation.py --output runs/ablation
 
 One core of a {cores}-core {machine} machine without GPU, Keras {version} on {backend}.
-{steps} steps of {batch_size} augmented pictures of {size} x {size}; `TiCBackbone` with
+{steps} steps of {batch_size} augmented images of {size} x {size}; `TiCBackbone` with
 hidden_dims={dims}, depths={depths}, kernel_size={kernel}; AdamW, cosine decay. A seed gives the
-initial weights and the pictures, so the variants of one seed saw the same pictures in the same
+initial weights and the images, so the variants of one seed saw the same images in the same
 order. Nothing was tuned on val or test.
 """
 

@@ -3,7 +3,7 @@
     ESPMEDSAM_DATA=/path/to/data python benchmarks/transfer.py --output runs/transfer
 
 Fetal heads in ultrasound (hc18), which `espmedsam_nano_256` has never seen, learnt from 10, 30 and
-120 pictures in three ways of equal steps: `add_modality` and training what it added alone; training
+120 images in three ways of equal steps: `add_modality` and training what it added alone; training
 all weights of that same extended model; and training it from random weights. Measured on the test
 split of the new task and on the test sets of the six old ones. Stopped at any moment, the same
 command goes on with the first cell that is not done. Writes transfer.json and .md into docs.
@@ -36,7 +36,7 @@ WAYS = {
     "everything": "everything, from the same start",
     "scratch": "everything, from random weights",
 }
-# (way, training pictures, modality to start from)
+# (way, training images, modality to start from)
 CELLS = [(way, count, SOURCE) for count in COUNTS for way in WAYS if way != "scratch"]
 CELLS += [("scratch", count, None) for count in COUNTS]
 OTHER_STARTS = [("added", 30, None), ("added", 30, "xray")]
@@ -107,7 +107,7 @@ def run(way, count, start, index):
         curve = train(segmenter, RATES[way], records, val, pathlib.Path(folder))
     result = {
         "way": way,
-        "pictures": count,
+        "images": count,
         "init_from": start,
         "trained": sum(int(np.prod(v.shape)) for v in segmenter.trainable_variables),
         "seconds": time.process_time() - begin,
@@ -134,7 +134,7 @@ def mean_old(result):
 
 def main_table(results):
     lines = [
-        "| trained | weights trained | pictures | Dice, hc18 test | mean Dice of the six old sets "
+        "| trained | weights trained | images | Dice, hc18 test | mean Dice of the six old sets "
         "| CPU seconds |",
         "|---|---|---|---|---|---|",
     ]
@@ -191,20 +191,20 @@ def largest_change(results):
 DOCUMENT = """\
 # A new modality: what it costs the old ones
 
-`{preset}` learns fetal heads in ultrasound (hc18, 40 test pictures), a task it has never seen.
+`{preset}` learns fetal heads in ultrasound (hc18, 40 test images), a task it has never seen.
 Written by `benchmarks/transfer.py`; all figures are in [transfer.json](transfer.json).
 
 {main}
 
-Dice per picture at its own size, threshold 0.5: mean ± deviation over the pictures. "Nothing" is
-the preset as it is, with the new pictures taken for breast ultrasound. With the new controller and
+Dice per image at its own size, threshold 0.5: mean ± deviation over the images. "Nothing" is
+the preset as it is, with the new images taken for breast ultrasound. With the new controller and
 query alone trained, the largest change of any old set's mean or deviation is {change:.1e}.
 
 The old test sets one by one:
 
 {old}
 
-Where the controller and query start, with 30 pictures:
+Where the controller and query start, with 30 images:
 
 {start}
 
@@ -214,9 +214,9 @@ Where the controller and query start, with 30 pictures:
         taskset -c 0 python benchmarks/transfer.py --output runs/transfer
 
 One core of a {cores}-core {machine} machine without GPU, Keras {version} on {backend}. Every run:
-{steps} steps of {batch} augmented pictures of {size} x {size}, the same ones in the same order for
-the same number of pictures; AdamW, cosine decay, rates {rates}, by custom and not tuned; of
-{epochs} epochs the one with the best Dice on the 20 pictures of transfer_val. One seed: a
+{steps} steps of {batch} augmented images of {size} x {size}, the same ones in the same order for
+the same number of images; AdamW, cosine decay, rates {rates}, by custom and not tuned; of
+{epochs} epochs the one with the best Dice on the 20 images of transfer_val. One seed: a
 difference of a point or two between two ways may be chance. From random weights so few steps are
 little, and the figure says what a beginner's budget gives, not what that way can reach.
 """

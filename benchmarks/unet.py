@@ -1,4 +1,4 @@
-"""A plain U-Net, for comparison: trained on the same pictures, in the same way, by the same code.
+"""A plain U-Net, for comparison: trained on the same images, in the same way, by the same code.
 
     python benchmarks/unet.py CONFIG.yaml [--set KEY=VALUE ...]
 

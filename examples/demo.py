@@ -1,4 +1,4 @@
-"""Segment two pictures that come with scikit-image, with the built-in presets.
+"""Segment two images that come with scikit-image, with the built-in presets.
 
     make demo
 
@@ -18,19 +18,19 @@ PRESET = "espmedsam_nano_256"
 
 
 def main():
-    # A bright-field picture of one cell is unlike the microscopy that the classifier has seen.
-    pictures = {"retina": (data.retina(), "auto"), "cell": (data.cell(), "microscopy")}
+    # A bright-field image of one cell is unlike the microscopy that the classifier has seen.
+    images = {"retina": (data.retina(), "auto"), "cell": (data.cell(), "microscopy")}
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(PRESET)
     results = segmenter.segment(
-        [picture for picture, _ in pictures.values()],
-        [modality for _, modality in pictures.values()],
+        [image for image, _ in images.values()],
+        [modality for _, modality in images.values()],
     )
     OUTPUT.mkdir(exist_ok=True)
-    for i, (name, (picture, _)) in enumerate(pictures.items()):
+    for i, (name, (image, _)) in enumerate(images.items()):
         mask, confidence = results["masks"][i], results["confidences"][i]
         mask_file, overlay_file = OUTPUT / f"{name}_mask.png", OUTPUT / f"{name}_overlay.png"
         write_mask(mask_file, mask)
-        write_overlay(overlay_file, picture, mask)
+        write_overlay(overlay_file, image, mask)
         how = "given" if confidence is None else f"recognised, {confidence:.3f}"
         height, width = mask.shape
         print(

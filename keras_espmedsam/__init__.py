@@ -3,7 +3,7 @@
     import keras_espmedsam as kem
 
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
-    masks = segmenter.segment(picture, "fundus")["masks"]
+    masks = segmenter.segment(image, "fundus")["masks"]
 
 The parts are loaded when first used: `import keras` costs seconds, and `espmedsam --help` need
 not wait for it.

@@ -126,7 +126,7 @@ def shared_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder with the labelled pictures: ESPMEDSAM_DATA, or `data` in the shared folder."""
+    """The folder with the labelled images: ESPMEDSAM_DATA, or `data` in the shared folder."""
     shared = Path(os.environ.get("ESPMEDSAM_SHARED") or REPOSITORY.parent / "shared")
     return _existing_folder("ESPMEDSAM_DATA", shared / "data")
 

@@ -10,7 +10,7 @@ CLASSES = [
     "TiCBackbone",
 ]
 DESCRIPTION = (
-    "Small TiC classifier for 128 x 128: which of six modalities a picture shows, and whether any. "
+    "Small TiC classifier for 128 x 128: which of six modalities an image shows, and whether any. "
     "Research use only."
 )
 
@@ -47,7 +47,7 @@ def modality_card(report, run, size, digests, sources, commit):
 
 
 def summary_table(splits):
-    lines = ["| split | pictures | right | refused | named wrongly |", "|---|---|---|---|---|"]
+    lines = ["| split | images | right | refused | named wrongly |", "|---|---|---|---|---|"]
     for name, one in splits.items():
         wrong = one["images"] - one["right"] - one["refused"]
         share = 100 * one["right"] / one["images"]
@@ -82,15 +82,15 @@ def mistakes(splits):
 
 
 def outlier_table(outliers):
-    lines = ["| kind | pictures | refused |", "|---|---|---|"]
+    lines = ["| kind | images | refused |", "|---|---|---|"]
     lines += [f"| {name} | {one['images']} | {one['refused']} |" for name, one in outliers.items()]
     images, refused = (sum(one[key] for one in outliers.values()) for key in ("images", "refused"))
     return "\n".join([*lines, f"| **all** | **{images}** | **{refused}** |"])
 
 
-def refusal_table(pictures):
-    lines = ["| picture | refused | most like | confidence |", "|---|---|---|---|"]
-    for name, one in pictures.items():
+def refusal_table(images):
+    lines = ["| image | refused | most like | confidence |", "|---|---|---|---|"]
+    for name, one in images.items():
         answer = "yes" if one["refused"] else "**no**"
         lines.append(f"| {name} | {answer} | {one['recognised']} | {one['confidence']:.3f} |")
     return "\n".join(lines)
@@ -121,21 +121,21 @@ metrics: [accuracy]
 ---
 # tic_tiny_modality
 
-A small TiC classifier (network ours) that says which of six modalities a picture shows:
+A small TiC classifier (network ours) that says which of six modalities an image shows:
 dermoscopy, X-ray, ultrasound, fundus, microscopy or colonoscopy. `segment` and `espmedsam segment`
-use it for the modality `auto`. Below a confidence of {least:.3f} a picture is refused: it may be no
-medical image at all. {params:,} parameters, {size:.1f} MB; pictures are stretched to 128 x 128, and
+use it for the modality `auto`. Below a confidence of {least:.3f} an image is refused: it may be no
+medical image at all. {params:,} parameters, {size:.1f} MB; images are stretched to 128 x 128, and
 the same weights take other sizes.
 
 **Research use only; not a medical device.** The weights were trained on data whose terms forbid
 other use (below).
 
     classifier = TiCImageClassifier.from_preset("tic_tiny_modality")
-    classifier.classify(picture)
+    classifier.classify(image)
 
 ## Results
 
-A refused picture counts as not right. Val: chose weights and confidence. Test: the data sets that
+A refused image counts as not right. Val: chose weights and confidence. Test: the data sets that
 it was trained on, other images. Unseen: another hospital or camera, never trained or tuned on.
 
 {summary}
@@ -148,19 +148,19 @@ Confusion on unseen:
 
 {unseen}
 
-Every picture of the three that was refused or named wrongly:
+Every image of the three that was refused or named wrongly:
 
 {mistakes}
 
 ## Refusal
 
-Pictures that are no medical image. scikit-image's astronaut, coffee and page were never trained or
+Images that are no medical image. scikit-image's astronaut, coffee and page were never trained or
 tuned on; {refused} of 3 are refused:
 
 {refusal}
 
 Outliers made by the script from other random numbers than those trained on; mosaic, interference
-and bars are kinds, and photograph are pictures, that were never trained on. All of them had a part
+and bars are kinds, and photograph are images, that were never trained on. All of them had a part
 in choosing the confidence, and half of them in choosing the weights, so this is no test:
 
 {kinds}
@@ -172,9 +172,9 @@ on one CPU core, Keras backend {backend}.
 ## Training
 
 Plain `model.fit` on the train split, from random weights, on one core of a two-core CPU machine
-(Keras on PyTorch). Three in ten pictures of a batch are outliers with equal probabilities as
+(Keras on PyTorch). Three in ten images of a batch are outliers with equal probabilities as
 target (Hendrycks et al., arXiv 1812.04606): synthetic ones, photographs that come with
-scikit-image and matplotlib, and training pictures cut up or in wrong colours.
+scikit-image and matplotlib, and training images cut up or in wrong colours.
 
     ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python tools/train_modality.py --output runs/modality
 
@@ -186,16 +186,16 @@ Package at {commit}.
 
 ## Weaknesses
 
-- It knows each modality from one or two data sets: six sources in all. A picture from a device that
+- It knows each modality from one or two data sets: six sources in all. An image from a device that
   looks different (another stain, an ultrasound of another organ, a limb's X-ray) may be refused, or
   named wrongly with confidence.
 - Fundus was learnt from 16 photographs.
-- The least confidence is low: some pictures of dense nuclei are hardly told from noise, and
+- The least confidence is low: some images of dense nuclei are hardly told from noise, and
   accepting them lets part of the outliers pass (table above).
-- The refusal was learnt from synthetic pictures and a few photographs, so a photograph may pass;
+- The refusal was learnt from synthetic images and a few photographs, so a photograph may pass;
   medical images of a seventh kind (such as CT or MRI) were not among the outliers, and none were
   tried.
-- It does not tell whether the picture holds what the segmenter looks for.
+- It does not tell whether the image holds what the segmenter looks for.
 
 ## Data
 

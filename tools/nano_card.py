@@ -126,7 +126,7 @@ CARD = """\
 ---
 # espmedsam_nano_256
 
-A small ESP-MedSAM (configuration ours) for pictures of 256 x 256 pixels and six modalities: skin
+A small ESP-MedSAM (configuration ours) for images of 256 x 256 pixels and six modalities: skin
 lesions in dermoscopy, lungs in chest X-ray, breast lesions in ultrasound, vessels in fundus
 photographs, nuclei in microscopy, polyps in colonoscopy. {params:,} parameters with all six
 modality controllers, {size:.1f} MB. TinyViT encoder, embeddings at a stride of 8, masks at the
@@ -167,7 +167,7 @@ commit {commit}; {minutes:.0f} CPU minutes without the teacher, {machine}.
 ## Weaknesses
 
 {weaknesses}
-- A picture without a target gets a mask all the same: nearly all training pictures hold one.
+- An image without a target gets a mask all the same: nearly all training images hold one.
 - At 256 x 256 a vessel one pixel wide in a large photograph is lost.
 - The modality must be named rightly; a wrong one gives a confident wrong mask.
 

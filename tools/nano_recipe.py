@@ -25,7 +25,7 @@ def run_phase(segmenter, phase, index, output, seed):
 
     A phase is a dict: `name`, `size` (of the canvas), `batch_size`, `epochs`, `steps`, `rate`
     (reached after `warmup` steps, 100 by default), `final` (the rate at the end), `augment`, and
-    `native`: draw the pictures on the canvas without resizing them, and validate on them whole.
+    `native`: draw the images on the canvas without resizing them, and validate on them whole.
     """
     run = RunFolder(output / phase["name"], monitor="val_masks_dice", mode="max")
     size = (phase["size"], phase["size"])

@@ -1,7 +1,7 @@
 """The model card of `espmedsam_tic_native`, from the evaluations of it and of the nano preset."""
 
 DESCRIPTION = (
-    "ESP-MedSAM with a TiC encoder for pictures of any size, not rescaled; six modalities. "
+    "ESP-MedSAM with a TiC encoder for images of any size, not rescaled; six modalities. "
     "Research use only."
 )
 
@@ -66,7 +66,7 @@ metrics: [dice, iou]
 ---
 # espmedsam_tic_native
 
-ESP-MedSAM with a `TiCBackbone` as image encoder (configuration ours): it segments a picture at its
+ESP-MedSAM with a `TiCBackbone` as image encoder (configuration ours): it segments an image at its
 own resolution, padded to a multiple of 32 and never rescaled, at a cost linear in its pixels. Six
 modalities: skin lesions in dermoscopy, lungs in chest X-ray, breast lesions in ultrasound, vessels
 in fundus photographs, nuclei in microscopy, polyps in colonoscopy. {params:,} parameters with all
@@ -77,7 +77,7 @@ other use (below).
 
 ## Beside the fixed-size model
 
-Mean Dice, per image at its own size. Both were trained on the same pictures with the same shares,
+Mean Dice, per image at its own size. Both were trained on the same images with the same shares,
 each for about 75 minutes on one core of a two-core CPU. A TiC costs more per pixel, so in that time
 it saw 0.84e9 pixels, 42 % of the 1.99e9 of `espmedsam_nano_256`, and other programs shared the
 machine; with equal pixels it would have taken about two hours. The nano beside it is the first one,
@@ -122,7 +122,7 @@ This is not the paper's distillation: no teacher was used.
 ## Weaknesses
 
 {weaknesses}
-- A picture without a target gets a mask all the same: nearly all training pictures hold one.
+- An image without a target gets a mask all the same: nearly all training images hold one.
 - Sizes far from those of the data (longer side 384 pixels, fundus 584) show structures at scales
   that training covered by resizing only.
 - The modality must be named rightly, or recognised; a wrong one gives a confident wrong mask.

@@ -1,8 +1,8 @@
-"""Pictures that are no medical image: what a classifier of modalities learns to refuse.
+"""Images that are no medical image: what a classifier of modalities learns to refuse.
 
-All are made here, from random numbers, from Pillow's own font, from training pictures broken
+All are made here, from random numbers, from Pillow's own font, from training images broken
 beyond recognition, and from photographs that come with scikit-image and matplotlib. Never used:
-scikit-image's astronaut, coffee and page, which test the refusal, and its medical pictures.
+scikit-image's astronaut, coffee and page, which test the refusal, and its medical images.
 """
 
 import importlib.resources
@@ -42,22 +42,22 @@ def read_photographs(packages=PHOTOGRAPHS, longest=448):
     for package, names in packages.items():
         for name in names:
             data = importlib.resources.files(package).joinpath(name).read_bytes()
-            picture = Image.open(io.BytesIO(data)).convert("RGB")
-            picture.thumbnail((longest, longest))
-            found.append(np.asarray(picture))
+            image = Image.open(io.BytesIO(data)).convert("RGB")
+            image.thumbnail((longest, longest))
+            found.append(np.asarray(image))
     return found
 
 
 def crop(image, size, rng, least=0.25):
-    """A random part of a picture, flipped or not, stretched to `(size, size)`."""
+    """A random part of an image, flipped or not, stretched to `(size, size)`."""
     height, width = image.shape[:2]
     part = rng.uniform(least, 1, 2)
     h, w = (max(8, int(side * share)) for side, share in zip((height, width), part, strict=True))
     top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
-    picture = Image.fromarray(image[top : top + h, left : left + w])
+    image = Image.fromarray(image[top : top + h, left : left + w])
     if rng.random() < 0.5:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 # === Synthetic ones: a size and a generator to a uint8 array (size, size, 3) ===
@@ -197,7 +197,7 @@ def collage(size, rng, pool=()):
 
 
 def mosaic(size, rng):
-    """Cells around random points. Held out: no training picture is made by it."""
+    """Cells around random points. Held out: no training image is made by it."""
     points = rng.uniform(0, size, (rng.integers(5, 80), 2))
     rows, columns = np.mgrid[:size, :size]
     distance = (rows[..., None] - points[:, 0]) ** 2 + (columns[..., None] - points[:, 1]) ** 2
@@ -218,8 +218,8 @@ def interference(size, rng):
 
 def bars(size, rng):
     """A chart: axes and bars in colours on paper. Held out as well."""
-    picture = Image.new("RGB", (size, size), tuple(int(c) for c in rng.integers(200, 256, 3)))
-    draw, count = ImageDraw.Draw(picture), int(rng.integers(3, 12))
+    image = Image.new("RGB", (size, size), tuple(int(c) for c in rng.integers(200, 256, 3)))
+    draw, count = ImageDraw.Draw(image), int(rng.integers(3, 12))
     width = size * 0.8 / count
     for k in range(count):
         top = size * rng.uniform(0.1, 0.85)
@@ -228,7 +228,7 @@ def bars(size, rng):
         draw.rectangle([left, top, left + width * 0.7, size * 0.9], fill=fill)
     draw.line([(size * 0.1, size * 0.05), (size * 0.1, size * 0.9)], (0, 0, 0), 1)
     draw.line([(size * 0.1, size * 0.9), (size * 0.95, size * 0.9)], (0, 0, 0), 1)
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 SYNTHETIC = {
@@ -253,13 +253,13 @@ def synthetic(count, size, rng, photographs=(), kinds=SYNTHETIC):
     return found
 
 
-# === Training pictures that are no longer what they were ===
+# === Training images that are no longer what they were ===
 
 
 def broken(image, modality, rng):
-    """A medical picture cut up or in wrong colours; `None` where that would still be one.
+    """A medical image cut up or in wrong colours; `None` where that would still be one.
 
-    Turned colours are no change of grey pictures, and nuclei look alike however they are cut up
+    Turned colours are no change of grey images, and nuclei look alike however they are cut up
     or coloured: stains are of all colours.
     """
     ways = {

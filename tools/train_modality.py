@@ -1,12 +1,12 @@
-"""Train the preset `tic_tiny_modality`: which of six modalities does a picture show, if any?
+"""Train the preset `tic_tiny_modality`: which of six modalities does an image show, if any?
 
     ESPMEDSAM_DATA=/path/to/data python tools/train_modality.py --output runs/modality
     ESPMEDSAM_DATA=/path/to/data python tools/train_modality.py --output runs/modality --evaluate
 
 The data folder holds an `index.csv` with the columns split, modality, dataset, image, mask. Only
 the train split is learnt from; val chooses the weights and the least confidence. A share of each
-batch are pictures that are no medical image, with equal probabilities as their target (outlier
-exposure, Hendrycks et al., arXiv 1812.04606). The phases go from small pictures to the preset's
+batch are images that are no medical image, with equal probabilities as their target (outlier
+exposure, Hendrycks et al., arXiv 1812.04606). The phases go from small images to the preset's
 size, which one set of weights allows. Stopped at any moment, the same command goes on from the
 last finished epoch. `--evaluate` prints the confusion matrices and writes report.json.
 """
@@ -24,19 +24,19 @@ from PIL import Image
 
 import keras_espmedsam as kem
 from keras_espmedsam._files import atomic_path
-from keras_espmedsam.data import read_index, read_picture
+from keras_espmedsam.data import read_image, read_index
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.imaging.placement import resize
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 from keras_espmedsam.training import Augmentation
 
 SIZE = 128
-STORED = 160  # Side of the pictures that are kept in memory and cropped from.
+STORED = 160  # Side of the images that are kept in memory and cropped from.
 OUTLIERS_PER_BATCH = 0.3
 TEST_OF_REFUSAL = ("astronaut.png", "coffee.png", "page.png")
 MUST_ACCEPT = 0.995  # Share of val.
 
-# Shares of the modalities, in the order of MODALITIES. Fundus has 16 pictures to train on; they are
+# Shares of the modalities, in the order of MODALITIES. Fundus has 16 images to train on; they are
 # not shown more often than this.
 EQUAL = (0.18, 0.18, 0.18, 0.11, 0.18, 0.17)
 HARD_ONES = (0.20, 0.14, 0.16, 0.12, 0.20, 0.18)
@@ -87,8 +87,8 @@ def build_classifier():
 
 
 def read_rgb(path):
-    """A picture as uint8 RGB."""
-    return np.round(to_rgb(read_picture(path).array) * 255).astype("uint8")
+    """An image as uint8 RGB."""
+    return np.round(to_rgb(read_image(path).array) * 255).astype("uint8")
 
 
 def stretched(image, size):
@@ -97,7 +97,7 @@ def stretched(image, size):
 
 
 def disturb(image, rng, grey=0.0):
-    """What other cameras, programs and screens do to a picture: borders, values, compression."""
+    """What other cameras, programs and screens do to an image: borders, values, compression."""
     size = image.shape[0]
     if rng.random() < 0.15:
         # A frame or bars, black, white or of a random grey.
@@ -118,20 +118,20 @@ def disturb(image, rng, grey=0.0):
         values = np.repeat(values.mean(axis=-1, keepdims=True), 3, axis=-1)
     if rng.random() < 0.15:
         values = values + rng.normal(size=values.shape[:2] + (1,)) * rng.uniform(0, 0.06)
-    picture = Image.fromarray((np.clip(values, 0, 1) * 255).astype("uint8"))
+    image = Image.fromarray((np.clip(values, 0, 1) * 255).astype("uint8"))
     if rng.random() < 0.25:
         side = int(size * rng.uniform(0.3, 0.9))
-        picture = picture.resize((side, side), Image.Resampling.BILINEAR)
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+        image = image.resize((side, side), Image.Resampling.BILINEAR)
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
     if rng.random() < 0.25:
         file = io.BytesIO()
-        picture.save(file, "JPEG", quality=int(rng.integers(20, 90)))
-        picture = Image.open(file)
-    return np.asarray(picture)
+        image.save(file, "JPEG", quality=int(rng.integers(20, 90)))
+        image = Image.open(file)
+    return np.asarray(image)
 
 
 class ModalityBatches(keras.utils.PyDataset):
-    """Batches of augmented training pictures and outliers, drawn by seed, `epoch` and number."""
+    """Batches of augmented training images and outliers, drawn by seed, `epoch` and number."""
 
     def __init__(self, images, labels, photographs, made, phase, seed):
         super().__init__(workers=1)
@@ -156,21 +156,21 @@ class ModalityBatches(keras.utils.PyDataset):
                 images.append(self.outlier(rng))
                 targets.append(np.full(len(MODALITIES), 1 / len(MODALITIES)))
             else:
-                image, label = self.picture(rng)
+                image, label = self.image(rng)
                 name = MODALITIES[label]
                 grey = {"microscopy": 0.3, "dermoscopy": 0.03, "colonoscopy": 0.03}.get(name, 0.03)
                 images.append(self.ready(image, AUGMENT[name], rng, grey))
                 targets.append(np.eye(len(MODALITIES))[label])
         return np.stack(images), np.stack(targets).astype("float32")
 
-    def picture(self, rng):
+    def image(self, rng):
         label = rng.choice(len(MODALITIES), p=self.shares)
         return self.images[rng.choice(self.members[label])], label
 
     def outlier(self, rng):
         kind, image = rng.random(), None
         if kind < self.broken:
-            image, label = self.picture(rng)
+            image, label = self.image(rng)
             image = outliers.broken(image, MODALITIES[label], rng)
         if image is None and kind < self.broken + self.photographed:
             photograph = self.photographs[rng.integers(len(self.photographs))]
@@ -181,11 +181,11 @@ class ModalityBatches(keras.utils.PyDataset):
 
     def ready(self, image, augmentation, rng, grey):
         image, _ = augmentation(image, np.zeros(image.shape[:2], bool), rng)
-        picture = Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BILINEAR)
-        return disturb(np.asarray(picture), rng, grey)
+        image = Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BILINEAR)
+        return disturb(np.asarray(image), rng, grey)
 
 
-class DrawNewPictures(keras.callbacks.Callback):
+class DrawNewImages(keras.callbacks.Callback):
     """Tell the data set which epoch it is, so that a resumed run draws what it would have."""
 
     def __init__(self, dataset, first):
@@ -197,8 +197,8 @@ class DrawNewPictures(keras.callbacks.Callback):
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam_examples")
-class PictureAccuracy(keras.metrics.Mean):
-    """Share of the medical pictures that are named rightly; outliers do not count."""
+class ImageAccuracy(keras.metrics.Mean):
+    """Share of the medical images that are named rightly; outliers do not count."""
 
     def __init__(self, name="accuracy", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -216,7 +216,7 @@ def read_split(index, split, size):
 
 
 def held_out_outliers(size, seed):
-    """(kind, picture) pairs: known kinds from other random numbers, new kinds, photographs."""
+    """(kind, image) pairs: known kinds from other random numbers, new kinds, photographs."""
     rng = np.random.default_rng([seed, 1])
     photographs = outliers.read_photographs(outliers.HELD_OUT_PHOTOGRAPHS)
     found = outliers.synthetic(180, size, rng, photographs)
@@ -252,7 +252,7 @@ def run_phase(classifier, phase, first_epoch, datasets, output, seed):
     classifier.compile(
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=0.05, global_clipnorm=1.0),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=[PictureAccuracy()],
+        metrics=[ImageAccuracy()],
     )
     history = classifier.fit(
         train,
@@ -260,7 +260,7 @@ def run_phase(classifier, phase, first_epoch, datasets, output, seed):
         epochs=phase["epochs"],
         verbose=2,
         callbacks=[
-            DrawNewPictures(train, first_epoch),
+            DrawNewImages(train, first_epoch),
             keras.callbacks.BackupAndRestore(folder / "backup", delete_checkpoint=False),
             keras.callbacks.ModelCheckpoint(
                 best, monitor="val_loss", save_best_only=True, save_weights_only=True
@@ -317,8 +317,8 @@ def train(index, output, seed):
     print(f"min_confidence {classifier.min_confidence}: preset in {output / 'preset'}")
 
 
-def confidences(classifier, pictures):
-    return np.array(classifier.classify(pictures)["confidences"])
+def confidences(classifier, images):
+    return np.array(classifier.classify(images)["confidences"])
 
 
 def least_confidence(val, others):
@@ -391,8 +391,8 @@ def evaluate(index, output, seed):
     print({kind: f"{e['refused']}/{e['images']}" for kind, e in report["outliers"].items()})
     report["test_of_refusal"] = {}
     for name in TEST_OF_REFUSAL:
-        picture = outliers.read_photographs({"skimage.data": [name]}, longest=10_000)[0]
-        found = classifier.classify(picture)
+        image = outliers.read_photographs({"skimage.data": [name]}, longest=10_000)[0]
+        found = classifier.classify(image)
         report["test_of_refusal"][name] = {
             "refused": not found["confident"],
             "recognised": found["class_names"],

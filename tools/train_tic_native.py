@@ -3,9 +3,9 @@
     ESPMEDSAM_DATA=/path/to/data python tools/train_tic_native.py --output runs/tic_native
 
 The data and their shares are those of `examples/configs/nano_256`; the encoder is a TiC, and
-pictures are segmented at their own size. A first phase shows whole pictures resized to 128 x 128,
+images are segmented at their own size. A first phase shows whole images resized to 128 x 128,
 the second parts of 256 x 256 at native scale, the third canvases of 384 x 384, on which most
-pictures are whole. Stopped at any moment, the same command goes on from the last finished epoch.
+images are whole. Stopped at any moment, the same command goes on from the last finished epoch.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-"""Segment one picture with an exported ONNX file; needs onnxruntime and numpy alone.
+"""Segment one image with an exported ONNX file; needs onnxruntime and numpy alone.
 
-    python run_onnx.py MODEL.onnx PICTURE.npy MASK.npy [MODALITY]
+    python run_onnx.py MODEL.onnx IMAGE.npy MASK.npy [MODALITY]
 
 MODEL.onnx is of `espmedsam export --format onnx --output MODEL.onnx`, with its JSON
-file beside it. PICTURE.npy holds uint8 RGB, (height, width, 3); MASK.npy gets uint8 0 and 1,
+file beside it. IMAGE.npy holds uint8 RGB, (height, width, 3); MASK.npy gets uint8 0 and 1,
 (height, width). MODALITY, such as fundus, is not needed where the artefact holds one alone.
 """
 
@@ -15,42 +15,42 @@ import numpy as np
 import onnxruntime
 
 
-def main(artefact, picture, mask, modality=None):
+def main(artefact, image, mask, modality=None):
     artefact = Path(artefact)
     about = json.loads(artefact.with_name(f"{artefact.name}.json").read_text())
-    picture = np.load(picture)
-    images, factor = on_canvas(picture, about)
+    image = np.load(image)
+    images, factor = on_canvas(image, about)
     inputs = {"images": images[None]}
     if "modalities" in about["inputs"]:
         inputs["modalities"] = np.array([about["modalities"].index(modality)], "int32")
     session = onnxruntime.InferenceSession(str(artefact), providers=["CPUExecutionProvider"])
     found = session.run(["masks"], inputs)[0][0]
-    # Back to the picture's size: without the padding, and enlarged again.
-    height, width = picture.shape[:2]
+    # Back to the image's size: without the padding, and enlarged again.
+    height, width = image.shape[:2]
     found = found[: -(-height // factor), : -(-width // factor)]
     found = found.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
     np.save(mask, found)
-    print(f"{found.mean():.1%} of the picture is foreground.")
+    print(f"{found.mean():.1%} of the image is foreground.")
 
 
-def on_canvas(picture, about):
-    """The picture on the model's canvas, padded with the mean colour, and how much smaller."""
+def on_canvas(image, about):
+    """The image on the model's canvas, padded with the mean colour, and how much smaller."""
     mean = np.array(about["normalization"]["mean"]).round().astype("uint8")
     height, width = about["inputs"]["images"]["shape"][1:3]
     factor = 1
     if height:
-        factor = max(1, -(-picture.shape[0] // height), -(-picture.shape[1] // width))
+        factor = max(1, -(-image.shape[0] // height), -(-image.shape[1] // width))
     # Means of squares of `factor` pixels; the last ones repeat the border.
-    rows, columns = (-(-side // factor) for side in picture.shape[:2])
-    rest = (rows * factor - picture.shape[0], columns * factor - picture.shape[1])
-    picture = np.pad(picture, ((0, rest[0]), (0, rest[1]), (0, 0)), mode="edge")
-    picture = picture.reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
+    rows, columns = (-(-side // factor) for side in image.shape[:2])
+    rest = (rows * factor - image.shape[0], columns * factor - image.shape[1])
+    image = np.pad(image, ((0, rest[0]), (0, rest[1]), (0, 0)), mode="edge")
+    image = image.reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
     if not height:
         multiple = about["size_multiple"]
         height, width = (-(-side // multiple) * multiple for side in (rows, columns))
     canvas = np.empty((height, width, 3), "uint8")
     canvas[:] = mean
-    canvas[:rows, :columns] = picture.round()
+    canvas[:rows, :columns] = image.round()
     return canvas, factor
 
 

@@ -47,7 +47,7 @@ def add_modality(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="The most epochs.")] = 20,
     steps: Annotated[int, typer.Option(min=1, help="Batches per epoch.")] = 30,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per batch.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 2e-3,
     patience: Annotated[
         int,
@@ -64,7 +64,7 @@ def add_modality(
     seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn.")] = 0,
     strict: Strict = False,
 ) -> None:
-    """Add a modality to a preset: a controller and a query of its own, trained on your pictures.
+    """Add a modality to a preset: a controller and a query of its own, trained on your images.
 
     All else is frozen: the preset's other modalities give the masks that they gave. The folder
     gets weights, learning curves and, at the end, the preset of the epoch with the best
@@ -75,7 +75,7 @@ def add_modality(
     \b
     Examples:
       espmedsam add-modality fetal_ultrasound --data index.csv --init-from ultrasound --output fetal
-      espmedsam segment picture.png --preset fetal/preset --modality fetal_ultrasound
+      espmedsam segment image.png --preset fetal/preset --modality fetal_ultrasound
     """
     with errors_reported():
         for module in ("pydantic", "yaml"):

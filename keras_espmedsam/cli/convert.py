@@ -18,7 +18,7 @@ _ImageSize = Annotated[
     int | None,
     typer.Option(
         min=32,
-        help="Side of the pictures in pixels, a multiple of 32; without it SAM's own, 1024.",
+        help="Side of the images in pixels, a multiple of 32; without it SAM's own, 1024.",
         show_default=False,
     ),
 ]
@@ -47,7 +47,7 @@ def espmedsam(
     resize_mode: Annotated[
         str,
         typer.Option(
-            help="stretch or pad: how pictures are brought to 1024 x 1024. Which of them the "
+            help="stretch or pad: how images are brought to 1024 x 1024. Which of them the "
             "released weights saw is unpublished."
         ),
     ] = "stretch",

@@ -30,7 +30,7 @@ def export(
         tuple[int, int] | None,
         typer.Option(
             metavar="HEIGHT WIDTH",
-            help="Size of the pictures in pixels, multiples of 32; without it the preset's own.",
+            help="Size of the images in pixels, multiples of 32; without it the preset's own.",
             show_default=False,
         ),
     ] = None,
@@ -48,21 +48,21 @@ def export(
     flavor: Annotated[
         str,
         typer.Option(
-            help="pictures: uint8 pictures in, masks and probabilities out. logits: normalised "
+            help="images: uint8 images in, masks and probabilities out. logits: normalised "
             "float32 in, logits out."
         ),
     ] = "pictures",
     batch_size: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Pictures per call; without it open, of TFLite 1.", show_default=False
+            min=1, help="Images per call; without it open, of TFLite 1.", show_default=False
         ),
     ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
             metavar="INDEX.csv",
-            help="For int8: pictures with masks, whose val split chooses its ranges and measures "
+            help="For int8: images with masks, whose val split chooses its ranges and measures "
             "what it costs.",
             show_default=False,
         ),

@@ -22,7 +22,7 @@ DEFAULT_PRESET = "espmedsam_nano_256"
 # TensorFlow's log level of nothing but fatal errors.
 _SILENT = "3"
 
-# TensorFlow traces a model for as long as it needs for some ten pictures one operation at a time.
+# TensorFlow traces a model for as long as it needs for some ten images one operation at a time.
 _TOO_FEW_TO_TRACE = 8
 
 
@@ -112,10 +112,10 @@ def load_recognizer(preset: str) -> Any:
 
 
 def prepare_for(count: int, *models: Any) -> None:
-    """Choose how models are run, by how many pictures are to come.
+    """Choose how models are run, by how many images are to come.
 
     Args:
-        count: the number of pictures.
+        count: the number of images.
         *models: as `load_segmenter` and `load_recognizer` give them.
 
     Source: ours.

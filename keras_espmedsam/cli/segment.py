@@ -28,7 +28,7 @@ from keras_espmedsam.cli.loading import (
     prepare_for,
 )
 from keras_espmedsam.data.formats.file_kinds import described
-from keras_espmedsam.data.images import MAX_PIXELS, inspect_picture_file
+from keras_espmedsam.data.images import MAX_PIXELS, inspect_image_file
 from keras_espmedsam.errors import InputError, NoImageError
 from keras_espmedsam.imaging.intensity import AUTO as AUTO_INTENSITY
 from keras_espmedsam.imaging.intensity import parse_intensity
@@ -191,7 +191,7 @@ def _inspected(
     # Named before it is known which can be read: the names do not depend on the bad files.
     for path, name in zip(inputs.files, unique_names(inputs.files), strict=True):
         try:
-            file = inspect_picture_file(path, max_pixels)
+            file = inspect_image_file(path, max_pixels)
         except InputError as error:
             if isinstance(error, NoImageError) and path in inputs.in_folders:
                 no_images[path] = error.kind

@@ -38,7 +38,7 @@ def train(
     output: Output = None,
     strict: Strict = False,
 ) -> None:
-    """Train a segmenter on your own pictures.
+    """Train a segmenter on your own images.
 
     The configuration says what is trained on what; examples/configs/train.yaml explains every
     key. The folder of the run gets the weights, learning curves as CSV and PNG and, at the end, a

@@ -51,8 +51,8 @@ def convert_espmedsam(
         modalities: the modality of each file, in the same order: names of the release
             (dermoscopy, xray, ultrasound, fundus, microscopy, colonoscopy), each once.
         output: folder for the preset; it does not exist yet or is empty.
-        resize_mode: `"stretch"` or `"pad"`, how the preset brings pictures to 1024 x 1024. The
-            release read pictures that had that size on disk; which was used is unpublished.
+        resize_mode: `"stretch"` or `"pad"`, how the preset brings images to 1024 x 1024. The
+            release read images that had that size on disk; which was used is unpublished.
 
     Returns:
         Messages: which tensors were ignored, and what was written.

@@ -19,7 +19,7 @@ def convert_keras_hub_sam(
 ) -> list[str]:
     """Make a preset that starts the medical teacher from keras-hub's SAM.
 
-    What it makes is described at `convert_sam`. keras-hub's encoder takes pictures in [0, 1] and
+    What it makes is described at `convert_sam`. keras-hub's encoder takes images in [0, 1] and
     normalises them itself; the preset's converter does that here.
 
     Args:

@@ -73,7 +73,7 @@ def assembled_segmenter(
         encoder: image encoder, see `ESPMedSAMBackbone`.
         modalities: tuple of str.
         query_indices: tuple of int. The query of each, among as many as the release has.
-        image_size: (height, width) to which pictures are brought.
+        image_size: (height, width) to which images are brought.
         normalization, resize_mode: see `ESPMedSAMImageConverter`.
         **decoder: see `ESPMedSAMBackbone`.
 

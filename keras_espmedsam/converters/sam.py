@@ -43,7 +43,7 @@ def convert_sam(
         path: `.pth`, `.pt` or `.safetensors` file, such as `sam_vit_b.pth`; ViT-B, ViT-L and
             ViT-H are told apart by their shapes.
         output: folder for the preset; it does not exist yet or is empty.
-        image_size: side of the pictures in pixels, a multiple of 32, or `None`: the checkpoint's.
+        image_size: side of the images in pixels, a multiple of 32, or `None`: the checkpoint's.
             The position tables keep their weights and are resized linearly in the model.
         num_tokens: key/value tokens per block and head; 0 for none.
         adapter: whether each block gets an adapter.

@@ -1,13 +1,13 @@
-"""Pictures, masks and indexes of them. Importing this imports neither Keras nor a backend."""
+"""Images, masks and indexes of them. Importing this imports neither Keras nor a backend."""
 
 from keras_espmedsam.data.checking import check_records
-from keras_espmedsam.data.decoded_image import Picture
+from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.folder import read_folder
 from keras_espmedsam.data.images import (
     MAX_PIXELS,
-    inspect_picture_file,
-    read_picture,
-    read_pictures,
+    inspect_image_file,
+    read_image,
+    read_images,
 )
 from keras_espmedsam.data.index import read_index
 from keras_espmedsam.data.masks import read_mask, read_masks, write_mask
@@ -19,17 +19,17 @@ from keras_espmedsam.imaging.overlay import draw_overlay, write_overlay
 
 __all__ = [
     "MAX_PIXELS",
-    "Picture",
+    "DecodedImage",
     "Record",
     "check_records",
     "draw_overlay",
-    "inspect_picture_file",
+    "inspect_image_file",
     "read_folder",
     "read_index",
     "read_mask",
     "read_masks",
-    "read_picture",
-    "read_pictures",
+    "read_image",
+    "read_images",
     "read_samples",
     "read_splits",
     "split_by_group",

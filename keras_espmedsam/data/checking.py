@@ -1,4 +1,4 @@
-"""Decoding all pictures of a training set before the first step, so that bad files are found."""
+"""Decoding all images of a training set before the first step, so that bad files are found."""
 
 import concurrent.futures
 import contextlib
@@ -26,21 +26,21 @@ def check_records(
     max_pixels: int = MAX_PIXELS,
     intensity: Intensity | None = None,
 ) -> tuple[list[Record], list[tuple[Record, str]]]:
-    """Decode every picture with its mask, and tell the records that can be used from the others.
+    """Decode every image with its mask, and tell the records that can be used from the others.
 
     Args:
         records: what is to be decoded.
         strict: whether any bad file is an error; otherwise it is left out.
         workers: threads; by default one per processor core, 16 at most.
-        keep_empty: whether pictures whose mask is empty are kept.
+        keep_empty: whether images whose mask is empty are kept.
         scan: False to read the files' headers alone: many times faster, and blind to damage behind
             them.
         progress: called with 1 for each record that is done.
-        max_pixels: the most pixels that one picture may have.
-        intensity: what is black and white where a record does not say it; see `read_pictures`.
+        max_pixels: the most pixels that one image may have.
+        intensity: what is black and white where a record does not say it; see `read_images`.
 
     Returns:
-        The records that can be used, one per picture: those of a file with several have an
+        The records that can be used, one per image: those of a file with several have an
         `index`. And those that were left out, each with the reason, a sentence.
 
     Raises:
@@ -58,7 +58,7 @@ exist; check the path.
     """
     found, left_out = decode_records(
         records,
-        (lambda picture, mask: None) if scan else None,
+        (lambda image, mask: None) if scan else None,
         strict,
         workers,
         keep_empty,
@@ -79,14 +79,14 @@ def decode_records(
     max_pixels: int = MAX_PIXELS,
     intensity: Intensity | None = None,
 ) -> tuple[list[tuple[Record, Any]], list[tuple[Record, str]]]:
-    """`check_records` that keeps something of each picture, so that it is decoded once.
+    """`check_records` that keeps something of each image, so that it is decoded once.
 
     Args:
-        use: called with each `Picture` and its mask, in a thread; what it returns is kept. None
-            for headers alone.
+        use: called with each `DecodedImage` and its mask, in a thread; what it returns is
+            kept. None for headers alone.
 
     Returns:
-        Pairs of the record of one picture and what `use` returned; and what was left out.
+        Pairs of the record of one image and what `use` returned; and what was left out.
 
     Source: ours.
     """
@@ -101,8 +101,8 @@ def decode_records(
                 indices = range(count) if record.index is None else [record.index]
                 return [(one_of(record, index, count), None) for index in indices], None
             kept = [
-                (one_of(record, picture.index, picture.count), use(picture, mask))
-                for picture, mask in labelled_images(record, max_pixels, intensity)
+                (one_of(record, image.index, image.count), use(image, mask))
+                for image, mask in labelled_images(record, max_pixels, intensity)
                 if keep_empty or mask is None or mask.any()
             ]
         except InputError as error:
@@ -110,15 +110,15 @@ def decode_records(
         return kept, None if kept else f"The mask {record.mask} is empty."
 
     def decode_file(records):
-        """Pictures of one file, which is decoded once for all of them."""
+        """Images of one file, which is decoded once for all of them."""
         found = {}
         # Where one of them cannot be used, each is looked at by itself.
         with contextlib.suppress(InputError):
             wanted = {record.index for record in records}
             if use is not None and len(records) > 1 and None not in wanted:
-                for picture, mask in labelled_images(_whole(records[0]), max_pixels, intensity):
-                    if picture.index in wanted and (keep_empty or mask is None or mask.any()):
-                        found[picture.index] = use(picture, mask)
+                for image, mask in labelled_images(_whole(records[0]), max_pixels, intensity):
+                    if image.index in wanted and (keep_empty or mask is None or mask.any()):
+                        found[image.index] = use(image, mask)
         return [
             ([(record, found[record.index])], None) if record.index in found else decode(record)
             for record in records

@@ -1,4 +1,4 @@
-"""What a picture is once it has been read: its pixels, and how to write a mask back."""
+"""What an image is once it has been read: its pixels, and how to write a mask back."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -97,23 +97,23 @@ class Volume:
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """One picture as it should be looked at, and how its mask goes back to the file.
+class DecodedImage:
+    """One image as it should be looked at, and how its mask goes back to the file.
 
     Args:
         array: `(height, width)` or `(height, width, 3)`: uint8, uint16 that makes use of its range,
             or float32 in [0, 1]; upright.
         path: the file it came from.
-        index: its number among the pictures of that file, from 0.
-        count: the number of pictures in that file (slices, frames or pages).
+        index: its number among the images of that file, from 0.
+        count: the number of images in that file (slices, frames or pages).
         layout: how `array` was turned from the stored pixels.
         volume: the geometry of a NIfTI file, otherwise None.
         notice: how black and white were found where nothing tells, as the end of a sentence that
             begins with the file; empty otherwise.
 
     Example:
-        >>> picture = Picture(np.zeros((4, 6), "uint8"), Path("scan.nii.gz"))
-        >>> picture.stem, picture.size
+        >>> image = DecodedImage(np.zeros((4, 6), "uint8"), Path("scan.nii.gz"))
+        >>> image.stem, image.size
         ('scan', (4, 6))
 
     Source: ours.
@@ -151,13 +151,13 @@ class Frame(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class PictureSource:
+class ImageSource:
     """What a file's header says, and how to decode it.
 
     Args:
-        height: stored height of its pictures in pixels.
-        width: stored width of its pictures in pixels.
-        count: how many pictures it holds.
+        height: stored height of its images in pixels.
+        width: stored width of its images in pixels.
+        count: how many images it holds.
         frames: decodes them, one after another.
         labels: does so without what makes them nice to look at (a window, a percentile), where
             `frames` does that: the stored values of a mask.

@@ -43,7 +43,7 @@ def read_folder(
     with their masks in the folder `masks`, which may be the same one. A mask is named as its
     image, or so with a word behind it, as in `7_mask.png` or `ISIC_7_segmentation.png`; the types
     of the two files may differ, and so may the way in which accents are written in their names.
-    Hidden files, and those that are no pictures, are passed over.
+    Hidden files, and those that are no images, are passed over.
 
     Several masks of one image have numbers behind that word, as in `7_mask_1.png`, or lie in a
     folder of the image's name (`masks/7/*.png`, or `7/images/7.png` and `7/masks/*.png`).
@@ -103,7 +103,7 @@ def read_folder(
             for image, mask, *others in pairs
         ]
     if not records:
-        raise InputError(f"The folder {folder} holds no picture files; put images in it.")
+        raise InputError(f"The folder {folder} holds no image files; put images in it.")
     return records
 
 
@@ -114,8 +114,8 @@ def _parts(folder, masks, split, labelled):
         masks = Path(masks)
         if not masks.is_dir():
             raise InputError(f"The folder of masks {masks} does not exist; check the path.")
-        images = picture_files(inner if inner.is_dir() else folder)
-        partners = picture_files(masks)
+        images = image_files(inner if inner.is_dir() else folder)
+        partners = image_files(masks)
         if partners == images:
             stems = {file_stem(path) for path in images}
             partners = [path for path in images if _named_by_word(file_stem(path), stems)]
@@ -127,8 +127,8 @@ def _parts(folder, masks, split, labelled):
         found = [(path.name, path) for path in sorted(folder.iterdir()) if (path / IMAGES).is_dir()]
     if not labelled:
         if not found:
-            return [(split, picture_files(folder, recursive=True), [])]
-        return [(part, picture_files(path / IMAGES), []) for part, path in found]
+            return [(split, image_files(folder, recursive=True), [])]
+        return [(part, image_files(path / IMAGES), []) for part, path in found]
     lacking = [str(path / MASKS) for _, path in found if not (path / MASKS).is_dir()]
     if lacking or not found:
         raise InputError(
@@ -138,9 +138,9 @@ def _parts(folder, masks, split, labelled):
         )
     parts = []
     for part, path in found:
-        images = picture_files(path / IMAGES)
+        images = image_files(path / IMAGES)
         inside = _in_folders_of(images, path / MASKS)
-        parts.append((part, images, [*picture_files(path / MASKS), *inside]))
+        parts.append((part, images, [*image_files(path / MASKS), *inside]))
     if all(_is_folder_of_one_image(part, *files) for part, *files in parts):
         images, partners = ([file for part in parts for file in part[i]] for i in (1, 2))
         return [(split, images, partners)]
@@ -158,9 +158,7 @@ def _in_folders_of(images, masks):
     """The masks in folders that are called as an image: `masks/7/*.png`."""
     stems = {file_stem(image) for image in images}
     folders = sorted(path for path in masks.iterdir() if path.is_dir() and path.name[0] != ".")
-    return [
-        path for one in folders if normal_name(one.name) in stems for path in picture_files(one)
-    ]
+    return [path for one in folders if normal_name(one.name) in stems for path in image_files(one)]
 
 
 def _is_folder_of_one_image(name, images, masks):
@@ -171,7 +169,7 @@ def _is_folder_of_one_image(name, images, masks):
     return bool(masks) and not by_stem[normal_name(name)]
 
 
-def picture_files(folder: Path, recursive: bool = False) -> list[Path]:
+def image_files(folder: Path, recursive: bool = False) -> list[Path]:
     """The image files of a folder, sorted; hidden ones are passed over.
 
     Args:

@@ -1,4 +1,4 @@
-"""Reading pictures of every supported type, with checks before and after decoding."""
+"""Reading images of every supported type, with checks before and after decoding."""
 
 import contextlib
 import dataclasses
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_espmedsam.data.decoded_image import Picture, PictureSource
+from keras_espmedsam.data.decoded_image import DecodedImage, ImageSource
 from keras_espmedsam.data.formats.dicom import open_dicom
 from keras_espmedsam.data.formats.file_kinds import (
     DICOM,
@@ -34,14 +34,14 @@ from keras_espmedsam.imaging.stored_values import Statistics, without_padding
 Intensity = str | tuple[float, float]
 
 MAX_PIXELS = 100_000_000
-"""The most pixels (height x width) that one picture may have unless more are allowed."""
+"""The most pixels (height x width) that one image may have unless more are allowed."""
 
 # A volume is held in memory as a whole; four times the default allows 512 x 512 x 1500.
 _VOLUME_FACTOR = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class PictureFile:
+class ImageFile:
     """A file whose header has been read and checked, and whose pixels have not.
 
     Args:
@@ -53,7 +53,7 @@ class PictureFile:
     """
 
     path: Path
-    source: PictureSource
+    source: ImageSource
     is_volume: bool
 
     @property
@@ -63,10 +63,10 @@ class PictureFile:
 
     @property
     def count(self) -> int:
-        """The number of pictures in the file."""
+        """The number of images in the file."""
         return self.source.count
 
-    def pictures(self, labels: bool = False, intensity: Intensity = AUTO) -> Iterator[Picture]:
+    def images(self, labels: bool = False, intensity: Intensity = AUTO) -> Iterator[DecodedImage]:
         """Decode the file's images, one after another.
 
         Args:
@@ -75,8 +75,8 @@ class PictureFile:
                 `keras_espmedsam.imaging.brightness`. All images of a file are shown alike.
 
         Yields:
-            `Picture`: uint8, uint16 that makes use of its range, or float32 in [0, 1]; upright. Of
-            a mask, the stored values.
+            `DecodedImage`: uint8, uint16 that makes use of its range, or float32 in [0, 1];
+            upright. Of a mask, the stored values.
 
         Raises:
             InputError: when the file is cut or damaged, or its values cannot be used.
@@ -98,7 +98,7 @@ class PictureFile:
                         meaning = dataclasses.replace(meaning, statistics=statistics)
                     array, notice = self._brightness(array, meaning, intensity)
                 array = np.ascontiguousarray(array)
-            yield Picture(
+            yield DecodedImage(
                 array, self.path, index, self.count, frame.layout, frame.volume, notice or ""
             )
 
@@ -117,19 +117,19 @@ class PictureFile:
             raise InputError(f"{self.path} cannot be used. {error}") from error
 
 
-def inspect_picture_file(
+def inspect_image_file(
     path: str | os.PathLike, max_pixels: int = MAX_PIXELS, mask: bool = False
-) -> PictureFile:
+) -> ImageFile:
     """Read and check a file's header, without decoding its pixels.
 
     Args:
         path: a PNG, JPEG, TIFF, BMP, GIF, PPM, WebP, DICOM or NIfTI file. What it is is decided
             by its content where the content says so.
-        max_pixels: the most pixels (height x width) that one picture may have.
+        max_pixels: the most pixels (height x width) that one image may have.
         mask: whether it is a mask, which a file that is no image may be (a DICOM segmentation).
 
     Returns:
-        A `PictureFile`.
+        A `ImageFile`.
 
     Raises:
         InputError: when the file is missing, empty, unreadable or of no known type, holds no
@@ -139,7 +139,7 @@ def inspect_picture_file(
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "grey.png"
         >>> Image.new("L", (6, 4)).save(path)
-        >>> inspect_picture_file(path).size
+        >>> inspect_image_file(path).size
         (4, 6)
 
     Source: ours.
@@ -168,30 +168,30 @@ def inspect_picture_file(
         raise InputError(
             f"{path} has {source.count:,} slices of {source.width} x {source.height}, "
             f"{pixels * source.count:,} voxels; the limit for a volume is "
-            f"{_VOLUME_FACTOR * max_pixels:,}, four times that for a picture. {advice}"
+            f"{_VOLUME_FACTOR * max_pixels:,}, four times that for an image. {advice}"
         )
-    return PictureFile(path, source, open_file is open_nifti)
+    return ImageFile(path, source, open_file is open_nifti)
 
 
-def read_pictures(
+def read_images(
     path: str | os.PathLike, max_pixels: int = MAX_PIXELS, intensity: Intensity = AUTO
-) -> Iterator[Picture]:
+) -> Iterator[DecodedImage]:
     """Read all images of a file: slices, frames or pages, or the only one.
 
     The pixels are upright: a JPEG's EXIF orientation is applied, as viewers do, and a NIfTI
-    slice is turned the way radiologists look at it. `Picture.layout` turns a mask back, and
+    slice is turned the way radiologists look at it. `DecodedImage.layout` turns a mask back, and
     `write_mask` does so, so that a mask always has the size of what is stored.
 
     Args:
-        path: the file; see `inspect_picture_file`.
+        path: the file; see `inspect_image_file`.
         max_pixels: the most pixels (height x width) that one image may have. It is checked
             before anything is decoded.
         intensity: what is black and white: `"auto"`, what the file says, or else the range of its
             bits or of its values; `"full"`, the range of its bits; or a pair of values.
 
     Yields:
-        `Picture`: `(height, width)` or `(height, width, 3)` pixels, uint8, uint16 that makes use of
-        its range, or float32 in [0, 1].
+        `DecodedImage`: `(height, width)` or `(height, width, 3)` pixels, uint8, uint16 that
+        makes use of its range, or float32 in [0, 1].
 
     Raises:
         InputError: when the file cannot be used; the sentence says why.
@@ -203,62 +203,62 @@ def read_pictures(
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "grey.png"
         >>> Image.new("L", (6, 4)).save(path)
-        >>> [picture.array.shape for picture in read_pictures(path)]
+        >>> [image.array.shape for image in read_images(path)]
         [(4, 6)]
 
     Source: ours.
     """
-    file = inspect_picture_file(path, max_pixels)
+    file = inspect_image_file(path, max_pixels)
     told = set()
-    for picture in file.pictures(intensity=parse_intensity(intensity)):
-        if picture.notice not in told:
-            told.add(picture.notice)
-            _warn_of(picture)
-        yield picture
+    for image in file.images(intensity=parse_intensity(intensity)):
+        if image.notice not in told:
+            told.add(image.notice)
+            _warn_of(image)
+        yield image
 
 
-def read_picture(
+def read_image(
     path: str | os.PathLike, max_pixels: int = MAX_PIXELS, intensity: Intensity = AUTO
-) -> Picture:
+) -> DecodedImage:
     """Read a file that holds one image.
 
     Args:
-        path: the file; see `inspect_picture_file`.
+        path: the file; see `inspect_image_file`.
         max_pixels: the most pixels (height x width) that the image may have.
-        intensity: what is black and white; see `read_pictures`.
+        intensity: what is black and white; see `read_images`.
 
     Returns:
-        `Picture`; see `read_pictures`.
+        `DecodedImage`; see `read_images`.
 
     Raises:
         InputError: when the file cannot be used, or holds several images.
 
     Warns:
-        InputWarning: see `read_pictures`.
+        InputWarning: see `read_images`.
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "grey.png"
         >>> Image.new("L", (6, 4), 9).save(path)
-        >>> int(read_picture(path).array[0, 0])
+        >>> int(read_image(path).array[0, 0])
         9
 
     Source: ours.
     """
-    file = inspect_picture_file(path, max_pixels)
+    file = inspect_image_file(path, max_pixels)
     if file.count > 1:
         raise InputError(
-            f"{path} holds {file.count} images; expected one. Use read_pictures for all of them."
+            f"{path} holds {file.count} images; expected one. Use read_images for all of them."
         )
-    picture = next(file.pictures(intensity=parse_intensity(intensity)))
-    _warn_of(picture)
-    return picture
+    image = next(file.images(intensity=parse_intensity(intensity)))
+    _warn_of(image)
+    return image
 
 
-def _warn_of(picture):
-    if picture.notice:
+def _warn_of(image):
+    if image.notice:
         warnings.warn(
-            f"{picture.path}: {picture.notice}. To say it yourself, give intensity='full' or "
+            f"{image.path}: {image.notice}. To say it yourself, give intensity='full' or "
             "(low, high).",
             InputWarning,
             stacklevel=3,

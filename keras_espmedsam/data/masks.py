@@ -9,9 +9,9 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from keras_espmedsam._files import atomic_path
-from keras_espmedsam.data.decoded_image import Picture
+from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.formats.nifti import write_nifti_mask
-from keras_espmedsam.data.images import MAX_PIXELS, inspect_picture_file
+from keras_espmedsam.data.images import MAX_PIXELS, inspect_image_file
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.mask_colours import mask_channels
 from keras_espmedsam.imaging.mask_values import foreground_scale, unit_mask
@@ -28,7 +28,7 @@ def read_mask(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarr
     `keras_espmedsam.imaging.mask_colours.mask_array`.
 
     Args:
-        path: a picture file of any supported type that holds one picture.
+        path: an image file of any supported type that holds one image.
         max_pixels: the most pixels that it may have.
 
     Returns:
@@ -47,7 +47,7 @@ def read_mask(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> np.ndarr
 
     Source: ours.
     """
-    file = inspect_picture_file(path, max_pixels, mask=True)
+    file = inspect_image_file(path, max_pixels, mask=True)
     if file.count > 1:
         raise InputError(
             f"{path} holds {file.count} masks; expected one. Use read_masks for all of them."
@@ -61,12 +61,12 @@ def read_masks(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
     What is foreground is decided for the whole file, as `read_mask` says.
 
     Args:
-        path: a picture file of any supported type.
+        path: an image file of any supported type.
         max_pixels: the most pixels that one mask may have.
 
     Yields:
         bool `(height, width)`, in the orientation in which the file is stored, in the order of
-        `read_pictures`.
+        `read_images`.
 
     Raises:
         InputError: as `read_mask`.
@@ -81,11 +81,11 @@ def read_masks(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
 
     Source: ours.
     """
-    for picture in decode_masks(path, max_pixels):
-        yield picture.layout.undo(picture.array)
+    for image in decode_masks(path, max_pixels):
+        yield image.layout.undo(image.array)
 
 
-def decode_masks(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[Picture]:
+def decode_masks(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[DecodedImage]:
     """Read all masks of a file, upright by its own orientation.
 
     Args:
@@ -93,34 +93,34 @@ def decode_masks(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Itera
         max_pixels: the most pixels that one mask may have.
 
     Yields:
-        `Picture` whose `array` is bool.
+        `DecodedImage` whose `array` is bool.
 
     Raises:
         InputError: as `read_mask`.
 
     Source: ours.
     """
-    file = inspect_picture_file(path, max_pixels, mask=True)
+    file = inspect_image_file(path, max_pixels, mask=True)
     try:
-        pictures = [_in_one_channel(picture) for picture in file.pictures(labels=True)]
+        images = [_in_one_channel(image) for image in file.images(labels=True)]
     except InputError as error:
         if str(path) in str(error):
             raise
         raise InputError(f"{path} cannot be used. {error}") from error
-    scale = foreground_scale([picture.array for picture in pictures], str(path))
-    for picture in pictures:
-        yield dataclasses.replace(picture, array=unit_mask(picture.array, scale) > 0.5)
+    scale = foreground_scale([image.array for image in images], str(path))
+    for image in images:
+        yield dataclasses.replace(image, array=unit_mask(image.array, scale) > 0.5)
 
 
-def _in_one_channel(picture):
-    array = picture.array
-    return picture if array.ndim == 2 else dataclasses.replace(picture, array=mask_channels(array))
+def _in_one_channel(image):
+    array = image.array
+    return image if array.ndim == 2 else dataclasses.replace(image, array=mask_channels(array))
 
 
 def write_mask(
     path: str | os.PathLike,
     mask: np.ndarray | Sequence[np.ndarray],
-    reference: Picture | None = None,
+    reference: DecodedImage | None = None,
 ) -> None:
     """Write a mask, complete or not at all.
 
@@ -133,8 +133,8 @@ def write_mask(
         path: a `.png` file, or `.nii` or `.nii.gz` when the reference is NIfTI. An existing file
             is replaced.
         mask: `(height, width)` of any type, nonzero is foreground; for NIfTI one such mask for
-            every slice, in the order of `read_pictures`.
-        reference: the picture that was segmented.
+            every slice, in the order of `read_images`.
+        reference: the image that was segmented.
 
     Raises:
         InputError: when the suffix is another one, or the mask does not fit the reference.
@@ -153,7 +153,7 @@ def write_mask(
     if name.endswith((".nii", ".nii.gz")):
         if reference is None or reference.volume is None:
             raise InputError(
-                f"Received the NIfTI name {path} for a mask without a NIfTI picture as its "
+                f"Received the NIfTI name {path} for a mask without a NIfTI image as its "
                 "reference; give one, or write a .png file."
             )
         masks = np.asarray(mask)
@@ -169,7 +169,7 @@ def write_mask(
         if mask.shape != reference.size:
             raise InputError(
                 f"Received a mask of {mask.shape} for {reference.path}, which is of "
-                f"{reference.size}; give it the height and width of its picture."
+                f"{reference.size}; give it the height and width of its image."
             )
         if reference.volume is None:
             mask = reference.layout.undo(mask)

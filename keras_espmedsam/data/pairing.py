@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_espmedsam.data.decoded_image import Layout
-from keras_espmedsam.data.images import PictureFile
+from keras_espmedsam.data.images import ImageFile
 from keras_espmedsam.errors import InputError
 
 # By how much of a voxel the corners of a mask's volume may lie beside those of its image: more
@@ -12,7 +12,7 @@ _CORNER_TOLERANCE = 0.1
 _RESAMPLE = "Resample the mask to the image's grid."
 
 
-def pair_layout(image: PictureFile, mask: PictureFile) -> tuple[bool, str]:
+def pair_layout(image: ImageFile, mask: ImageFile) -> tuple[bool, str]:
     """How the stored pixels of a mask are turned, so that they lie on the upright image.
 
     A mask with an orientation of its own is turned by that. One without, of a photograph with an
@@ -34,17 +34,17 @@ def pair_layout(image: PictureFile, mask: PictureFile) -> tuple[bool, str]:
     Example:
         >>> import tempfile
         >>> from PIL import Image
-        >>> from keras_espmedsam.data.images import inspect_picture_file
+        >>> from keras_espmedsam.data.images import inspect_image_file
         >>> path = tempfile.mkdtemp() + "/both.png"
         >>> Image.new("L", (6, 4)).save(path)
-        >>> pair_layout(inspect_picture_file(path), inspect_picture_file(path))
+        >>> pair_layout(inspect_image_file(path), inspect_image_file(path))
         (False, '')
 
     Source: ours; the orientations are those of EXIF 2.3, tag 0x0112.
     """
     if mask.count != image.count:
         raise InputError(
-            f"{image.path} holds {image.count} pictures and its mask {mask.path} {mask.count}; "
+            f"{image.path} holds {image.count} images and its mask {mask.path} {mask.count}; "
             "expected as many."
         )
     if image.is_volume and mask.is_volume:

@@ -15,12 +15,12 @@ class Record:
         image: path of the image.
         mask: path of its mask, or None where it has none.
         group: what must not be split further (a patient, a video), or empty.
-        index: which of the file's pictures (slice, frame or page) is meant, from 0; None for
+        index: which of the file's images (slice, frame or page) is meant, from 0; None for
             all of them, or the only one. The mask's file holds as many.
         other_masks: paths of further masks of the image, where there is one per object; what any
             of them shows is foreground.
         intensity: what is black and white in the image: `"auto"`, `"full"` or a pair of values;
-            see `read_pictures`. None for what the reader is told.
+            see `read_images`. None for what the reader is told.
 
     Example:
         >>> Record("train", "", "photographs", Path("cat.jpg")).mask is None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_espmedsam.data.file_names import find_file, normal_name
-from keras_espmedsam.data.folder import IMAGES, MASKS, masks_by_stem, picture_files
+from keras_espmedsam.data.folder import IMAGES, MASKS, image_files, masks_by_stem
 from keras_espmedsam.data.formats.file_kinds import file_stem
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
@@ -135,7 +135,7 @@ def _is_entry(entry):
 def _named_pairs(path, folder, images, masks, names):
     """The image and the mask of each name."""
     at = [_place(path, folder, chosen, i) for i, chosen in enumerate((images, masks))]
-    by_stem = {file_stem(file): file for file in picture_files(at[0])}
+    by_stem = {file_stem(file): file for file in image_files(at[0])}
     found = {}
     for name in names:
         stem, shorter = normal_name(file_stem(Path(name))), normal_name(name.split(".")[0])
@@ -143,7 +143,7 @@ def _named_pairs(path, folder, images, masks, names):
         if image is not None:
             found[name] = image
     _refuse_missing(path, at[0], [name for name in names if name not in found])
-    partners, _ = masks_by_stem(list(found.values()), picture_files(at[1]))
+    partners, _ = masks_by_stem(list(found.values()), image_files(at[1]))
     pairs = {
         name: (image, partners[normal_name(file_stem(image))]) for name, image in found.items()
     }

@@ -11,48 +11,48 @@ from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     max_pool_patches,
 )
-from keras_espmedsam.training.data.image_store import PlacedPictures
+from keras_espmedsam.training.data.image_store import ImageStore
 from keras_espmedsam.training.data.prefetch import ReadAhead
 from keras_espmedsam.training.data.sampling_weights import check_weights
 
 
 class DistillationDataset(keras.utils.PyDataset):
-    """Pictures of records as batches for `DecoupledDistiller.fit`.
+    """Images of records as batches for `DecoupledDistiller.fit`.
 
-    With a cache, pictures are seen in the variants that it holds (flips and right-angle turns),
+    With a cache, images are seen in the variants that it holds (flips and right-angle turns),
     one drawn at random each time, beside the teacher's features of just that variant; for
     validation, make the cache with `variants=("identity",)`, the folder may be the same. Without
     a cache the teacher looks at the batch itself, and any `Augmentation` serves.
 
-    With `steps`, an epoch is that many batches of pictures drawn at random; without, it is every
-    picture once, and of two parts the shorter begins again. What is drawn depends on `seed`, the
+    With `steps`, an epoch is that many batches of images drawn at random; without, it is every
+    image once, and of two parts the shorter begins again. What is drawn depends on `seed`, the
     attribute `epoch` and the batch's number alone; see `SegmentationDataset`.
 
     Args:
-        converter: the student's `PictureConverter`, with an `image_size`.
-        common: list of `Record` of natural or unlabelled pictures, or `None`: batches have no
+        converter: the student's `HostImageConverter`, with an `image_size`.
+        common: list of `Record` of natural or unlabelled images, or `None`: batches have no
             such part. Their masks and modalities are not looked at.
         domain: list of `Record` with modalities, or `None`.
         modalities: tuple of str, the student's.
-        batch_size: int. Pictures of the domain in a batch, and common ones.
+        batch_size: int. Images of the domain in a batch, and common ones.
         common_batch_size: int or None. Common ones, where they are to be another number.
         steps: int or None. Batches per epoch, or one pass.
         balance: `"modality"`, `"dataset"` or None: what is drawn in equal shares, with `steps`.
         weights: dict of the name of a modality (or data set) to float, for the domain.
-        common_balance, common_weights: the same of the common pictures, which have no modality.
-        one_modality_per_batch: bool. Draw a modality for each batch, and pictures of it alone, as
+        common_balance, common_weights: the same of the common images, which have no modality.
+        one_modality_per_batch: bool. Draw a modality for each batch, and images of it alone, as
             published; needs `steps`.
         shuffle: bool. Without `steps`, another order in each epoch.
         augment: dict of modality or data set to `Augmentation`, for the domain without a cache.
-        common_augment: `Augmentation` of the common pictures without a cache.
+        common_augment: `Augmentation` of the common images without a cache.
         common_caches: dict of teacher name to its `TeacherCache`, for all common teachers; a
             cache alone where there is one; or `None`.
         domain_cache: `TeacherCache` of the teacher of the domain, dict of modality to that of
             its own teacher, or `None`.
-        labels: bool. Give the masks of the domain's pictures too, for the phase `"joint"`.
+        labels: bool. Give the masks of the domain's images too, for the phase `"joint"`.
         seed: int.
-        cache, scan, strict: of the pictures, not of the teachers; see `SegmentationDataset`.
-        keep_common: bool or None. `cache` of the common pictures, where it is to be otherwise.
+        cache, scan, strict: of the images, not of the teachers; see `SegmentationDataset`.
+        keep_common: bool or None. `cache` of the common images, where it is to be otherwise.
         workers, use_multiprocessing, max_queue_size: see `SegmentationDataset`.
 
     Gives `(x,)`, or `(x, y)` with labels: `x` a dict of `common` (`{"images": (n, height, width,
@@ -62,14 +62,14 @@ class DistillationDataset(keras.utils.PyDataset):
 
     Raises:
         InputError: for no records, bad files, a modality that the student does not know, an
-            augmentation of cached pictures, a cache that is incomplete or of other pictures or
+            augmentation of cached images, a cache that is incomplete or of other images or
             another converter, labels without masks, or without `steps` `one_modality_per_batch`
             or weights.
 
     Example:
         >>> import tempfile
         >>> from PIL import Image
-        >>> image = tempfile.mkdtemp() + "/picture.png"
+        >>> image = tempfile.mkdtemp() + "/image.png"
         >>> Image.new("RGB", (40, 30), "red").save(image)
         >>> record = kem.data.Record("train", "fundus", "drive", image)
         >>> converter = ESPMedSAMImageConverter(image_size=(32, 32))
@@ -134,11 +134,11 @@ class DistillationDataset(keras.utils.PyDataset):
         self.epoch = 0
         self.left_out = []
 
-        def pictures(records, cache, **changes):
+        def images(records, cache, **changes):
             records = [dataclasses.replace(record, **changes) for record in records]
             size, mode = converter.image_size, converter.resize_mode
             threads = workers if workers > 1 else None
-            placed = PlacedPictures(
+            placed = ImageStore(
                 records, size, mode, cache, scan, strict=strict, workers=threads,
                 intensity=converter.intensity,
             )  # fmt: skip
@@ -148,7 +148,7 @@ class DistillationDataset(keras.utils.PyDataset):
         parts = {}
         if common:
             parts["common"] = PartDrawing(
-                pictures(
+                images(
                     common, cache if keep_common is None else keep_common, modality="", mask=None
                 ),
                 common_batch_size or batch_size,
@@ -162,7 +162,7 @@ class DistillationDataset(keras.utils.PyDataset):
             )
         if domain:
             parts["domain"] = PartDrawing(
-                pictures(domain, cache, **({} if labels else {"mask": None})),
+                images(domain, cache, **({} if labels else {"mask": None})),
                 batch_size,
                 steps,
                 balance,
@@ -193,7 +193,7 @@ class DistillationDataset(keras.utils.PyDataset):
         return x, {"masks": masks, "patches": max_pool_patches(masks)}
 
     def on_epoch_end(self):
-        # New draws for the next epoch, else `fit` would show the same pictures again and again.
+        # New draws for the next epoch, else `fit` would show the same images again and again.
         self.epoch += 1
 
 
@@ -228,7 +228,7 @@ def _check_caches(caches, converter):
             own = cache.converter
             if (own.image_size, own.resize_mode) != (converter.image_size, converter.resize_mode):
                 raise InputError(
-                    f"Received a cache of pictures of {own.image_size} ({own.resize_mode}) and a "
+                    f"Received a cache of images of {own.image_size} ({own.resize_mode}) and a "
                     f"converter to {converter.image_size} ({converter.resize_mode}); expected the "
                     "same. Make the cache with the student's converter."
                 )

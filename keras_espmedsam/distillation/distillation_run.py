@@ -197,7 +197,7 @@ class _Run:
         rate = make_learning_rate(phase.learning_rate, phase.epochs, steps)
         return make_optimizer(phase.optimizer, rate, model, self.config.precision)
 
-    # === Pictures ===
+    # === Images ===
 
     def _records(self, stream):
         """Train and val records of a stream, bad files told once and left out."""
@@ -206,7 +206,7 @@ class _Run:
             found = read_sources(settings, labelled=stream == "domain")
             for split, records in found.items():
                 found[split], left_out = check_records(records, settings.strict)
-                self.report(f"{len(found[split])} {stream} pictures for {split}.")
+                self.report(f"{len(found[split])} {stream} images for {split}.")
                 if left_out:
                     self.report(f"{len(left_out)} left out of them:")
                     for _, reason in left_out:
@@ -252,7 +252,7 @@ class _Run:
         if converter.image_size is None:
             raise InputError(
                 "The configuration gives no image_size, and its model none either; give the size "
-                "of the pictures."
+                "of the images."
             )
         augment = make_augmentation(
             config.augmentation,
@@ -304,5 +304,5 @@ class _Run:
 
 
 def _common(config):
-    """How pictures without a modality are changed: as the configuration's `default` says."""
+    """How images without a modality are changed: as the configuration's `default` says."""
     return make_augmentation(config.augmentation, ("default",)).get("default")

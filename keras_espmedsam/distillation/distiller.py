@@ -11,7 +11,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.losses import DiceFocalLoss, PatchLoss
 from keras_espmedsam.optimizers import decoupled, replicas
 
-# What each phase learns from: common pictures, pictures of a modality, or labelled ones.
+# What each phase learns from: common images, images of a modality, or labelled ones.
 STREAMS = {
     "common": ("common",),
     "controllers": ("domain",),
@@ -28,10 +28,10 @@ class DecoupledDistiller(Steps, keras.Model):
 
     Each phase trains some of the student's weights and nothing else, bit for bit:
 
-    - `"common"`: pictures of any kind, without controllers, move the shared encoder.
-    - `"controllers"`: pictures of modality k move controller k. The shared encoder is frozen with
+    - `"common"`: images of any kind, without controllers, move the shared encoder.
+    - `"controllers"`: images of modality k move controller k. The shared encoder is frozen with
       its BatchNorm statistics.
-    - `"both"`: the two at once, each picture on its own part.
+    - `"both"`: the two at once, each image on its own part.
     - `"joint"`: all that is trainable in the student learns from labels and, where there are
       teachers of the domain, from their features.
 
@@ -288,14 +288,14 @@ class DecoupledDistiller(Steps, keras.Model):
         expected = self.losses_by_teacher[stream]
         if set(targets) != set(expected):
             raise InputError(
-                f"Received targets of {', '.join(targets)} for the {stream} pictures; expected "
+                f"Received targets of {', '.join(targets)} for the {stream} images; expected "
                 f"those of {', '.join(expected) or 'no teacher'}."
             )
         for teacher, terms in expected.items():
             missing = {term.teacher for term in terms} - set(targets[teacher])
             if missing:
                 raise InputError(
-                    f"The targets of {teacher} for the {stream} pictures lack "
+                    f"The targets of {teacher} for the {stream} images lack "
                     f"{', '.join(sorted(missing))}; they hold {', '.join(targets[teacher])}."
                 )
         return targets

@@ -2,7 +2,7 @@
 
 import keras
 
-# Pixels of the picture that is asked about where a model takes any size.
+# Pixels of the image that is asked about where a model takes any size.
 SIZE = 64
 
 
@@ -21,7 +21,7 @@ def feature_specs(model, function, image_size=None):
     Args:
         model: `keras.Model` from images; its fixed input size is kept.
         function: of `(images, modalities)`, giving a dict of tensors.
-        image_size: (height, width) of the pictures; `None` is the model's own, or 64 x 64.
+        image_size: (height, width) of the images; `None` is the model's own, or 64 x 64.
 
     Returns:
         dict of feature name to `keras.KerasTensor` with a batch of 1.

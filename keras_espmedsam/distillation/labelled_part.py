@@ -1,4 +1,4 @@
-"""The labelled pictures of distillation batches, for a segmenter's own `fit`."""
+"""The labelled images of distillation batches, for a segmenter's own `fit`."""
 
 import keras
 

@@ -1,4 +1,4 @@
-"""One part of a distillation batch: which pictures, in which variants, with which features."""
+"""One part of a distillation batch: which images, in which variants, with which features."""
 
 import numpy as np
 
@@ -9,28 +9,28 @@ from keras_espmedsam.training.data.sampling_weights import balanced_groups
 
 
 class PartDrawing:
-    """Draw the pictures of a part by epoch and number, moved as their cached features are.
+    """Draw the images of a part by epoch and number, moved as their cached features are.
 
     Args:
-        pictures: `PlacedPictures` on the student's canvas.
+        images: `ImageStore` on the student's canvas.
         batch_size, steps, shuffle, augment, seed: see `Drawing`.
         balance, weights: see `balanced_groups`.
         modalities: tuple of str, or `None`: batches say no modality.
-        one_modality: bool. Draw a modality first, then pictures of it alone.
+        one_modality: bool. Draw a modality first, then images of it alone.
         caches: dict of teacher name to `TeacherCache`, or to a dict of them by modality.
 
     Call: `part(epoch, index)` gives the part, a dict of `images` (uint8), `modalities` and
     `targets`, those that there are, and the masks (uint8, or None).
 
     Raises:
-        InputError: for an augmentation beside caches, or a cache that does not hold the pictures.
+        InputError: for an augmentation beside caches, or a cache that does not hold the images.
 
     Source: ours.
     """
 
     def __init__(
         self,
-        pictures,
+        images,
         batch_size,
         steps,
         balance,
@@ -44,10 +44,10 @@ class PartDrawing:
     ):
         if caches and augment:
             raise InputError(
-                "Received an augmentation beside a cache, whose features are those of pictures "
+                "Received an augmentation beside a cache, whose features are those of images "
                 "that are flipped and turned at most; leave one of the two out."
             )
-        self.records = pictures.records
+        self.records = images.records
         self.seed = seed
         self.indices = None
         if modalities is not None:
@@ -59,7 +59,7 @@ class PartDrawing:
             drawn = _apart(groups, shares, self.indices)
         self._drawings = [
             Drawing(
-                pictures,
+                images,
                 batch_size,
                 steps,
                 groups,

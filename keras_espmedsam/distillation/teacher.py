@@ -11,14 +11,14 @@ from keras_espmedsam.distillation.feature_specs import feature_specs
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.image_converter import MEAN, NORMALIZATIONS, STD
 
-# What a model may expect of its pictures: what is subtracted from values of 0 to 255, and the
+# What a model may expect of its images: what is subtracted from values of 0 to 255, and the
 # divisor.
 EXPECTED = {**NORMALIZATIONS, "unit": ((0.0,) * 3, (255.0,) * 3), "bytes": ((0.0,) * 3, (1.0,) * 3)}
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class Teacher(keras.layers.Layer):
-    """Give a frozen model's features for the student's pictures, always in inference mode.
+    """Give a frozen model's features for the student's images, always in inference mode.
 
     Args:
         model: an image encoder of this package, `ESPMedSAMBackbone` or `ESPMedSAMImageSegmenter`
@@ -27,14 +27,14 @@ class Teacher(keras.layers.Layer):
             `(batch, height, width, channels)`.
         normalization: what the model expects: `"imagenet"`, `"released"`, `"unit"` (0 to 1) or
             `"bytes"` (0 to 255).
-        image_size: (height, width) to which pictures are resized for it; `None` is the model's
-            fixed input size, or the pictures' own.
+        image_size: (height, width) to which images are resized for it; `None` is the model's
+            fixed input size, or the images' own.
         features: tuple of str. `"embedding"` is the model's output; see `FeatureLoss.teacher`.
         name: str. The metrics of several teachers carry it.
 
     Input: `images`, `(batch, height, width, 3)`, normalised by (x - mean) / std of ImageNet, as
     the student's are; `modalities`, `(batch,)` int, for a model that holds controllers: without
-    them, as for common pictures, these are left out.
+    them, as for common images, these are left out.
     Output: dict of feature name to `(batch, h, w, channels)`, through which no gradient flows.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A teacher's features of every picture, computed once and kept on disk."""
+"""A teacher's features of every image, computed once and kept on disk."""
 
 import dataclasses
 import hashlib
@@ -13,18 +13,18 @@ from keras_espmedsam.distillation.variants import checked_variants, vary
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.inference.image_batches import filled_up
-from keras_espmedsam.training.data.image_store import PlacedPictures
+from keras_espmedsam.training.data.image_store import ImageStore
 
 # Counted up when the same file is read or drawn to other pixels than before.
 READING = 1
 
 
 class TeacherCache:
-    """Keep a teacher's features of pictures on disk, so that an epoch costs no teacher pass.
+    """Keep a teacher's features of images on disk, so that an epoch costs no teacher pass.
 
-    An entry is one picture in one variant, for a teacher is not equivariant: the features of a
-    flipped picture are not the flipped features. It is found by what it was computed from: the
-    teacher (its weights and configuration), the picture (the content of its file, and the number
+    An entry is one image in one variant, for a teacher is not equivariant: the features of a
+    flipped image are not the flipped features. It is found by what it was computed from: the
+    teacher (its weights and configuration), the image (the content of its file, and the number
     in it), the preprocessing, and the modality where the teacher has controllers. Whatever
     changes is computed anew, and only that; what was computed before stays beside it. Features
     are memory-mapped, in half precision.
@@ -32,8 +32,8 @@ class TeacherCache:
     Args:
         folder: path. Several teachers and sizes may share it.
         teacher: `Teacher`.
-        records: list of `Record`, one per picture; their masks are not looked at.
-        converter: the student's `PictureConverter`, with an `image_size`.
+        records: list of `Record`, one per image; their masks are not looked at.
+        converter: the student's `HostImageConverter`, with an `image_size`.
         variants: tuple of str, of `"identity"`, `"hflip"`, `"vflip"`, `"rot90"`, `"rot180"`,
             `"rot270"`, `"transpose"` and `"antitranspose"`. All but `"identity"`, `"hflip"`,
             `"vflip"` and `"rot180"` need a square `image_size`.
@@ -49,8 +49,8 @@ class TeacherCache:
         >>> import tempfile
         >>> from PIL import Image
         >>> folder = Path(tempfile.mkdtemp())
-        >>> Image.new("RGB", (40, 30), "red").save(folder / "picture.png")
-        >>> record = kem.data.Record("train", "fundus", "drive", folder / "picture.png", None)
+        >>> Image.new("RGB", (40, 30), "red").save(folder / "image.png")
+        >>> record = kem.data.Record("train", "fundus", "drive", folder / "image.png", None)
         >>> image = keras.Input((32, 32, 3))
         >>> model = keras.Model(image, keras.layers.Conv2D(8, 16, strides=16)(image))
         >>> teacher = kem.distillation.Teacher(model)
@@ -80,7 +80,7 @@ class TeacherCache:
         self.modalities = None
         if modalities is not None and teacher.num_modalities > 1:
             self.modalities = tuple(modalities)
-        self._pictures = self._picture_keys()
+        self._images = self._image_keys()
         self._rows = {self._identity(record): row for row, record in enumerate(self.records)}
         fingerprint = teacher.fingerprint()
         height, width = converter.image_size
@@ -98,14 +98,14 @@ class TeacherCache:
 
     @property
     def complete(self):
-        """Whether every picture is there in every variant.
+        """Whether every image is there in every variant.
 
         Source: ours.
         """
         return not self._missing()
 
     def row(self, record):
-        """The row of a record's picture among the cache's own.
+        """The row of a record's image among the cache's own.
 
         Args:
             record: `Record`. Its file, its index and, for a teacher with controllers, its
@@ -119,13 +119,13 @@ class TeacherCache:
         identity = self._identity(record)
         if identity not in self._rows:
             raise InputError(
-                f"{record.image} is not among the {len(self.records)} pictures of the cache in "
+                f"{record.image} is not among the {len(self.records)} images of the cache in "
                 f"{self.folder}; make the cache of the data set's own records."
             )
         return self._rows[identity]
 
     def targets(self, row, variant="identity"):
-        """The features of one picture in one variant.
+        """The features of one image in one variant.
 
         Args:
             row: int. Of the record.
@@ -167,10 +167,10 @@ class TeacherCache:
 
         Source: ours.
         """
-        pictures, variants = len(set(self._pictures)), len(self.variants)
-        total = pictures * variants * self._store.entry_bytes
+        images, variants = len(set(self._images)), len(self.variants)
+        total = images * variants * self._store.entry_bytes
         use = (
-            f"The features of {pictures} picture{'s' * (pictures > 1)} in {variants} "
+            f"The features of {images} image{'s' * (images > 1)} in {variants} "
             f"variant{'s' * (variants > 1)} by the teacher {self.teacher_name} take "
             f"{_readable(total)} in {self._store.folder}"
         )
@@ -195,7 +195,7 @@ class TeacherCache:
         """Compute what is missing; killed at any moment, the next call goes on.
 
         Args:
-            batch_size: int. Pictures per teacher pass.
+            batch_size: int. Images per teacher pass.
             progress: callable of (entries done, entries missing at the beginning), or `None`.
             announce: callable that is given the sentence of `disk_use` before anything is
                 written, or `None`.
@@ -205,7 +205,7 @@ class TeacherCache:
 
         Raises:
             InputError: when the disk has too little space, another process is building, a
-                picture cannot be read, or features do not fit into half precision.
+                image cannot be read, or features do not fit into half precision.
 
         Source: ours.
         """
@@ -220,47 +220,47 @@ class TeacherCache:
             if not missing:
                 return 0
             self._check_space()
-            pictures, entries = self._pictures_of(missing)
+            images, entries = self._images_of(missing)
             store.reserve(len(entries))
             predictor = _Predictor(self.teacher)
             for start in range(0, len(entries), batch_size):
                 batch = entries[start : start + batch_size]
-                found = predictor.predict_on_batch(self._inputs(pictures, batch, batch_size))
-                store.put([key for key, *_ in batch], self._halved(found, pictures, batch))
+                found = predictor.predict_on_batch(self._inputs(images, batch, batch_size))
+                store.put([key for key, *_ in batch], self._halved(found, images, batch))
                 if progress is not None:
                     progress(start + len(batch), len(entries))
         return len(entries)
 
-    def _pictures_of(self, missing):
-        """The pictures that are needed, and what is missing: (key, their row, variant)."""
+    def _images_of(self, missing):
+        """The images that are needed, and what is missing: (key, their row, variant)."""
         rows = sorted({row for row, _ in missing.values()})
         records = [dataclasses.replace(self.records[row], mask=None) for row in rows]
         size, mode = self.converter.image_size, self.converter.resize_mode
         # All are decoded before the first pass: a bad file does not end a build of hours.
-        pictures = PlacedPictures(
+        images = ImageStore(
             records, size, mode, cache=False, strict=True, intensity=self.converter.intensity
         )
-        if pictures.records != records:
-            several = next(r for r in records if r not in pictures.records)
+        if images.records != records:
+            several = next(r for r in records if r not in images.records)
             raise InputError(
-                f"{several.image} holds several pictures; expected a record for each, as "
+                f"{several.image} holds several images; expected a record for each, as "
                 "check_records gives them."
             )
         numbers = {row: number for number, row in enumerate(rows)}
-        return pictures, [(key, numbers[row], name) for key, (row, name) in missing.items()]
+        return images, [(key, numbers[row], name) for key, (row, name) in missing.items()]
 
-    def _inputs(self, pictures, batch, batch_size):
+    def _inputs(self, images, batch, batch_size):
         # A smaller last batch would be another compilation.
         filled = filled_up(batch, batch_size)
-        placed = pictures[[row for _, row, _ in filled]]
+        placed = images[[row for _, row, _ in filled]]
         moved = [vary(one[0], name) for one, (_, _, name) in zip(placed, filled, strict=True)]
         inputs = {"images": self.converter.convert_batch(np.stack(moved), AUTO)}
         if self.modalities is not None:
-            indices = [self._modality(pictures.records[row]) for _, row, _ in filled]
+            indices = [self._modality(images.records[row]) for _, row, _ in filled]
             inputs["modalities"] = np.array(indices, "int32")
         return inputs
 
-    def _halved(self, features, pictures, batch):
+    def _halved(self, features, images, batch):
         halved = {}
         for name, array in features.items():
             array = np.asarray(array)[: len(batch)]
@@ -270,7 +270,7 @@ class TeacherCache:
                 if not np.isfinite(half).all():
                     raise InputError(
                         f"The teacher {self.teacher_name} gives {name!r} of "
-                        f"{pictures.records[row].image} values up to {np.abs(value).max():g}; the "
+                        f"{images.records[row].image} values up to {np.abs(value).max():g}; the "
                         "cache's half precision holds up to 65504. Train without a cache, or on "
                         "another feature."
                     )
@@ -297,9 +297,9 @@ class TeacherCache:
         return {key: place for key, place in wanted.items() if key not in self._store}
 
     def _key(self, row, variant):
-        return f"{self._pictures[row]}-{variant}"
+        return f"{self._images[row]}-{variant}"
 
-    def _picture_keys(self):
+    def _image_keys(self):
         contents, keys = {}, []
         for record in self.records:
             if record.image not in contents:
@@ -351,7 +351,7 @@ class _Predictor(keras.Model):
 
 
 def check_converter(converter):
-    """Refuse a converter whose pictures make no batch, or are not what teachers expect.
+    """Refuse a converter whose images make no batch, or are not what teachers expect.
 
     Raises:
         InputError: without an `image_size`, or with another normalisation than ImageNet's.
@@ -364,7 +364,7 @@ def check_converter(converter):
     if converter.normalization != "imagenet":
         raise InputError(
             f"Received a converter with normalization={converter.normalization!r}; teachers are "
-            'given the student\'s pictures and expect "imagenet".'
+            'given the student\'s images and expect "imagenet".'
         )
 
 

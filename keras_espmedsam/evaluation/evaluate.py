@@ -71,7 +71,7 @@ def evaluate(
         preset: the preset's name, for the report.
         max_pixels: the most pixels that an image may have.
         mirror: whether to average with what the mirrored images give; see `segment`.
-        each: called for every image with its record (whose `index` is that of the picture in a
+        each: called for every image with its record (whose `index` is that of the image in a
             file of several), its true mask, the probabilities and its measures. Not for those
             that an interrupted run measured.
         on_failure: called at once for what cannot be measured, with its record and the reason;
@@ -82,7 +82,7 @@ def evaluate(
             changed; a run that is resumed with the same batch size gives exactly the report of
             one that was not interrupted. It stays when the run has ended. Or a `MeasurementLog`
             that is open.
-        intensity: what is black and white where a record does not say it; see `read_pictures`.
+        intensity: what is black and white where a record does not say it; see `read_images`.
             By default what the segmenter's preset says.
         on_notice: called with a record and what is to be said of its image, the end of a sentence
             that begins with it, such as that black and white were taken from its values; without
@@ -139,7 +139,7 @@ def evaluate(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InputWarning)  # said below, by the image's record
             results = segmenter.segment(
-                [sample.picture.array for sample in batch],
+                [sample.image.array for sample in batch],
                 [sample.record.modality for sample in batch],
                 threshold=threshold,
                 batch_size=batch_size,
@@ -196,7 +196,7 @@ def evaluate(
             _batches(read_labelled(outcome, rest, max_pixels, intensity), batch_size),
         ):
             for sample in batch:
-                notice(sample.record, sample.picture.notice)
+                notice(sample.record, sample.image.notice)
             found = attempt(batch)
             if len(unexpected) >= _GIVE_UP and not (found or outcome.measured):
                 raise outcome.nothing_measured() from unexpected[-1]
@@ -297,18 +297,18 @@ def _sentence(sample, error):
 
 
 def _measured(sample, results, number, paper_metrics, threshold, keep):
-    picture = sample.picture
+    image = sample.image
     probabilities = results.get("probabilities")
     if probabilities is not None:
-        probabilities = picture.layout.undo(np.asarray(probabilities[number]))
+        probabilities = image.layout.undo(np.asarray(probabilities[number]))
         if not np.isfinite(probabilities).all():
             raise InputError(
                 "the segmenter gives probabilities that are no numbers; its weights may be damaged."
             )
-    # Pictures and masks were turned upright; they are compared as both are stored.
-    truth = picture.layout.undo(sample.mask)
+    # Images and masks were turned upright; they are compared as both are stored.
+    truth = image.layout.undo(sample.mask)
     if paper_metrics:
         measures = paper_image_measures(truth, probabilities, threshold)
     else:
-        measures = image_measures(truth, picture.layout.undo(results["masks"][number]))
+        measures = image_measures(truth, image.layout.undo(results["masks"][number]))
     return _Measured(sample, measures, truth, probabilities if keep else None)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_espmedsam.data.decoded_image import Picture
+from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.images import Intensity
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.data.samples import labelled_images
@@ -23,7 +23,7 @@ class LabelledImage(NamedTuple):
     Args:
         key: number of its record, and of the image in its file.
         record: its record, with that as its `index`.
-        picture: the image, upright.
+        image: the image, upright.
         mask: bool `(height, width)`, upright.
         files: what its files were when they were read; see `file_stamps`.
 
@@ -32,7 +32,7 @@ class LabelledImage(NamedTuple):
 
     key: tuple[int, int]
     record: Record
-    picture: Picture
+    image: DecodedImage
     mask: np.ndarray
     files: list[int]
 
@@ -50,7 +50,7 @@ def read_labelled(
         wanted: a record's number to the numbers of the images of its file; of an empty list the
             file is not opened.
         max_pixels: the most pixels that an image may have.
-        intensity: what is black and white where a record does not say it; see `read_pictures`.
+        intensity: what is black and white where a record does not say it; see `read_images`.
 
     Yields:
         A `LabelledImage` for each that could be read.
@@ -63,16 +63,16 @@ def read_labelled(
             continue
         files = file_stamps(*record_files(record))
         try:
-            for picture, mask in labelled_images(record, max_pixels, intensity):
-                if picture.index not in left:
+            for image, mask in labelled_images(record, max_pixels, intensity):
+                if image.index not in left:
                     continue
-                left.remove(picture.index)
+                left.remove(image.index)
                 # Headers may say something else than the pixels behind them.
-                if mask.shape != picture.size:
-                    outcome.fail(number, picture.index, _unequal(record, picture, mask))
+                if mask.shape != image.size:
+                    outcome.fail(number, image.index, _unequal(record, image, mask))
                     continue
-                found = dataclasses.replace(record, index=picture.index)
-                yield LabelledImage((number, picture.index), found, picture, mask, files)
+                found = dataclasses.replace(record, index=image.index)
+                yield LabelledImage((number, image.index), found, image, mask, files)
             if left:
                 raise InputError(
                     f"{record.image} or its mask {record.mask} holds fewer images than its header "
@@ -85,8 +85,8 @@ def read_labelled(
             outcome.fail(number, left[0], reason, len(left))
 
 
-def _unequal(record, picture, mask):
+def _unequal(record, image, mask):
     return (
-        f"{record.image} has {picture.size[1]} x {picture.size[0]} pixels and its mask "
+        f"{record.image} has {image.size[1]} x {image.size[0]} pixels and its mask "
         f"{record.mask} {mask.shape[1]} x {mask.shape[0]}, both upright; expected the same size."
     )

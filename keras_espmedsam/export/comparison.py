@@ -19,7 +19,7 @@ ANY_SIZES = ((256, 256), (96, 160))
 
 
 def compare(task, request, runtime):
-    """Run an artefact on made pictures, of several sizes where its size is open.
+    """Run an artefact on made images, of several sizes where its size is open.
 
     Args:
         task: the segmenter or classifier, on any backend.
@@ -84,8 +84,8 @@ def _sample(task, request, size, batch):
     """Inputs of the artefact, and what is expected of it."""
     for seed in range(DRAWS):
         rng = np.random.default_rng(seed)
-        pictures = np.stack([made_picture(rng, size) for _ in range(batch)])
-        inputs, prepared = model_inputs(task, request, pictures)
+        images = np.stack([made_image(rng, size) for _ in range(batch)])
+        inputs, prepared = model_inputs(task, request, images)
         if isinstance(task.output, dict) and len(task.modalities) > 1:
             indices = rng.integers(0, len(task.modalities), batch).astype("int32")
             inputs["modalities"] = prepared["modalities"] = indices
@@ -98,8 +98,8 @@ def _sample(task, request, size, batch):
     return inputs, expected_outputs(task, request, outputs)
 
 
-def made_picture(rng, size):
-    """A picture of soft blobs, uint8 `(height, width, 3)`.
+def made_image(rng, size):
+    """An image of soft blobs, uint8 `(height, width, 3)`.
 
     Source: ours.
     """
@@ -114,14 +114,14 @@ def made_picture(rng, size):
     return (255 * values.clip(0, 1)).astype("uint8")
 
 
-def model_inputs(task, request, pictures):
-    """Of uint8 pictures of the model's size: an artefact's inputs, and the Keras model's.
+def model_inputs(task, request, images):
+    """Of uint8 images of the model's size: an artefact's inputs, and the Keras model's.
 
     Source: ours.
     """
     mean, divisor = normalization(task)
-    normal = (pictures.astype("float32") - mean) / divisor
-    given = pictures if request.flavor == "pictures" else normal
+    normal = (images.astype("float32") - mean) / divisor
+    given = images if request.flavor == "pictures" else normal
     return {"images": given}, {"images": normal}
 
 

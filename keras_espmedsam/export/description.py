@@ -56,7 +56,7 @@ def describe(task, request, preset=None, licence=None):
             inputs["modalities"] = {
                 "dtype": "int32",
                 "shape": [request.batch_size],
-                "values": "index into `modalities` of this file, one per picture",
+                "values": "index into `modalities` of this file, one per image",
             }
         found["outputs"] = (
             {

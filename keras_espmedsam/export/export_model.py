@@ -75,7 +75,7 @@ def export_task(
             found = quality(task, request, description, runtime, measuring)
             description["quality"] = found
             report(
-                f"{found['measure']} on {found['images']} pictures: {found['exported']} in int8, "
+                f"{found['measure']} on {found['images']} images: {found['exported']} in int8, "
                 f"{found['keras']} in Keras."
             )
         else:
@@ -102,11 +102,11 @@ def _records(task, request, calibration):
     if request.precision != "int8":
         if calibration is not None:
             raise InputError(
-                f"Received pictures to calibrate with for {request.precision}; they are for int8."
+                f"Received images to calibrate with for {request.precision}; they are for int8."
             )
         return [], []
     if calibration is None:
-        raise InputError("int8 is chosen by real pictures; give an index of them as calibration.")
+        raise InputError("int8 is chosen by real images; give an index of them as calibration.")
     if request.size is None:
         raise InputError("int8 is calibrated for one size; give it.")
     if isinstance(calibration, str | os.PathLike):

@@ -12,7 +12,7 @@ from keras_espmedsam.export.runtimes import RUNTIMES
 from keras_espmedsam.inference.image_batches import filled_up
 from keras_espmedsam.inference.segment_images import (
     modality_indices,
-    segment_pictures,
+    segment_images,
     sigmoid,
 )
 from keras_espmedsam.models import ESPMedSAMImageConverter
@@ -20,7 +20,7 @@ from keras_espmedsam.models.image_converter import NORMALIZATIONS
 
 
 class ExportedSegmenter:
-    """Segment pictures with an artefact of `export_for`, in the format's own runtime.
+    """Segment images with an artefact of `export_for`, in the format's own runtime.
 
     For measuring an artefact as a preset is measured, with `keras_espmedsam.evaluation.evaluate`;
     programs that only use one need nothing of this package, see `examples/exported`.
@@ -36,8 +36,8 @@ class ExportedSegmenter:
         >>> segmenter = ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
         >>> path = tempfile.mkdtemp() + "/fundus"
         >>> _ = segmenter.export_for("saved_model", path, modality="fundus")
-        >>> picture = np.zeros((300, 400, 3), "uint8")
-        >>> ExportedSegmenter(path).segment(picture)["masks"].shape
+        >>> image = np.zeros((300, 400, 3), "uint8")
+        >>> ExportedSegmenter(path).segment(image)["masks"].shape
         (300, 400)
 
     Source: ours.
@@ -90,7 +90,7 @@ class ExportedSegmenter:
     ):
         """As `ESPMedSAMImageSegmenter.segment`."""
         size = self.batch_size or batch_size
-        return segment_pictures(
+        return segment_images(
             self, self.converter, self._probabilities, images, modalities, threshold, size,
             recognizer, mirror, intensity,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Real pictures for int8: some to choose its ranges by, others to measure what it costs."""
+"""Real images for int8: some to choose its ranges by, others to measure what it costs."""
 
 import numpy as np
 
@@ -10,9 +10,9 @@ from keras_espmedsam.export.exported_segmenter import ExportedSegmenter
 from keras_espmedsam.export.request import normalization, to_pixels
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.inference.image_batches import predict_prepared
-from keras_espmedsam.inference.segment_images import segment_pictures
+from keras_espmedsam.inference.segment_images import segment_images
 
-# What int8 may cost: mean Dice, or a classifier's share of pictures that it classes as before.
+# What int8 may cost: mean Dice, or a classifier's share of images that it classes as before.
 MAX_LOSS = 0.01
 CALIBRATING = 10
 MEASURING = 20
@@ -41,7 +41,7 @@ def chosen_records(task, records, seed=0):
         own = [record for record in records if record.modality == name and record.mask]
         if len(own) < 2:
             raise InputError(
-                f"int8 needs pictures with masks of every modality, at least two, better thirty; "
+                f"int8 needs images with masks of every modality, at least two, better thirty; "
                 f"received {len(own)} of {name}. Give an index of all of them, or export one "
                 "modality."
             )
@@ -70,8 +70,8 @@ def calibration_inputs(task, request, records):
     mean, divisor = normalization(task)
     found = []
     for record in records:
-        picture, _ = next(iter(labelled_images(record, intensity=converter.intensity)))
-        images = converter.convert(to_rgb(picture.array))[None]
+        image, _ = next(iter(labelled_images(record, intensity=converter.intensity)))
+        images = converter.convert(to_rgb(image.array))[None]
         if request.flavor == "pictures":
             images = to_pixels(images, mean, divisor)
         inputs = {"images": images}
@@ -83,7 +83,7 @@ def calibration_inputs(task, request, records):
 
 
 def quality(task, request, description, runtime, records):
-    """What an artefact is worth on labelled pictures, beside the Keras model.
+    """What an artefact is worth on labelled images, beside the Keras model.
 
     Args:
         task: the segmenter or classifier.
@@ -119,14 +119,14 @@ def quality(task, request, description, runtime, records):
     if not value >= keras_value - MAX_LOSS:
         raise InputError(
             f"The {request.format.name} artefact in {request.precision} has a {measure} of "
-            f"{value:.4f} on {len(records)} pictures, the Keras model {keras_value:.4f}; more than "
+            f"{value:.4f} on {len(records)} images, the Keras model {keras_value:.4f}; more than "
             f"{MAX_LOSS} may not be lost. Nothing was kept: export in float16."
         )
     return found
 
 
 class _AtSize:
-    """The Keras model, with pictures brought to the artefact's size."""
+    """The Keras model, with images brought to the artefact's size."""
 
     def __init__(self, task, converter):
         self.task = task
@@ -135,7 +135,7 @@ class _AtSize:
         self.intensity = converter.intensity
 
     def segment(self, images, modalities, threshold, batch_size, mirror, intensity=None):
-        return segment_pictures(
+        return segment_images(
             self.task, self.converter, self.task.predict_probabilities, images, modalities,
             threshold, batch_size, None, mirror, intensity,
         )  # fmt: skip

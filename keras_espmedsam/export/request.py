@@ -38,7 +38,7 @@ class ExportRequest:
 
     @property
     def input_dtype(self):
-        """Of `images`: uint8 pictures, or normalised float32."""
+        """Of `images`: uint8 images, or normalised float32."""
         return "uint8" if self.flavor == "pictures" else "float32"
 
     @property
@@ -82,7 +82,7 @@ def make_request(
     chosen = get_format(format)
     if task.preprocessor is None:
         raise InputError(
-            "This model has no preprocessor, which says how pictures are normalised; load it with "
+            "This model has no preprocessor, which says how images are normalised; load it with "
             "from_preset, or build it with one."
         )
     if precision not in PRECISIONS:
@@ -118,7 +118,7 @@ def _checked_size(task, chosen, size):
         size = converter.image_size or (ANY_SIZE if chosen.any_size else None)
         if size is None:
             raise InputError(
-                f"This model takes pictures of any size, and {chosen.name} has to know it; give "
+                f"This model takes images of any size, and {chosen.name} has to know it; give "
                 "the size."
             )
     fixed = _fixed_size(task)
@@ -128,12 +128,12 @@ def _checked_size(task, chosen, size):
         able = [one.name for one in FORMATS.values() if one.any_size]
         if not chosen.any_size:
             raise InputError(
-                f"{chosen.name} has to know the size of its pictures; give it, or choose "
+                f"{chosen.name} has to know the size of its images; give it, or choose "
                 f"{', '.join(able)}."
             )
         if fixed is not None:
             raise InputError(
-                f"This model's encoder takes pictures of {fixed[0]} x {fixed[1]} alone; leave the "
+                f"This model's encoder takes images of {fixed[0]} x {fixed[1]} alone; leave the "
                 "size out."
             )
         return None
@@ -152,7 +152,7 @@ def _checked_size(task, chosen, size):
         )
     if fixed not in (None, (height, width)):
         raise InputError(
-            f"Received the size {height} x {width}; this model's encoder takes pictures of "
+            f"Received the size {height} x {width}; this model's encoder takes images of "
             f"{fixed[0]} x {fixed[1]} alone."
         )
     return height, width
@@ -198,7 +198,7 @@ def normalization(task):
 
 
 def to_pixels(images, mean, divisor):
-    """Normalised pictures back to uint8.
+    """Normalised images back to uint8.
 
     Args:
         images: array `(..., 3)`.

@@ -24,10 +24,10 @@ def make_function(task, request):
         of several, and gives a dict:
 
         - a segmenter's logits: `masks` `(batch, height, width, 1)` and `patches`;
-        - a segmenter's pictures: `masks` `(batch, height, width)`, uint8 0 or 1, and
+        - a segmenter's images: `masks` `(batch, height, width)`, uint8 0 or 1, and
           `probabilities`, float32;
         - a classifier's logits: `logits` `(batch, classes)`;
-        - a classifier's pictures: `probabilities` `(batch, classes)`.
+        - a classifier's images: `probabilities` `(batch, classes)`.
 
     Source: ours.
     """
@@ -39,11 +39,11 @@ def make_function(task, request):
     several = segments and isinstance(task.input, dict) and "modalities" in task.input
     if several:
         signature.append(tf.TensorSpec((request.batch_size,), "int32", "modalities"))
-    pictures = request.flavor == "pictures"
+    from_images = request.flavor == "pictures"
     mean, divisor = normalization(task)
 
     def run(images, modalities=None):
-        if pictures:
+        if from_images:
             images = (tf.cast(images, "float32") - mean) / divisor
         inputs = {"images": images} if isinstance(task.input, dict) else images
         if several:
@@ -53,11 +53,11 @@ def make_function(task, request):
 
     def heads(outputs):
         if not segments:
-            if not pictures:
+            if not from_images:
                 return {"logits": outputs}
             is_logits = task.activation != "softmax"
             return {"probabilities": tf.nn.softmax(outputs) if is_logits else outputs}
-        if not pictures:
+        if not from_images:
             return {name: outputs[name] for name in ("masks", "patches")}
         logits = outputs["masks"][..., 0]
         # Of the logits: their sigmoid is 0.5 or more just where they are 0 or more.

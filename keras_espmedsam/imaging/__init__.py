@@ -1,1 +1,1 @@
-"""Pictures as arrays: values, sizes and their undoing. NumPy and Pillow only, no Keras."""
+"""Images as arrays: values, sizes and their undoing. NumPy and Pillow only, no Keras."""

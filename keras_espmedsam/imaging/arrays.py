@@ -38,7 +38,7 @@ def as_array(image):
     if isinstance(image, str | bytes | os.PathLike):
         raise InputError(
             f"Received {os.fspath(image)!r} in place of an image; read the file first, with "
-            "keras_espmedsam.data.read_picture."
+            "keras_espmedsam.data.read_image."
         )
     try:
         if hasattr(image, "detach"):  # PyTorch, which is not imported for this

@@ -1,4 +1,4 @@
-"""A picture with its mask drawn on it, for people to look at."""
+"""An image with its mask drawn on it, for people to look at."""
 
 import os
 
@@ -10,15 +10,15 @@ from keras_espmedsam._files import atomic_path
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.pixels import to_rgb
 
-# No tissue, dye or grey scale has this green; the dark rim keeps it apart from bright pictures.
+# No tissue, dye or grey scale has this green; the dark rim keeps it apart from bright images.
 _COLOUR = np.array([40, 255, 120], np.float32)
 _FILL, _RIM = 0.3, 0.65
 
 
 def draw_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Draw a mask on a picture: a translucent fill, a bright contour and a dark rim outside.
+    """Draw a mask on an image: a translucent fill, a bright contour and a dark rim outside.
 
-    The contour is a pixel wide, and wider on pictures of more than 800 pixels.
+    The contour is a pixel wide, and wider on images of more than 800 pixels.
 
     Args:
         image: `(height, width)`, `(height, width, 3)` or `(height, width, 4)`: uint8, uint16, or
@@ -48,7 +48,7 @@ def draw_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return canvas
     rows, columns = ndimage.find_objects(mask.astype(np.uint8))[0]
     width = max(1, round(max(mask.shape) / 800))
-    # Only the surroundings of the mask change: on large pictures the rest is not computed.
+    # Only the surroundings of the mask change: on large images the rest is not computed.
     window = tuple(
         slice(max(0, part.start - width - 1), part.stop + width + 1) for part in (rows, columns)
     )
@@ -67,7 +67,7 @@ def write_overlay(path: str | os.PathLike, image: np.ndarray, mask: np.ndarray) 
 
     Args:
         path: the file; an existing one is replaced.
-        image: the picture; see `draw_overlay`.
+        image: the image; see `draw_overlay`.
         mask: `(height, width)`, nonzero is foreground.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where a picture lies on the model's canvas, and the way back."""
+"""Where an image lies on the model's canvas, and the way back."""
 
 import dataclasses
 
@@ -13,25 +13,25 @@ def resize(image, height, width):
     """Bilinear resize of a float32 `(h, w)` or `(h, w, c)` array, averaging when it shrinks.
 
     Done by Pillow on the host, so that all backends see the same numbers and JAX does not
-    compile a program for each picture size.
+    compile a program for each image size.
     """
     if image.shape[:2] == (height, width):
         return image
     if image.ndim == 3:
         channels = [resize(image[..., c], height, width) for c in range(image.shape[-1])]
         return np.stack(channels, axis=-1)
-    picture = Image.fromarray(np.ascontiguousarray(image, dtype="float32"))
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    image = Image.fromarray(np.ascontiguousarray(image, dtype="float32"))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """A picture of `size` drawn at the top left of a `canvas`, scaled to `inner`.
+    """An image of `size` drawn at the top left of a `canvas`, scaled to `inner`.
 
     Args:
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
         inner: (height, width) that it takes on the canvas.
-        canvas: (height, width) of the canvas; what the picture does not cover is padding.
+        canvas: (height, width) of the canvas; what the image does not cover is padding.
 
     Example:
         >>> place = Placement.of((288, 384), image_size=(256, 256))
@@ -50,8 +50,8 @@ class Placement:
         """The placement that a preset's properties ask for.
 
         Args:
-            size: (height, width) of the picture.
-            image_size: (height, width) of the canvas; `None` keeps the picture's own size and
+            size: (height, width) of the image.
+            image_size: (height, width) of the canvas; `None` keeps the image's own size and
                 pads it to multiples of 32.
             resize_mode: `"pad"` keeps the aspect ratio, `"stretch"` fills the canvas.
         """
@@ -69,7 +69,7 @@ class Placement:
         return cls(tuple(size), inner, tuple(image_size))
 
     def forward(self, image, fill=0.0):
-        """Draw the picture: `(*size[, c])` float32 to `(*canvas[, c])`."""
+        """Draw the image: `(*size[, c])` float32 to `(*canvas[, c])`."""
         inner = resize(image, *self.inner)
         if self.inner == self.canvas:
             return inner

@@ -1,4 +1,4 @@
-"""Where `segment` is given "auto": a classifier finds each picture's modality."""
+"""Where `segment` is given "auto": a classifier finds each image's modality."""
 
 import os
 import threading
@@ -14,21 +14,21 @@ from keras_espmedsam.models.tic.tic_image_classifier import TiCImageClassifier
 _KEPT = {}
 _LOADING = threading.Lock()
 
-# Refused pictures that are described one by one in an error.
+# Refused images that are described one by one in an error.
 _DESCRIBED = 3
 
 
-def fill_in(modalities, pictures, segmenter, recognizer=None, batch_size=8, intensity=None):
-    """Replace every "auto" by the modality that its picture is recognised as.
+def fill_in(modalities, images, segmenter, recognizer=None, batch_size=8, intensity=None):
+    """Replace every "auto" by the modality that its image is recognised as.
 
     Nothing is loaded where there is no "auto".
 
     Args:
         modalities: as `ESPMedSAMImageSegmenter.segment` takes them.
-        pictures: list of arrays.
+        images: list of arrays.
         segmenter: `ESPMedSAMImageSegmenter`, for the modalities that it knows.
         recognizer: `TiCImageClassifier`, the name or folder of its preset, or `None`.
-        batch_size: int. Pictures per forward pass.
+        batch_size: int. Images per forward pass.
         intensity: what is black and white, or `None`; see `segment`.
 
     Returns:
@@ -36,24 +36,24 @@ def fill_in(modalities, pictures, segmenter, recognizer=None, batch_size=8, inte
         recognised one, `None` for the others.
 
     Raises:
-        InputError: for pictures of which no modality is recognised that the segmenter knows.
+        InputError: for images of which no modality is recognised that the segmenter knows.
 
     Source: ours.
     """
-    confidences = [None] * len(pictures)
+    confidences = [None] * len(images)
     if _is_auto(modalities):
-        modalities = [AUTO] * len(pictures)
+        modalities = [AUTO] * len(images)
     elif modalities is None or np.ndim(modalities) == 0:
         return modalities, confidences
     unknown = [i for i, modality in enumerate(modalities) if _is_auto(modality)]
-    if not unknown or len(modalities) != len(pictures):  # A wrong number is told later.
+    if not unknown or len(modalities) != len(images):  # A wrong number is told later.
         return modalities, confidences
     given = [modality for modality in modalities if not _is_auto(modality)]
     segmenter.modality_indices(given, len(given))  # A wrong name is told before anything is loaded.
 
     classifier = load_recognizer(recognizer)
     check_classes(classifier.class_names, segmenter.modalities)
-    chosen = [pictures[i] for i in unknown]
+    chosen = [images[i] for i in unknown]
     # A classifier of one's own need not know of it.
     said = {} if intensity is None else {"intensity": intensity}
     found = classifier.classify(chosen, batch_size=batch_size, **said)
@@ -70,7 +70,7 @@ def fill_in(modalities, pictures, segmenter, recognizer=None, batch_size=8, inte
         )
         names[i], confidences[i] = recognition.modality, recognition.confidence
         if recognition.refusal:
-            which = "The picture" if len(pictures) == 1 else f"images[{i}]"
+            which = "The image" if len(images) == 1 else f"images[{i}]"
             refusals.append(f"{which} {recognition.refusal}")
     if refusals:
         more = len(refusals) - _DESCRIBED

@@ -1,4 +1,4 @@
-"""Pictures of any sizes, grouped into batches that a compiled model takes one at a time."""
+"""Images of any sizes, grouped into batches that a compiled model takes one at a time."""
 
 import numbers
 import threading
@@ -11,27 +11,27 @@ from keras_espmedsam.imaging.raw_batch import height_and_width, read_row
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def picture_batches(converter, pictures, batch_size):
-    """Group pictures whose canvases have one size.
+def image_batches(converter, images, batch_size):
+    """Group images whose canvases have one size.
 
     Args:
-        converter: `PictureConverter`.
-        pictures: list or array of images, as `to_rgb` takes them.
+        converter: `HostImageConverter`.
+        images: list or array of images, as `to_rgb` takes them.
         batch_size: int.
 
     Yields:
-        Tuple of the pictures' numbers and the size of the batch they are to be filled up to.
+        Tuple of the images' numbers and the size of the batch they are to be filled up to.
 
     Raises:
-        InputError: for what is no picture.
+        InputError: for what is no image.
 
     Source: ours.
     """
     by_canvas = {}
-    for i, picture in enumerate(pictures):
-        size = height_and_width(picture)
+    for i, image in enumerate(images):
+        size = height_and_width(image)
         if size is None:
-            read_row(converter, pictures, i)  # Raises the sentence that fits.
+            read_row(converter, images, i)  # Raises the sentence that fits.
         by_canvas.setdefault(converter.place(size).canvas, []).append(i)
     for members in by_canvas.values():
         for start in range(0, len(members), batch_size):

@@ -1,9 +1,9 @@
-"""Batches of pictures that are small enough to be held at a time."""
+"""Batches of images that are small enough to be held at a time."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-# A batch ends early when its pictures are large: what is held at a time stays below some GB.
+# A batch ends early when its images are large: what is held at a time stays below some GB.
 BATCH_PIXELS = 64_000_000
 
 
@@ -13,9 +13,9 @@ def batches(
     """Collect items until there are `batch_size` of them, or many pixels.
 
     Args:
-        items: what holds one picture each.
+        items: what holds one image each.
         batch_size: the most of them.
-        size: height and width of an item's picture.
+        size: height and width of an item's image.
 
     Example:
         >>> list(batches([1, 2, 3], 2, lambda item: (1, 1)))

@@ -1,4 +1,4 @@
-"""What a classifier says of a picture's modality, and whether that will do.
+"""What a classifier says of an image's modality, and whether that will do.
 
 Plain numbers and sentences without Keras, for the segmenter and the command line alike.
 """
@@ -19,13 +19,13 @@ DEFAULT_RECOGNIZER = "tic_tiny_modality"
 
 @dataclasses.dataclass(frozen=True)
 class Recognition:
-    """What a picture was recognised as.
+    """What an image was recognised as.
 
     Args:
         modality: str. The most probable class.
         confidence: float in [0, 1]. Its probability.
         refusal: str. Why it cannot be used, as the rest of a sentence that begins with the
-            picture; empty when it can.
+            image; empty when it can.
 
     Source: ours.
     """
@@ -40,10 +40,10 @@ BLANK = "shows nearly one brightness all over, of which no modality is recognise
 
 
 def decide(probabilities, class_names, min_confidence, modalities, blank=False):
-    """Take the most probable class for a picture's modality, or say why not.
+    """Take the most probable class for an image's modality, or say why not.
 
     Args:
-        probabilities: array `(num_classes,)`, or `(pictures, num_classes)` of several pictures of
+        probabilities: array `(num_classes,)`, or `(images, num_classes)` of several images of
             one modality, whose mean decides.
         class_names: tuple of str.
         min_confidence: float. The least probability that is accepted.

@@ -1,12 +1,12 @@
-"""Recognising the modality of files, before their pictures are segmented."""
+"""Recognising the modality of files, before their images are segmented."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_espmedsam.data.decoded_image import Picture
-from keras_espmedsam.data.images import Intensity, PictureFile
+from keras_espmedsam.data.decoded_image import DecodedImage
+from keras_espmedsam.data.images import ImageFile, Intensity
 from keras_espmedsam.imaging.intensity import AUTO, already_read
 from keras_espmedsam.inference.item_batches import batches
 from keras_espmedsam.inference.recognition import Recognition, check_classes, decide
@@ -16,13 +16,13 @@ _SAMPLES = 5
 
 
 class FileRecognizer:
-    """Recognises the modality of pictures, and of files from a few of their pictures.
+    """Recognises the modality of images, and of files from a few of their images.
 
     Args:
         classifier: a `TiCImageClassifier`, or an object with its `classify`, `class_names` and
             `min_confidence`.
         modalities: those that the segmenter knows.
-        batch_size: how many pictures are classified at a time.
+        batch_size: how many images are classified at a time.
 
     Raises:
         InputError: when the classifier recognises none of the modalities.
@@ -36,29 +36,29 @@ class FileRecognizer:
         self.modalities = tuple(modalities)
         self.batch_size = batch_size
 
-    def recognize(self, pictures: Sequence[Picture]) -> list[Recognition]:
-        """What each picture is, all of them held."""
-        return [self._decide([one]) for one in self._classified(pictures)]
+    def recognize(self, images: Sequence[DecodedImage]) -> list[Recognition]:
+        """What each image is, all of them held."""
+        return [self._decide([one]) for one in self._classified(images)]
 
-    def recognize_file(self, file: PictureFile, intensity: Intensity = AUTO) -> Recognition:
+    def recognize_file(self, file: ImageFile, intensity: Intensity = AUTO) -> Recognition:
         """What a file of several images is: the mean over some that are spread over it.
 
         Args:
             file: the file.
-            intensity: what is black and white; see `read_pictures`.
+            intensity: what is black and white; see `read_images`.
 
         Raises:
             InputError: when one of them cannot be decoded.
         """
         found = []
         sampled = _sampled(file, intensity)
-        for batch in batches(sampled, self.batch_size, lambda picture: picture.size):
+        for batch in batches(sampled, self.batch_size, lambda image: image.size):
             found.extend(self._classified(batch))
         return self._decide(found)
 
-    def _classified(self, pictures):
+    def _classified(self, images):
         """The probabilities of each image, and whether it shows nothing."""
-        arrays = [picture.array for picture in pictures]
+        arrays = [image.array for image in images]
         found = self.classifier.classify(
             arrays, batch_size=self.batch_size, **already_read(self.classifier)
         )
@@ -78,7 +78,7 @@ class FileRecognizer:
         )
 
 
-def basis(file: PictureFile) -> str:
+def basis(file: ImageFile) -> str:
     """What a file's recognition rests on, such as `mean of 5 of 120 frames`; empty for one."""
     if file.count == 1:
         return ""
@@ -87,13 +87,13 @@ def basis(file: PictureFile) -> str:
     return f"mean of {some} of {file.count} {what}"
 
 
-def _sampled(file: PictureFile, intensity: Intensity) -> Iterator[Picture]:
-    # Pictures can only be decoded in turn: those after the last sample are spared.
+def _sampled(file: ImageFile, intensity: Intensity) -> Iterator[DecodedImage]:
+    # Images can only be decoded in turn: those after the last sample are spared.
     indices = _sample_indices(file.count)
-    for picture in file.pictures(intensity=intensity):
-        if picture.index in indices:
-            yield picture
-        if picture.index == indices[-1]:
+    for image in file.images(intensity=intensity):
+        if image.index in indices:
+            yield image
+        if image.index == indices[-1]:
             return
 
 

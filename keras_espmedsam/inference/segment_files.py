@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_espmedsam.data.decoded_image import Picture
+from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.formats.file_kinds import is_gzipped_nifti
-from keras_espmedsam.data.images import Intensity, PictureFile
+from keras_espmedsam.data.images import ImageFile, Intensity
 from keras_espmedsam.data.masks import write_mask
 from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.imaging.intensity import AUTO, already_read
@@ -29,12 +29,12 @@ class Job:
         name: the first part of the results' names, of the input's stem only.
         output: the folder for the results.
         overlay: whether overlays are written too.
-        modality: what its pictures are; None until it has been recognised.
+        modality: what its images are; None until it has been recognised.
 
     Source: ours.
     """
 
-    file: PictureFile
+    file: ImageFile
     name: str
     output: Path
     overlay: bool
@@ -44,14 +44,14 @@ class Job:
     _blank: int = 0
 
     def mask_path(self, index: int) -> Path:
-        """Where the mask of picture `index` goes; of a NIfTI file all go to one."""
+        """Where the mask of image `index` goes; of a NIfTI file all go to one."""
         if self.file.is_volume:
             suffix = ".nii.gz" if is_gzipped_nifti(self.file.path) else ".nii"
             return self.output / f"{self.name}_mask{suffix}"
         return self.output / f"{self.name}{self._number(index)}_mask.png"
 
     def overlay_path(self, index: int) -> Path:
-        """Where the overlay of picture `index` goes."""
+        """Where the overlay of image `index` goes."""
         return self.output / f"{self.name}{self._number(index)}_overlay.png"
 
     def mask_paths(self) -> list[Path]:
@@ -63,18 +63,18 @@ class Job:
         overlays = range(self.file.count if self.overlay else 0)
         return [*self.mask_paths(), *(self.overlay_path(index) for index in overlays)]
 
-    def write(self, picture: Picture, mask: np.ndarray) -> bool:
-        """Write the results of one picture; true when they were the file's last."""
+    def write(self, image: DecodedImage, mask: np.ndarray) -> bool:
+        """Write the results of one image; true when they were the file's last."""
         self._done += 1
-        finished = self._done == picture.count
+        finished = self._done == image.count
         if self.overlay:
-            write_overlay(self.overlay_path(picture.index), picture.array, mask)
+            write_overlay(self.overlay_path(image.index), image.array, mask)
         if not self.file.is_volume:
-            write_mask(self.mask_path(picture.index), mask, picture)
+            write_mask(self.mask_path(image.index), mask, image)
             return finished
         self._masks.append(np.asarray(mask, bool))
         if finished:
-            write_mask(self.mask_path(0), self._masks, picture)
+            write_mask(self.mask_path(0), self._masks, image)
             self._masks = []
         return finished
 
@@ -85,7 +85,7 @@ class Job:
         return f"_{what}{index + 1:0{len(str(self.file.count))}}"
 
 
-_Item = tuple[Job, Picture]
+_Item = tuple[Job, DecodedImage]
 
 
 def segment_files(
@@ -107,13 +107,13 @@ def segment_files(
         segmenter: an `ESPMedSAMImageSegmenter`, or an object with its `segment`.
         jobs: the files; those without a modality need a recognizer, which finds it.
         threshold: foreground is a probability of at least this.
-        mirror: whether to average with what the mirrored pictures give.
-        batch_size: how many pictures are recognised or segmented at a time.
+        mirror: whether to average with what the mirrored images give.
+        batch_size: how many images are recognised or segmented at a time.
         on_failure: called once for a file that cannot be done; the others are.
-        progress: called with the number of pictures done or given up.
+        progress: called with the number of images done or given up.
         recognizer: finds the modality of a file.
         on_recognition: called once for a file whose modality was recognised.
-        intensity: what is black and white; see `read_pictures`.
+        intensity: what is black and white; see `read_images`.
         on_notice: called with what is to be said of a file, the end of a sentence that begins with
             it: how black and white were found, or that it shows nothing.
 
@@ -144,7 +144,7 @@ def segment_files(
         if on_notice and sentence:
             on_notice(job, sentence)
 
-    def pictures() -> Iterator[_Item]:
+    def images() -> Iterator[_Item]:
         for job in jobs:
             try:
                 # Its sample is read first and let go: a volume is not held twice.
@@ -152,12 +152,12 @@ def segment_files(
                     settle(job, recognizer.recognize_file(job.file, intensity))
                 if id(job) in failed:
                     continue
-                for picture in job.file.pictures(intensity=intensity):
+                for image in job.file.images(intensity=intensity):
                     if id(job) in failed:
                         break
-                    if picture.index == 0:
-                        notice(job, picture.notice)
-                    yield job, picture
+                    if image.index == 0:
+                        notice(job, image.notice)
+                    yield job, image
             except InputError as error:
                 fail(job, error)
 
@@ -171,7 +171,7 @@ def segment_files(
                     yield item
 
     def attempt(function: Callable[[list[_Item]], None], batch: list[_Item]) -> None:
-        batch = [(job, picture) for job, picture in batch if id(job) not in failed]
+        batch = [(job, image) for job, image in batch if id(job) not in failed]
         if not batch:
             return
         try:
@@ -184,7 +184,7 @@ def segment_files(
                     attempt(function, [one])
 
     def recognize(batch: list[_Item]) -> None:
-        found = recognizer.recognize([picture for _, picture in batch])
+        found = recognizer.recognize([image for _, image in batch])
         for (job, _), recognition in zip(batch, found, strict=True):
             settle(job, recognition)
 
@@ -192,33 +192,33 @@ def segment_files(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InputWarning)  # said below, by the file's name
             results = segmenter.segment(
-                [picture.array for _, picture in batch],
+                [image.array for _, image in batch],
                 [job.modality for job, _ in batch],
                 threshold=threshold,
                 batch_size=batch_size,
                 mirror=mirror,
                 **already_read(segmenter),
             )
-        for (job, picture), mask, blank in zip(
+        for (job, image), mask, blank in zip(
             batch, results["masks"], results["blank"], strict=True
         ):
             if id(job) in failed:
                 continue
             job._blank += blank
             try:
-                if job.write(picture, mask):
+                if job.write(image, mask):
                     completed.append(job)
-                    if job._blank == picture.count:
+                    if job._blank == image.count:
                         notice(
                             job, "it shows nearly one brightness all over, so its mask says nothing"
                         )
                 progress(1)
             except (OSError, InputError) as error:
                 reason = getattr(error, "strerror", None) or error
-                fail(job, InputError(f"The result of {picture.path} cannot be written: {reason}."))
+                fail(job, InputError(f"The result of {image.path} cannot be written: {reason}."))
 
     # What is refused leaves no gap in the batches to segment: on JAX each size is compiled.
-    items = recognized(pictures()) if recognizer else pictures()
+    items = recognized(images()) if recognizer else images()
     for batch in batches(items, batch_size, _size):
         attempt(segment, batch)
         batch.clear()  # Let go before the next is read.

@@ -1,4 +1,4 @@
-"""Pictures in, masks out, for whatever gives probabilities: a Keras model or an exported one."""
+"""Images in, masks out, for whatever gives probabilities: a Keras model or an exported one."""
 
 import numbers
 import warnings
@@ -11,10 +11,10 @@ from keras_espmedsam.imaging.content import is_blank
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.imaging.raw_batch import image_rows, read_row
 from keras_espmedsam.inference.auto_modality import fill_in
-from keras_espmedsam.inference.image_batches import check_batch_size, filled_up, picture_batches
+from keras_espmedsam.inference.image_batches import check_batch_size, filled_up, image_batches
 
 
-def segment_pictures(
+def segment_images(
     model,
     converter,
     predict,
@@ -30,8 +30,8 @@ def segment_pictures(
 
     Args:
         model: an object with `modalities` and `modality_indices`.
-        converter: `PictureConverter`.
-        predict: callable from converted pictures `(batch, height, width, 3)` and modality indices
+        converter: `HostImageConverter`.
+        predict: callable from converted images `(batch, height, width, 3)` and modality indices
             `(batch,)` to probabilities `(batch, height, width)`, all NumPy.
         images, modalities, threshold, batch_size, recognizer, mirror, intensity: as `segment`
             takes them.
@@ -44,26 +44,24 @@ def segment_pictures(
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
         raise InputError(f"Received threshold={threshold!r}; expected a number from 0 to 1.")
     check_batch_size(batch_size)
-    pictures, several = image_rows(images)
+    images, several = image_rows(images)
     modalities = plain_modalities(modalities)
     if modalities is None and len(model.modalities) > 1:
         raise InputError(
-            f"Received no modality; give one of {', '.join(model.modalities)} per picture, or "
+            f"Received no modality; give one of {', '.join(model.modalities)} per image, or "
             "'auto' to have it recognised."
         )
     intensity = parse_intensity(intensity)
-    modalities, confidences = fill_in(
-        modalities, pictures, model, recognizer, batch_size, intensity
-    )
-    indices = model.modality_indices(modalities, len(pictures))
-    probabilities, blank = [None] * len(pictures), [False] * len(pictures)
-    for batch, size in picture_batches(converter, pictures, batch_size):
-        chosen = [read_row(converter, pictures, i, intensity) for i in batch]
-        for i, picture in zip(batch, chosen, strict=True):
-            blank[i] = is_blank(picture)
+    modalities, confidences = fill_in(modalities, images, model, recognizer, batch_size, intensity)
+    indices = model.modality_indices(modalities, len(images))
+    probabilities, blank = [None] * len(images), [False] * len(images)
+    for batch, size in image_batches(converter, images, batch_size):
+        chosen = [read_row(converter, images, i, intensity) for i in batch]
+        for i, image in zip(batch, chosen, strict=True):
+            blank[i] = is_blank(image)
         found = _at_own_size(converter, predict, chosen, indices[batch], size)
         if mirror:
-            mirrored = [picture[:, ::-1] for picture in chosen]
+            mirrored = [image[:, ::-1] for image in chosen]
             others = _at_own_size(converter, predict, mirrored, indices[batch], size)
             found = [(a + b[:, ::-1]) / 2 for a, b in zip(found, others, strict=True)]
         for i, values in zip(batch, found, strict=True):
@@ -95,13 +93,13 @@ def _listed(numbers, most=3):
     return named + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
 
 
-def _at_own_size(converter, predict, pictures, indices, size):
-    """Of RGB pictures that fill a batch of `size` or less, each at its own size."""
-    placed = [converter.convert(picture) for picture in pictures]
+def _at_own_size(converter, predict, images, indices, size):
+    """Of RGB images that fill a batch of `size` or less, each at its own size."""
+    placed = [converter.convert(image) for image in images]
     values = predict(np.stack(filled_up(placed, size)), np.array(filled_up(list(indices), size)))
     return [
-        converter.place(picture.shape[:2]).backward(value)
-        for picture, value in zip(pictures, values[: len(pictures)], strict=True)
+        converter.place(image.shape[:2]).backward(value)
+        for image, value in zip(images, values[: len(images)], strict=True)
     ]
 
 
@@ -123,7 +121,7 @@ def modality_indices(known, modalities, count):
     Args:
         known: tuple of str. The model's modalities.
         modalities: name, index, or a list of them; `None` where there is one modality.
-        count: int. Number of pictures.
+        count: int. Number of images.
 
     Source: ours.
     """

@@ -1,4 +1,4 @@
-"""Fine maps of the picture itself, for structures that the embedding's grid is too coarse for."""
+"""Fine maps of the image itself, for structures that the embedding's grid is too coarse for."""
 
 import keras
 from keras import ops
@@ -8,7 +8,7 @@ from keras_espmedsam.layers.convolution import Conv2D
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class DetailBranch(keras.layers.Layer):
-    """3 x 3 convolutions of the picture with ReLU, at strides 1, 2, 4, ...
+    """3 x 3 convolutions of the image with ReLU, at strides 1, 2, 4, ...
 
     `QueryDecoupledModalityDecoder` adds the maps where it enlarges the embedding. A vessel of one
     pixel is gone at a stride of 8, and no decoder finds it again.

@@ -1,4 +1,4 @@
-"""Raw pictures to normalised, equally sized model inputs: what the models' converters share."""
+"""Raw images to normalised, equally sized model inputs: what the models' converters share."""
 
 import keras
 import numpy as np
@@ -18,8 +18,8 @@ STD = (58.395, 57.12, 57.375)
 NORMALIZATIONS = {"imagenet": (MEAN, STD), "released": (MEAN, MEAN)}
 
 
-class PictureConverter(ImageConverter):
-    """Resize, pad and normalise pictures; never crop them. The base of the models' converters.
+class HostImageConverter(ImageConverter):
+    """Resize, pad and normalise images; never crop them. The base of the models' converters.
 
     All work is done on the host by NumPy and Pillow, also inside a tf.data or grain pipeline, so
     that the three backends see the same numbers.
@@ -66,14 +66,14 @@ class PictureConverter(ImageConverter):
         self.intensity = parse_intensity(intensity) or AUTO
 
     def place(self, size):
-        """The `Placement` of a picture of `(height, width)` pixels on the model's canvas."""
+        """The `Placement` of an image of `(height, width)` pixels on the model's canvas."""
         return Placement.of(size, self.image_size, self.resize_mode)
 
     def convert(self, image):
-        """One picture, `(height, width, 3)` float32 in [0, 1], to `(*canvas, 3)` normalised."""
+        """One image, `(height, width, 3)` float32 in [0, 1], to `(*canvas, 3)` normalised."""
         mean, divisor = (np.array(v, "float32") for v in NORMALIZATIONS[self.normalization])
         place = self.place(image.shape[:2])
-        # Resized before it is normalised, which is the same and costs less of a large picture;
+        # Resized before it is normalised, which is the same and costs less of a large image;
         # the padding becomes 0, the mean colour.
         return (place.forward(image * np.float32(255), fill=mean) - mean) / divisor
 

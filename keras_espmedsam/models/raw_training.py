@@ -1,4 +1,4 @@
-"""`fit`, `evaluate` and `predict` of a task on raw pictures from every kind of source."""
+"""`fit`, `evaluate` and `predict` of a task on raw images from every kind of source."""
 
 import keras
 
@@ -9,8 +9,8 @@ from keras_espmedsam.models.training_data import preprocessed
 from keras_espmedsam.models.weight_rollback import kept_weights
 
 
-def trains_on_raw_pictures(decorated):
-    """Class decorator: a keras-hub task trains on raw pictures from every kind of source.
+def trains_on_raw_images(decorated):
+    """Class decorator: a keras-hub task trains on raw images from every kind of source.
 
     A decorator and not a base class, since keras-hub writes the name of a task's first base into
     the presets that it saves.
@@ -71,7 +71,7 @@ class _RawTraining:
         shuffle=True,
         **kwargs,
     ):
-        """Train on raw pictures and targets; see `keras.Model.fit` for all other arguments.
+        """Train on raw images and targets; see `keras.Model.fit` for all other arguments.
 
         Args:
             x: raw images, or a dict of them as `images` and of `modalities` (a name or index for
@@ -97,7 +97,7 @@ class _RawTraining:
                 segmenter the weight of a pixel that shows background (0) or foreground (1).
 
         Raises:
-            InputError: for another kind of source, or pictures and targets that do not fit.
+            InputError: for another kind of source, or images and targets that do not fit.
 
         Example:
             >>> history = task.fit(images, ["xray", "fundus"], verbose=0)
@@ -145,7 +145,7 @@ class _RawTraining:
             self._ready_validation_data = None
 
     def evaluate(self, x=None, y=None, *, batch_size=None, sample_weight=None, **kwargs):
-        """Losses and metrics on raw pictures and targets; sources as in `fit`.
+        """Losses and metrics on raw images and targets; sources as in `fit`.
 
         Example:
             >>> sorted(task.evaluate(images, [1, 0], verbose=0, return_dict=True))
@@ -160,9 +160,9 @@ class _RawTraining:
             return keras.Model.evaluate(self, data, **kwargs)
 
     def predict(self, x, *, batch_size=None, **kwargs):
-        """The model's own outputs, logits, for raw pictures; sources as in `fit`.
+        """The model's own outputs, logits, for raw images; sources as in `fit`.
 
-        For results per picture use `segment` or `classify`.
+        For results per image use `segment` or `classify`.
 
         Example:
             >>> task.predict(images, verbose=0).shape
@@ -175,17 +175,17 @@ class _RawTraining:
             return keras.Model.predict(self, data, **kwargs)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
-        """One step on one batch of raw pictures and targets; see `keras.Model.train_on_batch`."""
+        """One step on one batch of raw images and targets; see `keras.Model.train_on_batch`."""
         batch = self._raw_batch(x, y, sample_weight, class_weight)
         return keras.Model.train_on_batch(self, *batch, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
-        """Losses and metrics of one batch of raw pictures; see `keras.Model.test_on_batch`."""
+        """Losses and metrics of one batch of raw images; see `keras.Model.test_on_batch`."""
         batch = self._raw_batch(x, y, sample_weight)
         return keras.Model.test_on_batch(self, *batch, **kwargs)
 
     def predict_on_batch(self, x):
-        """The model's own outputs for one batch of raw pictures."""
+        """The model's own outputs for one batch of raw images."""
         (x,) = self._raw_batch(x, needs_targets=False)
         return keras.Model.predict_on_batch(self, x)
 

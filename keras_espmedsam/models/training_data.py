@@ -33,7 +33,7 @@ def preprocessed(
     """Attach a task's preprocessing to a source.
 
     Args:
-        task: a keras-hub `Task` with `prepare_batch`; see `trains_on_raw_pictures`.
+        task: a keras-hub `Task` with `prepare_batch`; see `trains_on_raw_images`.
         x: raw images, or a dict of them; or tf.data, grain, a `PyDataset`, torch `DataLoader` or
             Python generator of batches of them.
         y, sample_weight: of all images, where `x` is of images.

@@ -1,4 +1,4 @@
-"""Training data from pictures on disk, and runs that go on after an interruption.
+"""Training data from images on disk, and runs that go on after an interruption.
 
 The names are loaded when first used: a configuration is checked without Keras, and without
 pydantic there is all but the configurations.

@@ -103,14 +103,14 @@ def _datasets(config, segmenter, training, validation, report):
     native = converter.image_size is None
     if native and size is None:
         raise InputError(
-            f"The preset {config.preset} takes pictures at their own size; give the size of the "
+            f"The preset {config.preset} takes images at their own size; give the size of the "
             "canvas on which they are drawn for training."
         )
     fixed = fixed_size(segmenter)
     if size is not None and fixed not in (None, size):
         raise InputError(
             f"Received the size {config.image_size} for the preset {config.preset}, whose encoder "
-            f"takes pictures of {fixed[0]} x {fixed[1]} alone; leave the size out."
+            f"takes images of {fixed[0]} x {fixed[1]} alone; leave the size out."
         )
     if not native and size is not None:
         converter.image_size = size
@@ -138,11 +138,11 @@ def _datasets(config, segmenter, training, validation, report):
         ),
     }
     for name, dataset in sets.items():
-        report(f"{len(dataset.records)} pictures for {name}.")
+        report(f"{len(dataset.records)} images for {name}.")
         if dataset.left_out:
             report(f"{len(dataset.left_out)} left out of {name}:")
             for _, reason in dataset.left_out:
                 report(f"  {reason}")
         for notice, count in dataset.notices.items():
-            report(f"Of {count} pictures for {name}: {notice}.")
+            report(f"Of {count} images for {name}: {notice}.")
     return sets.values()

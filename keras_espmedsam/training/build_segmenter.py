@@ -48,7 +48,7 @@ def build_segmenter(
     fixed = fixed_size(segmenter)
     if resize_mode == "native" and fixed is not None:
         raise InputError(
-            f"Received resize_mode=native for a model whose encoder takes pictures of {fixed[0]} x "
+            f"Received resize_mode=native for a model whose encoder takes images of {fixed[0]} x "
             f"{fixed[1]} alone; expected pad or stretch."
         )
     converter = segmenter.preprocessor.image_converter
@@ -108,7 +108,7 @@ def checkpoint_gradients(encoder):
 
 
 def with_position_grid(settings, image_size):
-    """The same settings, with the position tables of a ViT held for one size of picture.
+    """The same settings, with the position tables of a ViT held for one size of image.
 
     Phases of several sizes resize them, so that the weights of one serve the next.
 
@@ -197,7 +197,7 @@ def _from_encoder(settings, image_size, precision):
     if known["image_shape"].default[0] is not None:
         if image_size is None:
             raise InputError(
-                f"The encoder {settings.encoder.kind} is made for one size of picture; give the "
+                f"The encoder {settings.encoder.kind} is made for one size of image; give the "
                 "phase an image_size."
             )
         arguments["image_shape"] = (*image_size, 3)

@@ -36,7 +36,7 @@ def train(config, overrides=(), report=print, verbose="auto", build=build_segmen
         report: called with sentences about what is done.
         verbose: see `keras.Model.fit`.
         build: function of the arguments of `build_segmenter` that makes the segmenter: one of
-            your own trains another network on the same pictures in the same way.
+            your own trains another network on the same images in the same way.
 
     Returns:
         `pathlib.Path`. The preset's folder.
@@ -161,7 +161,7 @@ class _Sets:
         self.told = set()
 
     def said_of_all(self):
-        """What is black and white of all training pictures, where the same is said of each."""
+        """What is black and white of all training images, where the same is said of each."""
         records = self.records or read_sources(self.config.data)
         said = {record.intensity for record in records["train"]}
         return said.pop() if len(said) == 1 else None
@@ -176,7 +176,7 @@ class _Sets:
         if size is None:
             raise InputError(
                 "The configuration gives a phase no image_size, and its model none either; give "
-                "the size of the canvas that pictures are drawn on."
+                "the size of the canvas that images are drawn on."
             )
         options = dict(
             modalities=segmenter.modalities,
@@ -213,13 +213,13 @@ class _Sets:
         if name in self.told:
             return
         self.told.add(name)
-        self.report(f"{len(dataset.records)} pictures for {name}.")
+        self.report(f"{len(dataset.records)} images for {name}.")
         if dataset.left_out:
             self.report(f"{len(dataset.left_out)} left out of {name}:")
             for _, reason in dataset.left_out:
                 self.report(f"  {reason}")
         for notice, count in dataset.notices.items():
-            self.report(f"Of {count} pictures for {name}: {notice}.")
+            self.report(f"Of {count} images for {name}: {notice}.")
         # A data set of which nothing can be learnt but to find nothing.
         found = {}
         for record, blank in zip(dataset.records, dataset.blank, strict=True):
@@ -227,9 +227,9 @@ class _Sets:
         without = [dataset for dataset, blank in found.items() if all(blank)]
         if name == "training" and len(without) == len(found):
             raise InputError(
-                f"Received {len(dataset.records)} pictures for training whose masks are all "
+                f"Received {len(dataset.records)} images for training whose masks are all "
                 "empty, so that there is nothing to learn; look at the masks, and whether they "
-                "are those of the pictures."
+                "are those of the images."
             )
         for one in without:
             self.report(f"All masks of {one} for {name} are empty.")

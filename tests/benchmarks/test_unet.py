@@ -13,11 +13,11 @@ def test_it_has_the_size_that_the_results_say(unet):
     assert unet.build_unet(None, (64, 64)).count_params() == 1_945_521
 
 
-def test_it_segments_pictures_of_any_size_and_is_saved(unet, tmp_path):
+def test_it_segments_images_of_any_size_and_is_saved(unet, tmp_path):
     segmenter = unet.build_unet(None, (64, 64))
-    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
-    result = segmenter.segment(picture, "any")
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
+    result = segmenter.segment(image, "any")
     assert result["masks"].shape == (50, 70)
     segmenter.save_to_preset(tmp_path)
-    again = type(segmenter).from_preset(tmp_path).segment(picture)
+    again = type(segmenter).from_preset(tmp_path).segment(image)
     np.testing.assert_allclose(again["probabilities"], result["probabilities"], atol=1e-6)

@@ -36,7 +36,7 @@ class BrightnessSegmenter:
 
 
 class BrightnessClassifier:
-    """Tells pictures apart by their first pixel: below 100 an X-ray, up to 199 fundus, then MRI.
+    """Tells images apart by their first pixel: below 100 an X-ray, up to 199 fundus, then MRI.
 
     The last digit of the pixel is how sure it is, in tenths; 0 is entirely.
     """
@@ -109,8 +109,8 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def picture(tmp_path):
-    """Write a picture whose right half is bright, and return its path."""
+def image(tmp_path):
+    """Write an image whose right half is bright, and return its path."""
 
     def write(name, size=(4, 6), dark=0, **options):
         array = np.full(size, dark, np.uint8)

@@ -80,12 +80,12 @@ def test_segment_and_evaluate(saved, run):
 
 
 @pytest.mark.parametrize("command", ["segment", "evaluate"])
-def test_a_damaged_preset(saved, run, picture, command):
+def test_a_damaged_preset(saved, run, image, command):
     damaged = Path("damaged")
     shutil.copytree(saved[1], damaged)
     weights = damaged / "model.weights.h5"
     weights.write_bytes(weights.read_bytes()[:2000])
-    picture("eye.png")
+    image("eye.png")
     Path("index.csv").write_text(
         "split,modality,dataset,image,mask\ntest,fundus,eyes,eye.png,eye.png\n"
     )
@@ -111,7 +111,7 @@ def test_the_built_in_recogniser_finds_the_modality(saved, run):
     expected = segmenter.segment(retina, "auto")
     assert expected["modalities"] == "fundus" and expected["confidences"] > 0.9
     sure = np.abs(expected["probabilities"] - 0.5) > 1e-4
-    with pytest.raises(InputError, match=r"The picture was not recognised: \w+ 0\.\d\d, "):
+    with pytest.raises(InputError, match=r"The image was not recognised: \w+ 0\.\d\d, "):
         segmenter.segment(coffee, "auto")
 
     # Batches of one, as above: on JAX another size is compiled for seconds.

@@ -12,10 +12,10 @@ HEADER = "split,modality,dataset,image,mask\n"
 
 
 @pytest.fixture
-def index(picture, tmp_path):
+def index(image, tmp_path):
     for name in ("1", "2", "3"):
-        picture(f"data/{name}.png")
-        picture(f"data/{name}_mask.png")
+        image(f"data/{name}.png")
+        image(f"data/{name}_mask.png")
     path = tmp_path / "data" / "index.csv"
     path.write_text(
         HEADER
@@ -144,12 +144,12 @@ def measures(report):
 
 
 @pytest.fixture
-def many(picture, tmp_path):
+def many(image, tmp_path):
     """An index of ten X-rays with masks that fit more or less."""
     rows = []
     for i in range(10):
-        picture(f"many/{i}.png", (5, 8), dark=10 * i)
-        picture(f"many/{i}_mask.png", (5, 8))
+        image(f"many/{i}.png", (5, 8), dark=10 * i)
+        image(f"many/{i}_mask.png", (5, 8))
         mask = np.asarray(Image.open(tmp_path / f"many/{i}_mask.png")).copy()
         mask[: i % 5] = 0
         Image.fromarray(mask).save(tmp_path / f"many/{i}_mask.png")
@@ -232,12 +232,12 @@ def test_overwrite_starts_again(run, many, segmenter, monkeypatch):
     assert not list(Path().glob("*.partial"))
 
 
-def test_what_failed_is_measured_once_it_is_mended(run, many, segmenter, picture):
+def test_what_failed_is_measured_once_it_is_mended(run, many, segmenter, image):
     assert run(*command(many, "whole.json", "whole.csv")).exit_code == 0
     sound = (many.parent / "3.png").read_bytes()
     (many.parent / "3.png").write_bytes(sound[:-30])
-    picture("many/6.png", (13, 13))
-    picture("many/6_mask.png", (13, 13))
+    image("many/6.png", (13, 13))
+    image("many/6_mask.png", (13, 13))
     result = run(*command(many))
     assert result.exit_code == 1
     assert "3.png cannot be decoded" in result.stderr
@@ -255,7 +255,7 @@ def test_what_failed_is_measured_once_it_is_mended(run, many, segmenter, picture
     assert result.exit_code == 1
     assert segmenter.batches == [1, 1]
     assert measures("report.json")["lungs"][0] == 9
-    picture("many/6.png", (5, 8), dark=60)
+    image("many/6.png", (5, 8), dark=60)
     mask = np.full((5, 8), 200, np.uint8)
     mask[:, :4] = mask[:1] = 0
     Image.fromarray(mask).save(many.parent / "6_mask.png")

@@ -50,8 +50,8 @@ def test_a_number_behind_a_point_is_no_suffix():
     assert [unique_names([path])[0] for path in paths] == ["1.2.840.17", "1.2.840.18"]
 
 
-def test_formats_that_are_not_read_are_named(run, picture, segmenter):
-    picture("phone/a.jpg")
+def test_formats_that_are_not_read_are_named(run, image, segmenter):
+    image("phone/a.jpg")
     jpeg = Path("phone/a.jpg").read_bytes()
     Path("phone/b.jfif").write_bytes(jpeg)
     Path("phone/no_suffix").write_bytes(jpeg)
@@ -70,8 +70,8 @@ def test_formats_that_are_not_read_are_named(run, picture, segmenter):
     assert "3 of 3 files segmented" in result.stderr
 
 
-def test_a_format_that_is_not_read_fails_when_it_is_named(run, picture, segmenter):
-    picture("a.png")
+def test_a_format_that_is_not_read_fails_when_it_is_named(run, image, segmenter):
+    image("a.png")
     Path("c.heic").write_bytes(bytes((0, 0, 0, 24)) + b"ftypheic" + bytes(500))
     result = run("segment", "a.png", "c.heic", "--modality", "fundus")
     assert result.exit_code == 1
@@ -194,7 +194,7 @@ def test_an_image_of_one_brightness_is_told(run, tmp_path, segmenter):
     assert "wall.png: it shows nearly one brightness all over" in result.stderr
 
 
-def test_an_image_of_one_brightness_is_not_recognised(run, picture, segmenter, classifier):
+def test_an_image_of_one_brightness_is_not_recognised(run, image, segmenter, classifier):
     classify = classifier.classify
 
     def classify_and_look(images, batch_size=32):
@@ -202,7 +202,7 @@ def test_an_image_of_one_brightness_is_not_recognised(run, picture, segmenter, c
         return {**found, "blank": [np.ptp(image) == 0 for image in images]}
 
     classifier.classify = classify_and_look
-    picture("lung.png", dark=40)
+    image("lung.png", dark=40)
     Image.new("L", (40, 30), 40).save("black.png")
     result = run("segment", "lung.png", "black.png")
     assert result.exit_code == 1

@@ -112,7 +112,7 @@ def test_a_backend_that_cannot_be_imported(monkeypatch, preset):
         loading.load_segmenter(preset)
 
 
-def test_few_pictures_are_not_traced_on_tensorflow(monkeypatch):
+def test_few_images_are_not_traced_on_tensorflow(monkeypatch):
     for backend, count, eagerly in (
         ("tensorflow", 8, True),
         ("tensorflow", 9, False),

@@ -32,8 +32,8 @@ def assert_error(result, code, *words):
 # === Masks and overlays ===
 
 
-def test_a_mask_of_the_inputs_size(run, picture, segmenter):
-    picture("eye.png")
+def test_a_mask_of_the_inputs_size(run, image, segmenter):
+    image("eye.png")
     result = run("segment", "eye.png", "--modality", "fundus")
     assert result.exit_code == 0, result.output
     mask = read("masks/eye_mask.png")
@@ -47,8 +47,8 @@ def test_a_mask_of_the_inputs_size(run, picture, segmenter):
     assert segmenter.loaded == ["espmedsam_nano_256"]
 
 
-def test_overlay_output_preset_and_threshold(run, picture, segmenter):
-    picture("eye.png")
+def test_overlay_output_preset_and_threshold(run, image, segmenter):
+    image("eye.png")
     result = run(
         *("segment", "eye.png", "--modality", "fundus", "--overlay", "--output", "a/b"),
         *("--preset", "mine", "--threshold", "0.9", "--mirror"),
@@ -61,34 +61,34 @@ def test_overlay_output_preset_and_threshold(run, picture, segmenter):
     assert segmenter.mirror
 
 
-def test_one_pixel(run, picture, segmenter):
-    picture("dot.png", (1, 1))
+def test_one_pixel(run, image, segmenter):
+    image("dot.png", (1, 1))
     assert run("segment", "dot.png", "--modality", "xray").exit_code == 0
     assert read("masks/dot_mask.png").tolist() == [[255]]
 
 
-def test_a_turned_photograph_gets_a_mask_as_stored(run, picture, segmenter):
+def test_a_turned_photograph_gets_a_mask_as_stored(run, image, segmenter):
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture("phone.png", exif=exif)
+    image("phone.png", exif=exif)
     assert run("segment", "phone.png", "--modality", "xray", "--overlay").exit_code == 0
     assert read("masks/phone_mask.png").shape == (4, 6)
     assert (read("masks/phone_mask.png")[:, 3:] == 255).all()
     assert read("masks/phone_overlay.png").shape == (6, 4, 3)  # upright, to be looked at
 
 
-def test_batches_reach_across_files(run, picture, segmenter):
+def test_batches_reach_across_files(run, image, segmenter):
     for number in range(5):
-        picture(f"{number}.png", (4 + number, 6))
+        image(f"{number}.png", (4 + number, 6))
     assert run("segment", ".", "--modality", "xray", "--batch-size", "2").exit_code == 0
     assert segmenter.batches == [2, 2, 1]
     assert [read(f"masks/{number}_mask.png").shape[0] for number in range(5)] == [4, 5, 6, 7, 8]
 
 
-def test_large_pictures_make_small_batches(run, picture, segmenter, monkeypatch):
+def test_large_images_make_small_batches(run, image, segmenter, monkeypatch):
     monkeypatch.setattr(batches, "BATCH_PIXELS", 50)
     for number in range(4):
-        picture(f"{number}.png", (5, 6))
+        image(f"{number}.png", (5, 6))
     assert run("segment", ".", "--modality", "xray").exit_code == 0
     assert segmenter.batches == [2, 2]
 
@@ -96,23 +96,23 @@ def test_large_pictures_make_small_batches(run, picture, segmenter, monkeypatch)
 # === Folders, patterns and names ===
 
 
-def test_folders_patterns_and_repetitions(run, picture, segmenter):
+def test_folders_patterns_and_repetitions(run, image, segmenter):
     for name in ("a/1.png", "a/deep/2.jpg", "b/3.png", "b/4.jpg", ".hidden/5.png", "a/.6.png"):
-        picture(name)
+        image(name)
     Path("a/notes.txt").write_text("not an image")
     result = run("segment", "a", "b/*.png", "a/1.png", "--modality", "xray")
     assert result.exit_code == 0, result.output
     assert names() == ["1_mask.png", "2_mask.png", "3_mask.png"]
 
 
-def test_a_name_with_brackets_is_a_file_and_not_a_pattern(run, picture, segmenter):
-    picture("scan[1].png")
+def test_a_name_with_brackets_is_a_file_and_not_a_pattern(run, image, segmenter):
+    image("scan[1].png")
     assert run("segment", "scan[1].png", "--modality", "xray").exit_code == 0
     assert names() == ["scan[1]_mask.png"]
 
 
-def test_masks_in_a_folder_are_no_inputs(run, picture, segmenter):
-    picture("x.png")
+def test_masks_in_a_folder_are_no_inputs(run, image, segmenter):
+    image("x.png")
     first = run("segment", ".", "--modality", "xray", "--output", ".", "--overlay")
     assert first.exit_code == 0
     assert names(".") == ["x.png", "x_mask.png", "x_overlay.png"]
@@ -122,16 +122,16 @@ def test_masks_in_a_folder_are_no_inputs(run, picture, segmenter):
     assert names(".") == ["x.png", "x_mask.png", "x_overlay.png"]
 
 
-def test_the_output_folder_is_no_input(run, picture, segmenter):
-    picture("x.png")
-    picture("masks/other.png")
+def test_the_output_folder_is_no_input(run, image, segmenter):
+    image("x.png")
+    image("masks/other.png")
     assert run("segment", ".", "--modality", "xray").exit_code == 0
     assert names() == ["other.png", "x_mask.png"]
 
 
-def test_equal_stems_are_told_apart(run, picture, segmenter):
+def test_equal_stems_are_told_apart(run, image, segmenter):
     for name in ("p/a/1.png", "p/b/1.png", "q/a/1.png", "p/b/2.png", "q/3.png", "q/3.jpg"):
-        picture(name)
+        image(name)
     result = run("segment", "p", "q", "--modality", "xray")
     assert result.exit_code == 0, result.output
     assert names() == [
@@ -140,9 +140,9 @@ def test_equal_stems_are_told_apart(run, picture, segmenter):
     ]
 
 
-def test_names_do_not_depend_on_unreadable_files(run, picture, segmenter):
-    picture("a/1.png")
-    picture("b/1.png").write_bytes(b"")
+def test_names_do_not_depend_on_unreadable_files(run, image, segmenter):
+    image("a/1.png")
+    image("b/1.png").write_bytes(b"")
     assert run("segment", "a", "b", "--modality", "xray").exit_code == 1
     assert names() == ["a_1_mask.png"]
 
@@ -150,10 +150,10 @@ def test_names_do_not_depend_on_unreadable_files(run, picture, segmenter):
 # === Nothing is lost ===
 
 
-def test_existing_results_are_kept(run, picture, segmenter):
-    picture("x.png")
-    picture("y.png")
-    picture("masks/x_mask.png")
+def test_existing_results_are_kept(run, image, segmenter):
+    image("x.png")
+    image("y.png")
+    image("masks/x_mask.png")
     before = Path("masks/x_mask.png").read_bytes()
     result = run("segment", "x.png", "y.png", "--modality", "xray")
     assert_error(result, 2, "x_mask.png", "--overwrite")
@@ -164,9 +164,9 @@ def test_existing_results_are_kept(run, picture, segmenter):
     assert Path("masks/x_mask.png").read_bytes() != before
 
 
-def test_an_input_is_never_replaced(run, picture, segmenter):
-    picture("x.png")
-    picture("x_mask.png")
+def test_an_input_is_never_replaced(run, image, segmenter):
+    image("x.png")
+    image("x_mask.png")
     result = run(
         *("segment", "x.png", "x_mask.png", "--modality", "xray", "--output", ".", "--overwrite")
     )
@@ -174,16 +174,16 @@ def test_an_input_is_never_replaced(run, picture, segmenter):
     assert names(".") == ["x.png", "x_mask.png"]
 
 
-def test_two_inputs_never_share_a_result(run, picture, segmenter):
+def test_two_inputs_never_share_a_result(run, image, segmenter):
     for name in ("a/x.png", "b/x.png", "c/a_x.png", "c/b/a_x.png"):
-        picture(name)
+        image(name)
     result = run("segment", "a", "b", "c", "--modality", "xray")
     assert result.exit_code == 0, result.output
     assert len(names()) == 4
 
 
-def test_the_output_must_be_a_folder(run, picture, segmenter):
-    picture("x.png")
+def test_the_output_must_be_a_folder(run, image, segmenter):
+    image("x.png")
     assert_error(run("segment", "x.png", "--modality", "xray", "--output", "x.png"), 2, "a folder")
 
 
@@ -191,7 +191,7 @@ def test_the_output_must_be_a_folder(run, picture, segmenter):
 
 
 @pytest.fixture
-def malformed(picture, tmp_path):
+def malformed(image, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "cut.png")
     content = (tmp_path / "cut.png").read_bytes()
@@ -199,7 +199,7 @@ def malformed(picture, tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("hello")
     Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
-    picture("unlucky.png", (13, 13))  # the fake refuses this size
+    image("unlucky.png", (13, 13))  # the fake refuses this size
     return {
         "cut.png": "cut short",
         "empty.png": "is empty",
@@ -210,9 +210,9 @@ def malformed(picture, tmp_path):
     }
 
 
-def test_unreadable_files_are_reported_and_the_others_done(run, picture, segmenter, malformed):
-    picture("good.png")
-    picture("good2.png")
+def test_unreadable_files_are_reported_and_the_others_done(run, image, segmenter, malformed):
+    image("good.png")
+    image("good2.png")
     result = run("segment", "good.png", *malformed, "good2.png", "--modality", "xray")
     errors = assert_error(result, 1, *malformed.values())
     assert len(errors) == len(malformed)
@@ -228,15 +228,15 @@ def test_exit_code_2_when_nothing_was_done(run, segmenter, malformed):
     assert not Path("masks").exists() or names() == []
 
 
-def test_the_pixel_limit_can_be_raised(run, picture, segmenter):
-    picture("x.png")
+def test_the_pixel_limit_can_be_raised(run, image, segmenter):
+    image("x.png")
     small = run("segment", "x.png", "--modality", "xray", "--max-pixels", "23")
     assert_error(small, 2, "24 pixels; the limit is 23", "--max-pixels")
     assert run("segment", "x.png", "--modality", "xray", "--max-pixels", "24").exit_code == 0
 
 
-def test_wrong_modality_lists_the_known_ones(run, picture, segmenter):
-    picture("x.png")
+def test_wrong_modality_lists_the_known_ones(run, image, segmenter):
+    image("x.png")
     assert_error(run("segment", "x.png", "--modality", "xary"), 2, "'xary'", "xray, fundus")
     assert segmenter.batches == []
     assert not Path("masks").exists()
@@ -253,8 +253,8 @@ def test_wrong_modality_lists_the_known_ones(run, picture, segmenter):
         ["void", "--modality", "xray"],
     ],
 )
-def test_wrong_usage(run, picture, segmenter, arguments):
-    picture("x.png")
+def test_wrong_usage(run, image, segmenter, arguments):
+    image("x.png")
     Path("void").mkdir()
     result = run("segment", *arguments)
     assert result.exit_code == 2
@@ -262,9 +262,9 @@ def test_wrong_usage(run, picture, segmenter, arguments):
     assert segmenter.loaded == []
 
 
-def test_a_result_that_cannot_be_written(run, picture, segmenter, monkeypatch):
-    picture("x.png")
-    picture("y.png")
+def test_a_result_that_cannot_be_written(run, image, segmenter, monkeypatch):
+    image("x.png")
+    image("y.png")
     write = segment_files.write_mask
 
     def fail_for_x(path, *arguments):
@@ -286,9 +286,9 @@ def told(result):
     return result.stderr.splitlines()[:-1]
 
 
-def test_the_modality_is_recognised_unless_given(run, picture, segmenter, classifier):
-    picture("lung.png", dark=40)
-    picture("eye.png", dark=109)
+def test_the_modality_is_recognised_unless_given(run, image, segmenter, classifier):
+    image("lung.png", dark=40)
+    image("eye.png", dark=109)
     result = run("segment", "lung.png", "eye.png")
     assert result.exit_code == 0, result.output
     assert segmenter.options == [(["xray", "fundus"], 0.5, 8)]
@@ -300,27 +300,27 @@ def test_the_modality_is_recognised_unless_given(run, picture, segmenter, classi
     assert classifier.batches == [2]
 
 
-def test_auto_and_another_recognizer_can_be_given(run, picture, segmenter, classifier):
-    picture("x.png")
+def test_auto_and_another_recognizer_can_be_given(run, image, segmenter, classifier):
+    image("x.png")
     result = run("segment", "x.png", "--modality", "auto", "--recognizer", "mine")
     assert result.exit_code == 0, result.output
     assert segmenter.loaded == ["espmedsam_nano_256", "mine"]
 
 
-def test_nothing_is_recognised_where_the_modality_is_given(run, picture, segmenter, classifier):
-    picture("x.png", dark=109)
+def test_nothing_is_recognised_where_the_modality_is_given(run, image, segmenter, classifier):
+    image("x.png", dark=109)
     result = run("segment", "x.png", "--modality", "xray", "--recognizer", "missing")
     assert result.exit_code == 0
     assert segmenter.options[0][0] == ["xray"]
     assert segmenter.loaded == ["espmedsam_nano_256"] and classifier.batches == []
 
 
-def test_what_is_not_recognised_is_refused_and_the_others_done(run, picture, segmenter, classifier):
-    picture("good.png", dark=9)
-    picture("unclear.png", dark=106)
-    picture("mri.png", dark=200)
-    picture("unlucky.png", (13, 13))
-    picture("good2.png", dark=110)
+def test_what_is_not_recognised_is_refused_and_the_others_done(run, image, segmenter, classifier):
+    image("good.png", dark=9)
+    image("unclear.png", dark=106)
+    image("mri.png", dark=200)
+    image("unlucky.png", (13, 13))
+    image("good2.png", dark=110)
     names_in = ("good", "unclear", "mri", "unlucky", "good2")
     result = run("segment", *(f"{name}.png" for name in names_in))
     errors = assert_error(result, 1)
@@ -336,33 +336,33 @@ def test_what_is_not_recognised_is_refused_and_the_others_done(run, picture, seg
     assert "2 of 5 files segmented into masks; 3 failed" in result.stderr
 
 
-def test_exit_code_2_when_nothing_is_recognised(run, picture, segmenter, classifier):
-    picture("unclear.png", dark=106)
+def test_exit_code_2_when_nothing_is_recognised(run, image, segmenter, classifier):
+    image("unclear.png", dark=106)
     assert_error(run("segment", "unclear.png"), 2, "unclear.png was not recognised")
     assert segmenter.batches == []
 
 
-def test_refused_files_leave_no_gaps_in_the_batches(run, picture, segmenter, classifier):
+def test_refused_files_leave_no_gaps_in_the_batches(run, image, segmenter, classifier):
     for number, dark in enumerate((10, 106, 10, 106, 10, 10)):
-        picture(f"{number}.png", dark=dark)
+        image(f"{number}.png", dark=dark)
     assert run("segment", ".", "--batch-size", "2").exit_code == 1
     assert classifier.batches == [2, 2, 2]
     assert segmenter.batches == [2, 2]
 
 
-def test_a_recognizer_that_shares_no_modality(run, picture, segmenter, classifier):
-    picture("x.png")
+def test_a_recognizer_that_shares_no_modality(run, image, segmenter, classifier):
+    image("x.png")
     classifier.class_names = ("cat", "dog", "cow")
     assert_error(run("segment", "x.png"), 2, "tells cat, dog, cow apart", "knows xray, fundus")
 
 
 @pytest.mark.parametrize("function", ["check_preset", "load_recognizer"])
-def test_a_recognizer_that_cannot_be_loaded(run, picture, segmenter, monkeypatch, function):
+def test_a_recognizer_that_cannot_be_loaded(run, image, segmenter, monkeypatch, function):
     def fail(preset):
         if preset == "mine":
             raise InputError("Unknown preset 'mine'.")
 
-    picture("x.png")
+    image("x.png")
     monkeypatch.setattr(segment, function, fail)
     result = run("segment", "x.png", "--recognizer", "mine")
     (line,) = assert_error(result, 2)
@@ -377,10 +377,10 @@ def volume(name, values):
     nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), name)
 
 
-def test_a_few_slices_decide_for_a_volume(run, picture, segmenter, classifier):
+def test_a_few_slices_decide_for_a_volume(run, image, segmenter, classifier):
     # Slices 2, 4, 6, 8 and 10 of 10 are looked at; 0.6 and four times 0.9 are 0.84 in the mean.
     volume("brain.nii", [200, 106, 200, 109, 200, 109, 200, 109, 200, 109])
-    picture("x.png")
+    image("x.png")
     result = run("segment", "brain.nii", "x.png", "--batch-size", "4")
     assert result.exit_code == 0, result.output
     assert told(result) == [
@@ -394,21 +394,21 @@ def test_a_few_slices_decide_for_a_volume(run, picture, segmenter, classifier):
     )
 
 
-def test_a_volume_is_refused_as_a_whole(run, picture, segmenter, classifier):
+def test_a_volume_is_refused_as_a_whole(run, image, segmenter, classifier):
     volume("brain.nii", [10, 110, 10])
-    picture("x.png")
+    image("x.png")
     result = run("segment", "brain.nii", "x.png")
     errors = assert_error(result, 1, "brain.nii was not recognised: xray 0.66, fundus 0.33 (at")
     assert len(errors) == 1
     assert names() == ["x_mask.png"]
 
 
-def test_a_damaged_frame_is_found_while_recognising(run, picture, segmenter, classifier):
+def test_a_damaged_frame_is_found_while_recognising(run, image, segmenter, classifier):
     tifffile = pytest.importorskip("tifffile", reason="needs the extra medical")
     with tifffile.TiffWriter("pages.tif") as tiff:
         tiff.write(np.zeros((4, 6), np.float32))
         tiff.write(np.full((4, 6), 7, np.float32))  # out of range
-    picture("x.png")
+    image("x.png")
     assert len(assert_error(run("segment", "pages.tif", "x.png"), 1, "pages.tif")) == 1
     assert names() == ["x_mask.png"]
 
@@ -433,9 +433,9 @@ def test_nifti(run, segmenter):
     assert segmenter.batches == [2, 1]
 
 
-def test_a_volume_with_nan(run, picture, segmenter):
+def test_a_volume_with_nan(run, image, segmenter):
     nibabel = pytest.importorskip("nibabel", reason="needs the extra medical")
-    picture("x.png")
+    image("x.png")
     nibabel.save(nibabel.Nifti1Image(np.full((3, 3, 2), np.nan, np.float32), np.eye(4)), "nan.nii")
     assert_error(run("segment", "nan.nii", "x.png", "--modality", "xray"), 1, "nan.nii holds NaN")
     assert names() == ["x_mask.png"]
@@ -473,12 +473,12 @@ def test_16_bit_tiff(run, segmenter):
     assert (read("masks/deep_mask.png").ravel() == [0] * 12 + [255] * 12).all()
 
 
-def test_a_damaged_frame_fails_its_file_only(run, picture, segmenter, monkeypatch):
+def test_a_damaged_frame_fails_its_file_only(run, image, segmenter, monkeypatch):
     tifffile = pytest.importorskip("tifffile", reason="needs the extra medical")
     with tifffile.TiffWriter("pages.tif") as tiff:
         tiff.write(np.zeros((4, 6), np.float32))
         tiff.write(np.full((4, 6), 7, np.float32))  # out of range
-    picture("x.png")
+    image("x.png")
     result = run("segment", "pages.tif", "x.png", "--modality", "xray")
     assert len(assert_error(result, 1, "pages.tif")) == 1
     assert names() == ["x_mask.png"]

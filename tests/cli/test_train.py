@@ -15,7 +15,7 @@ TRAIN = """
 output: runs/first
 model: {preset: tiny}
 data:
-  sources: [{folder: pictures, modality: xray}]
+  sources: [{folder: images, modality: xray}]
 phases: [{epochs: 2}]
 """
 DISTILL = """
@@ -23,7 +23,7 @@ output: runs/first
 student: {preset: tiny}
 medical_teacher: {preset: big}
 data:
-  sources: [{folder: pictures, modality: xray}]
+  sources: [{folder: images, modality: xray}]
 phases: [{phase: controllers}]
 """
 
@@ -42,7 +42,7 @@ def command(request, tmp_path, monkeypatch):
     module = train_command if request.param == "train" else distill_command
     monkeypatch.setattr(package, request.param, run_it, raising=False)
     monkeypatch.setattr(module, "import_models", lambda: None)
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     text = TRAIN if request.param == "train" else DISTILL
     (tmp_path / "config.yaml").write_text(text)
     return request.param, called
@@ -118,7 +118,7 @@ def test_a_configuration_is_checked_before_keras_starts(tmp_path):
         assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
 
 
-def test_strict_is_for_all_pictures_that_there_are(tmp_path):
+def test_strict_is_for_all_images_that_there_are(tmp_path):
     teacher = "{name: sam, keras_hub: sam_base_sa1b}"
     (tmp_path / "config.yaml").write_text(
         "output: run\nstudent: {preset: tiny}\n"

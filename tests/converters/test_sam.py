@@ -70,7 +70,7 @@ def teacher(theirs, tmp_path_factory):
 
 
 def test_keras_hub_image_embeddings(theirs, teacher, record_property):
-    """Theirs normalises pictures of [0, 1] itself. Ours has closed tokens and adapters."""
+    """Theirs normalises images of [0, 1] itself. Ours has closed tokens and adapters."""
     images = np.random.default_rng(1).uniform(size=(1, 64, 64, 3)).astype("float32")
     expected = keras.Model.predict_on_batch(theirs.image_encoder, images)
     encoder = teacher[1].backbone.image_encoder

@@ -118,7 +118,7 @@ def test_folders_that_cannot_be_used(make):
     with pytest.raises(InputError, match=r"masks .*none does not exist"):
         read_folder(folder, "xray", masks=folder / "none")
     (folder / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no picture files"):
+    with pytest.raises(InputError, match="holds no image files"):
         read_folder(folder / "empty", labelled=False)
     make("images/1.png")
     with pytest.raises(InputError, match=r"lacks .*/masks; expected"):

@@ -9,10 +9,10 @@ from PIL import Image, ImageOps
 
 from keras_espmedsam.data import (
     MAX_PIXELS,
-    inspect_picture_file,
+    inspect_image_file,
+    read_image,
+    read_images,
     read_mask,
-    read_picture,
-    read_pictures,
     write_mask,
 )
 from keras_espmedsam.errors import InputError
@@ -22,7 +22,7 @@ RAMP = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
 
 @pytest.fixture
 def save(tmp_path):
-    def save_image(image, name="picture.png", **options):
+    def save_image(image, name="image.png", **options):
         path = tmp_path / name
         if not isinstance(image, Image.Image):
             image = Image.fromarray(image)
@@ -41,27 +41,27 @@ def test_importing_the_readers_does_not_import_keras():
 
 
 def test_grey_png(save):
-    picture = read_picture(save(RAMP))
-    assert picture.array.dtype == np.uint8
-    np.testing.assert_array_equal(picture.array, RAMP)
-    assert (picture.stem, picture.size, picture.count) == ("picture", (4, 6), 1)
+    image = read_image(save(RAMP))
+    assert image.array.dtype == np.uint8
+    np.testing.assert_array_equal(image.array, RAMP)
+    assert (image.stem, image.size, image.count) == ("image", (4, 6), 1)
 
 
 def test_16_bit_png_keeps_its_range(save):
     deep = RAMP.astype(np.uint16) * 257
-    np.testing.assert_array_equal(read_picture(save(deep)).array, deep)
+    np.testing.assert_array_equal(read_image(save(deep)).array, deep)
 
 
 def test_one_bit_png(save):
     path = save(RAMP > 100)
     assert Image.open(path).mode == "1"
-    np.testing.assert_array_equal(read_picture(path).array, np.where(RAMP > 100, 255, 0))
+    np.testing.assert_array_equal(read_image(path).array, np.where(RAMP > 100, 255, 0))
 
 
 def test_palette_becomes_rgb(save):
     image = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), mode="P")
     image.putpalette([255, 0, 0, 0, 0, 255])
-    array = read_picture(save(image)).array
+    array = read_image(save(image)).array
     assert array[0].tolist() == [[255, 0, 0], [0, 0, 255]]
 
 
@@ -69,26 +69,26 @@ def test_palette_becomes_rgb(save):
 def test_alpha_is_dropped_and_not_blended(save, mode, shape):
     image = Image.fromarray(RAMP).convert(mode)
     image.putalpha(0)
-    array = read_picture(save(image)).array
+    array = read_image(save(image)).array
     assert array.shape == shape
     np.testing.assert_array_equal(array[..., 0] if array.ndim == 3 else array, RAMP)
 
 
 def test_cmyk_jpeg_becomes_rgb(save):
     image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    array = read_picture(save(image, "red.jpg", quality=100)).array
+    array = read_image(save(image, "red.jpg", quality=100)).array
     assert array.shape == (16, 16, 3)
     np.testing.assert_allclose(array[8, 8], [255, 0, 0], atol=6)
 
 
 def test_a_single_pixel(save):
-    assert read_picture(save(np.array([[7]], np.uint8))).array.tolist() == [[7]]
+    assert read_image(save(np.array([[7]], np.uint8))).array.tolist() == [[7]]
 
 
 def test_the_content_decides_and_not_the_name(save):
     path = save(RAMP, "really_a.png")
     path = path.rename(path.with_name("named.jpg"))
-    np.testing.assert_array_equal(read_picture(path).array, RAMP)
+    np.testing.assert_array_equal(read_image(path).array, RAMP)
 
 
 # === Formats ===
@@ -108,7 +108,7 @@ def test_png_of_few_bits(save, bits, options):
     values = (np.arange(48).reshape(6, 8) % 2**bits).astype(np.uint8)
     image = Image.fromarray(values).convert("P")
     image.putpalette([level for k in range(2**bits) for level in (k * 9, 255 - k, k * 3)])
-    array = read_picture(save(image, bits=bits, **options)).array
+    array = read_image(save(image, bits=bits, **options)).array
     expected = np.stack([values * 9, 255 - values, values * 3], axis=-1)
     np.testing.assert_array_equal(array, expected)
 
@@ -123,7 +123,7 @@ def test_pgm_of_any_largest_value(tmp_path, largest, form):
     path.write_bytes(f"{form}\n# comment\n8 6\n{largest}\n".encode() + body)
     # Pillow rounds to 8 or 16 bits.
     expected = values / largest
-    np.testing.assert_allclose(unit(read_picture(path).array), expected, atol=0.002)
+    np.testing.assert_allclose(unit(read_image(path).array), expected, atol=0.002)
 
 
 @pytest.mark.parametrize("form", ["P1", "P4"])
@@ -134,30 +134,30 @@ def test_pbm_has_1_for_black(tmp_path, form):
     path.write_bytes(
         f"{form}\n8 6\n".encode() + (plain if form == "P1" else np.packbits(black).tobytes())
     )
-    np.testing.assert_array_equal(read_picture(path).array, np.where(black, 0, 255))
+    np.testing.assert_array_equal(read_image(path).array, np.where(black, 0, 255))
 
 
 def test_a_floating_point_pnm(tmp_path):
     path = tmp_path / "a.pfm"
     path.write_bytes(b"Pf\n8 6\n-1.0\n" + (DEEP[::-1] / 65535).astype("<f4").tobytes())
-    np.testing.assert_allclose(read_picture(path).array, DEEP / 65535, atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, DEEP / 65535, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
 def test_bmp(save, mode):
     image = Image.fromarray(COLOUR).convert(mode)
     expected = image.convert("RGB" if mode in ("P", "RGBA") else "L" if mode == "1" else mode)
-    np.testing.assert_array_equal(read_picture(save(image, "a.bmp")).array, np.asarray(expected))
+    np.testing.assert_array_equal(read_image(save(image, "a.bmp")).array, np.asarray(expected))
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14])
 def test_a_png_that_uses_a_part_of_its_bits(save, bits):
     stored = DEEP >> (16 - bits)
     with pytest.warns(match=f"only {bits} of its 16 bits are used"):
-        array = read_picture(path := save(stored)).array
+        array = read_image(path := save(stored)).array
     low, high = np.percentile(stored, (0.1, 99.9))
     np.testing.assert_allclose(array, np.clip((stored - low) / (high - low), 0, 1), atol=1e-6)
-    full = read_picture(path, intensity="full").array
+    full = read_image(path, intensity="full").array
     np.testing.assert_allclose(unit(full), stored / 65535, atol=1e-6)
 
 
@@ -176,11 +176,11 @@ def test_every_frame_is_an_image(save, name, options):
     if name != "a.gif":
         images = [image.convert("RGB") for image in images]
     path = save(images[0], name, save_all=True, append_images=images[1:], **options)
-    pictures = list(read_pictures(path))
-    assert [(p.index, p.count) for p in pictures] == [(0, 3), (1, 3), (2, 3)]
-    np.testing.assert_array_equal([p.array for p in pictures], expected)
+    images = list(read_images(path))
+    assert [(p.index, p.count) for p in images] == [(0, 3), (1, 3), (2, 3)]
+    np.testing.assert_array_equal([p.array for p in images], expected)
     with pytest.raises(InputError, match="holds 3 images; expected one"):
-        read_picture(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp"])
@@ -191,22 +191,22 @@ def test_frames_that_store_their_changes_alone(save, name):
         frame[2 * k : 2 * k + 2, 3:9] = 250
     images = [Image.fromarray(frame) for frame in frames]
     path = save(images[0], name, save_all=True, append_images=images[1:], lossless=True)
-    arrays = [np.atleast_3d(picture.array) for picture in read_pictures(path)]
+    arrays = [np.atleast_3d(image.array) for image in read_images(path)]
     assert len(arrays) == 3
     for array, frame in zip(arrays, frames, strict=True):
         assert (array == frame[..., None]).all()
 
 
 def test_one_frame_is_one_image(save):
-    assert read_picture(save(RAMP, "a.gif")).count == 1
+    assert read_image(save(RAMP, "a.gif")).count == 1
     with_preview = [Image.fromarray(np.tile(COLOUR, (9, 9, 1))), Image.fromarray(COLOUR)]
     path = save(
         with_preview[0], "a.mpo", format="MPO", save_all=True, append_images=with_preview[1:]
     )
-    assert read_picture(path).size == (54, 72)
+    assert read_image(path).size == (54, 72)
     same_size = [with_preview[0], with_preview[0].rotate(180)]
     path = save(same_size[0], "b.mpo", format="MPO", save_all=True, append_images=same_size[1:])
-    assert [picture.count for picture in read_pictures(path)] == [2, 2]
+    assert [image.count for image in read_images(path)] == [2, 2]
 
 
 def test_a_jpeg_of_12_bits_is_not_called_no_image(tmp_path):
@@ -214,7 +214,7 @@ def test_a_jpeg_of_12_bits_is_not_called_no_image(tmp_path):
     path = tmp_path / "deep.jpg"
     path.write_bytes(imagecodecs.jpeg8_encode(DEEP >> 4, bitspersample=12))
     with pytest.raises(InputError, match="of a kind of its format that is not read, such as JPEG"):
-        read_picture(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize("name", ["01_test_mask.gif", "neck_input.png"])
@@ -223,7 +223,7 @@ def test_real_files(shared_dir, name):
     if not path.exists():
         pytest.skip(f"{path} does not exist")
     with Image.open(path) as image:
-        np.testing.assert_array_equal(read_picture(path).array, np.asarray(image.convert("L")))
+        np.testing.assert_array_equal(read_image(path).array, np.asarray(image.convert("L")))
 
 
 # === EXIF orientation ===
@@ -234,12 +234,12 @@ def test_orientation_is_applied_and_undone(tmp_path, save, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = save(RAMP, exif=exif)
-    picture = read_picture(path)
+    image = read_image(path)
     upright = ImageOps.exif_transpose(Image.open(path))
-    np.testing.assert_array_equal(picture.array, np.asarray(upright))
-    assert picture.layout.exif == orientation
+    np.testing.assert_array_equal(image.array, np.asarray(upright))
+    assert image.layout.exif == orientation
 
-    write_mask(tmp_path / "mask.png", picture.array > 100, picture)
+    write_mask(tmp_path / "mask.png", image.array > 100, image)
     with Image.open(tmp_path / "mask.png") as mask:
         assert mask.size == Image.open(path).size  # as stored
         np.testing.assert_array_equal(np.asarray(mask), np.where(RAMP > 100, 255, 0))
@@ -251,7 +251,7 @@ def test_orientation_is_applied_and_undone(tmp_path, save, orientation):
 def test_a_broken_orientation_counts_as_upright(save):
     exif = Image.Exif()
     exif[0x0112] = 77
-    np.testing.assert_array_equal(read_picture(save(RAMP, exif=exif)).array, RAMP)
+    np.testing.assert_array_equal(read_image(save(RAMP, exif=exif)).array, RAMP)
 
 
 # === Malformed files ===
@@ -261,7 +261,7 @@ def assert_refused(path, *words, **options):
     """The file is refused in one sentence that names it, without a warning."""
     with warnings.catch_warnings(), pytest.raises(InputError) as caught:
         warnings.simplefilter("error")
-        list(read_pictures(path, **options))
+        list(read_images(path, **options))
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
@@ -297,7 +297,7 @@ def test_empty_file(tmp_path, name):
     ],
 )
 def test_text_under_another_name(tmp_path, name, word):
-    (tmp_path / name).write_text("this is no picture at all\n" * 40)
+    (tmp_path / name).write_text("this is no image at all\n" * 40)
     assert_refused(tmp_path / name, word)
 
 
@@ -336,7 +336,7 @@ def test_the_pixel_limit_is_checked_before_decoding(tmp_path):
     message = assert_refused(path, "20000 x 20000", "400,000,000", "100,000,000", "--max-pixels")
     assert "decompression bomb" not in message
     # Once the limit is raised, the header is fine and only the pixels are missing.
-    assert inspect_picture_file(path, max_pixels=400_000_000).size == (20_000, 20_000)
+    assert inspect_image_file(path, max_pixels=400_000_000).size == (20_000, 20_000)
     assert_refused(path, "cut short", max_pixels=400_000_000)
 
 
@@ -344,22 +344,22 @@ def test_the_limit_is_a_hundred_megapixels_and_inclusive(tmp_path):
     assert MAX_PIXELS == 100_000_000
     path = tmp_path / "large.png"
     path.write_bytes(png_header(10_000, 10_000))
-    assert inspect_picture_file(path).size == (10_000, 10_000)
+    assert inspect_image_file(path).size == (10_000, 10_000)
     path.write_bytes(png_header(10_000, 10_001))
     assert_refused(path, "100,010,000")
 
 
 def test_pillows_own_limit_is_left_as_it_was(save):
     before = Image.MAX_IMAGE_PIXELS
-    read_picture(save(RAMP))
+    read_image(save(RAMP))
     assert Image.MAX_IMAGE_PIXELS == before
 
 
-def test_several_pictures_are_not_one(save):
+def test_several_images_are_not_one(save):
     pages = [Image.fromarray(RAMP), Image.fromarray(RAMP)]
     path = save(pages[0], "pages.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(InputError, match="holds 2 images"):
-        read_picture(path)
+        read_image(path)
 
 
 # === Masks ===
@@ -404,9 +404,9 @@ def test_masks_that_cannot_be_written(tmp_path, name, mask, message):
         write_mask(tmp_path / name, mask)
 
 
-def test_a_mask_must_fit_its_picture(tmp_path, save):
+def test_a_mask_must_fit_its_image(tmp_path, save):
     with pytest.raises(InputError, match=r"mask of \(6, 4\).*\(4, 6\)"):
-        write_mask(tmp_path / "mask.png", np.ones((6, 4)), read_picture(save(RAMP)))
+        write_mask(tmp_path / "mask.png", np.ones((6, 4)), read_image(save(RAMP)))
 
 
 @pytest.mark.parametrize(

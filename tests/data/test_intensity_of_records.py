@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.data import check_records, read_index, read_picture, read_samples
+from keras_espmedsam.data import check_records, read_image, read_index, read_samples
 from keras_espmedsam.errors import InputError, InputWarning
 
 TWELVE_BITS = np.linspace(0, 4095, 100).astype("uint16").reshape(10, 10)
@@ -33,8 +33,8 @@ def test_the_column_of_an_index(index):
 def test_the_record_goes_before_the_run(index):
     said, unsaid = read_index(index("full", ""))
     for record, expected in ((said, 4095 / 65535), (unsaid, 0.5)):
-        picture, _ = next(read_samples(record, intensity=(0, 8190)))
-        assert float(picture.array.max()) == pytest.approx(expected, abs=1e-6)
+        image, _ = next(read_samples(record, intensity=(0, 8190)))
+        assert float(image.array.max()) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_wrong_column_is_told(index):
@@ -51,7 +51,7 @@ def test_all_ways_of_reading_agree(index):
     """What is trained on is what is segmented."""
     record = read_index(index(""))[0]
     with pytest.warns(InputWarning, match="only 12 of its 16 bits are used"):
-        alone = read_picture(record.image).array
+        alone = read_image(record.image).array
     low, high = np.percentile(TWELVE_BITS, (0.1, 99.9))
     np.testing.assert_allclose(alone, np.clip((TWELVE_BITS - low) / (high - low), 0, 1), atol=1e-6)
     np.testing.assert_array_equal(next(read_samples(record))[0].array, alone)

@@ -4,9 +4,9 @@ from PIL import Image
 
 from keras_espmedsam.data import (
     Record,
+    read_image,
     read_mask,
     read_masks,
-    read_picture,
     read_samples,
     write_mask,
 )
@@ -132,7 +132,7 @@ def test_colours_of_a_volume(tmp_path):
 def test_what_is_written_is_read_back(tmp_path):
     image = _save(tmp_path / "image.png", GREY)
     for mask in (INSIDE, ~INSIDE, INSIDE * 0, INSIDE * 0 + 1):
-        write_mask(tmp_path / "mask.png", mask, read_picture(image))
+        write_mask(tmp_path / "mask.png", mask, read_image(image))
         np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), mask != 0)
         record = Record("train", "xray", "d", image, tmp_path / "mask.png")
         np.testing.assert_array_equal(next(read_samples(record))[1], mask != 0)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.data import Record, check_records, read_picture, read_samples, write_mask
+from keras_espmedsam.data import Record, check_records, read_image, read_samples, write_mask
 from keras_espmedsam.data.decoded_image import Layout
-from keras_espmedsam.data.images import inspect_picture_file
+from keras_espmedsam.data.images import inspect_image_file
 from keras_espmedsam.data.pairing import pair_layout
 from keras_espmedsam.errors import InputError, InputWarning
 
@@ -30,9 +30,9 @@ def _read(image, mask):
     """The image and the mask, upright, and what was told."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        ((picture, found),) = read_samples(Record("train", "dermoscopy", "d", image, mask))
+        ((image, found),) = read_samples(Record("train", "dermoscopy", "d", image, mask))
     told = [str(one.message) for one in caught if issubclass(one.category, InputWarning)]
-    return picture, found, told
+    return image, found, told
 
 
 def _mask(upright):
@@ -50,8 +50,8 @@ def test_a_mask_without_orientation_is_upright(tmp_path, upright, orientation, s
         Image.fromarray(array).save(image, tiffinfo={274: orientation})
     else:
         _save(image, upright, orientation)
-    picture, found, told = _read(image, _save(tmp_path / "mask.png", _mask(upright)))
-    np.testing.assert_array_equal(picture.array, upright)
+    image, found, told = _read(image, _save(tmp_path / "mask.png", _mask(upright)))
+    np.testing.assert_array_equal(image.array, upright)
     np.testing.assert_array_equal(found, upright < 100)
     both_fit = orientation != 1 and (orientation < 5 or upright is SQUARE)
     assert len(told) == both_fit
@@ -87,7 +87,7 @@ def test_each_is_turned_by_its_own_orientation(tmp_path, of_image, of_mask):
 @pytest.mark.parametrize("upright", [WIDE, SQUARE], ids=["wide", "square"])
 def test_masks_that_write_mask_wrote(tmp_path, upright, orientation):
     image = _save(tmp_path / "photo.png", upright, orientation)
-    write_mask(tmp_path / "mask.png", _mask(upright), read_picture(image))
+    write_mask(tmp_path / "mask.png", _mask(upright), read_image(image))
     _, found, told = _read(image, tmp_path / "mask.png")
     np.testing.assert_array_equal(found, upright < 100)
     assert told == []
@@ -159,7 +159,7 @@ def pair(tmp_path):
             if code is not None:
                 volume.header["qform_code"], volume.header["sform_code"] = code
             nibabel.save(volume, path)
-        return pair_layout(*(inspect_picture_file(path) for path in paths))
+        return pair_layout(*(inspect_image_file(path) for path in paths))
 
     return pair_volumes
 
@@ -207,7 +207,7 @@ def test_the_places_are_compared_before_the_run(tmp_path):
 
 
 def test_other_shapes_are_no_pair(pair):
-    with pytest.raises(InputError, match=r"holds 4 pictures and its mask .* 5; expected as many"):
+    with pytest.raises(InputError, match=r"holds 4 images and its mask .* 5; expected as many"):
         pair(LPS, (6, 5, 5))
     with pytest.raises(
         InputError, match=r"the shape 6 x 5 x 4 and its mask .* 5 x 6 x 4; expected"
@@ -235,7 +235,7 @@ def test_voxels_without_a_size(tmp_path):
         volume.header["srow_x"] = [1, 0, 0, offset]
         volume.header["srow_y"], volume.header["srow_z"] = [0, 1, 0, 0], [0, 0, 0, 0]
         nibabel.save(volume, tmp_path / name)
-        files.append(inspect_picture_file(tmp_path / name))
+        files.append(inspect_image_file(tmp_path / name))
     assert pair_layout(files[0], files[1]) == (True, "")
     with pytest.raises(InputError, match="different place; the mask's origin lies 5, 0, 0 mm"):
         pair_layout(files[0], files[2])
@@ -249,8 +249,8 @@ def test_voxels_stay_together_where_the_mask_has_no_geometry(tmp_path):
     record = Record("train", "mr", "d", tmp_path / "scan.nii", tmp_path / "labels.nii")
     with pytest.warns(InputWarning, match="taken to lie in the same order"):
         samples = list(read_samples(record, intensity="full"))
-    for k, (picture, mask) in enumerate(samples):
-        np.testing.assert_array_equal(picture.layout.undo(mask), values[:, :, k] % 7 == 0)
+    for k, (image, mask) in enumerate(samples):
+        np.testing.assert_array_equal(image.layout.undo(mask), values[:, :, k] % 7 == 0)
 
 
 def test_a_volume_as_the_mask_of_another_kind_of_image(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.data import Record, check_records, read_masks, read_pictures, read_samples
+from keras_espmedsam.data import Record, check_records, read_images, read_masks, read_samples
 from keras_espmedsam.errors import InputError, InputWarning
 
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6)
@@ -15,13 +15,13 @@ MASK = np.where(GREY > 11, 255, 0).astype("uint8")
 
 @pytest.fixture
 def save(tmp_path):
-    def save_picture(array, name, **options):
+    def save_image(array, name, **options):
         pages = [Image.fromarray(page) for page in (array if array.ndim == 3 else [array])]
         more = dict(save_all=True, append_images=pages[1:]) if len(pages) > 1 else {}
         pages[0].save(tmp_path / name, **more, **options)
         return tmp_path / name
 
-    return save_picture
+    return save_image
 
 
 def _record(image, mask, **fields):
@@ -32,12 +32,12 @@ def test_pages_with_the_pages_of_the_mask(save):
     masks = np.stack([MASK, 0 * MASK, MASK[::-1]])
     record = _record(save(np.stack([GREY, GREY + 1, GREY + 2]), "a.tif"), save(masks, "m.tif"))
     samples = list(read_samples(record))
-    assert [picture.index for picture, _ in samples] == [0, 1, 2]
-    for k, (picture, mask) in enumerate(samples):
-        np.testing.assert_array_equal(picture.array, GREY + k)
+    assert [image.index for image, _ in samples] == [0, 1, 2]
+    for k, (image, mask) in enumerate(samples):
+        np.testing.assert_array_equal(image.array, GREY + k)
         np.testing.assert_array_equal(mask, masks[k] > 0)
-    ((picture, mask),) = read_samples(_record(record.image, record.mask, index=2))
-    assert picture.index == 2
+    ((image, mask),) = read_samples(_record(record.image, record.mask, index=2))
+    assert image.index == 2
     np.testing.assert_array_equal(mask, masks[2] > 0)
 
 
@@ -57,23 +57,23 @@ def test_image_and_mask_are_turned_upright_together(save):
     exif[0x0112] = 6
     record = _record(save(GREY * 10, "a.png", exif=exif), save(MASK, "m.png"))
     with pytest.warns(InputWarning, match="is read as stored"):
-        ((picture, mask),) = read_samples(record)
-    assert picture.size == mask.shape == (6, 4)
-    np.testing.assert_array_equal(mask, picture.array > 110)
+        ((image, mask),) = read_samples(record)
+    assert image.size == mask.shape == (6, 4)
+    np.testing.assert_array_equal(mask, image.array > 110)
 
 
 def test_without_a_mask(save):
-    ((picture, mask),) = read_samples(_record(save(GREY, "a.png"), None))
+    ((image, mask),) = read_samples(_record(save(GREY, "a.png"), None))
     assert mask is None
-    np.testing.assert_array_equal(picture.array, GREY)
+    np.testing.assert_array_equal(image.array, GREY)
 
 
 @pytest.mark.parametrize(
     ("image", "mask", "index", "message"),
     [
         (GREY, MASK[:, :5], None, r"has 6 x 4 pixels and its mask .* 5 x 4; expected the same siz"),
-        (np.stack([GREY] * 3), MASK, None, r"holds 3 pictures and its mask .* 1; expected as many"),
-        (GREY, MASK, 1, r"Received the index 1 for .*, which holds 1 pictures; expected 0 to 0"),
+        (np.stack([GREY] * 3), MASK, None, r"holds 3 images and its mask .* 1; expected as many"),
+        (GREY, MASK, 1, r"Received the index 1 for .*, which holds 1 images; expected 0 to 0"),
     ],
 )
 def test_pairs_that_do_not_fit(save, image, mask, index, message):
@@ -87,7 +87,7 @@ def test_pairs_that_do_not_fit(save, image, mask, index, message):
 
 @pytest.fixture
 def some(save):
-    """Good pictures, one of them of two pages, and bad ones of three kinds."""
+    """Good images, one of them of two pages, and bad ones of three kinds."""
     pages = _record(
         save(np.stack([GREY, GREY]), "p.tif"), save(np.stack([MASK, 0 * MASK]), "pm.tif")
     )
@@ -150,7 +150,7 @@ def test_empty_masks_are_kept_unless_not_wanted(some):
         check_records([good], keep_empty=False, scan=False)
 
 
-def test_a_file_is_decoded_once_for_all_of_its_pictures(save, monkeypatch):
+def test_a_file_is_decoded_once_for_all_of_its_images(save, monkeypatch):
     masks = np.stack([MASK, 0 * MASK, MASK[::-1]])
     pages = np.stack([GREY, GREY // 2, GREY])
     record = _record(save(pages, "a.tif"), save(masks, "m.tif"))
@@ -187,4 +187,4 @@ def test_threads_leave_what_is_global_as_it_was(some):
     assert Image.MAX_IMAGE_PIXELS is not None
     assert warnings.filters == filters
     assert logging.getLogger("PIL").level == level
-    assert len(list(read_pictures(records[0].image))) == 1
+    assert len(list(read_images(records[0].image))) == 1

@@ -1,4 +1,4 @@
-"""A tiny student, pictures on disk and their records, and teachers that cost nothing."""
+"""A tiny student, images on disk and their records, and teachers that cost nothing."""
 
 import types
 
@@ -22,7 +22,7 @@ def converter():
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a picture of random pixels and the mask of its left half, and give their record."""
+    """Write an image of random pixels and the mask of its left half, and give their record."""
 
     def write(name, modality="fundus", size=(32, 32), dataset="drive", seed=None, labelled=True):
         rng = np.random.default_rng(sum(name.encode()) if seed is None else seed)
@@ -52,7 +52,7 @@ def _conv_teacher(seed=0, gain=1.0, name="conv_teacher", **options):
 
 
 class _ScaledByModality(keras.Model):
-    """Stands for an encoder with controllers: the pooled picture times modality + 1."""
+    """Stands for an encoder with controllers: the pooled image times modality + 1."""
 
     num_modalities = 3
 
@@ -70,7 +70,7 @@ def conv_teacher():
 
 @pytest.fixture(scope="session")
 def scaled_teacher():
-    """A teacher of the domain: the pooled picture times its modality's number + 1."""
+    """A teacher of the domain: the pooled image times its modality's number + 1."""
     return Teacher(_ScaledByModality(), name="scaled")
 
 

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_espmedsam.data import read_picture
+from keras_espmedsam.data import read_image
 from keras_espmedsam.distillation import DecoupledDistiller, DistillationDataset, TeacherCache
 from keras_espmedsam.distillation.variants import vary
 from keras_espmedsam.errors import InputError
@@ -28,7 +28,7 @@ FLIPPED = Augmentation(
 
 @pytest.fixture
 def records(write):
-    """Two pictures of a modality, of different data sets, and one or two of the others."""
+    """Two images of a modality, of different data sets, and one or two of the others."""
     return [
         write("a", "xray"),
         write("b", "xray", dataset="other"),
@@ -63,8 +63,8 @@ def build(tmp_path, converter):
 
 
 def _normalised(record):
-    """What the student sees of a picture of the canvas's size."""
-    values = to_rgb(read_picture(record.image).array) * 255
+    """What the student sees of an image of the canvas's size."""
+    values = to_rgb(read_image(record.image).array) * 255
     return (values - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
 
 
@@ -117,7 +117,7 @@ def test_a_worker_process_draws_the_same(make, records, build, conv_teacher):
     _equal(pickle.loads(pickle.dumps(draw))(3, 1), draw(3, 1))
 
 
-def test_pictures_come_in_the_variant_of_their_features(make, records, build, conv_teacher):
+def test_images_come_in_the_variant_of_their_features(make, records, build, conv_teacher):
     names = ("hflip", "rot90", "antitranspose")
     cache = build(conv_teacher(features=("embedding", "conv")), records, *names)
     dataset = make(records, domain_cache=cache, steps=10, labels=True)
@@ -230,7 +230,7 @@ def test_unusable_arguments_are_refused(make, records, build, conv_teacher, conv
     cache = build(conv_teacher(), records)
     with pytest.raises(InputError, match="an augmentation beside a cache"):
         make(records, domain_cache=cache, augment={"xray": FLIPPED})
-    with pytest.raises(InputError, match=r"new.png is not among the 5 pictures"):
+    with pytest.raises(InputError, match=r"new.png is not among the 5 images"):
         make([*records, write("new", "xray")], domain_cache=cache)
     more = TeacherCache(cache.folder, conv_teacher(), records, converter, ("identity", "vflip"))
     with pytest.raises(InputError, match="is not complete; call its build"):
@@ -241,7 +241,7 @@ def test_unusable_arguments_are_refused(make, records, build, conv_teacher, conv
         common = {"one": cache, "two": build(conv_teacher(seed=1), records, "hflip")}
         make(common=records, common_caches=common)
     larger = ESPMedSAMImageConverter(image_size=(64, 64))
-    with pytest.raises(InputError, match=r"a cache of pictures of \(32, 32\) \(pad\)"):
+    with pytest.raises(InputError, match=r"a cache of images of \(32, 32\) \(pad\)"):
         DistillationDataset(larger, domain=records, modalities=MODALITIES, domain_cache=cache)
     bad = dataclasses.replace(records[0], image=records[0].image.with_name("nothing.png"))
     with pytest.raises(InputError, match=r"nothing.png does not exist"):
@@ -249,12 +249,12 @@ def test_unusable_arguments_are_refused(make, records, build, conv_teacher, conv
     assert len(make([*records, bad], strict=False).left_out) == 1
 
 
-def test_common_pictures_have_shares_and_a_memory_of_their_own(make, records):
+def test_common_images_have_shares_and_a_memory_of_their_own(make, records):
     options = dict(common=records, steps=4, common_weights={"other": 0}, keep_common=False)
     dataset = make(records[:1], **options)
     drawn = dataset._read_ahead.draw.parts
-    assert drawn["common"]._drawings[0].pictures._kept is None
-    assert drawn["domain"]._drawings[0].pictures._kept is not None
+    assert drawn["common"]._drawings[0].images._kept is None
+    assert drawn["domain"]._drawings[0].images._kept is not None
     left_out = [i for i, one in enumerate(dataset.records["common"]) if one.dataset == "other"]
     rows = np.concatenate([drawn["common"]._drawings[0](0, index)[0] for index in range(4)])
     assert left_out == [1] and not set(left_out) & set(rows.tolist())

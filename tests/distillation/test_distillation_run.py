@@ -41,7 +41,7 @@ def config(tmp_path):
     for i in range(4):
         image = Image.fromarray(rng.integers(0, 256, (20, 20, 3), "uint8"))
         image.save(tmp_path / "photographs" / f"{i}.png")
-    (tmp_path / "photographs" / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "photographs" / "bad.jpg").write_bytes(b"no image")
     image = keras.Input((None, None, 3))
     keras.Model(image, keras.layers.Conv2D(4, 16, strides=16)(image)).save(tmp_path / "sam.keras")
     phase = {"epochs": 1, "steps": 2, "batch_size": 2}
@@ -156,7 +156,7 @@ def test_all_phases_interrupted_in_two(config, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="as above")
-def test_teachers_look_at_augmented_pictures_where_nothing_is_cached(config, tmp_path):
+def test_teachers_look_at_augmented_images_where_nothing_is_cached(config, tmp_path):
     config["phases"] = [{**config["phases"][3], "common_batch_size": 1}]
     said = []
     distill(config, report=said.append, verbose=0)

@@ -87,8 +87,8 @@ def test_both_moves_the_shared_encoder_and_the_batchs_controllers_alone(both, ti
     assert not any(same(before, tiny.values(moving)))  # BatchNorm statistics among them
 
 
-def test_a_picture_of_a_modality_does_not_move_the_shared_encoder(both, tiny):
-    """The shared encoder takes the same step whatever the pictures of the domain are."""
+def test_an_image_of_a_modality_does_not_move_the_shared_encoder(both, tiny):
+    """The shared encoder takes the same step whatever the images of the domain are."""
     student, distiller = both
     found = []
     for seed in (5, 6):

@@ -11,7 +11,7 @@ from keras_espmedsam.distillation import TeacherCache, teacher_cache
 from keras_espmedsam.distillation.variants import VARIANTS, vary
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models import ESPMedSAMImageConverter
-from keras_espmedsam.training.data.image_store import PlacedPictures
+from keras_espmedsam.training.data.image_store import ImageStore
 
 MODALITIES = ("xray", "fundus", "microscopy")
 
@@ -54,8 +54,8 @@ def test_every_variant_is_a_pass_of_its_own(make, write, passes, conv_teacher, c
     # The last batch is filled up: another size would be another compilation.
     assert passes == [(10, 32, 32, 3)] * 3
     model = conv_teacher().model
-    pictures = PlacedPictures(records, (32, 32), "pad", cache=False)
-    canvases = [image for image, _ in pictures[range(3)]]
+    images = ImageStore(records, (32, 32), "pad", cache=False)
+    canvases = [image for image, _ in images[range(3)]]
     images = converter.convert_batch(
         np.stack([vary(canvas, name) for canvas in canvases for name in VARIANTS])
     )
@@ -180,10 +180,10 @@ def test_the_disk_use_is_said_before_it_is_taken(make, write, monkeypatch):
         assert not cache.folder.exists()
 
     cache.build(announce=announce)
-    # 2 x 2 x 2 half-precision numbers are 16 bytes; the same picture is kept once.
+    # 2 x 2 x 2 half-precision numbers are 16 bytes; the same image is kept once.
     (place,) = cache.folder.glob("*/*")
     assert said == [
-        "The features of 2 pictures in 2 variants by the teacher conv_teacher take 64 bytes in "
+        "The features of 2 images in 2 variants by the teacher conv_teacher take 64 bytes in "
         f"{place}; 40 GB are free."
     ]
     more = make([*records, write("three")], variants=("identity", "hflip"))
@@ -205,12 +205,12 @@ def test_features_beyond_half_precision_are_refused(make, write, conv_teacher):
     assert not cache.complete
 
 
-def test_frames_are_pictures_of_their_own(make, tmp_path):
+def test_frames_are_images_of_their_own(make, tmp_path):
     frames = [Image.new("RGB", (32, 32), (10 * i, 0, 200 - i)) for i in range(3)]
     path = tmp_path / "frames.tiff"
     frames[0].save(path, save_all=True, append_images=frames[1:])
     whole = Record("train", "fundus", "drive", path)
-    with pytest.raises(InputError, match="holds several pictures; expected a record for each"):
+    with pytest.raises(InputError, match="holds several images; expected a record for each"):
         _build(make([whole]))
     records = [dataclasses.replace(whole, index=i) for i in (2, 0, 1)]
     cache = make(records)
@@ -223,7 +223,7 @@ def test_frames_are_pictures_of_their_own(make, tmp_path):
 
 def test_a_bad_file_ends_the_build_before_the_first_pass(make, write, passes):
     records = [write("one"), write("two")]
-    records[1].image.write_bytes(b"no picture")
+    records[1].image.write_bytes(b"no image")
     with pytest.raises(InputError, match=r"1 of 2 records cannot be used. .*two.png"):
         _build(make(records))
     assert not passes
@@ -250,7 +250,7 @@ def test_unusable_arguments_are_refused(make, write, converter):
     with pytest.raises(InputError, match=r"missing.png cannot be read: No such file"):
         make([dataclasses.replace(record, image=record.image.with_name("missing.png"))])
     cache = make([record])
-    with pytest.raises(InputError, match="is not among the 1 pictures"):
+    with pytest.raises(InputError, match="is not among the 1 images"):
         cache.row(write("two"))
     with pytest.raises(InputError, match="Received the variant 'hflip'"):
         cache.targets(0, "hflip")

@@ -132,7 +132,7 @@ def test_sizes_are_checked_before_anything_is_segmented(make_record):
         evaluate(segmenter, records[1:], batch_size=1)
 
 
-def test_a_file_of_several_pictures_is_several(tmp_path, make_record):
+def test_a_file_of_several_images_is_several(tmp_path, make_record):
     for name, pages in (("scan.tif", (HALF, HALF, HALF)), ("mask.tif", (HALF, QUARTER, HALF))):
         first, *others = (Image.fromarray(page.astype("uint8")) for page in pages)
         first.save(tmp_path / name, save_all=True, append_images=others)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.data.decoded_image import Picture
+from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation import read_labelled as module
@@ -26,7 +26,7 @@ def test_only_what_is_wanted_is_read(record):
     found = list(read_labelled(outcome, {0: [0, 2], 1: [1]}, 100))
     assert [one.key for one in found] == [(0, 0), (0, 2), (1, 1)]
     assert [one.record.index for one in found] == [0, 2, 1]
-    assert [int(one.picture.array[0, 0]) for one in found] == [10, 30, 20]
+    assert [int(one.image.array[0, 0]) for one in found] == [10, 30, 20]
     assert [bool(one.mask.all()) for one in found] == [False, False, True]
     record.image.unlink()
     assert list(read_labelled(outcome, {0: [], 1: []}, 100)) == []
@@ -44,7 +44,7 @@ def test_what_shows_only_in_the_pixels(record, monkeypatch, what):
             if index == 1 and what == "damage":
                 raise InputError("It is cut.")
             mask = np.zeros((3, 5 if index == 1 else 4), bool)
-            yield Picture(np.zeros((3, 4), "uint8"), record.image, index, 3), mask
+            yield DecodedImage(np.zeros((3, 4), "uint8"), record.image, index, 3), mask
 
     outcome = Outcome([record], 100)
     monkeypatch.setattr(module, "labelled_images", read_samples)

@@ -27,15 +27,15 @@ FORMATS = list(SUFFIXES) if keras.backend.backend() == "tensorflow" else ["onnx"
 
 @pytest.fixture(scope="module", params=FORMATS)
 def artefact(request, segmenter, tmp_path_factory):
-    """Path and description of an artefact for pictures of any size where that can be."""
+    """Path and description of an artefact for images of any size where that can be."""
     path = tmp_path_factory.mktemp(request.param) / f"model{SUFFIXES[request.param]}"
     size = None if request.param == "tflite" else "any"
     return path, segmenter.export_for(request.param, path, size=size, licence="test")
 
 
 @pytest.fixture
-def picture():
-    return comparison.made_picture(np.random.default_rng(5), (96, 120))
+def image():
+    return comparison.made_image(np.random.default_rng(5), (96, 120))
 
 
 def test_it_was_compared_in_its_runtime(artefact):
@@ -86,15 +86,15 @@ def test_a_saved_model_holds_each_weight_once(segmenter, tmp_path):
     assert values <= segmenter.count_params() + 1  # The last is the list of objects.
 
 
-def test_exported_segmenter_segments_as_the_model(artefact, segmenter, picture):
+def test_exported_segmenter_segments_as_the_model(artefact, segmenter, image):
     path, _ = artefact
-    found = ExportedSegmenter(path).segment([picture, picture[:50]], ["eye", "lung"], batch_size=2)
+    found = ExportedSegmenter(path).segment([image, image[:50]], ["eye", "lung"], batch_size=2)
     if path.suffix == ".tflite":
-        expected = segmenter.segment([picture, picture[:50]], ["eye", "lung"])
-    else:  # It takes pictures as they are.
-        expected = _native(segmenter).segment([picture, picture[:50]], ["eye", "lung"])
+        expected = segmenter.segment([image, image[:50]], ["eye", "lung"])
+    else:  # It takes images as they are.
+        expected = _native(segmenter).segment([image, image[:50]], ["eye", "lung"])
     for one, other in zip(found["probabilities"], expected["probabilities"], strict=True):
-        # Its pictures are rounded to eight bits after they are resized.
+        # Its images are rounded to eight bits after they are resized.
         assert np.abs(one - other).max() < 0.02
         assert one.shape == other.shape
 
@@ -105,18 +105,18 @@ def _native(segmenter):
     return kem.models.ESPMedSAMImageSegmenter(segmenter.backbone, preprocessor)
 
 
-def test_example_program(artefact, picture, tmp_path, monkeypatch):
+def test_example_program(artefact, image, tmp_path, monkeypatch):
     path, description = artefact
-    np.save(tmp_path / "picture.npy", picture)
+    np.save(tmp_path / "image.npy", image)
     program = EXAMPLES / f"run_{description['format']}.py"
-    arguments = [path, tmp_path / "picture.npy", tmp_path / "mask.npy", "eye"]
+    arguments = [path, tmp_path / "image.npy", tmp_path / "mask.npy", "eye"]
     monkeypatch.setattr(sys, "argv", [str(program), *map(str, arguments)])
     runpy.run_path(str(program), run_name="__main__")
     mask = np.load(tmp_path / "mask.npy")
-    assert mask.shape == picture.shape[:2]
+    assert mask.shape == image.shape[:2]
     assert set(np.unique(mask)) <= {0, 1}
-    if path.suffix != ".tflite":  # The others take the picture as it is.
-        found = ExportedSegmenter(path).segment(picture, "eye")["masks"]
+    if path.suffix != ".tflite":  # The others take the image as it is.
+        found = ExportedSegmenter(path).segment(image, "eye")["masks"]
         assert (mask == found).mean() > 0.999
 
 
@@ -181,14 +181,14 @@ def test_what_a_converter_says_is_told(segmenter, tmp_path, monkeypatch):
 
 @pytest.mark.skipif("tflite" not in FORMATS, reason="the formats are tested on TensorFlow")
 def test_int8_tflite_holds_quantised_weights_and_runs_masked_attention(classifier, tmp_path):
-    picture = comparison.made_picture(np.random.default_rng(0), (64, 64))[None]
+    image = comparison.made_image(np.random.default_rng(0), (64, 64))[None]
     found, size = {}, {}
     for precision in ("float32", "int8"):
         path = tmp_path / f"{precision}.tflite"
         request = make_request(classifier, "tflite", path, (64, 64), precision=precision)
         write(classifier, request, path, {"licence": "test"}, [])
         runtime = RUNTIMES["tflite"](path)
-        (found[precision],) = runtime({"images": picture}).values()
+        (found[precision],) = runtime({"images": image}).values()
         size[precision] = path.stat().st_size
     types = {one["dtype"] for one in runtime.interpreter.get_tensor_details()}
     assert np.int8 in types and size["int8"] < size["float32"]
@@ -202,7 +202,7 @@ def test_int8_onnx_holds_quantised_weights_and_runs(segmenter, tmp_path):
     rng = np.random.default_rng(0)
     samples = [
         {
-            "images": comparison.made_picture(rng, request.size)[None],
+            "images": comparison.made_image(rng, request.size)[None],
             "modalities": np.array([i % 3], "int32"),
         }
         for i in range(3)

@@ -50,7 +50,7 @@ def test_unknown_modality(segmenter, tmp_path, modality, says):
 def test_calibration_is_for_int8_and_int8_needs_it(segmenter, tmp_path):
     with pytest.raises(kem.errors.InputError, match="for int8"):
         segmenter.export_for("onnx", tmp_path / "m.onnx", calibration=[])
-    with pytest.raises(kem.errors.InputError, match="real pictures"):
+    with pytest.raises(kem.errors.InputError, match="real images"):
         segmenter.export_for("onnx", tmp_path / "m.onnx", precision="int8")
     with pytest.raises(kem.errors.InputError, match="at least two"):
         segmenter.export_for("onnx", tmp_path / "m.onnx", precision="int8", calibration=[])

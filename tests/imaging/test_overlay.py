@@ -30,7 +30,7 @@ def test_the_contour_stands_out_on_black_and_on_white(value):
     assert abs(drawn[10, 20] - drawn[9, 20]).max() > 100
 
 
-def test_kinds_of_pictures():
+def test_kinds_of_images():
     mask = np.zeros((2, 2))
     for image in (
         np.full((2, 2), 0x8080, np.uint16),
@@ -45,7 +45,7 @@ def test_masks_at_the_border_and_of_one_pixel():
     assert draw_overlay(np.zeros((1, 1), np.uint8), np.ones((1, 1))).tolist() == [[GREEN]]
 
 
-def test_the_picture_itself_is_not_changed():
+def test_the_image_itself_is_not_changed():
     image = np.full((40, 40, 3), 9, np.uint8)
     draw_overlay(image, square())
     assert (image == 9).all()

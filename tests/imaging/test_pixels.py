@@ -4,7 +4,7 @@ import pytest
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.pixels import to_rgb, unit_values
 
-# The same picture of 2 x 3 pixels and one channel, in [0, 1], in every accepted kind of value.
+# The same image of 2 x 3 pixels and one channel, in [0, 1], in every accepted kind of value.
 UNIT = np.array([[0, 51, 102], [153, 204, 255]]) / 255
 KINDS = {
     "uint8": (UNIT * 255).round().astype("uint8"),
@@ -46,7 +46,7 @@ def test_a_single_pixel_and_a_list():
     np.testing.assert_array_equal(to_rgb([[0.0, 1.0]])[0, :, 0], [0, 1])
 
 
-def test_a_dark_float_picture_is_not_stretched():
+def test_a_dark_float_image_is_not_stretched():
     np.testing.assert_array_equal(
         to_rgb(np.full((2, 2), 0.25, "float32")), np.full((2, 2, 3), 0.25)
     )
@@ -75,7 +75,7 @@ def test_the_input_is_left_as_it_was():
         ((4, 4, 0), "1 to 4 channels"),
     ],
 )
-def test_shapes_that_are_no_picture(shape, message):
+def test_shapes_that_are_no_image(shape, message):
     with pytest.raises(InputError, match=message):
         to_rgb(np.zeros(shape, "uint8"))
 
@@ -95,7 +95,7 @@ def test_shapes_that_are_no_picture(shape, message):
         (np.array([[0.5, np.inf]]), "with infinite values"),
     ],
 )
-def test_values_that_are_no_picture(values, message):
+def test_values_that_are_no_image(values, message):
     with pytest.raises(InputError, match=message):
         to_rgb(values)
 

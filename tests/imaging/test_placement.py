@@ -51,43 +51,43 @@ def test_resize_equals_numpy(size, channels):
 def test_sizes(size, image_size, mode, inner, canvas):
     place = Placement.of(size, image_size, mode)
     assert (place.size, place.inner, place.canvas) == (size, inner, canvas)
-    picture = np.full((*size, 3), 0.5, "float32")
-    drawn = place.forward(picture, fill=0.25)
+    image = np.full((*size, 3), 0.5, "float32")
+    drawn = place.forward(image, fill=0.25)
     assert drawn.shape == (*canvas, 3)
     assert drawn.dtype == np.float32
-    # Where the picture lies, and where it does not.
+    # Where the image lies, and where it does not.
     covered = np.zeros(canvas, bool)
     covered[: inner[0], : inner[1]] = True
     np.testing.assert_allclose(drawn, np.where(covered, 0.5, 0.25)[..., None] + np.zeros(3))
     # The way back: the padding has left no trace.
-    np.testing.assert_allclose(place.backward(drawn), picture)
+    np.testing.assert_allclose(place.backward(drawn), image)
     assert place.backward(drawn[..., 0]).shape == size
 
 
 def test_forward_resizes_once_and_pads_at_the_right_and_bottom():
-    picture = np.random.default_rng(0).random((8, 10, 3), "float32")
-    drawn = Placement.of((8, 10), (32, 32)).forward(picture, fill=-1)
-    np.testing.assert_allclose(drawn[:26], _resize(picture, 26, 32), atol=2e-6)
+    image = np.random.default_rng(0).random((8, 10, 3), "float32")
+    drawn = Placement.of((8, 10), (32, 32)).forward(image, fill=-1)
+    np.testing.assert_allclose(drawn[:26], _resize(image, 26, 32), atol=2e-6)
     assert (drawn[26:] == -1).all()
 
 
 def test_without_a_canvas_size_nothing_is_resampled():
-    picture = np.random.default_rng(0).random((33, 40), "float32")
+    image = np.random.default_rng(0).random((33, 40), "float32")
     place = Placement.of((33, 40))
-    drawn = place.forward(picture)
-    np.testing.assert_array_equal(drawn[:33, :40], picture)
+    drawn = place.forward(image)
+    np.testing.assert_array_equal(drawn[:33, :40], image)
     assert not drawn[33:].any()
     assert not drawn[:, 40:].any()
-    np.testing.assert_array_equal(place.backward(drawn), picture)
+    np.testing.assert_array_equal(place.backward(drawn), image)
 
 
 @pytest.mark.parametrize("mode", ["pad", "stretch"])
 @pytest.mark.parametrize("size", [(24, 40), (40, 24), (100, 90)])
-def test_round_trip_of_a_smooth_picture(mode, size):
+def test_round_trip_of_a_smooth_image(mode, size):
     y, x = np.mgrid[0 : size[0], 0 : size[1]].astype("float32")
-    picture = np.sin(y / size[0] * 3) + np.cos(x / size[1] * 3)
+    image = np.sin(y / size[0] * 3) + np.cos(x / size[1] * 3)
     place = Placement.of(size, (64, 64), mode)
-    np.testing.assert_allclose(place.backward(place.forward(picture)), picture, atol=0.03)
+    np.testing.assert_allclose(place.backward(place.forward(image)), image, atol=0.03)
 
 
 @pytest.mark.parametrize("mode", ["pad", "stretch"])
@@ -101,13 +101,13 @@ def test_round_trip_of_a_mask(mode):
     np.testing.assert_array_equal(place.backward(drawn) >= 0.5, mask)
 
 
-def test_a_mask_lies_where_its_picture_lies():
-    picture = np.zeros((90, 120), "float32")
-    picture[20:60, 30:100] = 1
+def test_a_mask_lies_where_its_image_lies():
+    image = np.zeros((90, 120), "float32")
+    image[20:60, 30:100] = 1
     for mode in ("pad", "stretch"):
-        place = Placement.of(picture.shape, (64, 64), mode)
-        seen = place.forward(picture) >= 0.5
-        np.testing.assert_array_equal(place.forward_mask(picture > 0), seen)
+        place = Placement.of(image.shape, (64, 64), mode)
+        seen = place.forward(image) >= 0.5
+        np.testing.assert_array_equal(place.forward_mask(image > 0), seen)
 
 
 def test_a_shrunk_mask_is_foreground_from_one_half():

@@ -22,7 +22,7 @@ def test_exactly_the_least_confidence_is_enough():
     assert not decide(np.array([0.1, 0.9, 0], "float32"), NAMES, 0.9, KNOWN).refusal
 
 
-def test_several_pictures_are_decided_by_their_mean():
+def test_several_images_are_decided_by_their_mean():
     found = decide([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.1, 0.9, 0]], NAMES, 0.6, KNOWN)
     assert (found.modality, found.refusal) == ("fundus", "")
     assert found.confidence == pytest.approx(0.6)

@@ -88,7 +88,7 @@ def _dense(x, layer):
 
 
 def _conv(x, kernel, strides=1, padding=0, depthwise=False):
-    """Sum over the kernel's places of a shifted, strided picture times that place's weights."""
+    """Sum over the kernel's places of a shifted, strided image times that place's weights."""
     x = np.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
     size = kernel.shape[0]
     height, width = ((s - size) // strides + 1 for s in x.shape[1:3])

@@ -46,7 +46,7 @@ def test_reproduces_the_released_layer(name, shared_dir, run):
 
 
 def test_any_size_with_the_same_weights(run, draw, randomize):
-    """The inside of a large picture is what its part alone gives, away from the part's border."""
+    """The inside of a large image is what its part alone gives, away from the part's border."""
     layer = MSAConv2D(6, 3, num_heads=2)
     layer.build((None, None, None, 4))
     randomize(layer)

@@ -74,7 +74,7 @@ def test_layers_are_added_or_pretrained():
     assert plain.adapter_layers() == []
 
 
-def test_position_embedding_is_resized_as_a_picture(run, randomize, ref):
+def test_position_embedding_is_resized_as_an_image(run, randomize, ref):
     layer = PositionEmbedding(table_size=(2, 3))
     layer.build((1, 4, 6, 8))
     randomize(layer)

@@ -64,7 +64,7 @@ def test_a_shift_by_the_coarsest_stride_shifts_the_details(segmenter, build):
         np.testing.assert_allclose(one[:, inner], other[:, inner], atol=1e-4, rtol=1e-4)
 
 
-def test_a_turned_picture_gives_what_turned_kernels_give_of_the_upright_one(segmenter, build):
+def test_a_turned_image_gives_what_turned_kernels_give_of_the_upright_one(segmenter, build):
     # The padding is the same on all sides.
     conv = segmenter.backbone.detail_branch.convs[0]
     kernel = build.array(conv.kernel)

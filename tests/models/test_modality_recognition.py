@@ -35,7 +35,7 @@ class PixelClassifier:
 EYE, BRAIN, LUNG = 0, 1, 2
 
 
-def picture(name, confidence=90, size=(50, 70)):
+def image(name, confidence=90, size=(50, 70)):
     image = RGB[: size[0], : size[1]].copy()
     image[0, :2, 0] = name, confidence
     return image
@@ -68,8 +68,8 @@ def presets(monkeypatch):
     return loaded
 
 
-def test_one_picture(segmenter, classifier):
-    eye = picture(EYE)
+def test_one_image(segmenter, classifier):
+    eye = image(EYE)
     found = segmenter.segment(eye, "auto", recognizer=classifier)
     given = segmenter.segment(eye, "eye")
     np.testing.assert_allclose(found["probabilities"], given["probabilities"], atol=1e-5)
@@ -83,38 +83,38 @@ def test_one_picture(segmenter, classifier):
 
 
 def test_a_list(segmenter, classifier):
-    pictures = [picture(EYE, 80), picture(LUNG, 95, (20, 64)), picture(EYE, 99)]
-    found = segmenter.segment(pictures, "auto", batch_size=1, recognizer=classifier)
+    images = [image(EYE, 80), image(LUNG, 95, (20, 64)), image(EYE, 99)]
+    found = segmenter.segment(images, "auto", batch_size=1, recognizer=classifier)
     assert found["modalities"] == ["eye", "lung", "eye"]
     np.testing.assert_allclose(found["confidences"], [0.8, 0.95, 0.99], rtol=1e-6)
     assert classifier.calls == [(3, 1)]
-    given = segmenter.segment(pictures, ["eye", "lung", "eye"], batch_size=1)
+    given = segmenter.segment(images, ["eye", "lung", "eye"], batch_size=1)
     for one, other in zip(found["probabilities"], given["probabilities"], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_entries_of_a_list(segmenter, classifier):
-    pictures = [picture(EYE), picture(LUNG), picture(EYE, 10)]
+    images = [image(EYE), image(LUNG), image(EYE, 10)]
     modalities = [0, "auto", "lung"]
-    found = segmenter.segment(pictures, modalities, batch_size=1, recognizer=classifier)
+    found = segmenter.segment(images, modalities, batch_size=1, recognizer=classifier)
     assert found["modalities"] == ["skin", "lung", "lung"]
     assert found["confidences"] == [None, pytest.approx(0.9), None]
     assert classifier.calls == [(1, 1)]
 
 
-def test_one_refused_picture(segmenter, classifier, monkeypatch):
+def test_one_refused_image(segmenter, classifier, monkeypatch):
     monkeypatch.setattr(
         type(segmenter), "predict_probabilities", lambda *_: pytest.fail("segmented")
     )
     with pytest.raises(InputError) as caught:
-        segmenter.segment(picture(EYE, 60), "auto", recognizer=classifier)
+        segmenter.segment(image(EYE, 60), "auto", recognizer=classifier)
     assert str(caught.value) == (
-        "The picture was not recognised: eye 0.60, brain 0.20, lung 0.20 (at least 0.8 is needed). "
+        "The image was not recognised: eye 0.60, brain 0.20, lung 0.20 (at least 0.8 is needed). "
         "Give the modality: skin, lung, eye; or leave out what is none of them."
     )
-    pictures = [picture(EYE), picture(LUNG, 79), picture(BRAIN)]
+    images = [image(EYE), image(LUNG, 79), image(BRAIN)]
     with pytest.raises(InputError) as caught:
-        segmenter.segment(pictures, "auto", recognizer=classifier)
+        segmenter.segment(images, "auto", recognizer=classifier)
     assert str(caught.value).startswith(
         "images[1] was not recognised: lung 0.79, eye 0.10, brain 0.10 (at least 0.8 is needed); "
         "images[2] was recognised as brain (0.900), which this segmenter does not know (it knows "
@@ -122,32 +122,32 @@ def test_one_refused_picture(segmenter, classifier, monkeypatch):
     )
 
 
-def test_many_refused_pictures_are_counted(segmenter, classifier):
-    pictures = [picture(EYE, 60)] * 5
+def test_many_refused_images_are_counted(segmenter, classifier):
+    images = [image(EYE, 60)] * 5
     with pytest.raises(InputError, match=r"images\[2\] was not [^;]*; and 2 more\. Give"):
-        segmenter.segment(pictures, "auto", recognizer=classifier)
+        segmenter.segment(images, "auto", recognizer=classifier)
 
 
 def test_a_segmenter_of_one_modality_segments_no_other(segmenter, classifier):
     lung = segmenter.specialize("lung")
-    found = lung.segment(picture(LUNG), "auto", recognizer=classifier)
+    found = lung.segment(image(LUNG), "auto", recognizer=classifier)
     assert (found["modalities"], found["confidences"]) == ("lung", pytest.approx(0.9))
     with pytest.raises(InputError, match=r"recognised as eye .* does not know \(it knows lung\)"):
-        lung.segment(picture(EYE), "auto", recognizer=classifier)
-    given = lung.segment(picture(EYE))
+        lung.segment(image(EYE), "auto", recognizer=classifier)
+    given = lung.segment(image(EYE))
     assert (given["modalities"], given["confidences"]) == ("lung", None)
 
 
 def test_a_recognizer_of_other_things(segmenter, classifier):
     classifier.class_names = ("cat", "dog", "cow")
     with pytest.raises(InputError, match="tells cat, dog, cow apart, and the segmenter knows skin"):
-        segmenter.segment(picture(EYE), "auto", recognizer=classifier)
+        segmenter.segment(image(EYE), "auto", recognizer=classifier)
 
 
 @pytest.mark.parametrize(
     ("modalities", "words"),
     [
-        (None, "skin, lung, eye per picture, or 'auto'"),
+        (None, "skin, lung, eye per image, or 'auto'"),
         (["auto"], "1 modalities for 2 images"),
         (["auto", "brain"], "Unknown modality 'brain'"),
         (["auto", "auto", "auto"], "3 modalities for 2 images"),
@@ -156,7 +156,7 @@ def test_a_recognizer_of_other_things(segmenter, classifier):
 )
 def test_bad_modalities_are_told_before_anything_is_loaded(segmenter, presets, modalities, words):
     with pytest.raises(InputError, match=words):
-        segmenter.segment([picture(EYE), picture(EYE)], modalities)
+        segmenter.segment([image(EYE), image(EYE)], modalities)
     assert presets == []
 
 
@@ -164,7 +164,7 @@ def test_bad_modalities_are_told_before_anything_is_loaded(segmenter, presets, m
 
 
 def test_nothing_is_loaded_for_given_modalities(segmenter, presets):
-    assert segmenter.segment([picture(EYE)], "eye")["modalities"] == ["eye"]
+    assert segmenter.segment([image(EYE)], "eye")["modalities"] == ["eye"]
     empty = {"masks": [], "probabilities": [], "modalities": [], "confidences": [], "blank": []}
     assert segmenter.segment([], "auto") == empty
     assert presets == []
@@ -173,8 +173,8 @@ def test_nothing_is_loaded_for_given_modalities(segmenter, presets):
 def test_the_built_in_one_is_loaded_once_and_is_no_part_of_a_segmenter(segmenter, presets):
     weights, layers = len(segmenter.weights), len(segmenter.layers)
     first = modality_recognition.load_recognizer()
-    segmenter.segment(picture(EYE), "auto")
-    segmenter.segment(picture(EYE), "auto", recognizer="tic_tiny_modality")
+    segmenter.segment(image(EYE), "auto")
+    segmenter.segment(image(EYE), "auto", recognizer="tic_tiny_modality")
     assert presets == ["tic_tiny_modality"]
     assert len(first.calls) == 2
     assert (len(segmenter.weights), len(segmenter.layers)) == (weights, layers)
@@ -183,13 +183,13 @@ def test_the_built_in_one_is_loaded_once_and_is_no_part_of_a_segmenter(segmenter
 
 def test_a_folder_is_loaded_each_time(segmenter, presets, tmp_path):
     for recognizer in (tmp_path, str(tmp_path)):
-        segmenter.segment(picture(EYE), "auto", recognizer=recognizer)
+        segmenter.segment(image(EYE), "auto", recognizer=recognizer)
     assert presets == [str(tmp_path)] * 2
 
 
 def test_what_is_no_recognizer_is_explained(segmenter):
     with pytest.raises(InputError, match="recognizer of type int; expected a TiCImageClassifier"):
-        segmenter.segment(picture(EYE), "auto", recognizer=3)
+        segmenter.segment(image(EYE), "auto", recognizer=3)
 
 
 def test_an_image_of_one_brightness_is_refused(segmenter):
@@ -200,7 +200,7 @@ def test_an_image_of_one_brightness_is_refused(segmenter):
 
     blank = np.full((50, 70, 3), 1, "uint8")
     with pytest.raises(InputError, match=r"images\[1\] shows nearly one brightness all over"):
-        segmenter.segment([picture(EYE), blank], "auto", recognizer=Sure())
+        segmenter.segment([image(EYE), blank], "auto", recognizer=Sure())
 
 
 @pytest.mark.parametrize("value", [0, 255])

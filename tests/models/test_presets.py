@@ -11,7 +11,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.checksums import check_checksums
 from keras_espmedsam.hub.preset_registry import builtin_presets
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
+IMAGE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
 Segmenter = kem.models.ESPMedSAMImageSegmenter
 
 
@@ -25,8 +25,8 @@ def folder(segmenter, tmp_path_factory):
 def test_a_saved_preset_gives_the_same_masks(segmenter, folder):
     again = Segmenter.from_preset(folder)
     np.testing.assert_array_equal(
-        again.segment(PICTURE, "eye")["probabilities"],
-        segmenter.segment(PICTURE, "eye")["probabilities"],
+        again.segment(IMAGE, "eye")["probabilities"],
+        segmenter.segment(IMAGE, "eye")["probabilities"],
     )
     assert again.modalities == segmenter.modalities
 
@@ -58,8 +58,8 @@ def test_keras_file_keeps_the_compiled_model(segmenter, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(
-        again.segment(PICTURE, "skin")["probabilities"],
-        segmenter.segment(PICTURE, "skin")["probabilities"],
+        again.segment(IMAGE, "skin")["probabilities"],
+        segmenter.segment(IMAGE, "skin")["probabilities"],
         atol=1e-6,
     )
     assert isinstance(again.optimizer, kem.optimizers.DecoupledOptimizer)
@@ -86,8 +86,8 @@ def test_nano_is_small_and_segments():
     # Small bright discs on black are what it knows as nuclei.
     rows, columns = np.mgrid[:256, :256]
     discs = (rows % 64 - 32) ** 2 + (columns % 64 - 32) ** 2 < 8**2
-    picture = np.where(discs, 120, 10).astype("uint8")
-    found = segmenter.segment(picture, "microscopy")["masks"]
+    image = np.where(discs, 120, 10).astype("uint8")
+    found = segmenter.segment(image, "microscopy")["masks"]
     assert 2 * (found & discs).sum() / (found.sum() + discs.sum()) > 0.8
 
 

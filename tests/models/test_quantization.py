@@ -11,7 +11,7 @@ import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.quantization import quantized_layers
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
+IMAGE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
 IMAGES = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
 
 
@@ -124,13 +124,13 @@ def test_weights_of_a_model_quantized_otherwise_are_refused(build, tmp_path):
 
 def test_it_gives_the_same_outputs(build, tmp_path):
     classifier = make("classifier", build)
-    before = classifier.classify(PICTURE)["probabilities"]
+    before = classifier.classify(IMAGE)["probabilities"]
     classifier.quantize("int8")
-    found = classifier.classify(PICTURE)["probabilities"]
+    found = classifier.classify(IMAGE)["probabilities"]
     assert 0 < np.abs(found - before).max() < 0.2
     classifier.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.classify(PICTURE)["probabilities"], found)
+    np.testing.assert_array_equal(loaded.classify(IMAGE)["probabilities"], found)
 
 
 def test_a_model_without_quantization_is_written_as_ever(build, tmp_path):
@@ -265,12 +265,12 @@ def test_specialized_and_folded_it_gives_the_same(build):
 def test_what_is_not_an_integer_can_be_trained(build, before, tmp_path):
     classifier = make("classifier", build)
     classifier.compile(keras.optimizers.SGD(0.01, momentum=0.5))
-    pictures, labels = np.stack([PICTURE, PICTURE[::-1]]), np.array([0, 1])
+    images, labels = np.stack([IMAGE, IMAGE[::-1]]), np.array([0, 1])
     if before:
-        classifier.fit(pictures, labels, verbose=0)
+        classifier.fit(images, labels, verbose=0)
     classifier.quantize("int8")
     held = {id(weight): build.array(weight).copy() for weight in classifier.weights}
-    classifier.fit(pictures, labels, verbose=0)
+    classifier.fit(images, labels, verbose=0)
     for weight in classifier.weights:
         if weight.dtype == "int8":
             np.testing.assert_array_equal(build.array(weight), held[id(weight)])

@@ -1,4 +1,4 @@
-"""Pictures in, masks at their own size out."""
+"""Images in, masks at their own size out."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ GREY = RNG.integers(0, 256, (50, 70), dtype="uint8")
 RGB = np.repeat(GREY[..., None], 3, axis=-1)
 
 
-def test_one_picture_gives_arrays_of_its_size(segmenter):
+def test_one_image_gives_arrays_of_its_size(segmenter):
     result = segmenter.segment(RGB, "eye")
     assert result["masks"].shape == result["probabilities"].shape == (50, 70)
     assert result["masks"].dtype == bool
@@ -18,10 +18,10 @@ def test_one_picture_gives_arrays_of_its_size(segmenter):
     assert 0 <= result["probabilities"].min() and result["probabilities"].max() <= 1
 
 
-def test_kinds_of_one_picture_agree(segmenter):
+def test_kinds_of_one_image_agree(segmenter):
     expected = segmenter.segment(RGB, "eye")["probabilities"]
     alpha = np.full((50, 70, 1), 7, "uint8")
-    for picture in (
+    for image in (
         GREY,
         GREY[..., None],
         np.concatenate([RGB, alpha], axis=-1),
@@ -29,17 +29,17 @@ def test_kinds_of_one_picture_agree(segmenter):
         (GREY / 255).astype("float64"),
     ):
         np.testing.assert_allclose(
-            segmenter.segment(picture, "eye")["probabilities"], expected, atol=1e-5
+            segmenter.segment(image, "eye")["probabilities"], expected, atol=1e-5
         )
 
 
 def test_a_list_of_any_sizes_equals_one_by_one(segmenter):
-    pictures = [RGB, RGB[:20, :64], np.full((1, 1), 200, "uint8"), RGB[::2]]
+    images = [RGB, RGB[:20, :64], np.full((1, 1), 200, "uint8"), RGB[::2]]
     modalities = ["eye", 0, "lung", "skin"]
-    together = segmenter.segment(pictures, modalities, batch_size=3)
-    for i, (picture, modality) in enumerate(zip(pictures, modalities, strict=True)):
-        alone = segmenter.segment(picture, modality)["probabilities"]
-        assert together["masks"][i].shape == picture.shape[:2]
+    together = segmenter.segment(images, modalities, batch_size=3)
+    for i, (image, modality) in enumerate(zip(images, modalities, strict=True)):
+        alone = segmenter.segment(image, modality)["probabilities"]
+        assert together["masks"][i].shape == image.shape[:2]
         np.testing.assert_allclose(together["probabilities"][i], alone, atol=1e-5)
 
 
@@ -53,7 +53,7 @@ def test_threshold_cuts_the_probabilities(segmenter):
     assert segmenter.segment(RGB, "eye", threshold=0)["masks"].all()
 
 
-def test_mirrored_pictures_are_averaged(segmenter):
+def test_mirrored_images_are_averaged(segmenter):
     once = segmenter.segment([RGB, RGB[:, ::-1]], "eye")["probabilities"]
     both = segmenter.segment(RGB, "eye", mirror=True)["probabilities"]
     np.testing.assert_allclose(both, (once[0] + once[1][:, ::-1]) / 2, atol=1e-5)
@@ -64,9 +64,9 @@ def test_mirrored_pictures_are_averaged(segmenter):
 
 def test_native_size_pads_to_32_and_cuts_the_padding_off(segmenter, build):
     native = build.segmenter(segmenter.backbone, image_size=None)
-    picture = RGB[:32, :64]
-    exact = native.segment(picture, "eye")["probabilities"]
-    images = native.preprocessor.image_converter(picture[None])
+    image = RGB[:32, :64]
+    exact = native.segment(image, "eye")["probabilities"]
+    images = native.preprocessor.image_converter(image[None])
     logits = build.run(segmenter.backbone, {"images": images, "modalities": np.array([2])})["masks"]
     np.testing.assert_allclose(exact, 1 / (1 + np.exp(-logits[0, ..., 0])), atol=1e-5)
     assert native.segment(RGB[:33, :40], "eye")["masks"].shape == (33, 40)
@@ -117,7 +117,7 @@ def test_bad_input_is_explained(segmenter, arguments, words):
         segmenter.segment(*arguments)
 
 
-def test_no_pictures_give_no_masks(segmenter):
+def test_no_images_give_no_masks(segmenter):
     result = segmenter.segment([], [])
     names = ("masks", "probabilities", "modalities", "confidences", "blank")
     assert result == {name: [] for name in names}

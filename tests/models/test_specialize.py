@@ -5,7 +5,7 @@ import pytest
 
 from keras_espmedsam.errors import InputError
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
+IMAGE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +15,8 @@ def single(segmenter):
 
 def test_masks_equal_the_universal_models(segmenter, single):
     np.testing.assert_allclose(
-        single.segment(PICTURE)["probabilities"],
-        segmenter.segment(PICTURE, "lung")["probabilities"],
+        single.segment(IMAGE)["probabilities"],
+        segmenter.segment(IMAGE, "lung")["probabilities"],
         atol=1e-6,
     )
 

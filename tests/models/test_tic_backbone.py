@@ -51,7 +51,7 @@ def test_as_image_encoder_with_controllers(build):
     inputs = {"images": images.repeat(2, axis=0), "modalities": np.array([0, 2], "int32")}
     out = build.run(backbone, inputs)
     assert out["masks"].shape == (2, 64, 96, 1)
-    # The same picture, another controller.
+    # The same image, another controller.
     assert np.abs(out["image_embeddings"][0] - out["image_embeddings"][1]).max() > 1e-3
     again = kem.models.ESPMedSAMBackbone.from_config(backbone.get_config())
     again.set_weights(backbone.get_weights())

@@ -1,4 +1,4 @@
-"""The classifier: any size, any kind of picture, its names and its confidence."""
+"""The classifier: any size, any kind of image, its names and its confidence."""
 
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def test_classify_gives_the_softmax_of_the_logits(classifier, build):
     assert found["confident"] is bool(expected.max() >= 0.5)
 
 
-def test_kinds_of_one_picture_agree(classifier):
+def test_kinds_of_one_image_agree(classifier):
     expected = classifier.classify(RGB)["probabilities"]
     alpha = np.full((50, 70, 1), 7, "uint8")
     kinds = [
@@ -84,12 +84,12 @@ def test_kinds_of_one_picture_agree(classifier):
 
 
 def test_a_list_of_any_sizes_equals_one_by_one(build):
-    # At their native sizes, so that the pictures go into batches of their own canvas.
+    # At their native sizes, so that the images go into batches of their own canvas.
     model = build.randomize(make_classifier(image_size=None))
-    pictures = [RGB, COLOUR, RGB[::-1], np.full((1, 1), 200, "uint8"), GREY[:, ::-1]]
-    together = model.classify(pictures, batch_size=2)
-    for i, picture in enumerate(pictures):
-        alone = model.classify(picture)
+    images = [RGB, COLOUR, RGB[::-1], np.full((1, 1), 200, "uint8"), GREY[:, ::-1]]
+    together = model.classify(images, batch_size=2)
+    for i, image in enumerate(images):
+        alone = model.classify(image)
         np.testing.assert_allclose(together["probabilities"][i], alone["probabilities"], atol=1e-5)
         assert together["class_names"][i] == alone["class_names"]
     assert model.classify([]) == {
@@ -152,12 +152,12 @@ def test_class_names_or_their_number(unbuilt_parts):
         make_classifier(class_names=("eye", "eye"))
     with pytest.raises(ValueError, match=r"min_confidence=1\.5"):
         make_classifier(min_confidence=1.5)
-    with pytest.raises(ValueError, match="pictures alone"):
+    with pytest.raises(ValueError, match="images alone"):
         make_classifier(backbone=make_backbone(num_modalities=2))
 
 
 @pytest.mark.parametrize(
-    ("picture", "words"),
+    ("image", "words"),
     [
         (RGB.astype("float32"), "expected values in"),
         (np.zeros((1, 2, 8, 8, 3), "uint8"), "one image per array"),
@@ -165,9 +165,9 @@ def test_class_names_or_their_number(unbuilt_parts):
         (np.zeros((0, 5), "uint8"), "no pixel"),
     ],
 )
-def test_bad_pictures_are_explained(classifier, picture, words):
+def test_bad_images_are_explained(classifier, image, words):
     with pytest.raises(InputError, match=words):
-        classifier.classify(picture)
+        classifier.classify(image)
 
 
 def test_classify_says_what_it_lacks(classifier):

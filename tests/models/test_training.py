@@ -198,14 +198,14 @@ def test_compile_decouples_inside_a_loss_scaling(segmenter):
     assert decoupled.optimizer is scaling.inner_optimizer
 
 
-def test_a_loader_of_pictures_alone_predicts(plain, build):
+def test_a_loader_of_images_alone_predicts(plain, build):
     import torch
 
-    class Pictures(build.samples):
+    class Images(build.samples):
         def __getitem__(self, index):
             return super().__getitem__(index)[0]
 
-    loader = torch.utils.data.DataLoader(Pictures(X, Y), batch_size=2)
+    loader = torch.utils.data.DataLoader(Images(X, Y), batch_size=2)
     expected = plain.predict(X, batch_size=2, verbose=0)
     np.testing.assert_allclose(
         plain.predict(loader, verbose=0)["masks"], expected["masks"], atol=1e-5
@@ -226,7 +226,7 @@ def test_names_serve_as_modalities_in_every_source(plain):
         assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_single_batches_take_raw_pictures(plain):
+def test_single_batches_take_raw_images(plain):
     expected = plain.evaluate(X, Y, batch_size=4, verbose=0, return_dict=True)
     found = plain.test_on_batch(X, Y, return_dict=True)
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
@@ -273,10 +273,10 @@ def test_grey_batches_are_taken(plain):
 def test_threads_may_segment_at_once(plain):
     from concurrent.futures import ThreadPoolExecutor
 
-    picture = X["images"][0]
-    expected = plain.segment(picture, 1)["probabilities"]
+    image = X["images"][0]
+    expected = plain.segment(image, 1)["probabilities"]
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: plain.segment(picture, 1), range(12)))
+        results = list(pool.map(lambda _: plain.segment(image, 1), range(12)))
     for result in results:
         np.testing.assert_allclose(result["probabilities"], expected, atol=1e-6)
 

@@ -13,7 +13,9 @@ MASKS = (RNG.random((4, 40, 56, 1)) > 0.7).astype("uint8")
 MODALITIES = np.array([0, 1, 1, 0], "int32")
 X = {"images": IMAGES, "modalities": MODALITIES}
 # Pillow images of two sizes.
-PICTURES = [Image.fromarray(one) for one in (IMAGES[0], IMAGES[1, :30], IMAGES[2], IMAGES[3, :30])]
+PILLOW_IMAGES = [
+    Image.fromarray(one) for one in (IMAGES[0], IMAGES[1, :30], IMAGES[2], IMAGES[3, :30])
+]
 SHAPES = [MASKS[0], MASKS[1, :30], MASKS[2], MASKS[3, :30]]
 
 
@@ -70,7 +72,7 @@ def ragged():
     import tensorflow as tf
 
     signature = tf.TensorSpec((None, None, 3), "uint8"), tf.TensorSpec((None, None, 1), "uint8")
-    samples = [(np.asarray(p), m) for p, m in zip(PICTURES, SHAPES, strict=True)]
+    samples = [(np.asarray(p), m) for p, m in zip(PILLOW_IMAGES, SHAPES, strict=True)]
     return tf.data.Dataset.from_generator(lambda: samples, output_signature=signature).ragged_batch(
         2
     )
@@ -93,7 +95,7 @@ UNBATCHED = {
     "PyDataset": lambda: Listed(_samples()),
     "DataLoader": lambda: loader(_samples(), batch_size=None),
     "generator": lambda: iter(_samples()),
-    "Pillow": lambda: Listed([({"images": PICTURES[0], "modalities": 0}, SHAPES[0])]),
+    "Pillow": lambda: Listed([({"images": PILLOW_IMAGES[0], "modalities": 0}, SHAPES[0])]),
 }
 
 
@@ -128,14 +130,14 @@ def test_generators_and_iterators(plain):
 
 
 def _columns(samples):
-    pictures, masks, modalities = zip(*samples, strict=True)
-    return {"images": list(pictures), "modalities": list(modalities)}, masks
+    images, masks, modalities = zip(*samples, strict=True)
+    return {"images": list(images), "modalities": list(modalities)}, masks
 
 
 def test_lists_of_several_sizes(plain):
-    x = {"images": PICTURES, "modalities": MODALITIES}
+    x = {"images": PILLOW_IMAGES, "modalities": MODALITIES}
     expected = plain.evaluate(x, SHAPES, batch_size=2, verbose=0, return_dict=True)
-    samples = list(zip(PICTURES, SHAPES, MODALITIES, strict=True))
+    samples = list(zip(PILLOW_IMAGES, SHAPES, MODALITIES, strict=True))
     sources = (
         loader(samples, batch_size=2, collate_fn=_columns),
         Listed([_columns(samples[rows]) for rows in HALVES]),
@@ -153,9 +155,9 @@ REFUSED = {
     "four parts": (lambda: Listed([(X, MASKS, None, None)]), "tuple of 4"),
     "samples": (lambda: loader(_samples(), batch_size=4, collate_fn=list), "list of 4"),
     "two samples": (lambda: loader(_samples(), batch_size=2, collate_fn=list), "tuple of dicts"),
-    "Pillow": (lambda: loader(PICTURES, batch_size=2), "collate_fn=lambda batch"),
+    "Pillow": (lambda: loader(PILLOW_IMAGES, batch_size=2), "collate_fn=lambda batch"),
     "sizes": (
-        lambda: loader([np.asarray(one) for one in PICTURES], batch_size=2),
+        lambda: loader([np.asarray(one) for one in PILLOW_IMAGES], batch_size=2),
         "collate_fn=lambda batch",
     ),
     "channels in front": (

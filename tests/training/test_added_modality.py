@@ -1,4 +1,4 @@
-"""What `espmedsam add-modality` does, on a tiny preset and four pictures."""
+"""What `espmedsam add-modality` does, on a tiny preset and four images."""
 
 import importlib
 from types import SimpleNamespace
@@ -63,7 +63,7 @@ def trained(tmp_path_factory):
         Image.fromarray(mask).save(folder / f"{name}_mask.png")
         rows.append(f"{split},anything,own,{name}.png,{name}_mask.png")
     (folder / "index.csv").write_text("\n".join(rows) + "\n")
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"no image")
 
     def run(*changes, name="baby"):
         options = ["--data", folder / "index.csv", "--preset", folder / "small"]
@@ -77,8 +77,8 @@ def trained(tmp_path_factory):
 
 def test_a_preset_with_the_new_modality_is_written(trained):
     assert trained.result.exit_code == 0, trained.result.output
-    assert "2 pictures for training." in trained.result.stderr
-    assert "1 pictures for validation." in trained.result.stderr
+    assert "2 images for training." in trained.result.stderr
+    assert "1 images for validation." in trained.result.stderr
     load = kem.models.ESPMedSAMImageSegmenter.from_preset
     old, new = load(trained.folder / "small"), load(trained.folder / "run" / "preset")
     assert new.modalities == ("skin", "lung", "baby")

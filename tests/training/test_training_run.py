@@ -65,7 +65,7 @@ def _quick(monkeypatch):
 
 @pytest.fixture
 def config(tmp_path):
-    """Two phases on six pictures, one of which cannot be read."""
+    """Two phases on six images, one of which cannot be read."""
     rng = np.random.default_rng(0)
     lines = ["split,modality,dataset,image,mask"]
     for i in range(6):
@@ -77,7 +77,7 @@ def config(tmp_path):
         split, name = ("val" if i > 3 else "train"), NAMES[i % 2]
         lines.append(f"{split},{name},{name}s,{i}.png,{i}_mask.png")
     lines.append("train,fundus,funduss,bad.png,5_mask.png")
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     (tmp_path / "index.csv").write_text("\n".join(lines))
     rate = {"rate": 1e-2, "schedule": "cosine", "warmup_steps": 1}
     return {
@@ -144,7 +144,7 @@ def test_a_run_tells_what_it_does_and_writes_the_best_weights_as_a_preset(config
     config["tensorboard"] = True
     preset = train(config, report=said.append, verbose=0)
     text = "\n".join(said)
-    for words in ("Training in", "4 pictures for training", "2 pictures for validation"):
+    for words in ("Training in", "4 images for training", "2 images for validation"):
         assert words in text
     assert said[-1].startswith(f"Measure it with: espmedsam evaluate --preset {preset} ")
     assert "1 left out of training:\n  " in text and text.count("bad.png") == 1
@@ -211,7 +211,7 @@ def test_masks_that_are_all_empty_are_told(config, tmp_path):
     ]
     for name in ("1", "3"):
         Image.fromarray(black).save(tmp_path / f"{name}_mask.png")
-    with pytest.raises(InputError, match="4 pictures for training whose masks are all empty"):
+    with pytest.raises(InputError, match="4 images for training whose masks are all empty"):
         train(config, report=said.append, verbose=0)
 
 
@@ -260,7 +260,7 @@ def test_splits_that_are_not_there_or_overlap_are_told(config):
 # === What the run is made of ===
 
 
-def test_an_encoder_of_one_size_takes_no_pictures_of_any_size():
+def test_an_encoder_of_one_size_takes_no_images_of_any_size():
     encoder = {"kind": "vit_med", "hidden_dim": 8, "depth": 1, "num_heads": 1, "neck_dim": 8}
     encoder |= {"global_indices": [0], "num_tokens": 1}
     settings = ModelSettings(
@@ -341,7 +341,7 @@ def test_a_vision_transformer_keeps_its_weights_over_phases_of_several_sizes():
     shapes = [[tuple(w.shape) for w in segmenter.weights] for segmenter in built]
     assert shapes[0] == shapes[1]
     assert built[1].backbone.input["images"].shape == (None, 64, 64, 3)
-    with pytest.raises(InputError, match="made for one size of picture"):
+    with pytest.raises(InputError, match="made for one size of image"):
         build_segmenter(settings)
 
 
@@ -412,13 +412,13 @@ def test_a_teacher_without_controllers_and_a_decoder_with_details():
 def test_black_and_white_of_the_values_are_told(twelve_bits):
     said = []
     preset = train(twelve_bits, report=said.append, verbose=0)
-    assert "Of 4 pictures for training: only 12 of its 16 bits are used" in "\n".join(said)
+    assert "Of 4 images for training: only 12 of its 16 bits are used" in "\n".join(said)
     assert load(preset).intensity == "auto"
 
 
 @slow_to_compile
 def test_black_and_white_that_are_said_are_trained_on_and_kept(twelve_bits, tmp_path, monkeypatch):
-    """The pictures are those of 8 bits, and the preset knows what to do with the next ones."""
+    """The images are those of 8 bits, and the preset knows what to do with the next ones."""
     seen = []
     make = training_run.SegmentationDataset
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_espmedsam._startup import require
-from keras_espmedsam.data.decoded_image import Frame, PictureSource
+from keras_espmedsam.data.decoded_image import Frame, ImageSource
 from keras_espmedsam.data.formats.dicom_codecs import best_decoder
 from keras_espmedsam.data.formats.dicom_window import first_number, window_function
 from keras_espmedsam.data.formats.lookup_table import LookupTable
@@ -32,7 +32,7 @@ _UNREAD_INTERPRETATIONS = ("HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIA
 _CODECS_THAT_SAY_THEIR_BITS = ("JPEG 2000", "JPEG-LS", "High-Throughput")
 
 
-def open_dicom(path: Path) -> PictureSource:
+def open_dicom(path: Path) -> ImageSource:
     """Read the header of a DICOM file.
 
     Grey frames are rescaled, shown by the first VOI LUT that is complete, or else by the first
@@ -71,7 +71,7 @@ def open_dicom(path: Path) -> PictureSource:
             f"{path} holds no DICOM image; it may be a report, a plan, cut short, or no DICOM file."
         ) from None
     no_image = _no_image(header, kind)
-    return PictureSource(
+    return ImageSource(
         height,
         width,
         count,

@@ -1,4 +1,4 @@
-"""NIfTI volumes: their slices as pictures, and masks with the same shape and affine."""
+"""NIfTI volumes: their slices as images, and masks with the same shape and affine."""
 
 import functools
 import gzip
@@ -10,10 +10,10 @@ import numpy as np
 from keras_espmedsam._files import atomic_path
 from keras_espmedsam._startup import require
 from keras_espmedsam.data.decoded_image import (
+    DecodedImage,
     Frame,
+    ImageSource,
     Layout,
-    Picture,
-    PictureSource,
     Volume,
 )
 from keras_espmedsam.data.formats.file_kinds import is_gzipped_nifti
@@ -29,11 +29,11 @@ _GEOMETRY = (
 )
 
 
-def open_nifti(path: Path) -> PictureSource:
+def open_nifti(path: Path) -> ImageSource:
     """Read the header of a `.nii` or `.nii.gz` file.
 
     The slices lie along the third axis (and the fourth, time); each is turned the way
-    radiologists look at it: to the right of the picture is the patient's left (or back), down is
+    radiologists look at it: to the right of the image is the patient's left (or back), down is
     the patient's back (or feet). A volume's brightness is scaled as a whole: by the display
     range of its header, or else from its 0.5 to its 99.5 percentile; uint8 is taken as it is.
 
@@ -44,7 +44,7 @@ def open_nifti(path: Path) -> PictureSource:
         The size and number of its slices and a function that reads them.
 
     Raises:
-        InputError: when nibabel is not installed, or the file has no picture's shape.
+        InputError: when nibabel is not installed, or the file has no image's shape.
 
     Source: ours; orientation as in DICOM PS3.3, C.7.6.2.1.1.
     """
@@ -56,7 +56,7 @@ def open_nifti(path: Path) -> PictureSource:
             "dimensions (width, height, slices, time)."
         )
     count = int(np.prod(shape[2:], dtype=np.int64))
-    return PictureSource(
+    return ImageSource(
         shape[1],
         shape[0],
         count,
@@ -146,14 +146,14 @@ def _check_values(path, data):
 def _layout(affine: np.ndarray) -> Layout:
     codes = require("nibabel", "Reading NIfTI files").aff2axcodes(affine)
     across, down = codes[0] or "L", codes[1] or "P"
-    # Head to feet runs down the picture; in an axial slice front to back does.
+    # Head to feet runs down the image; in an axial slice front to back does.
     swap = not (across in "SI" or (across in "AP" and down in "LR"))
     columns, rows = (across, down) if swap else (down, across)
     return Layout(swap=swap, flip_rows=rows in "RAS", flip_columns=columns in "RAS")
 
 
 def slice_indices(shape: tuple[int, ...]) -> Iterator[tuple]:
-    """The index of every slice in a volume, in the order in which they become pictures.
+    """The index of every slice in a volume, in the order in which they become images.
 
     Args:
         shape: the volume's shape, two to four dimensions.
@@ -167,7 +167,7 @@ def slice_indices(shape: tuple[int, ...]) -> Iterator[tuple]:
         yield (slice(None), slice(None), *rest[::-1])
 
 
-def write_nifti_mask(path: Path, masks: Sequence[np.ndarray], picture: Picture) -> None:
+def write_nifti_mask(path: Path, masks: Sequence[np.ndarray], reference: DecodedImage) -> None:
     """Write the masks of all slices of a NIfTI file as one NIfTI file of its shape and affine.
 
     Its values are 0 and 1, as usual for label volumes.
@@ -175,7 +175,7 @@ def write_nifti_mask(path: Path, masks: Sequence[np.ndarray], picture: Picture) 
     Args:
         path: the `.nii` or `.nii.gz` file to write, complete or not at all.
         masks: one mask per slice, as the slices were read: `(height, width)`, upright.
-        picture: any picture of the volume.
+        reference: any image of the volume.
 
     Raises:
         InputError: when the number or the size of the masks does not fit the volume.
@@ -183,20 +183,20 @@ def write_nifti_mask(path: Path, masks: Sequence[np.ndarray], picture: Picture) 
     Source: ours.
     """
     nibabel = require("nibabel", "Writing NIfTI files")
-    volume = picture.volume
+    volume = reference.volume
     indices = list(slice_indices(volume.shape))
     if len(masks) != len(indices):
         raise InputError(
-            f"Received {len(masks)} masks for the {len(indices)} slices of {picture.path}; give "
+            f"Received {len(masks)} masks for the {len(indices)} slices of {reference.path}; give "
             "one per slice."
         )
     values = np.zeros(volume.shape, np.uint8)
     for index, mask in zip(indices, masks, strict=True):
-        stored = picture.layout.undo(np.asarray(mask))
+        stored = reference.layout.undo(np.asarray(mask))
         if stored.shape != volume.shape[:2]:
             raise InputError(
-                f"Received a mask of {np.shape(mask)} for a slice of {picture.path}, which is of "
-                f"{picture.size}; give each mask its slice's height and width."
+                f"Received a mask of {np.shape(mask)} for a slice of {reference.path}, which is of "
+                f"{reference.size}; give each mask its slice's height and width."
             )
         values[index] = stored != 0
     image_class = nibabel.Nifti2Image if volume.version == 2 else nibabel.Nifti1Image

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from keras_espmedsam.data.decoded_image import Frame, Layout, PictureSource
+from keras_espmedsam.data.decoded_image import Frame, ImageSource, Layout
 from keras_espmedsam.data.formats.deep_colour import has_deep_colour, read_deep_colour
 from keras_espmedsam.data.formats.file_kinds import starts_like_raster
 from keras_espmedsam.errors import InputError
@@ -13,11 +13,11 @@ from keras_espmedsam.imaging.arrays import pillow_to_array
 from keras_espmedsam.imaging.mask_colours import mask_array, mask_channels
 
 # Only these of Pillow's decoders are ever tried on a file: the fewer, the smaller the attack
-# surface. DRIVE's masks are GIF, PH2's pictures BMP and STARE's PPM.
+# surface. DRIVE's masks are GIF, PH2's images BMP and STARE's PPM.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP")
 
 
-def open_raster(path: Path) -> PictureSource:
+def open_raster(path: Path) -> ImageSource:
     """Read the header of a PNG, JPEG, BMP, GIF, PPM or WebP file.
 
     Every frame of an animation is an image, as every page of a TIFF is. Of the several images in
@@ -50,7 +50,7 @@ def open_raster(path: Path) -> PictureSource:
             f"{path} is not an image: its content is of no known type, whatever its name says. "
             "Expected PNG, JPEG, TIFF, BMP, GIF, PPM, WebP, DICOM or NIfTI."
         ) from error
-    return PictureSource(
+    return ImageSource(
         height,
         width,
         count,

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from keras_espmedsam._startup import require
-from keras_espmedsam.data.decoded_image import Frame, Layout, PictureSource
+from keras_espmedsam.data.decoded_image import Frame, ImageSource, Layout
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import pillow_to_array
 from keras_espmedsam.imaging.mask_colours import mask_array, mask_channels
@@ -18,10 +18,10 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
 _APERIO_YCBCR = 33003
 
 
-def open_tiff(path: Path) -> PictureSource:
+def open_tiff(path: Path) -> ImageSource:
     """Read the header of a TIFF file.
 
-    Every page of the first page's size is a picture; others are previews, such as the reduced
+    Every page of the first page's size is an image; others are previews, such as the reduced
     levels of a whole-slide file, and are left out.
 
     Args:
@@ -39,7 +39,7 @@ def open_tiff(path: Path) -> PictureSource:
     with tifffile.TiffFile(path) as tiff:
         pages = _pages(tiff)
         first = tiff.pages[pages[0]]
-        return PictureSource(
+        return ImageSource(
             first.imagelength,
             first.imagewidth,
             len(pages),

@@ -21,7 +21,7 @@ class Format:
         any_size: bool. Whether it can leave height and width open.
         free_batch: bool. Whether it can leave the batch size open.
         precisions: tuple of str.
-        calibrated: bool. Whether int8 has ranges that are chosen by real pictures.
+        calibrated: bool. Whether int8 has ranges that are chosen by real images.
 
     Source: ours.
     """

@@ -1,17 +1,17 @@
-"""Raw pictures to inputs of ESP-MedSAM."""
+"""Raw images to inputs of ESP-MedSAM."""
 
 import keras
 
 from keras_espmedsam.hub.preset_registry import knows_builtin_presets
 from keras_espmedsam.imaging.placement import SIZE_MULTIPLE
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
-from keras_espmedsam.models.image_converter import PictureConverter
+from keras_espmedsam.models.image_converter import HostImageConverter
 
 
 @knows_builtin_presets(has_weights=False)
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class ESPMedSAMImageConverter(PictureConverter):
-    """Resize, pad and normalise pictures; never crop them.
+class ESPMedSAMImageConverter(HostImageConverter):
+    """Resize, pad and normalise images; never crop them.
 
     All work is done on the host by NumPy and Pillow, also inside a tf.data or grain pipeline, so
     that the three backends see the same numbers.
@@ -24,7 +24,7 @@ class ESPMedSAMImageConverter(PictureConverter):
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean, which
             the published ESP-MedSAM checkpoints expect.
         intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-            `keras_espmedsam.data.read_pictures`.
+            `keras_espmedsam.data.read_images`.
 
     Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)`, or a list
     of images of any sizes. Gives float32 of the model's size.

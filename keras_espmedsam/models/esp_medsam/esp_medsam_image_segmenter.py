@@ -1,4 +1,4 @@
-"""ESP-MedSAM as a task: raw pictures in, masks at their own size out."""
+"""ESP-MedSAM as a task: raw images in, masks at their own size out."""
 
 import keras
 from keras_hub.models import ImageSegmenter
@@ -12,7 +12,7 @@ from keras_espmedsam.imaging.raw_batch import batch_parts, check_batch, named_in
 from keras_espmedsam.inference.image_batches import predict_prepared
 from keras_espmedsam.inference.segment_images import (
     modality_indices,
-    segment_pictures,
+    segment_images,
     sigmoid,
 )
 from keras_espmedsam.metrics import DiceScore, ForegroundIoU
@@ -25,12 +25,12 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor i
 from keras_espmedsam.models.esp_medsam.pixel_weights import weigh_classes
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
-from keras_espmedsam.models.raw_training import trains_on_raw_pictures
+from keras_espmedsam.models.raw_training import trains_on_raw_images
 from keras_espmedsam.optimizers import decoupled
 
 
 @knows_builtin_presets()
-@trains_on_raw_pictures
+@trains_on_raw_images
 @keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ESPMedSAMImageSegmenter(ImageSegmenter):
@@ -41,7 +41,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         preprocessor: `ESPMedSAMImageSegmenterPreprocessor`, or `None` to feed `fit`, `evaluate`
             and `predict` with normalised images and ready targets.
 
-    Call: as the backbone, giving `masks` and `patches`. For pictures use `segment`.
+    Call: as the backbone, giving `masks` and `patches`. For images use `segment`.
 
     Example, a small untrained one (`from_preset` loads a trained one):
         >>> encoder = TinyViTBackbone(
@@ -87,7 +87,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
     @property
     def intensity(self):
-        """What is black and white in a picture that does not say it itself: the preset's word.
+        """What is black and white in an image that does not say it itself: the preset's word.
 
         Example:
             >>> segmenter.intensity
@@ -204,7 +204,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         index = None if modality is None else int(self.modality_indices(modality, 1)[0])
         modality_extension.train_only(self.backbone, index)
 
-    # === Pictures in, masks out ===
+    # === Images in, masks out ===
 
     def segment(
         self,
@@ -216,46 +216,46 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         mirror=False,
         intensity=None,
     ):
-        """Find each picture's target and give its mask at the picture's own size.
+        """Find each image's target and give its mask at the image's own size.
 
         Args:
-            images: one picture, `(height, width)` or `(height, width, channels)` with grey, RGB
+            images: one image, `(height, width)` or `(height, width, channels)` with grey, RGB
                 or RGBA values in uint8, uint16 or float in [0, 1], as an array, a Pillow image
                 or a tensor of any backend; or several: a list, tuple or object array of them, of
                 any sizes, or one array or tensor `(batch, height, width, channels)`.
             modalities: one name or index for all, or a list, array or tensor with one per
-                picture; not needed when the model has one modality. `"auto"`, for all or in the
+                image; not needed when the model has one modality. `"auto"`, for all or in the
                 list, lets a classifier recognise it.
             threshold: float in [0, 1]. Probability from which a pixel is foreground.
-            batch_size: int. Pictures per forward pass.
+            batch_size: int. Images per forward pass.
             recognizer: `TiCImageClassifier` for `"auto"`, or the name or folder of its preset;
                 `None` is `tic_tiny_modality`. Built-in ones are loaded once, a folder each time.
-            mirror: bool. Average each picture's probabilities with those that its mirror image
+            mirror: bool. Average each image's probabilities with those that its mirror image
                 gives, mirrored back: test-time augmentation, for twice the time.
             intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-                `keras_espmedsam.data.read_pictures`. `None` for what the preset says.
+                `keras_espmedsam.data.read_images`. `None` for what the preset says.
 
         Returns:
             dict of `masks` (bool) and `probabilities` (float32), each `(height, width)`;
             `modalities`, the name that was used; `confidences`, how sure the classifier was
-            of it (float), or `None` where it was given; and `blank`, whether the picture shows
-            nearly one brightness all over. For several pictures, lists of them.
+            of it (float), or `None` where it was given; and `blank`, whether the image shows
+            nearly one brightness all over. For several images, lists of them.
 
         Warns:
-            InputWarning: for pictures that show nearly one brightness all over, and for uint16
+            InputWarning: for images that show nearly one brightness all over, and for uint16
                 whose values are taken for black and white.
 
         Raises:
-            InputError: for pictures, modalities or a threshold that cannot be used, before
-                anything is segmented. With `"auto"` also when a picture is not recognised with
+            InputError: for images, modalities or a threshold that cannot be used, before
+                anything is segmented. With `"auto"` also when an image is not recognised with
                 the confidence that the classifier's preset asks for, or as a modality that this
                 model does not know; the message gives its number and the candidates. To go on
-                without such pictures, ask the classifier's `classify` first.
+                without such images, ask the classifier's `classify` first.
 
         Example:
             >>> segmenter = ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
-            >>> picture = np.zeros((300, 400, 3), "uint8")
-            >>> result = segmenter.segment(picture, "fundus")
+            >>> image = np.zeros((300, 400, 3), "uint8")
+            >>> result = segmenter.segment(image, "fundus")
             >>> result["masks"].shape, result["modalities"], result["confidences"]
             ((300, 400), 'fundus', None)
 
@@ -266,7 +266,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
                 "This segmenter has no preprocessor, which segment() needs; build it with "
                 "ESPMedSAMImageSegmenterPreprocessor, or load it with from_preset."
             )
-        return segment_pictures(
+        return segment_images(
             self,
             self.preprocessor.image_converter,
             self.predict_probabilities,
@@ -303,7 +303,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         return sigmoid(keras.ops.convert_to_numpy(outputs["masks"])[..., 0])
 
     def modality_indices(self, modalities, count):
-        """Names or indices to an int32 array with one index per picture.
+        """Names or indices to an int32 array with one index per image.
 
         Raises:
             InputError: for an unknown name, an index out of range, or a wrong number of them.
@@ -358,9 +358,9 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             size: (height, width) in pixels, multiples of 32; `None` is the preprocessor's;
                 `"any"` leaves it open, which TFLite cannot.
             modality: name or index: a smaller artefact of that modality alone. `None` keeps all,
-                with the modality of each picture as an input.
+                with the modality of each image as an input.
             precision: `"float32"`, `"float16"` or `"int8"`; SavedModel has float32 alone.
-            flavor: `"pictures"`: uint8 pictures in, uint8 masks and probabilities out;
+            flavor: `"pictures"`: uint8 images in, uint8 masks and probabilities out;
                 `"logits"`: normalised float32 in, `masks` and `patches` out as this model's.
             batch_size: int, or `None` to leave it open; of TFLite 1.
             calibration: for int8, the path of an index.csv, whose val split is used, or a list of

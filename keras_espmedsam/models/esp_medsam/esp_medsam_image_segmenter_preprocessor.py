@@ -1,4 +1,4 @@
-"""Raw pictures, modalities and masks to what the segmenter trains on."""
+"""Raw images, modalities and masks to what the segmenter trains on."""
 
 import keras
 import numpy as np
@@ -77,7 +77,7 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
             resize_output_mask=True,
             **kwargs,
         )
-        self.built = True  # See `PictureConverter`.
+        self.built = True  # See `HostImageConverter`.
 
     def call(self, x, y=None, sample_weight=None):
         images = x["images"] if isinstance(x, dict) else x
@@ -221,7 +221,7 @@ def max_pool_patches(masks):
     batch, height, width, _ = masks.shape
     if height % PATCH_SIZE or width % PATCH_SIZE:
         raise InputError(
-            f"Received pictures of {height} x {width} for training; expected an image_size of "
+            f"Received images of {height} x {width} for training; expected an image_size of "
             f"multiples of {PATCH_SIZE}, such as {-(-height // PATCH_SIZE) * PATCH_SIZE} x "
             f"{-(-width // PATCH_SIZE) * PATCH_SIZE}."
         )

@@ -1,4 +1,4 @@
-"""TiC as a task: raw pictures in, the names of their classes and how sure each is out."""
+"""TiC as a task: raw images in, the names of their classes and how sure each is out."""
 
 import keras
 import numpy as np
@@ -20,13 +20,13 @@ from keras_espmedsam.imaging.raw_batch import (
 from keras_espmedsam.inference.image_batches import (
     check_batch_size,
     filled_up,
-    picture_batches,
+    image_batches,
     predict_prepared,
 )
 from keras_espmedsam.models.class_weights import weights_by_class
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
-from keras_espmedsam.models.raw_training import trains_on_raw_pictures
+from keras_espmedsam.models.raw_training import trains_on_raw_images
 from keras_espmedsam.models.sample_weights import image_weights
 from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
 from keras_espmedsam.models.tic.tic_image_classifier_preprocessor import (
@@ -40,14 +40,14 @@ POOLINGS = {
 
 
 @knows_builtin_presets()
-@trains_on_raw_pictures
+@trains_on_raw_images
 @keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class TiCImageClassifier(ImageClassifier):
-    """Say what a picture of any size shows, and how sure that is.
+    """Say what an image of any size shows, and how sure that is.
 
     The backbone's feature map is pooled over all its places, normalised and classified in
-    float32. No part knows the picture's size: the same weights take every size.
+    float32. No part knows the image's size: the same weights take every size.
 
     Args:
         backbone: `TiCBackbone`, or another backbone whose output is one feature map.
@@ -63,7 +63,7 @@ class TiCImageClassifier(ImageClassifier):
         dropout: float. Share of the pooled features dropped in training.
 
     Call: normalised images `(batch, height, width, 3)` to logits `(batch, num_classes)`. For
-    pictures use `classify`.
+    images use `classify`.
 
     Raises:
         ValueError: for arguments that do not fit each other.
@@ -113,7 +113,7 @@ class TiCImageClassifier(ImageClassifier):
         if isinstance(backbone.input, dict):
             raise ValueError(
                 f"Received a backbone with the inputs {', '.join(backbone.input)}; expected one "
-                "that takes pictures alone, such as a TiCBackbone with num_modalities=0."
+                "that takes images alone, such as a TiCBackbone with num_modalities=0."
             )
 
         # === Layers ===
@@ -169,7 +169,7 @@ class TiCImageClassifier(ImageClassifier):
 
     @property
     def intensity(self):
-        """What is black and white in a picture that does not say it itself: the preset's word.
+        """What is black and white in an image that does not say it itself: the preset's word.
 
         Example:
             >>> classifier.intensity
@@ -179,26 +179,26 @@ class TiCImageClassifier(ImageClassifier):
         """
         return AUTO if self.preprocessor is None else self.preprocessor.image_converter.intensity
 
-    # === Pictures in, classes out ===
+    # === Images in, classes out ===
 
     def classify(self, images, batch_size=32, intensity=None):
-        """Say what each picture shows, and how sure that is.
+        """Say what each image shows, and how sure that is.
 
         Args:
-            images: one picture or several, as `ESPMedSAMImageSegmenter.segment` takes them.
-            batch_size: int. Pictures per forward pass.
+            images: one image or several, as `ESPMedSAMImageSegmenter.segment` takes them.
+            batch_size: int. Images per forward pass.
             intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-                `keras_espmedsam.data.read_pictures`. `None` for what the preset says.
+                `keras_espmedsam.data.read_images`. `None` for what the preset says.
 
         Returns:
             dict of `class_names`, the most probable class's name (its number as a string where
             the model has no names); `confidences`, its probability; `probabilities`,
-            `(num_classes,)` float32; `blank`, whether the picture shows nearly one brightness
+            `(num_classes,)` float32; `blank`, whether the image shows nearly one brightness
             all over; and `confident`, whether it does not and the confidence reaches
-            `min_confidence`. Each is a list for several pictures.
+            `min_confidence`. Each is a list for several images.
 
         Raises:
-            InputError: for pictures or a batch size that cannot be used.
+            InputError: for images or a batch size that cannot be used.
 
         Example:
             >>> found = classifier.classify([np.eye(40)])
@@ -214,14 +214,14 @@ class TiCImageClassifier(ImageClassifier):
                 "TiCImageClassifierPreprocessor, or load it with from_preset."
             )
         check_batch_size(batch_size)
-        pictures, several = image_rows(images)
+        images, several = image_rows(images)
         converter = self.preprocessor.image_converter
         intensity = parse_intensity(intensity)
-        probabilities, blank = [None] * len(pictures), [False] * len(pictures)
-        for rows, size in picture_batches(converter, pictures, batch_size):
+        probabilities, blank = [None] * len(images), [False] * len(images)
+        for rows, size in image_batches(converter, images, batch_size):
             inputs = []
             for i in rows:
-                image = read_row(converter, pictures, i, intensity)
+                image = read_row(converter, images, i, intensity)
                 blank[i] = is_blank(image)
                 inputs.append(converter.convert(image))
             outputs = predict_prepared(self, np.stack(filled_up(inputs, size)))
@@ -298,10 +298,10 @@ class TiCImageClassifier(ImageClassifier):
 
         Args:
             format, path, precision, batch_size, calibration, overwrite, **description: as
-                `ESPMedSAMImageSegmenter.export_for`; int8 may class one picture in a hundred
+                `ESPMedSAMImageSegmenter.export_for`; int8 may class one image in a hundred
                 otherwise.
             size: (height, width) in pixels, `None` for the preprocessor's, or `"any"`.
-            flavor: `"pictures"`: uint8 pictures in, `probabilities` out; `"logits"`: normalised
+            flavor: `"pictures"`: uint8 images in, `probabilities` out; `"logits"`: normalised
                 float32 in, `logits` out.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Raw pictures and labels to what the classifier trains on."""
+"""Raw images and labels to what the classifier trains on."""
 
 import keras
 from keras_hub.models import ImageClassifierPreprocessor
@@ -11,10 +11,10 @@ from keras_espmedsam.models.tic.tic_image_converter import TiCImageConverter
 @knows_builtin_presets(has_weights=False)
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class TiCImageClassifierPreprocessor(ImageClassifierPreprocessor):
-    """Resize and normalise pictures; labels and sample weights pass through.
+    """Resize and normalise images; labels and sample weights pass through.
 
     Args:
-        image_converter: `TiCImageConverter`; `None` keeps each picture's size.
+        image_converter: `TiCImageConverter`; `None` keeps each image's size.
 
     Call: `x`, raw images `(batch, height, width, channels)` or a list of images of any sizes, or a
     dict of them as `images`; `y`, labels or `None`; `sample_weight`, `(batch,)` or `None`. Gives
@@ -34,7 +34,7 @@ class TiCImageClassifierPreprocessor(ImageClassifierPreprocessor):
 
     def __init__(self, image_converter=None, **kwargs):
         super().__init__(image_converter=image_converter or TiCImageConverter(), **kwargs)
-        self.built = True  # See `PictureConverter`.
+        self.built = True  # See `HostImageConverter`.
 
     def call(self, x, y=None, sample_weight=None):
         images = x["images"] if isinstance(x, dict) else x

@@ -1,16 +1,16 @@
-"""Raw pictures to inputs of TiC."""
+"""Raw images to inputs of TiC."""
 
 import keras
 
 from keras_espmedsam.hub.preset_registry import knows_builtin_presets
-from keras_espmedsam.models.image_converter import PictureConverter
+from keras_espmedsam.models.image_converter import HostImageConverter
 from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
 
 
 @knows_builtin_presets(has_weights=False)
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class TiCImageConverter(PictureConverter):
-    """Resize, pad and normalise pictures for TiC, which takes every size.
+class TiCImageConverter(HostImageConverter):
+    """Resize, pad and normalise images for TiC, which takes every size.
 
     Done on the host, as by `ESPMedSAMImageConverter`.
 
@@ -21,7 +21,7 @@ class TiCImageConverter(PictureConverter):
             `"pad"` keeps it and pads at the right and bottom with the mean colour.
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean.
         intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-            `keras_espmedsam.data.read_pictures`.
+            `keras_espmedsam.data.read_images`.
 
     Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)`, or a list
     of images of any sizes. Gives float32 of the model's size.

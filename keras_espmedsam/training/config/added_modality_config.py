@@ -47,6 +47,6 @@ class AddedModalityConfig(Settings):
         if both:
             raise ValueError(
                 f"the split {', '.join(both)} is to be trained and validated on; validate on "
-                "pictures that are not trained on."
+                "images that are not trained on."
             )
         return self

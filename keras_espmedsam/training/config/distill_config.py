@@ -7,10 +7,10 @@ import pydantic
 
 from keras_espmedsam.training.config.run_config import (
     Count,
+    DataSettings,
     Existing,
     ModelSettings,
     PhaseSettings,
-    PicturesSettings,
     Positive,
     RunSettings,
     Size,
@@ -74,7 +74,7 @@ class FeatureLossSettings(Settings):
 
 
 class CacheSettings(Settings):
-    """Where teachers' features are kept, and of which views of a picture."""
+    """Where teachers' features are kept, and of which views of an image."""
 
     folder: Path
     variants: list[str] = ["identity"]
@@ -158,8 +158,8 @@ needs data.
     resize_mode: Literal["pad", "stretch"] | None = None
     common_teachers: list[TeacherSettings] = []
     medical_teacher: ModelSettings | None = None
-    common_data: PicturesSettings | None = None
-    data: PicturesSettings | None = None
+    common_data: DataSettings | None = None
+    data: DataSettings | None = None
     cache: CacheSettings | None = None
     phases: Annotated[list[DistillPhaseSettings], pydantic.Field(min_length=1)]
 

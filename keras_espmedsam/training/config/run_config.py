@@ -91,7 +91,7 @@ class ModelSettings(Settings):
 
 
 class SourceSettings(Settings):
-    """Where pictures come from: an index, a folder, or a JSON file of splits."""
+    """Where images come from: an index, a folder, or a JSON file of splits."""
 
     index: Existing | None = None
     folder: Existing | None = None
@@ -126,8 +126,8 @@ class SourceSettings(Settings):
         return self
 
 
-class PicturesSettings(Settings):
-    """Pictures, and how they are drawn."""
+class DataSettings(Settings):
+    """Images, and how they are drawn."""
 
     sources: Annotated[list[SourceSettings], pydantic.Field(min_length=1)]
     split_fractions: dict[str, Positive] | None = None
@@ -201,8 +201,8 @@ class PhaseSettings(Settings):
     learning_rate: LearningRateSettings = LearningRateSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
 
-    def weights_of(self, data: PicturesSettings) -> dict[str, float] | None:
-        """The weights by which pictures are drawn; None where each is shown once."""
+    def weights_of(self, data: DataSettings) -> dict[str, float] | None:
+        """The weights by which images are drawn; None where each is shown once."""
         return data.weights if self.steps else None
 
 
@@ -225,7 +225,7 @@ class RunSettings(Settings):
             if weights and not any(phase.steps for phase in self.phases):
                 raise ValueError(
                     f"{key}.weights change what is drawn, but with steps: null each phase shows "
-                    "every picture once; give steps, or leave the weights out."
+                    "every image once; give steps, or leave the weights out."
                 )
         return self
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from keras_espmedsam.training.config.run_config import (
+    DataSettings,
     ModelSettings,
     PhaseSettings,
-    PicturesSettings,
     RunSettings,
     Size,
     check_names,
@@ -16,7 +16,7 @@ from keras_espmedsam.training.trainable_parts import PARTS
 
 
 class TrainPhaseSettings(PhaseSettings):
-    """One phase: a size of picture, what is trained, and how fast."""
+    """One phase: a size of image, what is trained, and how fast."""
 
     image_size: Size | None = None
     resize_mode: Literal["pad", "stretch", "native"] | None = None
@@ -46,6 +46,6 @@ early_stopping, augmentation, model, data, keras_augmentation, phases.
     """
 
     model: ModelSettings
-    data: PicturesSettings
+    data: DataSettings
     keras_augmentation: list[dict[str, Any]] = []
     phases: Annotated[list[TrainPhaseSettings], pydantic.Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""Random changes of a picture and its mask, moved together."""
+"""Random changes of an image and its mask, moved together."""
 
 import dataclasses
 import numbers
@@ -16,11 +16,11 @@ FILL = (124, 116, 104)
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Flip, turn, scale, shift and recolour a picture; its mask moves with it.
+    """Flip, turn, scale, shift and recolour an image; its mask moves with it.
 
-    One affine map with bilinear sampling does all the moving, so that a picture is resampled
-    once. Done by Pillow on the host: the same pictures for a seed on every backend, and a
-    millisecond or two a picture.
+    One affine map with bilinear sampling does all the moving, so that an image is resampled
+    once. Done by Pillow on the host: the same images for a seed on every backend, and a
+    millisecond or two an image.
 
     Args:
         horizontal_flip, vertical_flip: float. Probability.
@@ -35,7 +35,7 @@ class Augmentation:
     Call: `augmentation(image, mask, rng)` with a uint8 image `(height, width, 3)`, a bool mask
     `(height, width)` (or None) and a `numpy.random.Generator`; gives a pair of the same kind and
     size. With `canvas=(height, width)` the pair has that size: a random part of a magnified
-    picture that is larger, a random place for one that is smaller, each pixel at its own scale
+    image that is larger, a random place for one that is smaller, each pixel at its own scale
     times `scale`.
 
     Raises:
@@ -108,7 +108,7 @@ class Augmentation:
     def __call__(self, image, mask, rng, canvas=None):
         matrix = self._matrix(image.shape[:2], canvas, rng)
         size = image.shape[:2] if canvas is None else canvas
-        picture = _transform(Image.fromarray(image), size, matrix, FILL)
+        image = _transform(Image.fromarray(image), size, matrix, FILL)
         if mask is not None:
             mask = _transform(Image.fromarray(mask.astype("uint8") * 255), size, matrix, 0)
             mask = np.asarray(mask) >= 128
@@ -118,10 +118,10 @@ class Augmentation:
             (ImageEnhance.Color, self.saturation),
         ):
             if amount:
-                picture = enhance(picture).enhance(1 + rng.uniform(-amount, amount))
+                image = enhance(image).enhance(1 + rng.uniform(-amount, amount))
         if self.blur and rng.random() < self.blur:
-            picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
-        return np.asarray(picture), mask
+            image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
+        return np.asarray(image), mask
 
     def _matrix(self, size, canvas, rng):
         """The 3 x 3 map from places of the result to places of the source, in pixels."""
@@ -129,7 +129,7 @@ class Augmentation:
         out_height, out_width = size if canvas is None else canvas
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
         turns = 0
-        # Without a canvas only on squares: elsewhere they would turn the picture out of its frame.
+        # Without a canvas only on squares: elsewhere they would turn the image out of its frame.
         if self.right_angles and (canvas is not None or height == width):
             turns = rng.integers(4)
             angle += turns * np.pi / 2
@@ -184,8 +184,8 @@ _EXPECTED = {
 }
 
 
-def _transform(picture, size, matrix, fill):
-    return picture.transform(
+def _transform(image, size, matrix, fill):
+    return image.transform(
         size[::-1],
         Image.Transform.AFFINE,
         tuple(matrix[:2].ravel()),

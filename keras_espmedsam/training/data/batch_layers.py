@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_espmedsam.errors import InputError
 
-# These mix pictures, whose modalities then no longer fit, or draw from generators that no seed
+# These mix images, whose modalities then no longer fit, or draw from generators that no seed
 # reaches, so that the mask would not move with its image.
 _REFUSED = ("AugMix", "CutMix", "MixUp", "RandAugment", "RandomColorJitter")
 _METHODS = ("get_random_transformation", "transform_images", "transform_segmentation_masks")
@@ -29,7 +29,7 @@ class BatchLayers:
     gives a pair of the same kind. Numbers are the backend's, so they differ between backends.
 
     Raises:
-        InputError: for a layer that is no such layer, mixes pictures, cannot be repeated, is of a
+        InputError: for a layer that is no such layer, mixes images, cannot be repeated, is of a
             lower precision or of another range of values.
 
     Example:
@@ -56,12 +56,12 @@ class BatchLayers:
             if layer.compute_dtype != "float32":
                 raise InputError(
                     f"Received the layer {name} of {layer.compute_dtype}, which rounds the "
-                    "values of a picture; make it with dtype='float32'."
+                    "values of an image; make it with dtype='float32'."
                 )
             if tuple(getattr(layer, "value_range", (0, 255))) != (0, 255):
                 raise InputError(
                     f"Received the layer {name} with value_range={tuple(layer.value_range)}; "
-                    "expected (0, 255), since pictures are uint8."
+                    "expected (0, 255), since images are uint8."
                 )
 
     def __call__(self, images, masks, entropy):

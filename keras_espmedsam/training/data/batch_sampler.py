@@ -1,10 +1,10 @@
-"""The batch of a number: which pictures it holds and how they are changed."""
+"""The batch of a number: which images it holds and how they are changed."""
 
 import numpy as np
 
 from keras_espmedsam.training.data.augmentation import Augmentation
 
-# Draws a picture on a canvas and changes nothing.
+# Draws an image on a canvas and changes nothing.
 PLACED = Augmentation(
     horizontal_flip=0,
     rotation=0,
@@ -21,14 +21,14 @@ class Drawing:
     """Draw batches by epoch and number: the same ones whenever, and in whatever order, asked.
 
     Args:
-        pictures: `PlacedPictures`.
+        images: `ImageStore`.
         batch_size: int.
         steps: int or None. Batches per epoch, or one pass.
         groups, shares: what is drawn from with `steps`, see `balanced_groups`.
-        by_size: bool. Without `steps`, batches hold pictures of one size.
+        by_size: bool. Without `steps`, batches hold images of one size.
         shuffle: bool. Without `steps`, another order in each epoch.
         augment: dict of data set or modality to `Augmentation`; the data set's goes first.
-        canvas: (height, width) that the augmentation draws on, or `None`: the picture's size.
+        canvas: (height, width) that the augmentation draws on, or `None`: the image's size.
         seed: int.
 
     Call: `drawing(epoch, index)` gives the rows, the images and the masks (or None) of a batch.
@@ -38,9 +38,9 @@ class Drawing:
     """
 
     def __init__(
-        self, pictures, batch_size, steps, groups, shares, by_size, shuffle, augment, canvas, seed
+        self, images, batch_size, steps, groups, shares, by_size, shuffle, augment, canvas, seed
     ):
-        self.pictures = pictures
+        self.images = images
         self.batch_size = batch_size
         self.steps = steps
         self.groups = groups
@@ -60,8 +60,8 @@ class Drawing:
         else:
             rows = self._one_pass(epoch)[index]
         images, masks = [], []
-        for row, (image, mask) in zip(rows, self.pictures[rows], strict=True):
-            record = self.pictures.records[row]
+        for row, (image, mask) in zip(rows, self.images[rows], strict=True):
+            record = self.images.records[row]
             augmentation = self.augment.get(record.dataset, self.augment.get(record.modality))
             if self.canvas is not None:
                 image, mask = (augmentation or PLACED)(image, mask, rng, canvas=self.canvas)
@@ -74,20 +74,20 @@ class Drawing:
 
     def _one_pass(self, epoch):
         """Rows of the batches of one pass: as they come, or those of one size together."""
-        order = np.arange(len(self.pictures.records))
+        order = np.arange(len(self.images.records))
         # The last number tells this generator from those of the batches.
         rng = np.random.default_rng([self.seed, epoch, 0, 1])
         if self.shuffle:
             order = rng.permutation(order)
         groups = {}
         for row in order:
-            groups.setdefault(self.pictures.sizes[row] if self.by_size else None, []).append(row)
+            groups.setdefault(self.images.sizes[row] if self.by_size else None, []).append(row)
         batches = [
             np.array(rows[start : start + self.batch_size])
             for rows in groups.values()
             for start in range(0, len(rows), self.batch_size)
         ]
         if self.shuffle and self.by_size:
-            # Else all pictures of one size would come before those of another.
+            # Else all images of one size would come before those of another.
             batches = [batches[i] for i in rng.permutation(len(batches))]
         return batches

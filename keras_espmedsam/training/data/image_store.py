@@ -1,4 +1,4 @@
-"""The pictures of records as uint8, on their canvas, in memory or read when they are needed."""
+"""The images of records as uint8, on their canvas, in memory or read when they are needed."""
 
 import dataclasses
 from collections import Counter
@@ -12,21 +12,21 @@ from keras_espmedsam.imaging.placement import Placement
 from keras_espmedsam.training.data.augmentation import FILL
 
 
-class PlacedPictures:
-    """All pictures of records that can be used, every one decoded before the first is.
+class ImageStore:
+    """All images of records that can be used, every one decoded before the first is.
 
     Args:
         records: list of `Record`.
-        image_size: (height, width) of the canvas, or `None`: every picture's own.
+        image_size: (height, width) of the canvas, or `None`: every image's own.
         resize_mode: `"pad"` or `"stretch"`, for a canvas.
-        cache: bool. Keep the placed pictures; otherwise each is read when it is needed.
-        scan: bool. Without a cache, decode every picture once at the beginning; otherwise its
+        cache: bool. Keep the placed images; otherwise each is read when it is needed.
+        scan: bool. Without a cache, decode every image once at the beginning; otherwise its
             header is read alone.
-        intensity: what is black and white where a record does not say it; see `read_pictures`.
+        intensity: what is black and white where a record does not say it; see `read_images`.
         options: options of `check_records`.
 
-    `records` are those of the pictures, one each, `left_out` the others with the reason, `sizes`
-    the (height, width) of the placed pictures, and `blank` whether the mask holds no foreground;
+    `records` are those of the images, one each, `left_out` the others with the reason, `sizes`
+    the (height, width) of the placed images, and `blank` whether the mask holds no foreground;
     each None where it is not known. `notices` counts what is to be said of those decoded.
 
     Source: ours.
@@ -46,10 +46,10 @@ class PlacedPictures:
         self.resize_mode = resize_mode
         self.intensity = intensity
 
-        def use(picture, mask):
+        def use(image, mask):
             blank = None if mask is None else not mask.any()
-            placed = self._placed(picture, mask)
-            return placed if cache else None, placed[0].shape[:2], blank, picture.notice
+            placed = self._placed(image, mask)
+            return placed if cache else None, placed[0].shape[:2], blank, image.notice
 
         found, self.left_out = decode_records(
             records, use if cache or scan else None, intensity=intensity, **options
@@ -74,16 +74,16 @@ class PlacedPictures:
         for whole, indices in wanted.items():
             only = min(indices) if len(indices) == 1 else None
             one = dataclasses.replace(whole, index=only)
-            for picture, mask in labelled_images(one, intensity=self.intensity):
-                if picture.index in indices:
-                    found[whole, picture.index] = self._placed(picture, mask)
+            for image, mask in labelled_images(one, intensity=self.intensity):
+                if image.index in indices:
+                    found[whole, image.index] = self._placed(image, mask)
         return [
             found[dataclasses.replace(self.records[row], index=None), self.records[row].index or 0]
             for row in rows
         ]
 
-    def _placed(self, picture, mask):
-        image = to_rgb(picture.array) * np.float32(255)
+    def _placed(self, image, mask):
+        image = to_rgb(image.array) * np.float32(255)
         if self.image_size is None:
             return np.round(image).astype("uint8"), None if mask is None else mask.astype(bool)
         place = Placement.of(image.shape[:2], self.image_size, self.resize_mode)

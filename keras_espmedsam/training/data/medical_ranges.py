@@ -1,4 +1,4 @@
-"""How far pictures of each modality may be changed and still be such pictures."""
+"""How far images of each modality may be changed and still be such images."""
 
 from keras_espmedsam.training.data.augmentation import Augmentation
 
@@ -11,4 +11,4 @@ MEDICAL_RANGES = {
     "colonoscopy": Augmentation(vertical_flip=0.5, right_angles=True, rotation=30, contrast=0.3),
 }
 """Modality to `Augmentation`: those that the small presets were trained with. A chest has an
-upper end and an ultrasound probe is above the picture; a lesion or a polyp may lie any way."""
+upper end and an ultrasound probe is above the image; a lesion or a polyp may lie any way."""

@@ -10,7 +10,7 @@ def read_sources(settings, labelled=True):
     """Read the records of all sources.
 
     Args:
-        settings: `PicturesSettings`.
+        settings: `DataSettings`.
         labelled: bool. False where masks and modalities are not needed.
 
     Returns:
@@ -42,7 +42,7 @@ def read_sources(settings, labelled=True):
     if both:
         raise InputError(
             f"The split {', '.join(sorted(both))} is in train_splits and in val_splits; validate "
-            "on pictures that are not trained on."
+            "on images that are not trained on."
         )
     return chosen
 

@@ -1,4 +1,4 @@
-"""Which pictures are drawn how often: groups of records and their shares."""
+"""Which images are drawn how often: groups of records and their shares."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ BALANCES = ("dataset", "modality")
 
 
 def check_weights(weights, steps):
-    """Refuse weights of what is not drawn at random: one pass shows every picture once.
+    """Refuse weights of what is not drawn at random: one pass shows every image once.
 
     Raises:
         InputError: for weights without steps.
@@ -17,7 +17,7 @@ def check_weights(weights, steps):
     """
     if weights and not steps:
         raise InputError(
-            f"Received weights={weights} without steps; one pass shows every picture once, "
+            f"Received weights={weights} without steps; one pass shows every image once, "
             "whatever its weight. Give steps, or leave the weights out."
         )
 
@@ -28,7 +28,7 @@ def balanced_groups(records, balance="dataset", weights=None):
     Args:
         records: list of `Record`.
         balance: `"dataset"` or `"modality"`: what the groups are. `None` is one group of all,
-            so that every picture is drawn as often as any other.
+            so that every image is drawn as often as any other.
         weights: dict of a group's name to float, 1 where it has no name; None for equal shares.
 
     Returns:

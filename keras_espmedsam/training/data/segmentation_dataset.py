@@ -1,4 +1,4 @@
-"""Batches of raw pictures, modalities and masks from files."""
+"""Batches of raw images, modalities and masks from files."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.imaging.placement import RESIZE_MODES
 from keras_espmedsam.training.data.batch_layers import BatchLayers
 from keras_espmedsam.training.data.batch_sampler import Drawing
-from keras_espmedsam.training.data.image_store import PlacedPictures
+from keras_espmedsam.training.data.image_store import ImageStore
 from keras_espmedsam.training.data.prefetch import ReadAhead
 from keras_espmedsam.training.data.sampling_weights import balanced_groups, check_weights
 
@@ -16,17 +16,17 @@ MODES = (*RESIZE_MODES, "native")
 
 
 class SegmentationDataset(keras.utils.PyDataset):
-    """Pictures of records as batches for `ESPMedSAMImageSegmenter.fit`.
+    """Images of records as batches for `ESPMedSAMImageSegmenter.fit`.
 
-    Every picture is decoded before the first batch, so that bad files are known then, placed on a
-    canvas of `image_size` and kept as uint8. A file of several pictures (the slices of a volume,
-    frames, pages) is several pictures here. With `steps`, an epoch is that many batches of
-    pictures drawn at random, data set by data set or modality by modality in the proportions of
-    `weights`; without, it is every picture once.
+    Every image is decoded before the first batch, so that bad files are known then, placed on a
+    canvas of `image_size` and kept as uint8. A file of several images (the slices of a volume,
+    frames, pages) is several images here. With `steps`, an epoch is that many batches of
+    images drawn at random, data set by data set or modality by modality in the proportions of
+    `weights`; without, it is every image once.
 
-    No picture is resized with `resize_mode="native"`: it is kept at its own size, and its
+    No image is resized with `resize_mode="native"`: it is kept at its own size, and its
     augmentation draws it on the canvas, as a random part of what is larger. With
-    `image_size=None` there is no canvas either: all pictures once, whole and at their own size,
+    `image_size=None` there is no canvas either: all images once, whole and at their own size,
     in batches of one size each.
 
     What is drawn depends on `seed`, the attribute `epoch` and the batch's number alone: not on
@@ -39,7 +39,7 @@ class SegmentationDataset(keras.utils.PyDataset):
             with masks, or none.
         modalities: tuple of str. The model's modalities. Records without one (of natural images)
             are taken when none has one.
-        image_size: (height, width) of the canvas, or `None`: every picture's own.
+        image_size: (height, width) of the canvas, or `None`: every image's own.
         batch_size: int. Without `image_size` the most; fewer where fewer are of a size.
         steps: int or None. Batches per epoch, or one pass.
         weights: dict of name to float, 1 where it has no name; None for equal shares. Names of
@@ -48,27 +48,27 @@ class SegmentationDataset(keras.utils.PyDataset):
             set may have one of its own, by its name, in place of its modality's.
         seed: int.
         resize_mode: `"pad"` or `"stretch"`; that of the preset's `ESPMedSAMImageConverter`. Or
-            `"native"`, to train a model that takes pictures of any size.
+            `"native"`, to train a model that takes images of any size.
         balance: `"dataset"`, `"modality"` or None: what is drawn in shares, with `steps`.
         shuffle: bool. Without `steps`, another order in each epoch.
         layers: list of Keras' image layers, applied to each batch behind `augment`, masks and
             images together; see `BatchLayers`. They run on the backend, in the thread that asks
             for the batch.
-        cache: bool. Keep the placed pictures in memory; otherwise each is read when it is drawn,
+        cache: bool. Keep the placed images in memory; otherwise each is read when it is drawn,
             for data larger than memory. The slices of a volume are better kept, or written to
             files of their own: drawing one decodes the whole volume.
-        scan: bool. Without a cache, decode every picture once at the beginning; otherwise only
+        scan: bool. Without a cache, decode every image once at the beginning; otherwise only
             headers are read then, and a file that is damaged behind its header stops the run.
         strict: bool. A bad file is an error; otherwise it is left out, with its reason in the
             attribute `left_out`, a list of (record, sentence).
-        keep_empty: bool. Keep the pictures whose mask is empty. The attribute `blank` says of
+        keep_empty: bool. Keep the images whose mask is empty. The attribute `blank` says of
             each record whether its mask is, None where it was not decoded or there is none.
         workers: int. Threads that draw batches ahead; 1 draws each when it is asked for.
         use_multiprocessing: bool. Processes instead of threads; each gets a copy of what is kept
-            in memory. Threads suffice as a rule, as decoding and moving pictures do not hold
+            in memory. Threads suffice as a rule, as decoding and moving images do not hold
             Python's lock.
         max_queue_size: int. The most batches that are ready before they are asked for.
-        intensity: what is black and white where a record does not say it; see `read_pictures`. The
+        intensity: what is black and white where a record does not say it; see `read_images`. The
             attribute `notices` counts what is to be said of the images that were decoded, such as
             that black and white were taken from their values. What a data set gives is brightness:
             the image converter of a model that is trained on it is to have the intensity "auto".
@@ -86,7 +86,7 @@ class SegmentationDataset(keras.utils.PyDataset):
     Example:
         >>> import tempfile
         >>> from PIL import Image
-        >>> image, mask = (tempfile.mkdtemp() + "/picture.png" for _ in range(2))
+        >>> image, mask = (tempfile.mkdtemp() + "/image.png" for _ in range(2))
         >>> Image.new("RGB", (40, 30), "red").save(image)
         >>> Image.new("L", (40, 30), 255).save(mask)
         >>> record = kem.data.Record("train", "fundus", "drive", image, mask)
@@ -129,11 +129,11 @@ class SegmentationDataset(keras.utils.PyDataset):
         _check_records(records, modalities)
         _check_sizes(image_size, resize_mode, steps, cache or scan)
         check_weights(weights, steps)
-        # Misspelt names are told before all pictures are read.
+        # Misspelt names are told before all images are read.
         balanced_groups(records, balance, weights)
         canvas = image_size and tuple(image_size)
         native = resize_mode == "native"
-        pictures = PlacedPictures(
+        images = ImageStore(
             records,
             None if native else canvas,
             resize_mode,
@@ -144,10 +144,10 @@ class SegmentationDataset(keras.utils.PyDataset):
             workers=workers if workers > 1 else None,
             intensity=parse_intensity(intensity),
         )
-        self.notices = pictures.notices
-        self.records = pictures.records
-        self.left_out = pictures.left_out
-        self.blank = pictures.blank
+        self.notices = images.notices
+        self.records = images.records
+        self.left_out = images.left_out
+        self.blank = images.blank
         self.batch_size = batch_size
         self.steps = steps
         self.seed = seed
@@ -157,7 +157,7 @@ class SegmentationDataset(keras.utils.PyDataset):
             of = {name: i for i, name in enumerate(modalities)}
             self.indices = np.array([of[record.modality] for record in self.records], "int32")
         self._drawing = Drawing(
-            pictures,
+            images,
             batch_size,
             steps,
             *balanced_groups(self.records, balance, _present(weights, self.records, balance)),
@@ -185,7 +185,7 @@ class SegmentationDataset(keras.utils.PyDataset):
         return (x,) if masks is None else (x, masks)
 
     def on_epoch_end(self):
-        # New draws for the next epoch, else `fit` would show the same pictures again and again.
+        # New draws for the next epoch, else `fit` would show the same images again and again.
         self.epoch += 1
 
 
@@ -214,12 +214,12 @@ def _check_sizes(image_size, resize_mode, steps, sizes_known):
         )
     if steps and image_size is None:
         raise InputError(
-            f"Received steps={steps} without image_size; pictures of several sizes make no "
-            "batch, so give a canvas, or steps=None for all pictures at their own size."
+            f"Received steps={steps} without image_size; images of several sizes make no "
+            "batch, so give a canvas, or steps=None for all images at their own size."
         )
     if image_size is None and not sizes_known:
         raise InputError(
-            "Received scan=False without image_size; pictures of one size make a batch, and their "
+            "Received scan=False without image_size; images of one size make a batch, and their "
             "sizes are not known then, so give a canvas, or scan=True."
         )
 

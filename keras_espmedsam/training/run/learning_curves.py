@@ -1,4 +1,4 @@
-"""Learning curves as a table and as a picture, written anew from the whole history."""
+"""Learning curves as a table and as an image, written anew from the whole history."""
 
 import csv
 import functools

@@ -25,7 +25,7 @@ class RunFolder:
     At the end of every epoch the whole state (weights, optimiser, random generators, epoch,
     curve, patience) is written to one file, which replaces the one before in a single step. A run
     killed at any moment, by the same program started again, loses the epoch that it was in and
-    nothing else, and draws the same pictures that it would have drawn. So the number of steps of
+    nothing else, and draws the same images that it would have drawn. So the number of steps of
     an epoch is the checkpoint interval.
 
     The folder holds `state.npz`, `best.weights.h5` (of the epoch with the best monitored value),

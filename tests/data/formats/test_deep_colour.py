@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.data import read_picture
+from keras_espmedsam.data import read_image
 from keras_espmedsam.data.formats.deep_colour import has_deep_colour, read_deep_colour
 from keras_espmedsam.errors import InputError, InputWarning
 
@@ -41,7 +41,7 @@ def write_png(path, array, filter_type=0):
 def test_png_keeps_16_bits(tmp_path, channels, filter_type):
     path = write_png(tmp_path / "deep.png", DEEP[..., :channels], filter_type)
     expected = DEEP[..., 0] if channels == 2 else DEEP[..., :3]
-    np.testing.assert_array_equal(read_picture(path).array, expected)
+    np.testing.assert_array_equal(read_image(path).array, expected)
 
 
 @pytest.mark.parametrize("bits", [10, 12])
@@ -51,11 +51,11 @@ def test_a_png_of_a_camera_is_not_black(tmp_path, bits):
     path = write_png(tmp_path / "camera.png", stored)
     low, high = np.percentile(stored, (0.1, 99.9))
     with pytest.warns(InputWarning, match=f"only {bits} of its 16 bits are used"):
-        array = read_picture(path).array
+        array = read_image(path).array
     np.testing.assert_allclose(array, np.clip((stored - low) / (high - low), 0, 1), atol=1e-5)
-    full = read_picture(path, intensity="full").array
+    full = read_image(path, intensity="full").array
     np.testing.assert_allclose(full, stored / 65535, atol=1e-6)
-    said = read_picture(path, intensity=f"0:{2**bits - 1}").array
+    said = read_image(path, intensity=f"0:{2**bits - 1}").array
     np.testing.assert_allclose(said, stored / (2**bits - 1), atol=1e-6)
 
 
@@ -70,7 +70,7 @@ def test_ppm_of_any_largest_value(tmp_path, largest, plain):
         " ".join(map(str, stored.ravel())).encode() if plain else stored.astype(">u2").tobytes()
     )
     path.write_bytes(header + values)
-    array = read_picture(path).array
+    array = read_image(path).array
     array = array / 65535 if array.dtype == np.uint16 else array
     np.testing.assert_allclose(array, stored / largest, atol=1e-6)
     values, meaning = read_deep_colour(path)
@@ -82,7 +82,7 @@ def test_a_cut_ppm(tmp_path):
     path = tmp_path / "cut.ppm"
     path.write_bytes(b"P6\n24 16\n65535\n" + bytes(100))
     with pytest.raises(InputError, match="cut short or damaged"):
-        read_picture(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize(

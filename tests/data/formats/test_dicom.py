@@ -4,8 +4,8 @@ import warnings
 import numpy as np
 import pytest
 
-from keras_espmedsam.data import Record, read_masks, read_picture, read_pictures, read_samples
-from keras_espmedsam.data.images import inspect_picture_file
+from keras_espmedsam.data import Record, read_image, read_images, read_masks, read_samples
+from keras_espmedsam.data.images import inspect_image_file
 from keras_espmedsam.errors import InputError, NoImageError
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra medical")
@@ -56,40 +56,40 @@ def test_rescaling_and_window(write):
     )
     # Rescaled, the ramp runs from 0 to 4600; the window from 1000 to 3000.
     expected = np.clip((RAMP * 2.0 - 1000) / 2000, 0, 1)
-    np.testing.assert_allclose(read_picture(path).array, expected, atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, expected, atol=1e-6)
 
 
 def test_the_first_of_several_windows_is_used(write):
     path = write(RAMP, WindowCenter=[1000.5, 5], WindowWidth=[2001, 2])
-    np.testing.assert_allclose(read_picture(path).array, np.clip(RAMP / 2000, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, np.clip(RAMP / 2000, 0, 1), atol=1e-6)
 
 
 def test_an_exact_window(write):
     path = write(RAMP, WindowCenter=1000, WindowWidth=2000, VOILUTFunction="LINEAR_EXACT")
-    np.testing.assert_allclose(read_picture(path).array, np.clip(RAMP / 2000, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, np.clip(RAMP / 2000, 0, 1), atol=1e-6)
 
 
 def test_without_a_window_the_percentiles_count(write):
-    array = read_picture(write(RAMP)).array
+    array = read_image(write(RAMP)).array
     low, high = np.percentile(RAMP, (0.5, 99.5))
     np.testing.assert_allclose(array, np.clip((RAMP - low) / (high - low), 0, 1), atol=1e-6)
 
 
-def test_a_flat_picture_is_black_and_not_an_error(write):
-    assert not read_picture(write(RAMP * 0 + 7)).array.any()
+def test_a_flat_image_is_black_and_not_an_error(write):
+    assert not read_image(write(RAMP * 0 + 7)).array.any()
 
 
 def test_signed_values(write):
     stored = (RAMP.astype(np.int16) - 1000).astype(np.int16)
-    array = read_picture(write(stored, WindowCenter=0.5, WindowWidth=2001)).array
+    array = read_image(write(stored, WindowCenter=0.5, WindowWidth=2001)).array
     np.testing.assert_allclose(array, np.clip(RAMP / 2000, 0, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_monochrome1_is_inverted(write, dtype):
     stored = (RAMP // 10).astype(dtype)
-    plain = read_picture(write(stored)).array
-    inverted = read_picture(write(stored, PhotometricInterpretation="MONOCHROME1")).array
+    plain = read_image(write(stored)).array
+    inverted = read_image(write(stored, PhotometricInterpretation="MONOCHROME1")).array
     white = 255 if dtype == np.uint8 else 1
     np.testing.assert_allclose(inverted, white - plain, atol=1e-6)
     assert inverted[0, 0] > inverted[-1, -1]
@@ -97,19 +97,19 @@ def test_monochrome1_is_inverted(write, dtype):
 
 def test_8_bit_is_taken_as_it_is(write):
     stored = (RAMP // 10).astype(np.uint8)
-    np.testing.assert_array_equal(read_picture(write(stored)).array, stored)
+    np.testing.assert_array_equal(read_image(write(stored)).array, stored)
 
 
 def test_colour(write):
     stored = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(read_picture(write(stored)).array, stored)
+    np.testing.assert_array_equal(read_image(write(stored)).array, stored)
 
 
-def test_frames_are_pictures(write):
+def test_frames_are_images(write):
     frames = np.stack([RAMP // 10, RAMP // 20, RAMP // 30]).astype(np.uint8)
-    pictures = list(read_pictures(write(frames)))
-    assert [(p.index, p.count) for p in pictures] == [(0, 3), (1, 3), (2, 3)]
-    np.testing.assert_array_equal(np.stack([p.array for p in pictures]), frames)
+    images = list(read_images(write(frames)))
+    assert [(p.index, p.count) for p in images] == [(0, 3), (1, 3), (2, 3)]
+    np.testing.assert_array_equal(np.stack([p.array for p in images]), frames)
 
 
 def test_each_frame_has_its_own_window(write):
@@ -121,7 +121,7 @@ def test_each_frame_has_its_own_window(write):
         group.FrameVOILUTSequence = [window]
         groups.append(group)
     path = write(np.stack([RAMP, RAMP]), PerFrameFunctionalGroupsSequence=groups)
-    first, second = [picture.array for picture in read_pictures(path)]
+    first, second = [image.array for image in read_images(path)]
     np.testing.assert_allclose(first, np.clip(RAMP / 2000, 0, 1), atol=1e-6)
     np.testing.assert_allclose(second, np.clip(RAMP / 1000, 0, 1), atol=1e-6)
 
@@ -132,40 +132,40 @@ def test_it_is_known_by_its_content(write):
     content[:4] = b"II*\0"  # the preamble may hold a TIFF header
     renamed = path.with_name("IM0001")
     renamed.write_bytes(content)
-    assert read_picture(renamed).size == (4, 6)
+    assert read_image(renamed).size == (4, 6)
 
 
 @pytest.mark.parametrize("missing", ["PixelData", "Rows"])
-def test_no_picture(write, missing):
+def test_no_image(write, missing):
     path = write(RAMP, **{missing: None})
     with pytest.raises(InputError, match=r"no pixels|header has no size"):
-        read_picture(path)
+        read_image(path)
 
 
 def test_zero_rows(write):
     with pytest.raises(InputError, match="no pixels"):
-        inspect_picture_file(write(RAMP, Rows=0))
+        inspect_image_file(write(RAMP, Rows=0))
 
 
 def test_pixel_limit(write):
     with pytest.raises(InputError, match="24 pixels; the limit is 23"):
-        read_picture(write(RAMP), max_pixels=23)
+        read_image(write(RAMP), max_pixels=23)
 
 
 def test_nothing_of_the_header_is_told(write, capfd, caplog):
-    """Neither a message, a warning, a log line nor the picture quotes the header."""
+    """Neither a message, a warning, a log line nor the image quotes the header."""
     path = write(RAMP)
     content = path.read_bytes()
     path.write_bytes(content[:-30])
     with warnings.catch_warnings(record=True) as caught, caplog.at_level(logging.DEBUG):
         warnings.simplefilter("always")
         with pytest.raises(InputError, match="cut short") as error:
-            read_picture(path)
-        picture = read_picture(write(RAMP, "fine.dcm"))
+            read_image(path)
+        image = read_image(write(RAMP, "fine.dcm"))
     out, err = capfd.readouterr()
     told = [str(error.value), caplog.text, out, err, *(str(w.message) for w in caught)]
     assert not any("Doe" in text for text in told)
-    assert "Doe" not in repr(picture)
+    assert "Doe" not in repr(image)
 
 
 @pytest.mark.parametrize("interpretation", ["MONOCHROME1", "MONOCHROME2"])
@@ -179,17 +179,17 @@ def test_frames_with_those_of_a_mask(write, interpretation):
     mask = write(stored, "mask.dcm", **fields)
     np.testing.assert_array_equal(list(read_masks(mask)), masks == 1)
     samples = read_samples(Record("train", "xray", "lungs", write(frames), mask))
-    for k, (picture, one) in enumerate(samples):
-        assert (picture.index, picture.count) == (k, 3)
+    for k, (image, one) in enumerate(samples):
+        assert (image.index, image.count) == (k, 3)
         np.testing.assert_array_equal(one, masks[k] == 1)
 
 
 def test_pydicoms_own_examples():
     from pydicom.data import get_testdata_file
 
-    picture = read_picture(get_testdata_file("CT_small.dcm", download=False))
-    assert picture.size == (128, 128)
-    assert 0.2 < picture.array.mean() < 0.7
+    image = read_image(get_testdata_file("CT_small.dcm", download=False))
+    assert image.size == (128, 128)
+    assert 0.2 < image.array.mean() < 0.7
 
 
 # === Stored bits ===
@@ -206,7 +206,7 @@ ALL_12_BITS = dict(BitsStored=12, WindowCenter=2048, WindowWidth=4096)
 def test_what_lies_outside_the_stored_bits_is_no_part_of_the_image(write, stored, high_bit):
     """PS3.5, 8.1.1: old scanners keep overlays there."""
     path = write(stored.astype(np.uint16), HighBit=high_bit, **ALL_12_BITS)
-    np.testing.assert_allclose(read_picture(path).array, FULL / 4095, atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, FULL / 4095, atol=1e-6)
 
 
 @pytest.mark.parametrize("shift", [0, 4])
@@ -220,7 +220,7 @@ def test_signed_values_of_12_bits_need_not_fill_the_word(write, shift):
         WindowCenter=0,
         WindowWidth=4096,
     )
-    np.testing.assert_allclose(read_picture(path).array, FULL / 4095, atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, FULL / 4095, atol=1e-6)
 
 
 @pytest.mark.parametrize("allocated", [8, 16, 32])
@@ -239,7 +239,7 @@ def test_8_bits_and_fewer_are_shown_by_their_whole_range(
         HighBit=bits - 1,
         PhotometricInterpretation=interpretation,
     )
-    array = read_picture(path).array
+    array = read_image(path).array
     array = array / 255 if array.dtype == np.uint8 else array
     np.testing.assert_allclose(array, 1 - unit if interpretation[-1] == "1" else unit, atol=1e-6)
 
@@ -253,7 +253,7 @@ def test_frames_of_one_bit_that_end_within_a_byte(write):
         HighBit=0,
         PixelData=np.packbits(frames.ravel(), bitorder="little").tobytes(),
     )
-    np.testing.assert_array_equal([p.array for p in read_pictures(path)], frames)
+    np.testing.assert_array_equal([p.array for p in read_images(path)], frames)
 
 
 # === Windows and tables ===
@@ -306,7 +306,7 @@ F = FULL.astype(float)
 )
 def test_windows(write, fields, expected):
     np.testing.assert_allclose(
-        read_picture(write(FULL, BitsStored=12, HighBit=11, **fields)).array, expected, atol=1e-6
+        read_image(write(FULL, BitsStored=12, HighBit=11, **fields)).array, expected, atol=1e-6
     )
 
 
@@ -314,13 +314,13 @@ def test_windows(write, fields, expected):
 def test_windows_that_are_no_numbers(write, text):
     path = write(FULL, WindowCenter=2048, WindowWidth=4096)
     path.write_bytes(path.read_bytes().replace(b"4096", text))
-    np.testing.assert_allclose(read_picture(path).array, by_percentiles(F), atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, by_percentiles(F), atol=1e-6)
 
 
 def test_a_window_beside_all_values_is_told(write):
     path = write(FULL, WindowCenter=-9000, WindowWidth=10)
     with pytest.warns(match="its window shows all values alike"):
-        assert (read_picture(path).array == 1).all()
+        assert (read_image(path).array == 1).all()
 
 
 def table(entries, first, bits, name="VOILUTSequence", count=None):
@@ -339,19 +339,19 @@ def test_a_voi_table_of_negative_values(write, first):
     """Rescaled ones and signed ones alike; the first may be written as an unsigned value."""
     expected = GAMMA[FULL] / 4095
     rescaled = write(FULL, RescaleSlope=1, RescaleIntercept=-2048, **table(GAMMA, first, 12))
-    np.testing.assert_allclose(read_picture(rescaled).array, expected, atol=1e-6)
+    np.testing.assert_allclose(read_image(rescaled).array, expected, atol=1e-6)
     signed = write((FULL.astype(int) - 2048).astype(np.int16), **table(GAMMA, first, 12))
-    np.testing.assert_allclose(read_picture(signed).array, expected, atol=1e-6)
+    np.testing.assert_allclose(read_image(signed).array, expected, atol=1e-6)
 
 
 def test_a_table_goes_before_a_window_unless_it_is_incomplete(write):
     window = dict(WindowCenter=2048, WindowWidth=4096)
     path = write(FULL, **window, **table(GAMMA, 0, 12))
-    np.testing.assert_allclose(read_picture(path).array, GAMMA[FULL] / 4095, atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, GAMMA[FULL] / 4095, atol=1e-6)
     path = write(FULL, **window, **table(GAMMA[:100], 0, 12, count=4096))
-    np.testing.assert_allclose(read_picture(path).array, F / 4095, atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, F / 4095, atol=1e-6)
     path = write(FULL, **window, VOILUTSequence=[pydicom.Dataset()])
-    np.testing.assert_allclose(read_picture(path).array, F / 4095, atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, F / 4095, atol=1e-6)
 
 
 def test_a_modality_table_goes_before_the_window(write):
@@ -361,7 +361,7 @@ def test_a_modality_table_goes_before_the_window(write):
         WindowWidth=4096,
         **table(4095 - GAMMA, 0, 12, "ModalityLUTSequence"),
     )
-    np.testing.assert_allclose(read_picture(path).array, 1 - GAMMA[FULL] / 4095, atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, 1 - GAMMA[FULL] / 4095, atol=1e-6)
 
 
 def test_each_frame_has_its_own_rescaling(write):
@@ -374,7 +374,7 @@ def test_each_frame_has_its_own_rescaling(write):
     path = write(np.stack([FULL, FULL // 4]), PerFrameFunctionalGroupsSequence=groups)
     values = np.stack([F - 100, FULL // 4 * 4.0 - 100])
     np.testing.assert_allclose(
-        [p.array for p in read_pictures(path)], by_percentiles(values), atol=1e-6
+        [p.array for p in read_images(path)], by_percentiles(values), atol=1e-6
     )
 
 
@@ -413,7 +413,7 @@ def test_padding_is_black_and_has_no_part_in_the_range(
     dataset.save_as(path)
     shown = by_percentiles(INSIDE, INSIDE[~OUTSIDE])
     shown = 1 - shown if interpretation == "MONOCHROME1" else shown
-    np.testing.assert_allclose(read_picture(path).array, np.where(OUTSIDE, 0, shown), atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, np.where(OUTSIDE, 0, shown), atol=1e-6)
 
 
 @pytest.mark.parametrize("padding", [-9999.0, float("nan")])
@@ -426,7 +426,7 @@ def test_padding_of_floating_point_values(write, padding):
         FloatPixelPaddingValue=padding,
     )
     shown = by_percentiles(INSIDE, INSIDE[~OUTSIDE])
-    np.testing.assert_allclose(read_picture(path).array, np.where(OUTSIDE, 0, shown), atol=1e-5)
+    np.testing.assert_allclose(read_image(path).array, np.where(OUTSIDE, 0, shown), atol=1e-5)
 
 
 # === Colours ===
@@ -469,19 +469,19 @@ def test_palettes(write, fields, scale):
     """PS3.3, C.7.6.3.1.5 and .6."""
     path = write(INDICES, PhotometricInterpretation="PALETTE COLOR", **fields)
     expected = np.stack([CHANNELS[colour][INDICES] for colour in CHANNELS], axis=-1) / 255
-    np.testing.assert_allclose(read_picture(path).array, expected * scale, atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, expected * scale, atol=1e-6)
 
 
 def test_a_palette_that_begins_behind_0(write):
     path = write(INDICES, PhotometricInterpretation="PALETTE COLOR", **palette(first=100))
     index = np.clip(INDICES.astype(int) - 100, 0, 255)
     expected = np.stack([CHANNELS[colour][index] for colour in CHANNELS], axis=-1) / 255
-    np.testing.assert_allclose(read_picture(path).array, expected, atol=1e-6)
+    np.testing.assert_allclose(read_image(path).array, expected, atol=1e-6)
 
 
 def test_the_palette_of_a_big_endian_file(write, tmp_path):
     path = write(INDICES, PhotometricInterpretation="PALETTE COLOR", **palette(**DEEP))
-    little = read_picture(path).array
+    little = read_image(path).array
     dataset = pydicom.dcmread(path)
     swapped = pydicom.Dataset()
     swapped.update(dataset)
@@ -492,7 +492,7 @@ def test_the_palette_of_a_big_endian_file(write, tmp_path):
     swapped.file_meta = dataset.file_meta
     swapped.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
     swapped.save_as(tmp_path / "big.dcm", enforce_file_format=True)
-    np.testing.assert_array_equal(read_picture(tmp_path / "big.dcm").array, little)
+    np.testing.assert_array_equal(read_image(tmp_path / "big.dcm").array, little)
 
 
 RGB = np.random.default_rng(0).integers(0, 4096, (4, 6, 3)).astype(np.uint16)
@@ -511,7 +511,7 @@ RGB[0, 0], RGB[0, 1] = 0, 4095
     ids=["12 bits", "16 bits", "no planar configuration", "said to be signed", "8 of 16 bits"],
 )
 def test_colours_of_any_depth(write, stored, fields, expected):
-    array = read_picture(write(stored, **fields)).array
+    array = read_image(write(stored, **fields)).array
     white = np.iinfo(array.dtype).max if array.dtype.kind == "u" else 1
     np.testing.assert_allclose(array / white, expected, atol=2e-5)
 
@@ -523,7 +523,7 @@ def test_what_a_header_may_leave_out(write):
     stored = (FULL >> 4).astype(np.uint8)
     missing = ("SamplesPerPixel", "BitsStored", "HighBit", "PixelRepresentation")
     path = write(stored, **dict.fromkeys(missing))
-    np.testing.assert_array_equal(read_picture(path).array, stored)
+    np.testing.assert_array_equal(read_image(path).array, stored)
 
 
 @pytest.mark.parametrize(
@@ -543,10 +543,10 @@ def test_what_a_header_may_leave_out(write):
 def test_headers_that_cannot_be_used(write, fields, message):
     path = write((FULL >> 4).astype(np.uint8), **fields)
     if message is None:
-        assert read_picture(path).array[..., 2].max() == 0
+        assert read_image(path).array[..., 2].max() == 0
         return
     with pytest.raises(InputError, match=message) as error:
-        list(read_pictures(path))
+        list(read_images(path))
     assert "SMITH" not in str(error.value)
 
 
@@ -567,7 +567,7 @@ def test_headers_that_cannot_be_used(write, fields, message):
 )
 def test_intensity(write, fields, intensity, expected):
     path = write(FULL, BitsStored=12, HighBit=11, **fields)
-    np.testing.assert_allclose(read_picture(path, intensity=intensity).array, expected, atol=1e-5)
+    np.testing.assert_allclose(read_image(path, intensity=intensity).array, expected, atol=1e-5)
 
 
 # === Real files ===
@@ -592,9 +592,9 @@ def test_real_files(shared_dir, name, count, shape, mean):
         pytest.skip(f"{path} does not exist")
     if "J2K" in name or "Lossless" in name:
         pytest.importorskip("imagecodecs", reason="needs the extra medical")
-    pictures = list(read_pictures(path))
-    assert len(pictures) == count
-    array = pictures[0].array
+    images = list(read_images(path))
+    assert len(images) == count
+    array = images[0].array
     assert array.shape == shape
     np.testing.assert_allclose(
         array.mean() / (255 if array.dtype == np.uint8 else 1), mean, atol=2e-3
@@ -610,7 +610,7 @@ def test_a_segmentation_serves_as_a_mask_and_not_as_an_image(write, segments):
     kind = pydicom.uid.SegmentationStorage
     path = write(mask, SOPClassUID=kind, Modality="SEG", SegmentSequence=items)
     with pytest.raises(NoImageError, match=r"Segmentation Storage.*give an image in its place"):
-        next(read_pictures(path))
+        next(read_images(path))
     if segments == 1:
         np.testing.assert_array_equal(next(read_masks(path)), mask > 0)
     else:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_espmedsam.data import read_picture, read_pictures
+from keras_espmedsam.data import read_image, read_images
 from keras_espmedsam.data.formats import dicom_codecs
 from keras_espmedsam.errors import InputError
 
@@ -76,9 +76,9 @@ def test_grey_of_any_depth(write, codec, bits, signed):
     values = np.stack([UNIT, UNIT[::-1]]) * (top - 1)
     values = values.round().astype(int) - (top // 2 if signed else 0)
     stored = (values % top).astype("uint8" if bits == 8 else "uint16")
-    pictures = read_pictures(write(stored, *codec, bits, signed))
+    images = read_images(write(stored, *codec, bits, signed))
     expected = (values + (top // 2 if signed else 0)) / (top - 1)
-    np.testing.assert_allclose([p.array for p in pictures], expected, atol=1e-5)
+    np.testing.assert_allclose([p.array for p in images], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("codec", LOSSLESS.values(), ids=LOSSLESS)
@@ -86,7 +86,7 @@ def test_rgb(write, codec):
     stored = np.random.default_rng(0).integers(0, 256, (1, 16, 20, 3), dtype=np.uint8)
     if codec[0] == pydicom.uid.JPEGLosslessSV1:
         codec = codec[0], lambda a: imagecodecs.jpeg8_encode(a, lossless=True, colorspace="RGB")
-    array = read_picture(write(stored, *codec, 8, photometric="RGB")).array
+    array = read_image(write(stored, *codec, 8, photometric="RGB")).array
     np.testing.assert_array_equal(array, stored[0])
 
 
@@ -97,7 +97,7 @@ def test_jpeg_of_12_bits(write):
     def encode(array):
         return imagecodecs.jpeg8_encode(array, level=100, bitspersample=12)
 
-    array = read_picture(write(stored, pydicom.uid.JPEGExtended12Bit, encode, 12)).array
+    array = read_image(write(stored, pydicom.uid.JPEGExtended12Bit, encode, 12)).array
     np.testing.assert_allclose(array, stored[0] / 4095, atol=2 / 4095)
 
 
@@ -105,7 +105,7 @@ def test_a_frame_of_another_size_is_damaged(write):
     small = imagecodecs.jpegls_encode(np.zeros((8, 8), "uint8"))
     path = write(np.zeros((1, 16, 20), "uint8"), pydicom.uid.JPEGLSLossless, lambda _: small, 8)
     with pytest.raises(InputError, match="cannot be decoded"):
-        read_picture(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_files_of_other_writers(name, low, high, total):
 
 
 def dicom_frames(path):
-    from keras_espmedsam.data.images import inspect_picture_file
+    from keras_espmedsam.data.images import inspect_image_file
 
-    return [picture.array for picture in inspect_picture_file(path).pictures(labels=True)]
+    return [image.array for image in inspect_image_file(path).images(labels=True)]
 
 
 def test_gdcm_is_never_asked():
@@ -150,4 +150,4 @@ def test_without_imagecodecs_the_extra_is_named(write, monkeypatch):
     monkeypatch.setattr(dicom_codecs, "_NAME", "another")  # not registered yet
     monkeypatch.setattr(pydicom.pixels.decoders.JPEGLSLosslessDecoder, "_available", {})
     with pytest.raises(InputError, match=r'JPEG-LS.*pip install "keras-espmedsam\[medical\]"'):
-        read_picture(path)
+        read_image(path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.data import read_picture
+from keras_espmedsam.data import read_image
 from keras_espmedsam.data.formats.file_kinds import (
     DICOM,
     NIFTI,
@@ -64,7 +64,7 @@ def test_the_content_decides(head, kind):
         ("a.nii.gz", NIFTI),
         ("a.txt", ""),
         ("a", ""),
-        ("Pictures of P1 patients.doc", ""),
+        ("Images of P1 patients.doc", ""),
     ],
 )
 def test_the_name_decides_where_the_content_says_nothing(name, kind):
@@ -98,12 +98,12 @@ def test_a_format_that_is_not_read_is_told(tmp_path):
     path = tmp_path / "photo.jpg"
     path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     with pytest.raises(InputError, match=r"format that is not read \(HEIC\); save it as PNG"):
-        read_picture(path)
+        read_image(path)
 
 
 def test_jfif_is_jpeg(tmp_path):
     Image.new("L", (9, 8), 70).save(tmp_path / "a.jfif", "JPEG")
-    assert read_picture(tmp_path / "a.jfif").size == (8, 9)
+    assert read_image(tmp_path / "a.jfif").size == (8, 9)
     assert starts_like_raster(tmp_path / "a.jfif")
 
 
@@ -122,4 +122,4 @@ def test_stems_are_composed():
 def test_names_without_a_suffix(tmp_path, dtype):
     path = tmp_path / "1.2.826.0.1"
     Image.fromarray(np.eye(4, dtype=dtype)).save(path, "PNG")
-    assert read_picture(path).size == (4, 4)
+    assert read_image(path).size == (4, 4)

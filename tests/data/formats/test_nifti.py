@@ -5,9 +5,9 @@ import pytest
 
 from keras_espmedsam.data import (
     Record,
+    read_image,
+    read_images,
     read_masks,
-    read_picture,
-    read_pictures,
     read_samples,
     write_mask,
 )
@@ -40,19 +40,19 @@ def write(tmp_path):
 
 
 def test_slices_are_scaled_together(write):
-    pictures = list(read_pictures(write(VOLUME)))
-    assert [(p.index, p.count, p.size) for p in pictures] == [(k, 3, (4, 5)) for k in range(3)]
+    images = list(read_images(write(VOLUME)))
+    assert [(p.index, p.count, p.size) for p in images] == [(k, 3, (4, 5)) for k in range(3)]
     low, high = np.percentile(VOLUME, (0.5, 99.5))
     expected = np.clip((VOLUME - low) / (high - low), 0, 1)
-    for k, picture in enumerate(pictures):
-        assert picture.array.dtype == np.float32
-        np.testing.assert_allclose(picture.array, expected[:, :, k].T, atol=1e-6)
+    for k, image in enumerate(images):
+        assert image.array.dtype == np.float32
+        np.testing.assert_allclose(image.array, expected[:, :, k].T, atol=1e-6)
 
 
 def test_the_display_range_of_the_header_counts(write):
-    picture = next(read_pictures(write(VOLUME, cal_min=10, cal_max=30)))
+    image = next(read_images(write(VOLUME, cal_min=10, cal_max=30)))
     expected = np.clip((VOLUME[..., 0] - 10) / 20, 0, 1)
-    np.testing.assert_allclose(picture.array.T, expected, atol=1e-6)
+    np.testing.assert_allclose(image.array.T, expected, atol=1e-6)
 
 
 def test_scaled_storage(tmp_path, write):
@@ -62,27 +62,27 @@ def test_scaled_storage(tmp_path, write):
     nibabel.save(image, tmp_path / "scaled.nii")
     stored = nibabel.load(tmp_path / "scaled.nii").get_fdata()
     low, high = np.percentile(stored, (0.5, 99.5))
-    picture = next(read_pictures(tmp_path / "scaled.nii"))
+    image = next(read_images(tmp_path / "scaled.nii"))
     expected = np.clip((stored[..., 0] - low) / (high - low), 0, 1)
-    np.testing.assert_allclose(picture.array.T, expected, atol=0.02)
+    np.testing.assert_allclose(image.array.T, expected, atol=0.02)
 
 
 def test_uint8_is_taken_as_it_is(write):
     path = write(VOLUME.astype(np.uint8), name="scan.nii")
-    np.testing.assert_array_equal(next(read_pictures(path)).array, VOLUME[..., 0].T)
+    np.testing.assert_array_equal(next(read_images(path)).array, VOLUME[..., 0].T)
 
 
 def test_rgb(write):
     data = np.zeros((5, 4, 1), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     data["G"][2, 1] = 200
-    picture = read_picture(write(data))
-    assert picture.array.shape == (4, 5, 3)
-    assert picture.array[1, 2].tolist() == [0, 200, 0]
+    image = read_image(write(data))
+    assert image.array.shape == (4, 5, 3)
+    assert image.array[1, 2].tolist() == [0, 200, 0]
 
 
 @pytest.mark.parametrize(
     ("codes", "right", "down"),
-    # What a step along the stored axes means, and which way the picture must run.
+    # What a step along the stored axes means, and which way the image must run.
     [("LPS", (1, 0), (0, 1)), ("RAS", (-1, 0), (0, -1)), ("PLS", (0, 1), (1, 0)),
      ("PSR", (1, 0), (0, -1)), ("SPR", (0, 1), (-1, 0)), ("RSA", (-1, 0), (0, -1))],
 )  # fmt: skip
@@ -96,7 +96,7 @@ def test_slices_stand_as_radiologists_see_them(write, codes, right, down):
     stored = np.stack([x, y], axis=-1).astype(np.uint8)
     data = np.zeros((5, 4, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     data["R"], data["G"] = stored[..., :1], stored[..., 1:]
-    array = next(read_pictures(write(data, affine))).array.astype(int)
+    array = next(read_images(write(data, affine))).array.astype(int)
     assert tuple(array[0, 1, :2] - array[0, 0, :2]) == right
     assert tuple(array[1, 0, :2] - array[0, 0, :2]) == down
 
@@ -107,11 +107,11 @@ def test_slices_stand_as_radiologists_see_them(write, codes, right, down):
 def test_masks_keep_shape_and_affine(tmp_path, write, affine, shape, name):
     data = np.random.default_rng(0).random(shape, dtype=np.float32)
     path = write(data, affine, name)
-    pictures = list(read_pictures(path))
+    images = list(read_images(path))
     low, high = np.percentile(data, (0.5, 99.5))
     half = (0.6 - low) / (high - low)
     out = tmp_path / f"mask_of_{name}"
-    write_mask(out, [picture.array > half for picture in pictures], pictures[0])
+    write_mask(out, [image.array > half for image in images], images[0])
     mask, source = nibabel.load(out), nibabel.load(path)
     np.testing.assert_array_equal(np.asarray(mask.dataobj), data > 0.6)
     assert mask.shape == shape
@@ -127,8 +127,8 @@ def test_masks_keep_the_codes_and_a_quaternion(tmp_path, write, codes):
     image.set_sform(AFFINES["oblique"], codes[1])
     image.header.set_xyzt_units("mm", "sec")
     nibabel.save(image, tmp_path / "scan.nii")
-    picture = next(read_pictures(tmp_path / "scan.nii"))
-    write_mask(tmp_path / "mask.nii", np.zeros((3, *picture.size)), picture)
+    image = next(read_images(tmp_path / "scan.nii"))
+    write_mask(tmp_path / "mask.nii", np.zeros((3, *image.size)), image)
     mask, source = nibabel.load(tmp_path / "mask.nii"), nibabel.load(tmp_path / "scan.nii")
     np.testing.assert_array_equal(mask.affine, source.affine)
     np.testing.assert_array_equal(mask.get_qform(), source.get_qform())
@@ -139,8 +139,8 @@ def test_masks_keep_the_codes_and_a_quaternion(tmp_path, write, codes):
 
 def test_nifti_2(tmp_path, write):
     path = write(VOLUME, image_class=nibabel.Nifti2Image, name="scan.nii")
-    picture = next(read_pictures(path))
-    write_mask(tmp_path / "mask.nii", np.ones((3, *picture.size)), picture)
+    image = next(read_images(path))
+    write_mask(tmp_path / "mask.nii", np.ones((3, *image.size)), image)
     assert isinstance(nibabel.load(tmp_path / "mask.nii"), nibabel.Nifti2Image)
 
 
@@ -150,17 +150,17 @@ def test_no_text_of_the_header_goes_into_the_mask(tmp_path, write):
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"Doe Jane"))
     nibabel.save(image, path := tmp_path / "extended.nii")
     assert b"Doe" in path.read_bytes()
-    picture = next(read_pictures(path))
-    write_mask(tmp_path / "mask.nii", np.zeros((3, *picture.size)), picture)
+    image = next(read_images(path))
+    write_mask(tmp_path / "mask.nii", np.zeros((3, *image.size)), image)
     assert b"Doe" not in (tmp_path / "mask.nii").read_bytes()
 
 
 def test_masks_must_fit(tmp_path, write):
-    picture = next(read_pictures(write(VOLUME)))
+    image = next(read_images(write(VOLUME)))
     with pytest.raises(InputError, match="2 masks for the 3 slices"):
-        write_mask(tmp_path / "mask.nii", np.zeros((2, 4, 5)), picture)
+        write_mask(tmp_path / "mask.nii", np.zeros((2, 4, 5)), image)
     with pytest.raises(InputError, match=r"mask of \(1, 1\)"):
-        write_mask(tmp_path / "mask.nii", np.zeros((3, 1, 1)), picture)
+        write_mask(tmp_path / "mask.nii", np.zeros((3, 1, 1)), image)
     assert not (tmp_path / "mask.nii").exists()
 
 
@@ -175,16 +175,16 @@ def test_masks_must_fit(tmp_path, write):
 )
 def test_volumes_that_cannot_be_used(write, data, message):
     with pytest.raises(InputError, match=message):
-        list(read_pictures(write(data)))
+        list(read_images(write(data)))
 
 
 def test_limits(write):
     path = write(np.zeros((5, 4, 9), np.uint8))
     with pytest.raises(InputError, match="20 pixels; the limit is 19"):
-        list(read_pictures(path, max_pixels=19))
+        list(read_images(path, max_pixels=19))
     with pytest.raises(InputError, match=r"9 slices of 5 x 4, 180 voxels; the limit .* is 160"):
-        list(read_pictures(path, max_pixels=40))
-    assert len(list(read_pictures(path, max_pixels=45))) == 9
+        list(read_images(path, max_pixels=40))
+    assert len(list(read_images(path, max_pixels=45))) == 9
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
@@ -192,7 +192,7 @@ def test_cut_volume(write, name):
     path = write(np.random.default_rng(0).random((30, 30, 3)), name=name)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(InputError, match="cut short or damaged"):
-        list(read_pictures(path))
+        list(read_images(path))
 
 
 LABELS = (VOLUME % 7 < 2).astype(np.int16)
@@ -207,14 +207,14 @@ def test_slices_with_those_of_a_label_volume(write, affine, dtype):
     image, mask = write(VOLUME, affine), write(labels.astype(dtype), affine, "labels.nii.gz")
     samples = list(read_samples(Record("train", "mr", "brains", image, mask)))
     assert len(samples) == 3
-    for k, (picture, mask) in enumerate(samples):
-        stored = picture.layout.undo(mask)
+    for k, (image, mask) in enumerate(samples):
+        stored = image.layout.undo(mask)
         np.testing.assert_array_equal(stored, labels[:, :, k] == 1)
-        assert mask.shape == picture.size
+        assert mask.shape == image.size
 
 
 def test_labels_are_read_as_stored(write):
-    """Scaled as a picture is, two labels would look like one and half of one."""
+    """Scaled as an image is, two labels would look like one and half of one."""
     with pytest.raises(InputError, match="holds 3 different values up to 2"):
         list(read_masks(write(VOLUME % 3)))
     scaled = nibabel.Nifti1Image(LABELS, LPS)
@@ -252,7 +252,7 @@ def by_percentiles(values):
 
 
 def stack(path, **options):
-    return np.stack([picture.array.T for picture in read_pictures(path, **options)], axis=-1)
+    return np.stack([image.array.T for image in read_images(path, **options)], axis=-1)
 
 
 V = VOLUME.astype(float)
@@ -347,24 +347,24 @@ def test_the_two_files_of_a_pair(tmp_path):
     nibabel.save(nibabel.Nifti1Pair(VOLUME, LPS), tmp_path / "a.img")
     for name in ("a.img", "a.hdr"):
         with pytest.raises(InputError, match=r"NIfTI as a pair of .hdr and .img"):
-            list(read_pictures(tmp_path / name))
+            list(read_images(tmp_path / name))
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 1, 1), (5, 4, 3, 2)])
 def test_dimensions(write, shape):
     data = np.arange(np.prod(shape)).reshape(shape).astype("i2")
-    pictures = list(read_pictures(write(data)))
+    images = list(read_images(write(data)))
     slices = data.reshape(*shape[:2], -1, order="F")
-    assert len(pictures) == slices.shape[-1]
+    assert len(images) == slices.shape[-1]
     expected = by_percentiles(data.astype(float)).reshape(*shape[:2], -1, order="F")
-    for k, picture in enumerate(pictures):
-        np.testing.assert_allclose(picture.array.T, expected[..., k], atol=1e-4)
+    for k, image in enumerate(images):
+        np.testing.assert_allclose(image.array.T, expected[..., k], atol=1e-4)
 
 
 def test_a_real_label_volume(shared_dir):
     path = shared_dir / "formats" / "anatomical_label.nii.gz"
     if not path.exists():
         pytest.skip(f"{path} does not exist")
-    pictures = list(read_pictures(path))
-    assert [picture.array.shape for picture in pictures] == [(41, 33)] * 25
-    assert max(picture.array.max() for picture in pictures) < 0.05
+    images = list(read_images(path))
+    assert [image.array.shape for image in images] == [(41, 33)] * 25
+    assert max(image.array.max() for image in images) < 0.05

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from keras_espmedsam import _startup as extras
-from keras_espmedsam.data import Record, read_picture, read_pictures, read_samples
+from keras_espmedsam.data import Record, read_image, read_images, read_samples
 from keras_espmedsam.data.decoded_image import Layout
 from keras_espmedsam.errors import InputError
 
@@ -27,62 +27,62 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"byteorder": ">"}])
 def test_16_bit_grey_keeps_its_range(write, options):
-    picture = read_picture(write(RAMP, **options))
-    assert picture.array.dtype == np.uint16
-    np.testing.assert_array_equal(picture.array, RAMP)
+    image = read_image(write(RAMP, **options))
+    assert image.array.dtype == np.uint16
+    np.testing.assert_array_equal(image.array, RAMP)
 
 
 def test_16_bit_rgb_and_alpha(write):
     rgba = np.stack([RAMP, RAMP + 1, RAMP + 2, RAMP * 0], axis=-1)
     path = write(rgba, photometric="rgb", extrasamples=["unassalpha"])
-    np.testing.assert_array_equal(read_picture(path).array, rgba[..., :3])
+    np.testing.assert_array_equal(read_image(path).array, rgba[..., :3])
 
 
 def test_planes_stored_apart(write):
     planes = np.stack([RAMP, RAMP + 1, RAMP + 2])
     path = write(planes, photometric="rgb", planarconfig="separate")
-    np.testing.assert_array_equal(read_picture(path).array, np.moveaxis(planes, 0, -1))
+    np.testing.assert_array_equal(read_image(path).array, np.moveaxis(planes, 0, -1))
 
 
 def test_white_is_zero_is_inverted(write):
     path = write(RAMP, photometric="miniswhite")
-    np.testing.assert_array_equal(read_picture(path).array, 65535 - RAMP)
+    np.testing.assert_array_equal(read_image(path).array, 65535 - RAMP)
 
 
-def test_pages_are_pictures_and_previews_are_not(tmp_path):
+def test_pages_are_images_and_previews_are_not(tmp_path):
     path = tmp_path / "pages.tif"
     with tifffile.TiffWriter(path) as tiff:
         tiff.write(RAMP)
         tiff.write(RAMP + 1)
         tiff.write(RAMP[:2, :3], subfiletype=1)
-    pictures = list(read_pictures(path))
-    assert [(p.index, p.count) for p in pictures] == [(0, 2), (1, 2)]
-    np.testing.assert_array_equal(pictures[1].array, RAMP + 1)
+    images = list(read_images(path))
+    assert [(p.index, p.count) for p in images] == [(0, 2), (1, 2)]
+    np.testing.assert_array_equal(images[1].array, RAMP + 1)
 
 
 def test_lzw_is_read_without_imagecodecs(tmp_path):
     path = tmp_path / "lzw.tif"
     Image.fromarray(RAMP).save(path, compression="tiff_lzw")
-    np.testing.assert_array_equal(read_picture(path).array, RAMP)
+    np.testing.assert_array_equal(read_image(path).array, RAMP)
 
 
 def test_palette(tmp_path):
     image = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.save(tmp_path / "palette.tif")
-    assert read_picture(tmp_path / "palette.tif").array.tolist() == [[[255, 0, 0], [0, 0, 255]]]
+    assert read_image(tmp_path / "palette.tif").array.tolist() == [[[255, 0, 0], [0, 0, 255]]]
 
 
 def test_orientation(write):
     path = write(RAMP, extratags=[(274, "H", 1, 6, True)])
-    picture = read_picture(path)
-    np.testing.assert_array_equal(picture.array, np.rot90(RAMP, -1))
-    np.testing.assert_array_equal(picture.layout.undo(picture.array), RAMP)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.array, np.rot90(RAMP, -1))
+    np.testing.assert_array_equal(image.layout.undo(image.array), RAMP)
 
 
 def test_floating_point_between_0_and_1(write):
     unit = (RAMP / RAMP.max()).astype(np.float32)
-    np.testing.assert_array_equal(read_picture(write(unit)).array, unit)
+    np.testing.assert_array_equal(read_image(write(unit)).array, unit)
 
 
 @pytest.mark.parametrize(
@@ -97,18 +97,18 @@ def test_floating_point_between_0_and_1(write):
 def test_values_that_cannot_be_used(write, array, message):
     path = write(array)
     with pytest.raises(InputError, match=message) as caught:
-        read_picture(path)
+        read_image(path)
     assert str(path) in str(caught.value)
 
 
 def test_many_channels_are_refused(write):
     with pytest.raises(InputError, match="5 channels"):
-        read_picture(write(np.zeros((4, 6, 5), np.uint8), planarconfig="contig"))
+        read_image(write(np.zeros((4, 6, 5), np.uint8), planarconfig="contig"))
 
 
 def test_pixel_limit(write):
     with pytest.raises(InputError, match="24 pixels; the limit is 23"):
-        read_picture(write(RAMP), max_pixels=23)
+        read_image(write(RAMP), max_pixels=23)
 
 
 def test_the_error_names_the_extra(write, monkeypatch):
@@ -119,7 +119,7 @@ def test_the_error_names_the_extra(write, monkeypatch):
 
     monkeypatch.setattr(extras.importlib, "import_module", missing)
     with pytest.raises(InputError, match=r'pip install "keras-espmedsam\[medical\]"'):
-        read_picture(path)
+        read_image(path)
 
 
 def test_16_bit_pages_with_a_16_bit_mask(write, tmp_path):
@@ -128,9 +128,9 @@ def test_16_bit_pages_with_a_16_bit_mask(write, tmp_path):
     image = write(pages, photometric="minisblack")
     mask = tmp_path / "mask.tif"
     tifffile.imwrite(mask, masks, photometric="minisblack")
-    for k, (picture, one) in enumerate(read_samples(Record("train", "ct", "a", image, mask))):
-        assert picture.array.dtype == np.uint16
-        np.testing.assert_array_equal(picture.array, pages[k])
+    for k, (read, one) in enumerate(read_samples(Record("train", "ct", "a", image, mask))):
+        assert read.array.dtype == np.uint16
+        np.testing.assert_array_equal(read.array, pages[k])
         np.testing.assert_array_equal(one, pages[k] > 20_000)
 
 
@@ -162,7 +162,7 @@ def test_white_is_zero_in_every_compression_and_depth(write, compression, photom
         return  # which hold no such values
     path = write(array, photometric=photometric, compression=compression)
     expected = 1 - expected if photometric == "miniswhite" else expected
-    np.testing.assert_allclose(unit(read_picture(path).array), expected, atol=1e-6)
+    np.testing.assert_allclose(unit(read_image(path).array), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 10, 12, 14])
@@ -172,36 +172,36 @@ def test_values_of_packed_bits(write, bits, photometric):
     path = write(stored, bitspersample=bits, photometric=photometric)
     expected = stored / (2**bits - 1)
     expected = 1 - expected if photometric == "miniswhite" else expected
-    np.testing.assert_allclose(unit(read_picture(path).array), expected, atol=1e-6)
+    np.testing.assert_allclose(unit(read_image(path).array), expected, atol=1e-6)
 
 
 def test_8_signed_bits(write):
     signed = ((DEEP >> 8).astype(int) - 128).astype(np.int8)
-    np.testing.assert_allclose(read_picture(write(signed)).array, (DEEP >> 8) / 255, atol=1e-6)
+    np.testing.assert_allclose(read_image(write(signed)).array, (DEEP >> 8) / 255, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["u2", "i2", "u4", "i4"])
 def test_a_part_of_the_bits(write, dtype):
     stored = (DEEP >> 5).astype(dtype)
     with pytest.warns(match="0.1 and 99.9 percentiles"):
-        array = read_picture(path := write(stored)).array
+        array = read_image(path := write(stored)).array
     low, high = np.percentile(stored, (0.1, 99.9))
     np.testing.assert_allclose(array, np.clip((stored - low) / (high - low), 0, 1), atol=1e-6)
-    said = read_picture(path, intensity=(0, 2047)).array
+    said = read_image(path, intensity=(0, 2047)).array
     np.testing.assert_allclose(said, stored / 2047, atol=1e-6)
     if dtype == "u2":
-        full = read_picture(path, intensity="full").array
+        full = read_image(path, intensity="full").array
         np.testing.assert_allclose(unit(full), stored / 65535, atol=1e-6)
 
 
 def test_pages_of_different_ranges_are_shown_alike(write):
     pages = np.stack([DEEP >> 4, DEEP >> 6, DEEP >> 8])
     low, high = np.percentile(pages, (0.1, 99.9))
-    pictures = list(read_pictures(write(pages, photometric="minisblack")))
+    images = list(read_images(write(pages, photometric="minisblack")))
     np.testing.assert_allclose(
-        [p.array for p in pictures], np.clip((pages - low) / (high - low), 0, 1), atol=1e-6
+        [p.array for p in images], np.clip((pages - low) / (high - low), 0, 1), atol=1e-6
     )
-    assert all("only 12 of its 16 bits" in picture.notice for picture in pictures)
+    assert all("only 12 of its 16 bits" in image.notice for image in images)
 
 
 # === Colours ===
@@ -237,7 +237,7 @@ def test_pages_that_lie_on_their_side(write, mode, compression, orientation):
     tag = (274, "H", 1, orientation, True)
     path = write(array, compression=compression, extratags=[tag], **options)
     layout = Layout.from_exif(orientation)
-    np.testing.assert_array_equal(read_picture(path).array, layout.apply(expected))
+    np.testing.assert_array_equal(read_image(path).array, layout.apply(expected))
 
 
 @pytest.mark.parametrize("compression", [None, "lzw", "jpeg"])
@@ -245,16 +245,14 @@ def test_ycbcr(tmp_path, compression):
     path = tmp_path / "ycbcr.tif"
     options = {"compression": f"tiff_{compression}" if compression == "lzw" else compression}
     Image.fromarray(SMOOTH).convert("YCbCr").save(path, **(options if compression else {}))
-    array = read_picture(path).array.astype(int)
+    array = read_image(path).array.astype(int)
     assert np.abs(array - SMOOTH).mean() < (3 if compression == "jpeg" else 2)
 
 
 @pytest.mark.parametrize("options", [{"bigtiff": True}, {"tile": (16, 16)}, {"byteorder": ">"}])
 def test_16_bit_colours_however_they_are_stored(write, options):
     deep = SMOOTH.astype(np.uint16) * 257
-    np.testing.assert_array_equal(
-        read_picture(write(deep, photometric="rgb", **options)).array, deep
-    )
+    np.testing.assert_array_equal(read_image(write(deep, photometric="rgb", **options)).array, deep)
 
 
 def test_a_pyramid(tmp_path):
@@ -262,7 +260,7 @@ def test_a_pyramid(tmp_path):
     with tifffile.TiffWriter(path) as tiff:
         tiff.write(SMOOTH, subifds=1, tile=(16, 16), photometric="rgb")
         tiff.write(SMOOTH[::2, ::2], subfiletype=1, tile=(16, 16), photometric="rgb")
-    np.testing.assert_array_equal(read_picture(path).array, SMOOTH)
+    np.testing.assert_array_equal(read_image(path).array, SMOOTH)
 
 
 # === What needs imagecodecs ===
@@ -274,7 +272,7 @@ def test_jpeg_2000_of_slides(write, compression):
     stored = SMOOTH
     if compression == 33003:  # whatever the photometric interpretation says
         stored = np.asarray(Image.fromarray(SMOOTH).convert("YCbCr"))
-    array = read_picture(write(stored, photometric="rgb", compression=compression)).array
+    array = read_image(write(stored, photometric="rgb", compression=compression)).array
     np.testing.assert_allclose(array.astype(int), SMOOTH, atol=3 if compression == 33003 else 0)
 
 
@@ -284,8 +282,8 @@ def test_the_missing_library_is_named(write):
     path = write(SMOOTH, photometric="rgb", compression="jpeg2000")
     code = (
         "import sys; sys.modules['imagecodecs'] = None\n"
-        "from keras_espmedsam.data import read_picture\n"
-        "try: read_picture(sys.argv[1])\n"
+        "from keras_espmedsam.data import read_image\n"
+        "try: read_image(sys.argv[1])\n"
         "except ValueError as error: print(error)"
     )
     run = subprocess.run(
@@ -300,11 +298,11 @@ def test_real_files(shared_dir, name, count):
     path = shared_dir / "formats" / name
     if not path.exists():
         pytest.skip(f"{path} does not exist")
-    pictures = list(read_pictures(path))
-    assert len(pictures) == count
+    images = list(read_images(path))
+    assert len(images) == count
     stored = tifffile.imread(path)
     if stored.dtype == np.uint8:
-        np.testing.assert_array_equal(pictures[0].array, stored)
+        np.testing.assert_array_equal(images[0].array, stored)
     else:  # labels up to 8 of 32 bits: no image, and not made one
-        assert pictures[0].array.max() < 0.05
-        assert "hardly differ" in pictures[0].notice
+        assert images[0].array.max() < 0.05
+        assert "hardly differ" in images[0].notice

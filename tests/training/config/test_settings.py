@@ -8,7 +8,7 @@ from PIL import Image
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.config.distill_config import DistillConfig
-from keras_espmedsam.training.config.run_config import PicturesSettings
+from keras_espmedsam.training.config.run_config import DataSettings
 from keras_espmedsam.training.config.settings import Settings, load_settings
 from keras_espmedsam.training.config.train_config import TrainConfig
 from keras_espmedsam.training.data.read_sources import read_sources
@@ -240,21 +240,21 @@ def test_the_examples_explain_every_key_and_are_valid(name, settings_class, tmp_
 
 
 def test_paths_of_data_may_hold_variables_of_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("PICTURES", str(tmp_path))
-    config = changed(TRAIN, "data.sources.0.folder", "$PICTURES")
+    monkeypatch.setenv("IMAGES", str(tmp_path))
+    config = changed(TRAIN, "data.sources.0.folder", "$IMAGES")
     assert load_settings(TrainConfig, config).data.sources[0].folder == tmp_path
-    monkeypatch.delenv("PICTURES")
-    with pytest.raises(InputError, match=r"\$PICTURES names a variable .* that is not set"):
+    monkeypatch.delenv("IMAGES")
+    with pytest.raises(InputError, match=r"\$IMAGES names a variable .* that is not set"):
         load_settings(TrainConfig, config)
 
 
 @pytest.mark.parametrize("value", [[0, 4095], "0:4095"])
 def test_black_and_white_as_a_list_or_in_quotes(tmp_path, value):
-    settings = load_settings(PicturesSettings, {"sources": [SOURCE], "intensity": value})
+    settings = load_settings(DataSettings, {"sources": [SOURCE], "intensity": value})
     assert settings.intensity == (0.0, 4095.0)
     # As a run's config.yaml holds it.
     held = settings.model_dump(mode="json", exclude_unset=True)
-    assert load_settings(PicturesSettings, held) == settings
+    assert load_settings(DataSettings, held) == settings
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_black_and_white_as_a_list_or_in_quotes(tmp_path, value):
 def test_what_says_nothing_of_black_and_white(value, message):
     """YAML takes 100:45 for a number of minutes and seconds."""
     with pytest.raises(InputError, match=message):
-        load_settings(PicturesSettings, {"sources": [SOURCE], "intensity": value})
+        load_settings(DataSettings, {"sources": [SOURCE], "intensity": value})
 
 
 def test_what_is_said_of_a_source_goes_before_what_is_said_of_all(tmp_path):
@@ -276,11 +276,11 @@ def test_what_is_said_of_a_source_goes_before_what_is_said_of_all(tmp_path):
     rows = ["train,xray,d,a.png,a.png,", "val,xray,d,a.png,a.png,full"]
     (tmp_path / "index.csv").write_text("\n".join([header, *rows]))
     settings = {"sources": [{"index": tmp_path / "index.csv"}], "intensity": [0, 1023]}
-    found = read_sources(load_settings(PicturesSettings, settings))
+    found = read_sources(load_settings(DataSettings, settings))
     assert found["train"][0].intensity == (0.0, 1023.0)
     assert found["val"][0].intensity == "full"
     settings["sources"][0]["intensity"] = [0, 4095]
-    found = read_sources(load_settings(PicturesSettings, settings))
+    found = read_sources(load_settings(DataSettings, settings))
     assert found["train"][0].intensity == (0.0, 4095.0)
 
 
@@ -291,9 +291,9 @@ def test_a_folders_masks_may_be_taken_together(tmp_path):
     source = {"folder": tmp_path, "modality": "ultrasound"}
     settings = {"sources": [source], "val_splits": []}
     with pytest.raises(InputError, match="merge_masks: true in a configuration"):
-        read_sources(load_settings(PicturesSettings, settings))
+        read_sources(load_settings(DataSettings, settings))
     source["merge_masks"] = True
-    (record,) = read_sources(load_settings(PicturesSettings, settings))["train"]
+    (record,) = read_sources(load_settings(DataSettings, settings))["train"]
     assert [path.name for path in (record.mask, *record.other_masks)] == [
         "1_mask.png",
         "1_mask_1.png",

@@ -24,14 +24,14 @@ MARK[14:30, 18:52] = True
 FILL = (124, 116, 104)
 
 
-def _picture(mask):
+def _image(mask):
     """White on what is also moved in from outside, so that one threshold finds the mark."""
     return np.where(mask[..., None], 255, FILL).astype("uint8")
 
 
 def _change(mask=MARK, seed=0, **options):
     augmentation = dataclasses.replace(STILL, **options)
-    return augmentation(_picture(mask), mask, np.random.default_rng(seed))
+    return augmentation(_image(mask), mask, np.random.default_rng(seed))
 
 
 def _dice(a, b):
@@ -40,7 +40,7 @@ def _dice(a, b):
 
 def test_nothing_asked_nothing_changed():
     image, mask = _change()
-    np.testing.assert_array_equal(image, _picture(MARK))
+    np.testing.assert_array_equal(image, _image(MARK))
     np.testing.assert_array_equal(mask, MARK)
 
 
@@ -55,7 +55,7 @@ def test_nothing_asked_nothing_changed():
 def test_flips_are_exact(options, flip):
     image, mask = _change(**options)
     np.testing.assert_array_equal(mask, flip(MARK))
-    np.testing.assert_array_equal(image, flip(_picture(MARK)))
+    np.testing.assert_array_equal(image, flip(_image(MARK)))
 
 
 def test_right_angles_are_exact_on_a_square():
@@ -66,7 +66,7 @@ def test_right_angles_are_exact_on_a_square():
         image, mask = _change(square, seed, right_angles=True)
         (k,) = (k for k in range(4) if (turns[k] == mask).all())
         # A value may round down: the cosine of a right angle is 6e-17.
-        np.testing.assert_allclose(image, np.rot90(_picture(square), k), atol=1)
+        np.testing.assert_allclose(image, np.rot90(_image(square), k), atol=1)
         seen.add(k)
     assert seen == {0, 1, 2, 3}
 
@@ -89,7 +89,7 @@ def test_right_angles_only_on_squares():
     ],
     ids=lambda options: " ".join(map(str, options.values())),
 )
-def test_picture_and_mask_move_together(options):
+def test_image_and_mask_move_together(options):
     moved = 0
     for seed in range(8):
         image, mask = _change(seed=seed, **options)
@@ -119,7 +119,7 @@ def test_shift_by_hand():
             return 1.0
 
     augmentation = dataclasses.replace(STILL, shift=0.25)
-    mask = augmentation(_picture(MARK), MARK, Fixed())[1]
+    mask = augmentation(_image(MARK), MARK, Fixed())[1]
     # An eighth of 80 to the right, a quarter of 64 up.
     expected = np.zeros_like(MARK)
     expected[0:14, 28:62] = True
@@ -128,16 +128,16 @@ def test_shift_by_hand():
 
 def _on_canvas(canvas, mask=MARK, seed=0, **options):
     augmentation = dataclasses.replace(STILL, **options)
-    return augmentation(_picture(mask), mask, np.random.default_rng(seed), canvas=canvas)
+    return augmentation(_image(mask), mask, np.random.default_rng(seed), canvas=canvas)
 
 
-def test_a_canvas_of_the_pictures_size_changes_nothing():
+def test_a_canvas_of_the_images_size_changes_nothing():
     image, mask = _on_canvas((64, 80))
-    np.testing.assert_array_equal(image, _picture(MARK))
+    np.testing.assert_array_equal(image, _image(MARK))
     np.testing.assert_array_equal(mask, MARK)
 
 
-def test_a_smaller_canvas_shows_every_part_at_the_pictures_scale():
+def test_a_smaller_canvas_shows_every_part_at_the_images_scale():
     # Each pixel its own place: what the crop shows tells where it was cut.
     rows, columns = np.mgrid[:64, :80]
     source = np.stack([rows, columns, 0 * rows], axis=-1).astype("uint8")
@@ -159,7 +159,7 @@ def test_a_smaller_canvas_shows_every_part_at_the_pictures_scale():
     np.testing.assert_allclose(corners.mean(0), [16, 16], atol=2.5)
 
 
-def test_a_larger_canvas_holds_all_of_the_picture_anywhere():
+def test_a_larger_canvas_holds_all_of_the_image_anywhere():
     places = set()
     for seed in range(20):
         image, mask = _on_canvas((96, 96), np.ones((64, 80), bool), seed)
@@ -179,7 +179,7 @@ def test_magnification_on_a_canvas():
     assert all(area.mean() > 0.95 for area in areas)
 
 
-def test_right_angles_on_a_canvas_turn_any_picture():
+def test_right_angles_on_a_canvas_turn_any_image():
     wide = np.zeros((20, 60), bool)
     wide[:, 2:58] = True
     ratios = set()
@@ -213,10 +213,10 @@ def test_the_generator_decides():
     assert (_change(seed=1, **options)[1] != _change(**options)[1]).any()
 
 
-def test_a_picture_without_a_mask_is_changed_alike():
+def test_an_image_without_a_mask_is_changed_alike():
     options = dict(rotation=20, scale=(0.8, 1.2), brightness=0.2, blur=0.5)
     augmentation = dataclasses.replace(STILL, **options)
-    image, mask = augmentation(_picture(MARK), None, np.random.default_rng(0))
+    image, mask = augmentation(_image(MARK), None, np.random.default_rng(0))
     assert mask is None
     np.testing.assert_array_equal(image, _change(**options)[0])
 

@@ -15,7 +15,7 @@ FILL = (124, 116, 104)
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a picture of one grey and its mask (left half), 8 x 16, and give their record."""
+    """Write an image of one grey and its mask (left half), 8 x 16, and give their record."""
 
     def write(grey, modality="fundus", dataset="drive", mask_size=(8, 16)):
         image, mask = tmp_path / f"{grey}.png", tmp_path / f"{grey}_mask.png"
@@ -49,7 +49,7 @@ def test_one_pass_in_order(write):
     assert x["modalities"].dtype == np.int32
 
 
-def test_pictures_are_placed_with_their_masks(write):
+def test_images_are_placed_with_their_masks(write):
     x, masks = _dataset([write(200)])[0]
     # 8 x 16 becomes 16 x 32; below it the canvas is neutral.
     expected = np.full((32, 32, 3), 200)
@@ -101,7 +101,7 @@ def test_data_sets_are_drawn_by_weight_not_by_size(write):
     greys = np.array([_greys(dataset[i]) for i in range(6)]).ravel()
     assert (greys == 200).mean() == pytest.approx(0.75, abs=0.07)
     assert not (greys == 210).any()
-    # Each picture of a data set is as likely as the others.
+    # Each image of a data set is as likely as the others.
     counts = [(greys == g).sum() for g in range(10, 90, 10)]
     assert min(counts) >= 5
     equal = _dataset(records, **options)
@@ -111,7 +111,7 @@ def test_data_sets_are_drawn_by_weight_not_by_size(write):
 
 
 def test_modalities_are_drawn_by_weight(write):
-    """Whatever their numbers of data sets and pictures."""
+    """Whatever their numbers of data sets and images."""
     records = [write(g, "fundus", f"set{g % 3}") for g in range(10, 100, 10)]
     records += [write(200, "xray"), write(210, "microscopy")]
     options = dict(batch_size=100, steps=6)
@@ -181,7 +181,7 @@ def test_processes_give_the_same_batches(write):
         np.testing.assert_array_equal(masks, other_masks)
 
 
-def test_fit_sees_the_same_pictures_with_any_number_of_workers(write):
+def test_fit_sees_the_same_images_with_any_number_of_workers(write):
     """The losses tell: a run without workers, one with four, and one that goes on in the middle.
 
     Keras' own workers fail this: `fit` looks at a batch to build the model, and what they drew
@@ -239,7 +239,7 @@ def test_bad_files_stop_the_run_or_are_left_out(write, tmp_path):
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_pages_are_pictures(cache, tmp_path):
+def test_pages_are_images(cache, tmp_path):
     pages = [Image.fromarray(np.full((8, 16), 20 * k, "uint8")) for k in range(1, 5)]
     masks = [Image.fromarray(np.full((8, 16), 255 * (k % 2), "uint8")) for k in range(4)]
     for name, some in (("pages.tif", pages), ("masks.tif", masks)):
@@ -259,7 +259,7 @@ def test_pages_are_pictures(cache, tmp_path):
     assert _greys(marked[0]) == [40, 80]
 
 
-def test_pictures_without_masks(write):
+def test_images_without_masks(write):
     records = [dataclasses.replace(write(g), mask=None, modality="") for g in (10, 20)]
     dataset = SegmentationDataset(records, (), (32, 32), augment={"": Augmentation(rotation=30)})
     (x,) = dataset[0]
@@ -292,7 +292,7 @@ def test_a_modality_has_its_own_augmentation(write):
 
 @pytest.fixture
 def sized(tmp_path):
-    """Write a picture whose pixels tell their row and column, and the mask of its left half."""
+    """Write an image whose pixels tell their row and column, and the mask of its left half."""
 
     def sized(height, width, modality="fundus"):
         rows, columns = np.mgrid[:height, :width]
@@ -307,7 +307,7 @@ def sized(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["pad", "stretch", "native"])
-def test_whole_pictures_at_their_own_size(mode, sized):
+def test_whole_images_at_their_own_size(mode, sized):
     sizes = [(20, 30), (40, 10), (20, 30), (20, 30), (40, 10)]
     records = [sized(*size, m) for size, m in zip(sizes, ["fundus", "xray"] * 3, strict=False)]
     dataset = _dataset(records, image_size=None, batch_size=2, resize_mode=mode)
@@ -317,7 +317,7 @@ def test_whole_pictures_at_their_own_size(mode, sized):
         (1, 20, 30, 3),
         (2, 40, 10, 3),
     ]
-    # Every picture once, in order of the sizes' first sight, with its own modality.
+    # Every image once, in order of the sizes' first sight, with its own modality.
     assert [x["modalities"].tolist() for x, _ in batches] == [[1, 1], [0], [0, 1]]
     for x, masks in batches:
         height, width = masks.shape[1:3]
@@ -336,7 +336,7 @@ def test_native_parts_keep_the_scale(sized):
     assert (x["images"].shape, x["images"].dtype) == ((4, 64, 32, 3), np.uint8)
     assert (masks.shape, masks.dtype) == ((4, 64, 32, 1), np.uint8)
     inside = x["images"][:, 10:50].astype(int)
-    # One column of the canvas is one of the picture; up to the rounding of a place between two.
+    # One column of the canvas is one of the image; up to the rounding of a place between two.
     assert np.abs(np.diff(inside[..., 1], axis=2) - 1).max() <= 1
     np.testing.assert_allclose(inside[:, :, -1, 1] - inside[:, :, 0, 1], 31, atol=1)
     assert (x["images"] != other[0][0]["images"]).any()
@@ -404,8 +404,8 @@ def test_weights_of_a_misspelt_name(write):
         _dataset(records, steps=1, balance="modality", weights={"drive": 2.0, "xray": 1})
     with pytest.raises(InputError, match="balance=None, which has no names"):
         _dataset([write(10)], steps=1, balance=None, weights={"drive": 2.0})
-    with pytest.raises(InputError, match="balance='picture'; expected one of dataset, modality"):
-        _dataset([write(10)], balance="picture")
+    with pytest.raises(InputError, match="balance='image'; expected one of dataset, modality"):
+        _dataset([write(10)], balance="image")
 
 
 @pytest.mark.parametrize("weights", [{"drive": 0}, {"drive": -1.0}, {"drive": float("nan")}])

@@ -99,7 +99,7 @@ def train(count):
         return devices, history, before, values(segmenter)
 
 
-class Pictures(keras.utils.PyDataset):
+class Images(keras.utils.PyDataset):
     """The same for a distiller, of the floats that a student takes."""
 
     @property
@@ -132,7 +132,7 @@ def distil(count):
             weight.assign(rng.normal(scale=0.2, size=weight.shape).astype("float32"))
         distiller.compile(keras.optimizers.SGD(0.05, momentum=0.9))
         devices.prepare(distiller)
-        dataset = devices.share(Pictures())
+        dataset = devices.share(Images())
         options = dict(epochs=2, shuffle=False, verbose=0, callbacks=devices.callbacks())
         return distiller.fit(dataset, **options).history
 

@@ -22,7 +22,7 @@ EAGER = keras.backend.backend() == "tensorflow"
 
 @pytest.fixture(autouse=True, scope="module")
 def _undrawn():
-    """Leave the curve's picture to the one test that looks at it: it takes most of the time."""
+    """Leave the curve's image to the one test that looks at it: it takes most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learning_curves, "_draw", lambda *_: None)
         yield
