@@ -12,6 +12,7 @@ not wait for it.
 import contextlib
 import importlib
 
+from keras_espmedsam import _renamed
 from keras_espmedsam._startup import choose_backend
 
 __version__ = "0.1.0"
@@ -31,11 +32,14 @@ _PARTS = (
     "models",
     "ops",
     "optimizers",
+    "registries",
     "training",
 )
 
 __all__ = ["__version__", *_PARTS]
 
+
+_renamed.install()
 
 # Before any part imports Keras, which would insist on TensorFlow where only another backend is
 # installed. With none installed, the parts that need no Keras still work.

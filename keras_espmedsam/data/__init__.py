@@ -1,5 +1,6 @@
 """Images, masks and indexes of them. Importing this imports neither Keras nor a backend."""
 
+from keras_espmedsam._renamed import old_attribute
 from keras_espmedsam.data.checking import check_records
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.folder import read_folder
@@ -36,3 +37,7 @@ __all__ = [
     "write_mask",
     "write_overlay",
 ]
+
+
+def __getattr__(name):
+    return old_attribute(__name__, name)

@@ -1,0 +1,144 @@
+"""Names of version 0.1.0, under which modules can still be imported until version 0.3.
+
+The first import under an old name warns (`DeprecationWarning`) and gives the module itself, so
+that there is one of it under both names.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+
+_PACKAGE = "keras_espmedsam"
+
+MODULES = {
+    "_backend": "_startup",
+    "_extras": "_startup",
+    "checkpoints": "converters",
+    "checkpoints.espmedsam": "converters.espmedsam",
+    "checkpoints.keras_hub_sam": "converters.keras_hub_sam",
+    "checkpoints.matching": "converters.matching",
+    "checkpoints.mobilesam": "converters.mobilesam",
+    "checkpoints.names": "converters.names",
+    "checkpoints.output": "converters.output",
+    "checkpoints.reader": "converters.reader",
+    "checkpoints.sam": "converters.sam",
+    "checksums": "hub.checksums",
+    "cli.batches": "inference.item_batches",
+    "cli.recognize_files": "inference.recognize_files",
+    "cli.segment_files": "inference.segment_files",
+    "data.dicom": "data.formats.dicom",
+    "data.nifti": "data.formats.nifti",
+    "data.overlay": "imaging.overlay",
+    "data.picture": "data.decoded_image",
+    "data.pictures": "data.images",
+    "data.raster": "data.formats.raster",
+    "data.tiff": "data.formats.tiff",
+    "distillation.probe": "distillation.feature_specs",
+    "evaluation.measures": "evaluation.metrics",
+    "evaluation.paper_measures": "evaluation.paper_metrics",
+    "export.export_task": "export.export_model",
+    "export.onnx_file": "export.formats.onnx",
+    "export.openvino_ir": "export.formats.openvino",
+    "export.saved_model": "export.formats.saved_model",
+    "export.tflite": "export.formats.tflite",
+    "initial_values": "hub.initial_values",
+    "models.esp_medsam.modality_recognition": "inference.auto_modality",
+    "models.esp_medsam.segment_pictures": "inference.segment_images",
+    "models.host_call": "imaging.host_call",
+    "models.kept_weights": "models.weight_rollback",
+    "models.picture_batches": "inference.image_batches",
+    "preset_registry": "hub.preset_registry",
+    "recognition": "inference.recognition",
+    "training.added_modality_config": "training.config.added_modality_config",
+    "training.augmentation": "training.data.augmentation",
+    "training.averaged_weights": "training.run.averaged_weights",
+    "training.balance": "training.data.sampling_weights",
+    "training.batch_layers": "training.data.batch_layers",
+    "training.distill_config": "training.config.distill_config",
+    "training.distribution": "training.devices.distribution",
+    "training.drawing": "training.data.batch_sampler",
+    "training.learning_curves": "training.run.learning_curves",
+    "training.medical_ranges": "training.data.medical_ranges",
+    "training.placed_pictures": "training.data.image_store",
+    "training.random_states": "training.run.random_states",
+    "training.read_ahead": "training.data.prefetch",
+    "training.read_sources": "training.data.read_sources",
+    "training.run_config": "training.config.run_config",
+    "training.run_folder": "training.run.run_folder",
+    "training.run_record": "training.run.run_record",
+    "training.run_state": "training.run.run_state",
+    "training.segmentation_dataset": "training.data.segmentation_dataset",
+    "training.settings": "training.config.settings",
+    "training.shares": "training.devices.sharded_batches",
+    "training.torch_replicas": "training.devices.torch_replicas",
+    "training.train_config": "training.config.train_config",
+}
+
+ATTRIBUTES = {
+    "data": {
+        "Picture": "DecodedImage",
+        "inspect_picture_file": "inspect_image_file",
+        "read_picture": "read_image",
+        "read_pictures": "read_images",
+    },
+}
+
+
+class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Asked last, for modules that are found nowhere else."""
+
+    def __init__(self) -> None:
+        self._specs: dict[str, importlib.machinery.ModuleSpec | None] = {}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        package, _, name = fullname.partition(".")
+        if package != _PACKAGE or name not in MODULES:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        new = f"{_PACKAGE}.{MODULES[spec.name.partition('.')[2]]}"
+        _warn(spec.name, new)
+        module = importlib.import_module(new)
+        self._specs[spec.name] = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # The import has just written the old name's spec into the module.
+        assert module.__spec__ is not None
+        module.__spec__ = self._specs.pop(module.__spec__.name)
+
+
+def install() -> None:
+    """Let the old names of modules be imported; once, when the package is."""
+    if not any(isinstance(finder, _OldNames) for finder in sys.meta_path):
+        sys.meta_path.append(_OldNames())
+
+
+def old_attribute(module: str, name: str) -> object:
+    """What a module's `__getattr__` answers for a name of version 0.1.0.
+
+    Args:
+        module: the module's `__name__`.
+        name: the name that it does not have.
+
+    Raises:
+        AttributeError: for a name that it never had.
+    """
+    new = ATTRIBUTES.get(module.partition(".")[2], {}).get(name)
+    if new is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    _warn(f"{module}.{name}", f"{module}.{new}")
+    return getattr(sys.modules[module], new)
+
+
+def _warn(old: str, new: str) -> None:
+    warnings.warn(
+        f"{old} is now {new}; the old name goes in version 0.3.", DeprecationWarning, stacklevel=4
+    )

@@ -1,0 +1,11 @@
+"""What is chosen by name, a table for each family, and how other packages add to it.
+
+Importing this does not import Keras: see `Registry`.
+"""
+
+from keras_espmedsam.registries.feature_losses import feature_losses
+from keras_espmedsam.registries.image_encoders import image_encoders
+from keras_espmedsam.registries.losses import losses
+from keras_espmedsam.registries.registry import Registry
+
+__all__ = ["Registry", "feature_losses", "image_encoders", "losses"]

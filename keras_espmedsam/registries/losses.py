@@ -1,0 +1,24 @@
+"""Losses of a segmenter's masks, as `loss` of a training phase and `losses.get` name them.
+
+An entry is a class derived from `keras.losses.Loss`, made without arguments: true masks and logits
+`(batch, height, width, 1)` in, see `keras_espmedsam.losses`.
+"""
+
+from keras_espmedsam.registries.registry import Registry
+
+_PACKAGE = "keras_espmedsam.losses"
+
+losses = Registry(
+    "losses",
+    "loss",
+    {
+        "standard": f"{_PACKAGE}.dice_focal_loss:DiceFocalLoss",
+        "published": f"{_PACKAGE}.published_dice_focal_loss:PublishedDiceFocalLoss",
+        "DiceFocalLoss": f"{_PACKAGE}.dice_focal_loss:DiceFocalLoss",
+        "DiceLoss": f"{_PACKAGE}.dice_loss:DiceLoss",
+        "FocalLoss": f"{_PACKAGE}.focal_loss:FocalLoss",
+        "PublishedDiceFocalLoss": f"{_PACKAGE}.published_dice_focal_loss:PublishedDiceFocalLoss",
+        "BatchDiceLoss": f"{_PACKAGE}.batch_dice_loss:BatchDiceLoss",
+        "MeanFocalLoss": f"{_PACKAGE}.mean_focal_loss:MeanFocalLoss",
+    },
+)

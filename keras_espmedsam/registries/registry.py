@@ -1,0 +1,132 @@
+"""A family of things that are chosen by name, to which other packages add."""
+
+import functools
+import importlib
+import importlib.metadata
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from keras_espmedsam.errors import InputError, did_you_mean
+
+
+class Registry:
+    """Names of one family, such as the losses, and where each is defined.
+
+    Nothing is imported before it is loaded, so that a configuration is checked, and the names are
+    listed, without Keras. Another package adds to a family in either of two ways: with an entry
+    point, which is found in every program once the package is installed,
+
+        [project.entry-points."keras_espmedsam.losses"]
+        tversky = "my_package.losses:TverskyLoss"
+
+    or by calling `register` in the program itself.
+
+    Args:
+        family: the last part of the entry points' group, such as `"losses"`.
+        noun: what one of them is called in messages, such as `"loss"`.
+        built_in: dict of name to `"module:attribute"`.
+
+    Example:
+        >>> numbers = Registry("numbers", "number", {"pi": "math:pi"})
+        >>> numbers.register("tau", "math:tau")
+        >>> numbers.names(), numbers.load("tau") / numbers.load("pi")
+        (('pi', 'tau'), 2.0)
+        >>> numbers.check("tua")
+        Traceback (most recent call last):
+        keras_espmedsam.errors.InputError: Received the number 'tua'; expected one of pi, tau; \
+did you mean tau?
+    """
+
+    def __init__(self, family: str, noun: str, built_in: Mapping[str, str]) -> None:
+        self.family = family
+        self.noun = noun
+        self.group = f"keras_espmedsam.{family}"
+        self._built_in = dict(built_in)
+        self._registered: dict[str, Any] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """All known names: the built-in ones, then those of other packages."""
+        return tuple(
+            dict.fromkeys((*self._built_in, *sorted(_entry_points(self.group)), *self._registered))
+        )
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def check(self, name: object) -> str:
+        """Return `name`, or explain that it is unknown.
+
+        Raises:
+            InputError: for an unknown name; the message lists the known ones.
+        """
+        # First the built-in ones: looking for installed packages takes a while.
+        if isinstance(name, str) and (name in self._built_in or name in self.names()):
+            return name
+        raise InputError(
+            f"Received the {self.noun} {name!r}; expected one of {', '.join(self.names())}"
+            f"{did_you_mean(name, self.names())}"
+        )
+
+    def load(self, name: object) -> Any:
+        """Import what a name stands for.
+
+        Raises:
+            InputError: for an unknown name, and where the package that added it is at fault.
+        """
+        name = self.check(name)
+        if name in self._built_in:
+            return _imported(self._built_in[name])
+        target = self._registered.get(name)
+        if target is None:
+            target = _entry_points(self.group)[name]
+        if not isinstance(target, str):
+            return target
+        try:
+            return _imported(target)
+        except (ImportError, AttributeError) as error:
+            raise InputError(
+                f"The {self.noun} {name!r}, which another package added as {target!r}, cannot be "
+                f"imported ({error}); mend or remove that package."
+            ) from error
+
+    def register(self, name: str, target: Any) -> None:
+        """Add a name in this program; see the class for how a package adds one for good.
+
+        Args:
+            name: how it is chosen.
+            target: the object itself, or where it is: `"module:attribute"`.
+
+        Raises:
+            InputError: when the name is taken, by something else, or is no plain string.
+        """
+        if not isinstance(name, str) or not name:
+            raise InputError(f"Received {name!r} as the name of a {self.noun}; expected a string.")
+        if isinstance(target, str) and not all(target.partition(":")):
+            raise InputError(
+                f"Received {target!r} as the place of the {self.noun} {name!r}; expected "
+                '"module:attribute", or the object itself.'
+            )
+        if name in self.names() and self._registered.get(name) != target:
+            raise InputError(
+                f"Received a {self.noun} named {name!r}, which there is already; choose another "
+                "name."
+            )
+        self._registered[name] = target
+
+    def unregister(self, name: str) -> None:
+        """Remove what `register` added, as a test does when it ends."""
+        self._registered.pop(name, None)
+
+
+def _imported(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+
+
+@functools.cache
+def _entry_points(group: str) -> dict[str, str]:
+    # Installed packages do not change while a program runs.
+    return {one.name: one.value for one in importlib.metadata.entry_points(group=group)}

@@ -1,0 +1,92 @@
+"""Families of names: what is known, what is added, and what is said of the rest."""
+
+import importlib
+import sys
+
+import pytest
+
+from keras_espmedsam import registries
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.registries import registry
+from keras_espmedsam.registries.registry import Registry
+
+
+@pytest.fixture
+def numbers():
+    return Registry("numbers", "number", {"pi": "math:pi", "real": "numbers:Real.__name__"})
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a package: a module, and its entry points."""
+
+    def installed(module, entries):
+        (tmp_path / "numbers_package.py").write_text(module)
+        info = tmp_path / "numbers_package-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Name: numbers-package\nVersion: 1.0\n")
+        lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
+        (info / "entry_points.txt").write_text(f"[keras_espmedsam.numbers]\n{lines}")
+        monkeypatch.syspath_prepend(tmp_path)
+        importlib.invalidate_caches()
+        registry._entry_points.cache_clear()
+
+    yield installed
+    sys.modules.pop("numbers_package", None)
+    registry._entry_points.cache_clear()
+
+
+def test_built_in_names(numbers):
+    assert numbers.names() == ("pi", "real")
+    assert "pi" in numbers and "e" not in numbers
+    assert numbers.load("pi") == pytest.approx(3.14159265)
+    assert numbers.load("real") == "Real"
+
+
+def test_names_that_are_registered(numbers):
+    numbers.register("tau", "math:tau")
+    numbers.register("seven", 7)
+    numbers.register("seven", 7)  # as a notebook's cell that is run again does
+    assert list(numbers) == ["pi", "real", "tau", "seven"]
+    assert numbers.load("tau") == pytest.approx(2 * numbers.load("pi"))
+    assert numbers.load("seven") == 7
+    numbers.unregister("seven")
+    assert "seven" not in numbers
+
+
+def test_entry_points_of_other_packages(numbers, install):
+    install("E = 2.718\n", {"e": "numbers_package:E", "broken": "numbers_package:NONE"})
+    assert numbers.names() == ("pi", "real", "broken", "e")
+    assert "numbers_package" not in sys.modules
+    assert numbers.load("e") == 2.718
+    with pytest.raises(InputError, match="'broken', which another package added as 'numbers_pack"):
+        numbers.load("broken")
+
+
+@pytest.mark.parametrize("name", ["pie", "", None, 3, ["pi"]])
+def test_unknown_names(numbers, name):
+    with pytest.raises(InputError, match=r"Received the number .*; expected one of pi, real"):
+        numbers.load(name)
+
+
+@pytest.mark.parametrize(
+    "name, target, message",
+    [
+        ("pi", "math:tau", "named 'pi', which there is already"),
+        ("", "math:tau", "expected a string"),
+        (3, "math:tau", "expected a string"),
+        ("tau", "math.tau", 'expected "module:attribute"'),
+        ("tau", "math:", 'expected "module:attribute"'),
+    ],
+)
+def test_what_cannot_be_registered(numbers, name, target, message):
+    with pytest.raises(InputError, match=message):
+        numbers.register(name, target)
+
+
+FAMILIES = [name for name in registries.__all__ if name != "Registry"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_familys_group_has_its_name(family):
+    assert getattr(registries, family).group == f"keras_espmedsam.{family}"

@@ -1,0 +1,53 @@
+"""What is imported under a name of version 0.1.0."""
+
+import importlib
+import pathlib
+import sys
+
+import pytest
+
+import keras_espmedsam as kem
+from keras_espmedsam import _renamed
+
+PACKAGE = pathlib.Path(kem.__file__).parent
+
+# These need no Keras, so that they can be imported without a backend.
+PLAIN = ("recognition", "checksums", "preset_registry", "data.pictures", "data.nifti")
+
+
+@pytest.fixture
+def forgotten():
+    """Old names that no other test has imported already."""
+    names = [f"keras_espmedsam.{name}" for name in _renamed.MODULES]
+    kept = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    yield
+    sys.modules.update(kept)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_module_is_itself_under_its_old_name(name, forgotten):
+    new = importlib.import_module(f"keras_espmedsam.{_renamed.MODULES[name]}")
+    with pytest.warns(DeprecationWarning, match=f"{name} is now {new.__name__}"):
+        old = importlib.import_module(f"keras_espmedsam.{name}")
+    assert old is new
+    assert new.__spec__.name == new.__name__
+
+
+def test_every_new_name_is_there():
+    for old, new in _renamed.MODULES.items():
+        path = PACKAGE / new.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), (old, new)
+
+
+@pytest.mark.parametrize("name", _renamed.ATTRIBUTES["data"])
+def test_old_names_of_functions(name):
+    with pytest.warns(DeprecationWarning, match=f"data.{name} is now keras_espmedsam.data"):
+        old = getattr(kem.data, name)
+    assert old is getattr(kem.data, _renamed.ATTRIBUTES["data"][name])
+
+
+def test_names_that_never_were():
+    with pytest.raises(ModuleNotFoundError, match=r"keras_espmedsam\.no_such"):
+        importlib.import_module("keras_espmedsam.no_such")
+    with pytest.raises(AttributeError, match=r"'keras_espmedsam\.data' has no attribute 'no_such'"):
+        _ = kem.data.no_such
