@@ -1,7 +1,8 @@
 """Names of version 0.1.0, under which modules can still be imported until version 0.3.
 
 The first import under an old name warns (`DeprecationWarning`) and gives the module itself, so
-that there is one of it under both names.
+that there is one of it under both names. Where a module has become two, it gives their names
+together.
 """
 
 import importlib
@@ -14,7 +15,7 @@ from types import ModuleType
 
 _PACKAGE = "keras_espmedsam"
 
-MODULES = {
+MODULES: dict[str, str | tuple[str, ...]] = {
     "_backend": "_startup",
     "_extras": "_startup",
     "checkpoints": "converters",
@@ -23,7 +24,7 @@ MODULES = {
     "checkpoints.matching": "converters.matching",
     "checkpoints.mobilesam": "converters.mobilesam",
     "checkpoints.names": "converters.names",
-    "checkpoints.output": "converters.output",
+    "checkpoints.output": ("hub.write_preset", "converters.untrained_segmenter"),
     "checkpoints.reader": "converters.reader",
     "checkpoints.sam": "converters.sam",
     "checksums": "hub.checksums",
@@ -46,12 +47,15 @@ MODULES = {
     "export.saved_model": "export.formats.saved_model",
     "export.tflite": "export.formats.tflite",
     "initial_values": "hub.initial_values",
+    "losses.batch_dice_loss": "losses.dice_loss",
+    "losses.mean_focal_loss": "losses.focal_loss",
+    "losses.published_dice_focal_loss": "losses.dice_focal_loss",
     "models.esp_medsam.modality_recognition": "inference.auto_modality",
     "models.esp_medsam.segment_pictures": "inference.segment_images",
     "models.host_call": "imaging.host_call",
     "models.kept_weights": "models.weight_rollback",
     "models.picture_batches": "inference.image_batches",
-    "preset_registry": "hub.preset_registry",
+    "preset_registry": ("hub.built_in_presets", "hub.from_preset"),
     "recognition": "inference.recognition",
     "training.added_modality_config": "training.config.added_modality_config",
     "training.augmentation": "training.data.augmentation",
@@ -103,16 +107,22 @@ class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        new = f"{_PACKAGE}.{MODULES[spec.name.partition('.')[2]]}"
-        _warn(spec.name, new)
-        module = importlib.import_module(new)
-        self._specs[spec.name] = module.__spec__
-        return module
+        new = MODULES[spec.name.partition(".")[2]]
+        names = [f"{_PACKAGE}.{name}" for name in ((new,) if isinstance(new, str) else new)]
+        _warn(spec.name, " and ".join(names))
+        modules = [importlib.import_module(name) for name in names]
+        if len(modules) == 1:
+            self._specs[spec.name] = modules[0].__spec__
+            return modules[0]
+        both = ModuleType(spec.name)
+        for module in modules:
+            vars(both).update({k: v for k, v in vars(module).items() if not k.startswith("__")})
+        return both
 
     def exec_module(self, module: ModuleType) -> None:
         # The import has just written the old name's spec into the module.
         assert module.__spec__ is not None
-        module.__spec__ = self._specs.pop(module.__spec__.name)
+        module.__spec__ = self._specs.pop(module.__spec__.name, module.__spec__)
 
 
 def install() -> None:

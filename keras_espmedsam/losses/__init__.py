@@ -1,15 +1,12 @@
 """Losses for binary masks of logits, and for features that a student learns from a teacher."""
 
-from keras_espmedsam.losses.batch_dice_loss import BatchDiceLoss
 from keras_espmedsam.losses.cosine_embedding_loss import CosineEmbeddingLoss
-from keras_espmedsam.losses.dice_focal_loss import DiceFocalLoss
-from keras_espmedsam.losses.dice_loss import DiceLoss
+from keras_espmedsam.losses.dice_focal_loss import DiceFocalLoss, PublishedDiceFocalLoss
+from keras_espmedsam.losses.dice_loss import BatchDiceLoss, DiceLoss
 from keras_espmedsam.losses.embedding_mse import EmbeddingMSE
-from keras_espmedsam.losses.focal_loss import FocalLoss
-from keras_espmedsam.losses.mean_focal_loss import MeanFocalLoss
+from keras_espmedsam.losses.focal_loss import FocalLoss, MeanFocalLoss
 from keras_espmedsam.losses.normalized_mse import NormalizedMSE
 from keras_espmedsam.losses.patch_loss import PatchLoss
-from keras_espmedsam.losses.published_dice_focal_loss import PublishedDiceFocalLoss
 from keras_espmedsam.losses.segmentation_losses import get
 
 __all__ = [

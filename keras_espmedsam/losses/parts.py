@@ -60,31 +60,6 @@ def mean_per_image(values, weights=None):
     return ops.sum(weights * values, axis=axis) / mean_weight(weights, axis)[1]
 
 
-def soft_dice(y_true, logits, smoothing, axis=None):
-    """The soft Dice overlap of masks and logits, over the axes given or over everything."""
-    probability = ops.sigmoid(logits)
-    overlap = ops.sum(probability * y_true, axis=axis)
-    total = ops.sum(probability, axis=axis) + ops.sum(y_true, axis=axis)
-    return (2 * overlap + smoothing) / (total + smoothing)
-
-
-def weighted_dice_loss(y_true, logits, smoothing, weights):
-    """One minus each image's soft Dice overlap of the weighted pixels, times their mean weight.
-
-    Source: ours.
-    """
-    axis = each_image(logits)
-    mean, _ = mean_weight(weights, axis)
-    # The overlap knows no scale, but the smoothing does: it is meant for pixels of weight 1.
-    smoothing = smoothing * mean
-    probability = weights * ops.sigmoid(logits)
-    overlap = ops.sum(probability * y_true, axis=axis)
-    total = ops.sum(probability, axis=axis) + ops.sum(weights * y_true, axis=axis)
-    # Where no pixel counts, all of it is 0.
-    dice = (2 * overlap + smoothing) / ops.where(mean > 0, total + smoothing, 1)
-    return mean * (1 - dice)
-
-
 def cross_entropy(y_true, logits):
     """The binary cross-entropy of each logit, finite for any of them."""
     return ops.softplus(logits) - y_true * logits

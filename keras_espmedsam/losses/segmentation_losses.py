@@ -3,13 +3,10 @@
 import keras
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.losses.batch_dice_loss import BatchDiceLoss
-from keras_espmedsam.losses.dice_focal_loss import DiceFocalLoss
-from keras_espmedsam.losses.dice_loss import DiceLoss
-from keras_espmedsam.losses.focal_loss import FocalLoss
-from keras_espmedsam.losses.mean_focal_loss import MeanFocalLoss
+from keras_espmedsam.losses.dice_focal_loss import DiceFocalLoss, PublishedDiceFocalLoss
+from keras_espmedsam.losses.dice_loss import BatchDiceLoss, DiceLoss
+from keras_espmedsam.losses.focal_loss import FocalLoss, MeanFocalLoss
 from keras_espmedsam.losses.patch_loss import PatchLoss
-from keras_espmedsam.losses.published_dice_focal_loss import PublishedDiceFocalLoss
 
 _MASK_LOSSES = {
     "standard": DiceFocalLoss,

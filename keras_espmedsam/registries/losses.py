@@ -13,12 +13,12 @@ losses = Registry(
     "loss",
     {
         "standard": f"{_PACKAGE}.dice_focal_loss:DiceFocalLoss",
-        "published": f"{_PACKAGE}.published_dice_focal_loss:PublishedDiceFocalLoss",
+        "published": f"{_PACKAGE}.dice_focal_loss:PublishedDiceFocalLoss",
         "DiceFocalLoss": f"{_PACKAGE}.dice_focal_loss:DiceFocalLoss",
         "DiceLoss": f"{_PACKAGE}.dice_loss:DiceLoss",
         "FocalLoss": f"{_PACKAGE}.focal_loss:FocalLoss",
-        "PublishedDiceFocalLoss": f"{_PACKAGE}.published_dice_focal_loss:PublishedDiceFocalLoss",
-        "BatchDiceLoss": f"{_PACKAGE}.batch_dice_loss:BatchDiceLoss",
-        "MeanFocalLoss": f"{_PACKAGE}.mean_focal_loss:MeanFocalLoss",
+        "PublishedDiceFocalLoss": f"{_PACKAGE}.dice_focal_loss:PublishedDiceFocalLoss",
+        "BatchDiceLoss": f"{_PACKAGE}.dice_loss:BatchDiceLoss",
+        "MeanFocalLoss": f"{_PACKAGE}.focal_loss:MeanFocalLoss",
     },
 )
