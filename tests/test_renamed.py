@@ -12,7 +12,7 @@ from keras_espmedsam import _renamed
 PACKAGE = pathlib.Path(kem.__file__).parent
 
 # These need no Keras, so that they can be imported without a backend.
-PLAIN = ("recognition", "checksums", "preset_registry", "data.pictures", "data.nifti")
+PLAIN = ("recognition", "checksums", "data.pictures", "data.nifti")
 
 
 @pytest.fixture
@@ -33,10 +33,20 @@ def test_a_module_is_itself_under_its_old_name(name, forgotten):
     assert new.__spec__.name == new.__name__
 
 
+def test_a_module_that_has_become_two_gives_the_names_of_both(forgotten):
+    with pytest.warns(DeprecationWarning, match=r"built_in_presets and keras_espmedsam\.hub\.from"):
+        old = importlib.import_module("keras_espmedsam.preset_registry")
+    for module, name in (("built_in_presets", "resolve_preset"), ("from_preset", "knows_builtin_presets")):
+        new = importlib.import_module(f"keras_espmedsam.hub.{module}")
+        assert getattr(old, name) is getattr(new, name)
+        assert new.__spec__.name == new.__name__
+
+
 def test_every_new_name_is_there():
-    for old, new in _renamed.MODULES.items():
-        path = PACKAGE / new.replace(".", "/")
-        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), (old, new)
+    for old, news in _renamed.MODULES.items():
+        for new in (news,) if isinstance(news, str) else news:
+            path = PACKAGE / new.replace(".", "/")
+            assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), (old, new)
 
 
 @pytest.mark.parametrize("name", _renamed.ATTRIBUTES["data"])

@@ -8,7 +8,7 @@ import typer
 from keras_espmedsam.cli.console import errors_reported, stderr
 from keras_espmedsam.cli.loading import check_preset, import_tensorflow, load_task
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.hub.preset_registry import card_licence
+from keras_espmedsam.hub.built_in_presets import card_licence
 
 
 def export(

@@ -14,7 +14,7 @@ from typing import Any
 from keras_espmedsam._startup import choose_backend
 from keras_espmedsam.cli.console import stderr
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.hub.preset_registry import resolve_preset
+from keras_espmedsam.hub.built_in_presets import resolve_preset
 from keras_espmedsam.inference.recognition import AUTO
 
 DEFAULT_PRESET = "espmedsam_nano_256"

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from keras_espmedsam.cli.console import errors_reported, stdout
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
 from keras_espmedsam.hub.checksums import CHECKSUMS_FILE, check_checksums
-from keras_espmedsam.hub.preset_registry import builtin_presets, resolve_preset
 
 
 def presets(

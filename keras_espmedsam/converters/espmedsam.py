@@ -7,6 +7,7 @@ from keras_espmedsam.converters.matching import (
     assign_checked,
     check_tensors,
     differing_tensors,
+    ignored_messages,
     listed,
 )
 from keras_espmedsam.converters.names import (
@@ -15,14 +16,10 @@ from keras_espmedsam.converters.names import (
     encoder_entries,
     prompt_entries,
 )
-from keras_espmedsam.converters.output import (
-    checked_output,
-    ignored_messages,
-    published_segmenter,
-    write_preset,
-)
 from keras_espmedsam.converters.reader import read_checkpoint
+from keras_espmedsam.converters.untrained_segmenter import published_segmenter
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.write_preset import checked_output, write_preset
 
 _PREFIX = "SemiTViT."
 IGNORED = {

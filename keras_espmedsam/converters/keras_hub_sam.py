@@ -5,9 +5,9 @@ import os
 import numpy as np
 
 from keras_espmedsam.converters.names import FOURIER_MATRIX
-from keras_espmedsam.converters.output import checked_output
 from keras_espmedsam.converters.sam import write_teacher
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.write_preset import checked_output
 
 
 def convert_keras_hub_sam(

@@ -1,5 +1,6 @@
 """Putting a checkpoint's tensors into a model: all of them, or none and an error that names why."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -213,6 +214,31 @@ def listed(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_MAX_NAMES])
     more = len(names) - _MAX_NAMES
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def ignored_messages(
+    ignored: Mapping[str, int], reasons: Mapping[str, str], path: str | os.PathLike
+) -> list[str]:
+    """Sentences that say which tensors were not used, and why.
+
+    Args:
+        ignored: dict of prefix to number of tensors, as `assign_tensors` gives it.
+        reasons: dict of prefix to what its tensors are.
+        path: the checkpoint.
+
+    Returns:
+        List of str.
+
+    Example:
+        >>> ignored_messages({"old.": 2}, {"old.": "an older head"}, "a.pt")
+        ['Ignored old.* of a.pt (tensors: 2): an older head.']
+
+    Source: ours.
+    """
+    return [
+        f"Ignored {prefix}* of {path} (tensors: {count}): {reasons[prefix]}."
+        for prefix, count in ignored.items()
+    ]
 
 
 def _sort_unused(tensors, expected, prefixes):

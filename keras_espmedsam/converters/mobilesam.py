@@ -2,15 +2,11 @@
 
 import os
 
-from keras_espmedsam.converters.matching import assign_tensors
+from keras_espmedsam.converters.matching import assign_tensors, ignored_messages
 from keras_espmedsam.converters.names import SAM_UNUSED, decoder_entries, encoder_entries
-from keras_espmedsam.converters.output import (
-    checked_output,
-    ignored_messages,
-    published_segmenter,
-    write_preset,
-)
 from keras_espmedsam.converters.reader import read_checkpoint
+from keras_espmedsam.converters.untrained_segmenter import published_segmenter
+from keras_espmedsam.hub.write_preset import checked_output, write_preset
 
 _PREFIX = "image_encoder."
 IGNORED = {

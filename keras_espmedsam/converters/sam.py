@@ -6,16 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_espmedsam.converters.matching import assign_tensors, listed
+from keras_espmedsam.converters.matching import assign_tensors, ignored_messages, listed
 from keras_espmedsam.converters.names import SAM_UNUSED, decoder_entries, vit_entries
-from keras_espmedsam.converters.output import (
-    assembled_segmenter,
-    checked_output,
-    ignored_messages,
-    write_preset,
-)
 from keras_espmedsam.converters.reader import read_checkpoint
+from keras_espmedsam.converters.untrained_segmenter import assembled_segmenter
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.write_preset import checked_output, write_preset
 from keras_espmedsam.imaging.placement import SIZE_MULTIPLE
 
 _ENCODER = "image_encoder."

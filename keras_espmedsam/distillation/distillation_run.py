@@ -5,7 +5,6 @@ import time
 import keras
 
 from keras_espmedsam import losses
-from keras_espmedsam.converters.output import write_preset
 from keras_espmedsam.data import check_records
 from keras_espmedsam.distillation.copy_decoder import copy_decoder
 from keras_espmedsam.distillation.distillation_dataset import DistillationDataset
@@ -16,6 +15,7 @@ from keras_espmedsam.distillation.named_teacher import named_teacher
 from keras_espmedsam.distillation.teacher import Teacher
 from keras_espmedsam.distillation.teacher_cache import TeacherCache
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.write_preset import write_preset
 from keras_espmedsam.models import ESPMedSAMImageSegmenter
 from keras_espmedsam.training.build_segmenter import (
     build_segmenter,

@@ -5,7 +5,7 @@ import keras_hub
 
 from keras_espmedsam.distillation.teacher import Teacher
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.hub.preset_registry import resolve_preset
+from keras_espmedsam.hub.built_in_presets import resolve_preset
 
 
 def named_teacher(settings, features=("embedding",)):

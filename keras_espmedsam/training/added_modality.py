@@ -4,9 +4,9 @@ import dataclasses
 
 import keras
 
-from keras_espmedsam.converters.output import write_preset
 from keras_espmedsam.data import read_index
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.write_preset import write_preset
 from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.models import ESPMedSAMImageSegmenter
 from keras_espmedsam.training.build_segmenter import fixed_size, load_preset

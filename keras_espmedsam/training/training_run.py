@@ -3,8 +3,8 @@
 import keras
 
 from keras_espmedsam import losses
-from keras_espmedsam.converters.output import write_preset
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.write_preset import write_preset
 from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.training.build_segmenter import (
     build_segmenter,

@@ -11,7 +11,7 @@ from keras_espmedsam.converters.names import (
     encoder_entries,
     prompt_entries,
 )
-from keras_espmedsam.converters.output import published_segmenter
+from keras_espmedsam.converters.untrained_segmenter import published_segmenter
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.layers.window_attention import CLOSED_TOKEN_BIAS
 from keras_espmedsam.models import (

@@ -8,8 +8,8 @@ import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.built_in_presets import builtin_presets
 from keras_espmedsam.hub.checksums import check_checksums
-from keras_espmedsam.hub.preset_registry import builtin_presets
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
 Segmenter = kem.models.ESPMedSAMImageSegmenter

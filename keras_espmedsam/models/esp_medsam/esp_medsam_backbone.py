@@ -4,7 +4,7 @@ import keras
 from keras import ops
 from keras_hub.models import Backbone
 
-from keras_espmedsam.hub.preset_registry import knows_builtin_presets
+from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.layers import (
     BilinearUpsampling,
     DetailBranch,

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_espmedsam.hub.preset_registry import knows_builtin_presets
+from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.imaging.placement import SIZE_MULTIPLE
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
 from keras_espmedsam.models.image_converter import HostImageConverter

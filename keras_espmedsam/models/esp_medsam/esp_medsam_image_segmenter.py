@@ -5,7 +5,7 @@ from keras_hub.models import ImageSegmenter
 
 from keras_espmedsam import losses
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.hub.preset_registry import knows_builtin_presets
+from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.imaging.host_call import host_call
 from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.imaging.raw_batch import batch_parts, check_batch, named_inputs

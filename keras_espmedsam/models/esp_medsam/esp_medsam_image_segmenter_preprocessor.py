@@ -6,7 +6,7 @@ from keras_hub.models import ImageSegmenterPreprocessor
 from PIL import Image
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.hub.preset_registry import knows_builtin_presets
+from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.imaging.host_call import host_call, rank
 from keras_espmedsam.imaging.mask_colours import mask_array

@@ -3,7 +3,7 @@
 import keras
 from keras_hub.models import FeaturePyramidBackbone
 
-from keras_espmedsam.hub.preset_registry import knows_builtin_presets
+from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.layers import ConvPatchEmbedding, PatchMerging, TiCBlock
 from keras_espmedsam.models.encoder_stages import (
     EncoderStages,

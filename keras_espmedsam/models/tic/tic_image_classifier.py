@@ -5,7 +5,7 @@ import numpy as np
 from keras_hub.models import ImageClassifier, Task
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.hub.preset_registry import knows_builtin_presets
+from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.imaging.content import is_blank
 from keras_espmedsam.imaging.host_call import host_call, rank

@@ -3,7 +3,7 @@
 import keras
 from keras_hub.models import ImageClassifierPreprocessor
 
-from keras_espmedsam.hub.preset_registry import knows_builtin_presets
+from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
 from keras_espmedsam.models.tic.tic_image_converter import TiCImageConverter
 

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_espmedsam.hub.preset_registry import knows_builtin_presets
+from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.models.image_converter import HostImageConverter
 from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
 

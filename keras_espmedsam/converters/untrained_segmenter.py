@@ -1,0 +1,66 @@
+"""Segmenters of the published configurations with random weights, for checkpoints to fill."""
+
+IMAGE_SIZE = (1024, 1024)
+
+
+def published_segmenter(
+    modalities, query_indices, normalization, resize_mode, adapter_zero_init=False
+):
+    """The published configuration (TinyViT-5M, 1024 x 1024, seven queries), weights random.
+
+    Args:
+        modalities: tuple of str. Names of the controllers.
+        query_indices: tuple of int. The query of each.
+        normalization, resize_mode: see `ESPMedSAMImageConverter`.
+        adapter_zero_init: bool. See `ModalityAdapter`.
+
+    Returns:
+        `ESPMedSAMImageSegmenter`.
+
+    Source: ESP-MedSAM (arXiv 2407.14153), released code.
+    """
+    from keras_espmedsam.models import TinyViTBackbone
+
+    encoder = TinyViTBackbone(num_modalities=len(modalities), adapter_zero_init=adapter_zero_init)
+    return assembled_segmenter(
+        encoder, modalities, query_indices, IMAGE_SIZE, normalization, resize_mode
+    )
+
+
+def assembled_segmenter(
+    encoder, modalities, query_indices, image_size, normalization, resize_mode, **decoder
+):
+    """An image encoder with ESP-MedSAM's self-prompts and decoder, weights random.
+
+    Args:
+        encoder: image encoder, see `ESPMedSAMBackbone`.
+        modalities: tuple of str.
+        query_indices: tuple of int. The query of each, among as many as the release has.
+        image_size: (height, width) to which images are brought.
+        normalization, resize_mode: see `ESPMedSAMImageConverter`.
+        **decoder: see `ESPMedSAMBackbone`.
+
+    Returns:
+        `ESPMedSAMImageSegmenter`.
+
+    Source: ESP-MedSAM (arXiv 2407.14153), released code.
+    """
+    from keras_espmedsam.models import (
+        ESPMedSAMBackbone,
+        ESPMedSAMImageConverter,
+        ESPMedSAMImageSegmenter,
+        ESPMedSAMImageSegmenterPreprocessor,
+    )
+    from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
+
+    backbone = ESPMedSAMBackbone(
+        encoder,
+        modalities=modalities,
+        num_queries=len(MODALITIES) + 1,
+        query_indices=query_indices,
+        **decoder,
+    )
+    converter = ESPMedSAMImageConverter(
+        image_size=image_size, resize_mode=resize_mode, normalization=normalization
+    )
+    return ESPMedSAMImageSegmenter(backbone, ESPMedSAMImageSegmenterPreprocessor(converter))
