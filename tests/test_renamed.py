@@ -36,7 +36,10 @@ def test_a_module_is_itself_under_its_old_name(name, forgotten):
 def test_a_module_that_has_become_two_gives_the_names_of_both(forgotten):
     with pytest.warns(DeprecationWarning, match=r"built_in_presets and keras_espmedsam\.hub\.from"):
         old = importlib.import_module("keras_espmedsam.preset_registry")
-    for module, name in (("built_in_presets", "resolve_preset"), ("from_preset", "knows_builtin_presets")):
+    for module, name in (
+        ("built_in_presets", "resolve_preset"),
+        ("from_preset", "knows_builtin_presets"),
+    ):
         new = importlib.import_module(f"keras_espmedsam.hub.{module}")
         assert getattr(old, name) is getattr(new, name)
         assert new.__spec__.name == new.__name__
