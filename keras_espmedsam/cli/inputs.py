@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_espmedsam.data.formats.file_kinds import IMAGE_SUFFIXES, described, file_kind, file_stem
+from keras_espmedsam.data.file_names import file_stem
+from keras_espmedsam.data.formats.file_kind import IMAGE_SUFFIXES, file_kind
+from keras_espmedsam.data.formats.unread import described
 from keras_espmedsam.errors import InputError
 
 _OURS = ("_mask", "_overlay")

@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_espmedsam._files import PREFIX, atomic_path
 from keras_espmedsam.cli.console import stderr
-from keras_espmedsam.data.formats.file_kinds import file_kind
+from keras_espmedsam.data.formats.file_kind import file_kind
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.measurement_log import MeasurementLog, read_log

@@ -27,7 +27,7 @@ from keras_espmedsam.cli.loading import (
     load_segmenter,
     prepare_for,
 )
-from keras_espmedsam.data.formats.file_kinds import described
+from keras_espmedsam.data.formats.unread import described
 from keras_espmedsam.data.images import MAX_PIXELS, inspect_image_file
 from keras_espmedsam.errors import InputError, NoImageError
 from keras_espmedsam.imaging.intensity import AUTO as AUTO_INTENSITY

@@ -1,4 +1,4 @@
-"""File names that are the same to the eye, and differ in how Unicode writes their accents."""
+"""The names of files: without their suffixes, and however Unicode writes their accents."""
 
 import unicodedata
 from pathlib import Path
@@ -53,3 +53,35 @@ def find_file(folder: Path, name: str) -> Path:
             step = same[0] if same else step
         found = step
     return found if found.is_file() else wanted
+
+
+def file_stem(path: Path) -> str:
+    """The name of a file without its suffix; `.nii.gz` counts as one suffix, and a number as none.
+
+    A number behind a point belongs to the name: of a DICOM file that is called by its UID, or
+    that is one of a series.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The name, its accents composed: file systems write them in one way or the other.
+
+    Example:
+        >>> file_stem(Path("folder/brain.nii.gz")), file_stem(Path("a.b.png"))
+        ('brain', 'a.b')
+        >>> file_stem(Path("1.2.840.10008.17"))
+        '1.2.840.10008.17'
+
+    Source: ours.
+    """
+    if is_gzipped_nifti(path):
+        stem = path.name[: -len(".nii.gz")]
+    else:
+        stem = path.name if path.suffix[1:].isdigit() else path.stem
+    return normal_name(stem)
+
+
+def is_gzipped_nifti(path: Path) -> bool:
+    """Whether the name of `path` ends in `.nii.gz`."""
+    return path.name.lower().endswith(".nii.gz")

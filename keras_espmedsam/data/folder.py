@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_espmedsam.data.file_names import normal_name
-from keras_espmedsam.data.formats.file_kinds import described, file_kind, file_stem
+from keras_espmedsam.data.file_names import file_stem, normal_name
+from keras_espmedsam.data.formats.file_kind import file_kind
+from keras_espmedsam.data.formats.unread import described
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError, InputWarning
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_espmedsam.data.decoded_image import DecodedImage, ImageSource
+from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.formats.dicom import open_dicom
-from keras_espmedsam.data.formats.file_kinds import (
+from keras_espmedsam.data.formats.file_kind import (
     DICOM,
     HEAD_BYTES,
     NIFTI,
@@ -23,6 +23,7 @@ from keras_espmedsam.data.formats.file_kinds import (
     TIFF,
     file_kind,
 )
+from keras_espmedsam.data.formats.image_source import ImageSource
 from keras_espmedsam.data.formats.nifti import open_nifti
 from keras_espmedsam.data.formats.raster import open_raster
 from keras_espmedsam.data.formats.tiff import open_tiff

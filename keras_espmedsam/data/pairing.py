@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from keras_espmedsam.data.decoded_image import Layout
 from keras_espmedsam.data.images import ImageFile
+from keras_espmedsam.data.layout import Layout
 from keras_espmedsam.errors import InputError
 
 # By how much of a voxel the corners of a mask's volume may lie beside those of its image: more

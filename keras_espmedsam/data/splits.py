@@ -5,9 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_espmedsam.data.file_names import find_file, normal_name
+from keras_espmedsam.data.file_names import file_stem, find_file, normal_name
 from keras_espmedsam.data.folder import IMAGES, MASKS, image_files, masks_by_stem
-from keras_espmedsam.data.formats.file_kinds import file_stem
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_espmedsam.data.decoded_image import DecodedImage
-from keras_espmedsam.data.formats.file_kinds import is_gzipped_nifti
+from keras_espmedsam.data.file_names import is_gzipped_nifti
 from keras_espmedsam.data.images import ImageFile, Intensity
 from keras_espmedsam.data.masks import write_mask
 from keras_espmedsam.errors import InputError, InputWarning

@@ -1,8 +1,9 @@
 import unicodedata
+from pathlib import Path
 
 import pytest
 
-from keras_espmedsam.data.file_names import find_file, normal_name
+from keras_espmedsam.data.file_names import file_stem, find_file, normal_name
 
 FORMS = ("NFC", "NFD")
 
@@ -40,3 +41,8 @@ def test_the_exact_name_comes_first(tmp_path):
         assert [find_file(tmp_path, _write(form, "é.png")).read_text() for form in FORMS] == [
             *FORMS
         ]
+
+
+def test_stems_are_composed():
+    decomposed = unicodedata.normalize("NFD", "Aufnahme für Müller.png")
+    assert file_stem(Path(decomposed)) == "Aufnahme für Müller"

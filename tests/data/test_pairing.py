@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from keras_espmedsam.data import Record, check_records, read_image, read_samples, write_mask
-from keras_espmedsam.data.decoded_image import Layout
 from keras_espmedsam.data.images import inspect_image_file
+from keras_espmedsam.data.layout import Layout
 from keras_espmedsam.data.pairing import pair_layout
 from keras_espmedsam.errors import InputError, InputWarning
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from keras_espmedsam._startup import require
-from keras_espmedsam.data.decoded_image import Frame, ImageSource
 from keras_espmedsam.data.formats.dicom_codecs import best_decoder
 from keras_espmedsam.data.formats.dicom_window import first_number, window_function
+from keras_espmedsam.data.formats.image_source import Frame, ImageSource
 from keras_espmedsam.data.formats.lookup_table import LookupTable
 from keras_espmedsam.errors import InputError, NoImageError
 from keras_espmedsam.imaging.stored_values import Meaning, to_unit

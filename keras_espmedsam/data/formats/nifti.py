@@ -9,14 +9,11 @@ import numpy as np
 
 from keras_espmedsam._files import atomic_path
 from keras_espmedsam._startup import require
-from keras_espmedsam.data.decoded_image import (
-    DecodedImage,
-    Frame,
-    ImageSource,
-    Layout,
-    Volume,
-)
-from keras_espmedsam.data.formats.file_kinds import is_gzipped_nifti
+from keras_espmedsam.data.decoded_image import DecodedImage
+from keras_espmedsam.data.file_names import is_gzipped_nifti
+from keras_espmedsam.data.formats.image_source import Frame, ImageSource
+from keras_espmedsam.data.formats.volume import Volume
+from keras_espmedsam.data.layout import Layout
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.stored_values import Meaning, Statistics, to_unit
 

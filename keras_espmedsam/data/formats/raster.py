@@ -5,9 +5,10 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from keras_espmedsam.data.decoded_image import Frame, ImageSource, Layout
 from keras_espmedsam.data.formats.deep_colour import has_deep_colour, read_deep_colour
-from keras_espmedsam.data.formats.file_kinds import starts_like_raster
+from keras_espmedsam.data.formats.file_kind import starts_like_raster
+from keras_espmedsam.data.formats.image_source import Frame, ImageSource
+from keras_espmedsam.data.layout import Layout
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import pillow_to_array
 from keras_espmedsam.imaging.mask_colours import mask_array, mask_channels

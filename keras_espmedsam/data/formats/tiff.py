@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from keras_espmedsam._startup import require
-from keras_espmedsam.data.decoded_image import Frame, ImageSource, Layout
+from keras_espmedsam.data.formats.image_source import Frame, ImageSource
+from keras_espmedsam.data.layout import Layout
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import pillow_to_array
 from keras_espmedsam.imaging.mask_colours import mask_array, mask_channels

@@ -7,7 +7,7 @@ from PIL import Image
 
 from keras_espmedsam import _startup as extras
 from keras_espmedsam.data import Record, read_image, read_images, read_samples
-from keras_espmedsam.data.decoded_image import Layout
+from keras_espmedsam.data.layout import Layout
 from keras_espmedsam.errors import InputError
 
 tifffile = pytest.importorskip("tifffile", reason="needs the extra medical")
