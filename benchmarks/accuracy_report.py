@@ -270,7 +270,7 @@ def draw_patches(path):
     from skimage.transform import resize
 
     import keras_espmedsam as kem
-    from keras_espmedsam.inference.segment_images import sigmoid
+    from keras_espmedsam.inference.image_segmentation import sigmoid
 
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
     cells = np.repeat(data.cell()[..., None], 3, axis=-1)

@@ -31,7 +31,6 @@ from keras_espmedsam.export.quantization_data import chosen_records
 from keras_espmedsam.export.quantization_data import quality as measured_quality
 from keras_espmedsam.export.request import make_request
 from keras_espmedsam.export.runtimes import RUNTIMES
-from keras_espmedsam.inference.image_batches import predict_prepared
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -102,10 +101,10 @@ def time_of(task, format, precision, size, artefact):
     image = made_image(np.random.default_rng(0), request.size)[None]
     inputs = {"images": image}
     prepared = {"images": image.astype("float32")}
-    if isinstance(task.output, dict) and len(task.modalities) > 1:
+    if task.takes_modalities:
         inputs["modalities"] = prepared["modalities"] = np.zeros(1, "int32")
     given = prepared if isinstance(task.input, dict) else prepared["images"]
-    calls = (lambda: runtime(inputs), lambda: predict_prepared(task, given))
+    calls = (lambda: runtime(inputs), lambda: task.predict_prepared(given))
     medians(calls, 2)  # The first calls compile.
     ours, model = medians(calls, REPEATS)
     return {

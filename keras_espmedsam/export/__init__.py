@@ -1,7 +1,29 @@
-"""Models as artefacts of other runtimes: SavedModel, TFLite, ONNX and OpenVINO."""
+"""Models as artefacts of other runtimes: SavedModel, TFLite, ONNX and OpenVINO.
 
-from keras_espmedsam.export.export_model import export_task
-from keras_espmedsam.export.exported_segmenter import ExportedSegmenter
-from keras_espmedsam.export.formats.export_format import FORMATS
+The parts are loaded when first used, so that formats are listed and recognised without Keras.
+"""
 
-__all__ = ["export_task", "ExportedSegmenter", "FORMATS"]
+import importlib
+
+from keras_espmedsam._renamed import old_attribute
+
+_PLACES = {
+    "ExportFormat": "formats",
+    "ExportedSegmenter": "exported_segmenter",
+    "FORMATS": "formats",
+    "export_like_keras": "_export_like_keras",
+    "export_model": "_export_model",
+    "get_format": "formats",
+}
+
+__all__ = ["ExportFormat", "ExportedSegmenter", "export_like_keras", "export_model", "get_format"]
+
+
+def __getattr__(name):
+    if name in _PLACES:
+        return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return old_attribute(__name__, name)
+
+
+def __dir__():
+    return sorted(__all__)

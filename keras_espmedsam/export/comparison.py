@@ -4,8 +4,7 @@ import numpy as np
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.request import normalization
-from keras_espmedsam.inference.image_batches import predict_prepared
-from keras_espmedsam.inference.segment_images import sigmoid
+from keras_espmedsam.inference.image_segmentation import sigmoid
 
 # Largest difference of a logit, relative to the largest logit where that is above 1.
 TOLERANCE = 1e-4
@@ -86,11 +85,11 @@ def _sample(task, request, size, batch):
         rng = np.random.default_rng(seed)
         images = np.stack([made_image(rng, size) for _ in range(batch)])
         inputs, prepared = model_inputs(task, request, images)
-        if isinstance(task.output, dict) and len(task.modalities) > 1:
+        if task.takes_modalities:
             indices = rng.integers(0, len(task.modalities), batch).astype("int32")
             inputs["modalities"] = prepared["modalities"] = indices
         one = prepared if isinstance(task.input, dict) else prepared["images"]
-        outputs = predict_prepared(task, one)
+        outputs = task.predict_prepared(one)
         if not isinstance(outputs, dict):
             break
         if np.abs(outputs["patches"]).min() > UNDECIDED:

@@ -23,7 +23,7 @@ def describe(task, request, preset=None, licence=None):
 
     Source: ours.
     """
-    segments = isinstance(task.output, dict)
+    segments = task.is_segmenter
     converter = task.preprocessor.image_converter
     mean, divisor = NORMALIZATIONS[converter.normalization]
     height, width = request.size or (None, None)
@@ -52,7 +52,7 @@ def describe(task, request, preset=None, licence=None):
     if segments:
         found["modalities"] = list(task.modalities)
         found["size_multiple"] = converter.size_multiple
-        if len(task.modalities) > 1:
+        if task.takes_modalities:
             inputs["modalities"] = {
                 "dtype": "int32",
                 "shape": [request.batch_size],

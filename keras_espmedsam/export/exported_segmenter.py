@@ -10,16 +10,12 @@ from keras_espmedsam.export.formats.export_format import get_format
 from keras_espmedsam.export.request import description_path, to_pixels
 from keras_espmedsam.export.runtimes import RUNTIMES
 from keras_espmedsam.inference.image_batches import filled_up
-from keras_espmedsam.inference.segment_images import (
-    modality_indices,
-    segment_images,
-    sigmoid,
-)
+from keras_espmedsam.inference.image_segmentation import SegmentsImages, sigmoid
 from keras_espmedsam.models import ESPMedSAMImageConverter
 from keras_espmedsam.models.image_converter import NORMALIZATIONS
 
 
-class ExportedSegmenter:
+class ExportedSegmenter(SegmentsImages):
     """Segment images with an artefact of `export_for`, in the format's own runtime.
 
     For measuring an artefact as a preset is measured, with `keras_espmedsam.evaluation.evaluate`;
@@ -70,46 +66,31 @@ class ExportedSegmenter:
         self.modalities = tuple(description["modalities"])
         self.runtime = runtime
         self.batch_size, height, width, _ = description["inputs"]["images"]["shape"]
-        self.converter = ESPMedSAMImageConverter(
+        self.image_converter = ESPMedSAMImageConverter(
             image_size=None if height is None else (height, width),
             resize_mode=description["resize_mode"],
             normalization=_normalization(description["normalization"]),
             intensity=description.get("intensity"),
         )
-        self.intensity = self.converter.intensity
+        self.intensity = self.image_converter.intensity
 
-    def segment(
-        self,
-        images,
-        modalities=None,
-        threshold=0.5,
-        batch_size=8,
-        recognizer=None,
-        mirror=False,
-        intensity=None,
-    ):
-        """As `ESPMedSAMImageSegmenter.segment`."""
-        size = self.batch_size or batch_size
-        return segment_images(
-            self, self.converter, self._probabilities, images, modalities, threshold, size,
-            recognizer, mirror, intensity,
-        )  # fmt: skip
+    def predict_probabilities(self, images, indices):
+        """As `ESPMedSAMImageSegmenter.predict_probabilities`, in batches of the artefact's size."""
+        size = self.batch_size or len(images)
+        starts = range(0, len(images), size)
+        return np.concatenate([self._batch(images, indices, start, size) for start in starts])
 
-    def modality_indices(self, modalities, count):
-        """As `ESPMedSAMImageSegmenter.modality_indices`."""
-        return modality_indices(self.modalities, modalities, count)
-
-    def _probabilities(self, images, indices):
+    def _batch(self, images, indices, start, size):
+        images, indices = images[start : start + size], indices[start : start + size]
         count = len(images)
-        if self.batch_size:
-            images = np.stack(filled_up(list(images), self.batch_size))
-            indices = np.array(filled_up(list(indices), self.batch_size))
+        images = np.stack(filled_up(list(images), size))
+        indices = np.array(filled_up(list(indices), size), "int32")
         inputs = {"images": images.astype("float32")}
         if self.description["flavor"] == "pictures":
             normalization = self.description["normalization"]
             inputs["images"] = to_pixels(images, normalization["mean"], normalization["divisor"])
-        if len(self.modalities) > 1:
-            inputs["modalities"] = indices.astype("int32")
+        if self.takes_modalities:
+            inputs["modalities"] = indices
         outputs = self.runtime(inputs)
         if self.description["flavor"] == "pictures":
             return outputs["probabilities"][:count]

@@ -9,8 +9,7 @@ from keras_espmedsam.export.comparison import model_inputs
 from keras_espmedsam.export.exported_segmenter import ExportedSegmenter
 from keras_espmedsam.export.request import normalization, to_pixels
 from keras_espmedsam.imaging.pixels import to_rgb
-from keras_espmedsam.inference.image_batches import predict_prepared
-from keras_espmedsam.inference.segment_images import segment_images
+from keras_espmedsam.inference.image_segmentation import SegmentsImages
 
 # What int8 may cost: mean Dice, or a classifier's share of images that it classes as before.
 MAX_LOSS = 0.01
@@ -35,7 +34,7 @@ def chosen_records(task, records, seed=0):
     Source: ours.
     """
     rng = np.random.default_rng(seed)
-    names = task.modalities if isinstance(task.output, dict) else (task.class_names or ())
+    names = task.modalities if task.is_segmenter else (task.class_names or ())
     calibrating, measuring = [], []
     for name in names or sorted({record.modality for record in records}):
         own = [record for record in records if record.modality == name and record.mask]
@@ -75,7 +74,7 @@ def calibration_inputs(task, request, records):
         if request.flavor == "pictures":
             images = to_pixels(images, mean, divisor)
         inputs = {"images": images}
-        if isinstance(task.output, dict) and len(task.modalities) > 1:
+        if task.takes_modalities:
             inputs["modalities"] = task.modality_indices(record.modality, 1)
         repeats = request.batch_size or 1
         found.append({name: np.repeat(v, repeats, axis=0) for name, v in inputs.items()})
@@ -100,7 +99,7 @@ def quality(task, request, description, runtime, records):
 
     Source: ours.
     """
-    if isinstance(task.output, dict):
+    if task.is_segmenter:
         measure = "mean Dice of the data sets"
         model = _AtSize(task, _converter(task, request))
         keras_value = _mean_dice(model, records)
@@ -125,20 +124,14 @@ def quality(task, request, description, runtime, records):
     return found
 
 
-class _AtSize:
+class _AtSize(SegmentsImages):
     """The Keras model, with images brought to the artefact's size."""
 
     def __init__(self, task, converter):
-        self.task = task
-        self.converter = converter
-        self.modalities = task.modalities
+        self.image_converter = converter
         self.intensity = converter.intensity
-
-    def segment(self, images, modalities, threshold, batch_size, mirror, intensity=None):
-        return segment_images(
-            self.task, self.converter, self.task.predict_probabilities, images, modalities,
-            threshold, batch_size, None, mirror, intensity,
-        )  # fmt: skip
+        self.modalities = task.modalities
+        self.predict_probabilities = task.predict_probabilities
 
 
 def _mean_dice(model, records):
@@ -151,7 +144,7 @@ def _same_class(task, request, runtime, inputs):
     if request.flavor == "pictures":
         normal = model_inputs(task, request, normal)[1]["images"]
     (found,) = runtime(inputs).values()
-    return np.argmax(found[0]) == np.argmax(np.asarray(predict_prepared(task, normal))[0])
+    return np.argmax(found[0]) == np.argmax(np.asarray(task.predict_prepared(normal))[0])
 
 
 def _converter(task, request):

@@ -35,7 +35,7 @@ def make_function(task, request):
     signature = [
         tf.TensorSpec((request.batch_size, height, width, 3), request.input_dtype, "images")
     ]
-    segments = isinstance(task.output, dict)
+    segments = task.is_segmenter
     several = segments and isinstance(task.input, dict) and "modalities" in task.input
     if several:
         signature.append(tf.TensorSpec((request.batch_size,), "int32", "modalities"))

@@ -1,14 +1,9 @@
 """Images of any sizes, grouped into batches that a compiled model takes one at a time."""
 
 import numbers
-import threading
-
-import keras
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.raw_batch import height_and_width, read_row
-
-_ONE_AT_A_TIME = threading.Lock()
 
 
 def image_batches(converter, images, batch_size):
@@ -60,15 +55,3 @@ def filled_up(rows, size):
     Source: ours.
     """
     return rows + rows[:1] * (size - len(rows))
-
-
-def predict_prepared(model, inputs):
-    """The outputs of a task for inputs that are ready.
-
-    keras-hub's own `predict_on_batch` would preprocess a second time. One at a time: on JAX Keras
-    donates the model's state to each call, and a second thread would find it gone.
-
-    Source: ours.
-    """
-    with _ONE_AT_A_TIME:
-        return keras.Model.predict_on_batch(model, inputs)

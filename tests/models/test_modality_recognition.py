@@ -7,7 +7,7 @@ import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.inference import auto_modality as modality_recognition
+from keras_espmedsam.inference import load_models
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (50, 70, 3), dtype="uint8")
@@ -62,9 +62,10 @@ def presets(monkeypatch):
         return PixelClassifier()
 
     fake = types.SimpleNamespace(from_preset=from_preset)
-    monkeypatch.setattr(modality_recognition, "TiCImageClassifier", fake)
-    monkeypatch.setattr(modality_recognition, "_KEPT", {})
-    monkeypatch.setattr(modality_recognition, "builtin_presets", lambda: {"tic_tiny_modality": 0})
+    monkeypatch.setattr(load_models, "upward", lambda name: fake)
+    monkeypatch.setattr(load_models, "resolve_preset", lambda name: name)
+    monkeypatch.setattr(load_models, "_KEPT", {})
+    monkeypatch.setattr(load_models, "builtin_presets", lambda: {"tic_tiny_modality": 0})
     return loaded
 
 
@@ -172,7 +173,7 @@ def test_nothing_is_loaded_for_given_modalities(segmenter, presets):
 
 def test_the_built_in_one_is_loaded_once_and_is_no_part_of_a_segmenter(segmenter, presets):
     weights, layers = len(segmenter.weights), len(segmenter.layers)
-    first = modality_recognition.load_recognizer()
+    first = load_models.load_recognizer()
     segmenter.segment(image(EYE), "auto")
     segmenter.segment(image(EYE), "auto", recognizer="tic_tiny_modality")
     assert presets == ["tic_tiny_modality"]

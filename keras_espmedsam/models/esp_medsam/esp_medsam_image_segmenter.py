@@ -1,20 +1,12 @@
 """ESP-MedSAM as a task: raw images in, masks at their own size out."""
 
 import keras
-from keras_hub.models import ImageSegmenter
 
 from keras_espmedsam import losses
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.imaging.host_call import host_call
-from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.imaging.raw_batch import batch_parts, check_batch, named_inputs
-from keras_espmedsam.inference.image_batches import predict_prepared
-from keras_espmedsam.inference.segment_images import (
-    modality_indices,
-    segment_images,
-    sigmoid,
-)
 from keras_espmedsam.metrics import DiceScore, ForegroundIoU
 from keras_espmedsam.models.class_weights import weights_by_class
 from keras_espmedsam.models.esp_medsam import modality_extension, specialization
@@ -23,9 +15,9 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor i
     ESPMedSAMImageSegmenterPreprocessor,
 )
 from keras_espmedsam.models.esp_medsam.pixel_weights import weigh_classes
-from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
 from keras_espmedsam.models.raw_training import trains_on_raw_images
+from keras_espmedsam.models.tasks import ImageSegmenter
 from keras_espmedsam.optimizers import decoupled
 
 
@@ -59,7 +51,6 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
     backbone_cls = ESPMedSAMBackbone
     preprocessor_cls = ESPMedSAMImageSegmenterPreprocessor
-    raw_inputs = ("images", "modalities")
 
     def __init__(self, backbone, preprocessor=None, **kwargs):
         # === Layers ===
@@ -72,30 +63,6 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             outputs={name: backbone.output[name] for name in ("masks", "patches")},
             **kwargs,
         )
-
-    @property
-    def modalities(self):
-        """Tuple of the modalities' names; an index into it is a modality's number.
-
-        Example:
-            >>> segmenter.modalities[3]
-            'fundus'
-
-        Source: ESP-MedSAM (arXiv 2407.14153), the order of the released queries.
-        """
-        return self.backbone.modalities
-
-    @property
-    def intensity(self):
-        """What is black and white in an image that does not say it itself: the preset's word.
-
-        Example:
-            >>> segmenter.intensity
-            'auto'
-
-        Source: ours.
-        """
-        return AUTO if self.preprocessor is None else self.preprocessor.image_converter.intensity
 
     def encode(self, images, modalities=None):
         """The heavy pass; see `ESPMedSAMBackbone.encode`.
@@ -204,193 +171,6 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         index = None if modality is None else int(self.modality_indices(modality, 1)[0])
         modality_extension.train_only(self.backbone, index)
 
-    # === Images in, masks out ===
-
-    def segment(
-        self,
-        images,
-        modalities=None,
-        threshold=0.5,
-        batch_size=8,
-        recognizer=None,
-        mirror=False,
-        intensity=None,
-    ):
-        """Find each image's target and give its mask at the image's own size.
-
-        Args:
-            images: one image, `(height, width)` or `(height, width, channels)` with grey, RGB
-                or RGBA values in uint8, uint16 or float in [0, 1], as an array, a Pillow image
-                or a tensor of any backend; or several: a list, tuple or object array of them, of
-                any sizes, or one array or tensor `(batch, height, width, channels)`.
-            modalities: one name or index for all, or a list, array or tensor with one per
-                image; not needed when the model has one modality. `"auto"`, for all or in the
-                list, lets a classifier recognise it.
-            threshold: float in [0, 1]. Probability from which a pixel is foreground.
-            batch_size: int. Images per forward pass.
-            recognizer: `TiCImageClassifier` for `"auto"`, or the name or folder of its preset;
-                `None` is `tic_tiny_modality`. Built-in ones are loaded once, a folder each time.
-            mirror: bool. Average each image's probabilities with those that its mirror image
-                gives, mirrored back: test-time augmentation, for twice the time.
-            intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-                `keras_espmedsam.data.read_images`. `None` for what the preset says.
-
-        Returns:
-            dict of `masks` (bool) and `probabilities` (float32), each `(height, width)`;
-            `modalities`, the name that was used; `confidences`, how sure the classifier was
-            of it (float), or `None` where it was given; and `blank`, whether the image shows
-            nearly one brightness all over. For several images, lists of them.
-
-        Warns:
-            InputWarning: for images that show nearly one brightness all over, and for uint16
-                whose values are taken for black and white.
-
-        Raises:
-            InputError: for images, modalities or a threshold that cannot be used, before
-                anything is segmented. With `"auto"` also when an image is not recognised with
-                the confidence that the classifier's preset asks for, or as a modality that this
-                model does not know; the message gives its number and the candidates. To go on
-                without such images, ask the classifier's `classify` first.
-
-        Example:
-            >>> segmenter = ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
-            >>> image = np.zeros((300, 400, 3), "uint8")
-            >>> result = segmenter.segment(image, "fundus")
-            >>> result["masks"].shape, result["modalities"], result["confidences"]
-            ((300, 400), 'fundus', None)
-
-        Source: ours.
-        """
-        if self.preprocessor is None:
-            raise InputError(
-                "This segmenter has no preprocessor, which segment() needs; build it with "
-                "ESPMedSAMImageSegmenterPreprocessor, or load it with from_preset."
-            )
-        return segment_images(
-            self,
-            self.preprocessor.image_converter,
-            self.predict_probabilities,
-            images,
-            modalities,
-            threshold,
-            batch_size,
-            recognizer,
-            mirror,
-            intensity,
-        )
-
-    def predict_probabilities(self, images, indices):
-        """Of normalised images of one size, in one batch, and without anything else.
-
-        Args:
-            images: `(batch, height, width, 3)`, as the preprocessor gives them.
-            indices: `(batch,)` int32, modality indices.
-
-        Returns:
-            `(batch, height, width)` float32.
-
-        Example:
-            >>> images = np.zeros((1, 64, 64, 3), "float32")
-            >>> segmenter.predict_probabilities(images, np.array([3], "int32")).shape
-            (1, 64, 64)
-
-        Source: ours.
-        """
-        inputs = {"images": images}
-        if len(self.modalities) > 1:
-            inputs["modalities"] = indices
-        outputs = predict_prepared(self, inputs)
-        return sigmoid(keras.ops.convert_to_numpy(outputs["masks"])[..., 0])
-
-    def modality_indices(self, modalities, count):
-        """Names or indices to an int32 array with one index per image.
-
-        Raises:
-            InputError: for an unknown name, an index out of range, or a wrong number of them.
-
-        Example:
-            >>> segmenter.modality_indices(["fundus", "xray"], 2).tolist()
-            [3, 1]
-
-        Source: ours.
-        """
-        return modality_indices(self.modalities, modalities, count)
-
-    # === Other runtimes ===
-
-    def fold(self):
-        """A copy for inference, with batch normalisation folded into the convolutions.
-
-        Returns:
-            `ESPMedSAMImageSegmenter`, not trainable, that gives the same to rounding (1e-4). It
-            cannot be saved: save this one. Exporting this one folds by itself.
-
-        Example:
-            >>> folded = segmenter.fold()
-            >>> folded.count_params() < segmenter.count_params()
-            True
-
-        Source: ours.
-        """
-        return fold(self)
-
-    def export_for(
-        self,
-        format,
-        path,
-        size=None,
-        modality=None,
-        precision="float32",
-        flavor="pictures",
-        batch_size=None,
-        calibration=None,
-        overwrite=False,
-        **description,
-    ):
-        """Write this model for another runtime, run it there and compare it with this one.
-
-        TensorFlow does the writing; on another backend it is run as a process of its own.
-
-        Args:
-            format: `"saved_model"`, `"tflite"`, `"onnx"` or `"openvino"`.
-            path: where to write: a folder, .tflite, .onnx or .xml. A JSON file beside it, which
-                is also inside it, says how it is fed.
-            size: (height, width) in pixels, multiples of 32; `None` is the preprocessor's;
-                `"any"` leaves it open, which TFLite cannot.
-            modality: name or index: a smaller artefact of that modality alone. `None` keeps all,
-                with the modality of each image as an input.
-            precision: `"float32"`, `"float16"` or `"int8"`; SavedModel has float32 alone.
-            flavor: `"pictures"`: uint8 images in, uint8 masks and probabilities out;
-                `"logits"`: normalised float32 in, `masks` and `patches` out as this model's.
-            batch_size: int, or `None` to leave it open; of TFLite 1.
-            calibration: for int8, the path of an index.csv, whose val split is used, or a list of
-                `Record`; some choose its ranges, others measure its Dice.
-            overwrite: bool. Whether what is there at `path` may be replaced.
-            **description: `preset` and `licence`, to be written into the artefact.
-
-        Returns:
-            dict: the description in the JSON file, and `path`.
-
-        Raises:
-            InputError: for options that the format or model cannot do, a missing library, and an
-                artefact that differs by more than 1e-4 (float16: 0.01 in the mean of the
-                probabilities; int8: 0.01 of Dice), which is not kept.
-
-        Example:
-            >>> import tempfile
-            >>> path = tempfile.mkdtemp() + "/fundus"
-            >>> segmenter.export_for("saved_model", path, modality="fundus")["modalities"]
-            ['fundus']
-
-        Source: ours.
-        """
-        from keras_espmedsam.export import export_task  # It needs this module.
-
-        return export_task(
-            self, format, path, size, modality, precision, flavor, batch_size, calibration,
-            overwrite, **description,
-        )  # fmt: skip
-
     # === Training ===
 
     def prepare_batch(self, x, y=None, sample_weight=None, class_weight=None):
@@ -424,7 +204,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         if self.preprocessor is not None:
             check_batch(images)
         modalities = x.pop("modalities", None)
-        if len(self.modalities) > 1:
+        if self.takes_modalities:
             if modalities is None:
                 raise InputError(
                     "Received images without modalities for a model of several; give "
@@ -500,7 +280,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         current = getattr(self, "optimizer", None)
         if current is not None and optimizer is getattr(current, "optimizer", None):
             optimizer = current  # Compiled again with the same one, as Keras allows.
-        if len(self.modalities) > 1:
+        if self.takes_modalities:
             optimizer = decoupled(optimizer)
         if isinstance(loss, str):
             loss = losses.get("standard" if loss == "auto" else loss)

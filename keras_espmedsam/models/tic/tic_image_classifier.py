@@ -2,32 +2,22 @@
 
 import keras
 import numpy as np
-from keras_hub.models import ImageClassifier, Task
+from keras_hub.models import Task
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.imaging.arrays import as_array
-from keras_espmedsam.imaging.content import is_blank
 from keras_espmedsam.imaging.host_call import host_call, rank
-from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
 from keras_espmedsam.imaging.raw_batch import (
     batch_parts,
     check_batch,
-    image_rows,
     named_inputs,
-    read_row,
-)
-from keras_espmedsam.inference.image_batches import (
-    check_batch_size,
-    filled_up,
-    image_batches,
-    predict_prepared,
 )
 from keras_espmedsam.models.class_weights import weights_by_class
-from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
 from keras_espmedsam.models.raw_training import trains_on_raw_images
 from keras_espmedsam.models.sample_weights import image_weights
+from keras_espmedsam.models.tasks import ImageClassifier
 from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
 from keras_espmedsam.models.tic.tic_image_classifier_preprocessor import (
     TiCImageClassifierPreprocessor,
@@ -86,7 +76,6 @@ class TiCImageClassifier(ImageClassifier):
 
     backbone_cls = TiCBackbone
     preprocessor_cls = TiCImageClassifierPreprocessor
-    raw_inputs = ("images",)
 
     def __init__(
         self,
@@ -167,80 +156,24 @@ class TiCImageClassifier(ImageClassifier):
             "min_confidence": self.min_confidence,
         }
 
-    @property
-    def intensity(self):
-        """What is black and white in an image that does not say it itself: the preset's word.
+    # === Images in, classes out ===
+
+    def predict_class_probabilities(self, images):
+        """Of normalised images of one size, in one batch, and without anything else.
+
+        Args:
+            images: `(batch, height, width, 3)`, as the preprocessor gives them.
+
+        Returns:
+            `(batch, num_classes)` float32.
 
         Example:
-            >>> classifier.intensity
-            'auto'
+            >>> classifier.predict_class_probabilities(np.zeros((1, 64, 64, 3), "float32")).shape
+            (1, 2)
 
         Source: ours.
         """
-        return AUTO if self.preprocessor is None else self.preprocessor.image_converter.intensity
-
-    # === Images in, classes out ===
-
-    def classify(self, images, batch_size=32, intensity=None):
-        """Say what each image shows, and how sure that is.
-
-        Args:
-            images: one image or several, as `ESPMedSAMImageSegmenter.segment` takes them.
-            batch_size: int. Images per forward pass.
-            intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-                `keras_espmedsam.data.read_images`. `None` for what the preset says.
-
-        Returns:
-            dict of `class_names`, the most probable class's name (its number as a string where
-            the model has no names); `confidences`, its probability; `probabilities`,
-            `(num_classes,)` float32; `blank`, whether the image shows nearly one brightness
-            all over; and `confident`, whether it does not and the confidence reaches
-            `min_confidence`. Each is a list for several images.
-
-        Raises:
-            InputError: for images or a batch size that cannot be used.
-
-        Example:
-            >>> found = classifier.classify([np.eye(40)])
-            >>> found["class_names"][0] in ("fundus", "xray"), found["confident"]
-            (True, [True])
-
-        Source: ours; the probability of the best class as a measure of confidence is that of
-        Hendrycks and Gimpel (arXiv 1610.02136).
-        """
-        if self.preprocessor is None:
-            raise InputError(
-                "This classifier has no preprocessor, which classify() needs; build it with "
-                "TiCImageClassifierPreprocessor, or load it with from_preset."
-            )
-        check_batch_size(batch_size)
-        images, several = image_rows(images)
-        converter = self.preprocessor.image_converter
-        intensity = parse_intensity(intensity)
-        probabilities, blank = [None] * len(images), [False] * len(images)
-        for rows, size in image_batches(converter, images, batch_size):
-            inputs = []
-            for i in rows:
-                image = read_row(converter, images, i, intensity)
-                blank[i] = is_blank(image)
-                inputs.append(converter.convert(image))
-            outputs = predict_prepared(self, np.stack(filled_up(inputs, size)))
-            for i, values in zip(rows, self.to_probabilities(outputs), strict=False):
-                probabilities[i] = values
-        best = [int(values.argmax()) for values in probabilities]
-        names = self.class_names or tuple(str(k) for k in range(self.num_classes))
-        results = {
-            "class_names": [names[k] for k in best],
-            "confidences": [values[k] for values, k in zip(probabilities, best, strict=True)],
-            "probabilities": probabilities,
-            "blank": blank,
-        }
-        least = np.float32(self.min_confidence)
-        results["confident"] = [
-            bool(value >= least) and not empty
-            for value, empty in zip(results["confidences"], blank, strict=True)
-        ]
-        return results if several else {name: value[0] for name, value in results.items()}
+        return self.to_probabilities(self.predict_prepared(images))
 
     def to_probabilities(self, outputs):
         """What the model gives, to probabilities.
@@ -263,66 +196,6 @@ class TiCImageClassifier(ImageClassifier):
             return values
         powers = np.exp(values - values.max(axis=-1, keepdims=True))
         return powers / powers.sum(axis=-1, keepdims=True)
-
-    # === Other runtimes ===
-
-    def fold(self):
-        """A copy for inference, with batch normalisation folded into the convolutions.
-
-        Returns:
-            `TiCImageClassifier`, not trainable, that gives the same to rounding (1e-4). It cannot
-            be saved: save this one. Exporting this one folds by itself.
-
-        Example:
-            >>> folded = classifier.fold()
-            >>> folded.count_params() < classifier.count_params()
-            True
-
-        Source: ours.
-        """
-        return fold(self)
-
-    def export_for(
-        self,
-        format,
-        path,
-        size=None,
-        precision="float32",
-        flavor="pictures",
-        batch_size=None,
-        calibration=None,
-        overwrite=False,
-        **description,
-    ):
-        """Write this model for another runtime, run it there and compare it with this one.
-
-        Args:
-            format, path, precision, batch_size, calibration, overwrite, **description: as
-                `ESPMedSAMImageSegmenter.export_for`; int8 may class one image in a hundred
-                otherwise.
-            size: (height, width) in pixels, `None` for the preprocessor's, or `"any"`.
-            flavor: `"pictures"`: uint8 images in, `probabilities` out; `"logits"`: normalised
-                float32 in, `logits` out.
-
-        Returns:
-            dict: the description in the JSON file, and `path`.
-
-        Raises:
-            InputError: see `ESPMedSAMImageSegmenter.export_for`.
-
-        Example:
-            >>> import tempfile
-            >>> classifier.export_for("saved_model", tempfile.mkdtemp() + "/c")["class_names"]
-            ['fundus', 'xray']
-
-        Source: ours.
-        """
-        from keras_espmedsam.export import export_task  # It needs this module.
-
-        return export_task(
-            self, format, path, size, None, precision, flavor, batch_size, calibration, overwrite,
-            **description,
-        )  # fmt: skip
 
     # === Training ===
 

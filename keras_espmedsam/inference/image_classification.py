@@ -1,0 +1,80 @@
+"""Images in, the names of their classes and how sure each is out."""
+
+import numpy as np
+
+from keras_espmedsam.imaging.content import is_blank
+from keras_espmedsam.imaging.intensity import parse_intensity
+from keras_espmedsam.imaging.raw_batch import image_rows, read_row
+from keras_espmedsam.inference.image_batches import check_batch_size, filled_up, image_batches
+
+
+class ClassifiesImages:
+    """Gives a model `classify`, whatever runs it.
+
+    A class that derives from it has:
+
+    - `num_classes`, and `class_names`, a tuple of str or `None`;
+    - `min_confidence`: float in [0, 1];
+    - `image_converter`: `HostImageConverter`, which makes of any image what the model takes;
+    - `predict_class_probabilities(images)`: from converted images `(batch, height, width, 3)` to
+      `(batch, num_classes)` float32, all NumPy.
+
+    Source: ours.
+    """
+
+    def classify(self, images, batch_size=32, intensity=None):
+        """Say what each image shows, and how sure that is.
+
+        Args:
+            images: one image or several, as `ESPMedSAMImageSegmenter.segment` takes them.
+            batch_size: int. Images per forward pass.
+            intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
+                `keras_espmedsam.data.read_images`. `None` for what the preset says.
+
+        Returns:
+            dict of `class_names`, the most probable class's name (its number as a string where
+            the model has no names); `confidences`, its probability; `probabilities`,
+            `(num_classes,)` float32; `blank`, whether the image shows nearly one brightness
+            all over; and `confident`, whether it does not and the confidence reaches
+            `min_confidence`. Each is a list for several images.
+
+        Raises:
+            InputError: for images or a batch size that cannot be used.
+
+        Example:
+            >>> classifier = kem.models.TiCImageClassifier.from_preset("tic_tiny_modality")
+            >>> found = classifier.classify([np.zeros((40, 40), "uint8")])
+            >>> found["blank"], found["confident"]
+            ([True], [False])
+
+        Source: ours; the probability of the best class as a measure of confidence is that of
+        Hendrycks and Gimpel (arXiv 1610.02136).
+        """
+        converter = self.image_converter
+        check_batch_size(batch_size)
+        images, several = image_rows(images)
+        intensity = parse_intensity(intensity)
+        probabilities, blank = [None] * len(images), [False] * len(images)
+        for rows, size in image_batches(converter, images, batch_size):
+            inputs = []
+            for i in rows:
+                image = read_row(converter, images, i, intensity)
+                blank[i] = is_blank(image)
+                inputs.append(converter.convert(image))
+            found = self.predict_class_probabilities(np.stack(filled_up(inputs, size)))
+            for i, values in zip(rows, found, strict=False):
+                probabilities[i] = values
+        best = [int(values.argmax()) for values in probabilities]
+        names = self.class_names or tuple(str(k) for k in range(self.num_classes))
+        results = {
+            "class_names": [names[k] for k in best],
+            "confidences": [values[k] for values, k in zip(probabilities, best, strict=True)],
+            "probabilities": probabilities,
+            "blank": blank,
+        }
+        least = np.float32(self.min_confidence)
+        results["confident"] = [
+            bool(value >= least) and not empty
+            for value, empty in zip(results["confidences"], blank, strict=True)
+        ]
+        return results if several else {name: value[0] for name, value in results.items()}

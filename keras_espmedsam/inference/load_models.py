@@ -1,0 +1,169 @@
+"""Models that are given by name: a segmenter, or what recognises modalities for it."""
+
+import json
+import os
+import pathlib
+import threading
+
+from keras_espmedsam._upward import upward
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
+from keras_espmedsam.inference.recognition import DEFAULT_RECOGNIZER
+
+# Kept here and not by a segmenter, which would save, count and train it as a part of itself.
+_KEPT = {}
+_LOADING = threading.Lock()
+
+
+def load_segmenter(segmenter):
+    """The segmenter that is meant.
+
+    Args:
+        segmenter: an `ESPMedSAMImageSegmenter`, an `ExportedSegmenter`, or an object with their
+            `segment` and `modalities`; the name, folder or address (`hf://`, `kaggle://`) of a
+            preset; or the path of an artefact of `export_for`.
+
+    Returns:
+        What was given, or what it names.
+
+    Raises:
+        InputError: for anything else, and for what cannot be loaded.
+
+    Example:
+        >>> load_segmenter("espmedsam_nano_256").modalities[:2]
+        ('dermoscopy', 'xray')
+
+    Source: ours.
+    """
+    if hasattr(segmenter, "segment"):
+        return segmenter
+    preset = _name(segmenter, "segmenter", "an ESPMedSAMImageSegmenter, an ExportedSegmenter")
+    if is_artefact(preset):
+        return upward("ExportedSegmenter")(preset)
+    return _from_preset("ESPMedSAMImageSegmenter", preset)
+
+
+def load_recognizer(recognizer=None):
+    """The classifier that is meant; a built-in one is loaded once and kept.
+
+    Args:
+        recognizer: `TiCImageClassifier`, or an object with its `classify`, `class_names` and
+            `min_confidence`; the name or folder of its preset; or `None` for
+            `tic_tiny_modality`.
+
+    Returns:
+        `TiCImageClassifier`.
+
+    Raises:
+        InputError: for anything else, and for a preset that cannot be loaded.
+
+    Source: ours.
+    """
+    if hasattr(recognizer, "classify"):
+        return recognizer
+    if recognizer is None:
+        recognizer = DEFAULT_RECOGNIZER
+    name = _name(recognizer, "recognizer", "a TiCImageClassifier")
+    with _LOADING:
+        if name in _KEPT:
+            return _KEPT[name]
+        classifier = _from_preset("TiCImageClassifier", name)
+        if name in builtin_presets():  # A folder can be written anew.
+            _KEPT[name] = classifier
+        return classifier
+
+
+def load_task(preset):
+    """Whatever a preset holds.
+
+    Args:
+        preset: its name, folder or address.
+
+    Returns:
+        An `ESPMedSAMImageSegmenter` or a `TiCImageClassifier`.
+
+    Raises:
+        InputError: when there is no such preset, or it cannot be loaded.
+
+    Example:
+        >>> load_task("tic_tiny_modality").is_segmenter
+        False
+
+    Source: ours.
+    """
+    name = "ESPMedSAMImageSegmenter"
+    try:
+        text = (pathlib.Path(resolve_preset(preset)) / "task.json").read_text(encoding="utf-8")
+        name = json.loads(text)["class_name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # An address, or what is told when it is loaded.
+    classifies = name == "TiCImageClassifier"
+    return _from_preset(name if classifies else "ESPMedSAMImageSegmenter", preset)
+
+
+def check_name(preset):
+    """Refuse a name that stands for nothing, before the seconds that Keras takes to start.
+
+    Args:
+        preset: as `load_segmenter` takes it.
+
+    Raises:
+        InputError: when there is no such preset or artefact.
+
+    Example:
+        >>> check_name("espmedsam_nano_256")
+
+    Source: ours.
+    """
+    if not is_artefact(preset):
+        resolve_preset(preset)
+
+
+def is_artefact(path):
+    """Whether a path is that of an exported model, and no preset.
+
+    Example:
+        >>> is_artefact("eye.onnx"), is_artefact("espmedsam_nano_256")
+        (True, False)
+
+    Source: ours.
+    """
+    path = pathlib.Path(path)
+    return path.suffix in (".onnx", ".tflite", ".xml") or (path / "saved_model.pb").is_file()
+
+
+def _name(value, argument, expected):
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(
+            f"Received a {argument} of type {type(value).__name__}; expected {expected}, or the "
+            "name or folder of its preset."
+        )
+    return os.fspath(value)
+
+
+def _from_preset(class_name, preset):
+    resolve_preset(preset)  # A wrong name is told before Keras starts.
+    model_class = upward(class_name)
+    try:
+        return model_class.from_preset(preset)
+    except InputError:
+        raise
+    # A damaged folder or a failed download raises nearly anything.
+    except Exception as error:
+        raise InputError(
+            f"The preset {preset} cannot be loaded ({type(error).__name__}: {first_line(error)}). "
+            "See `espmedsam presets` for the built-in ones."
+        ) from error
+
+
+def first_line(error):
+    """The beginning of an exception's text, for a sentence about it.
+
+    Example:
+        >>> first_line(OSError("No such file.\\nAnd a long story."))
+        'No such file'
+
+    Source: ours.
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else "no reason given"

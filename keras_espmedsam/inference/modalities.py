@@ -1,0 +1,113 @@
+"""Modalities by name or number, as users give them, to the numbers that a model takes."""
+
+import numpy as np
+
+from keras_espmedsam.errors import InputError, did_you_mean
+from keras_espmedsam.imaging.arrays import as_array
+from keras_espmedsam.inference.recognition import AUTO
+
+TO_RECOGNIZE = -1
+"""In place of the number of a modality that is yet to be recognised."""
+
+
+def modality_indices(known, modalities, count, auto=False):
+    """Names or numbers to an int32 array with one number per image.
+
+    Args:
+        known: tuple of str. The model's modalities.
+        modalities: name, number, or a list, array or tensor of them; `None` where there is one
+            modality.
+        count: int. Number of images.
+        auto: bool. Whether `"auto"` may be among them; its number is `TO_RECOGNIZE`.
+
+    Returns:
+        int32 array `(count,)`.
+
+    Raises:
+        InputError: for an unknown name, a number out of range, none where there are several, or a
+            wrong number of them.
+
+    Example:
+        >>> modality_indices(("xray", "fundus"), ["fundus", 0, "auto"], 3, auto=True).tolist()
+        [1, 0, -1]
+
+    Source: ours.
+    """
+    if modalities is None:
+        if len(known) > 1:
+            raise InputError(no_modality(known, auto))
+        modalities = 0
+    modalities = plain_modalities(modalities)
+    if not isinstance(modalities, list):
+        modalities = [modalities] * count
+    if len(modalities) != count:
+        raise InputError(
+            f"Received {len(modalities)} modalities for {count} images; give one for all or "
+            "one per image."
+        )
+    return np.array([_index(known, one, auto) for one in modalities], "int32")
+
+
+def no_modality(known, auto=False):
+    """The sentence on images without a modality.
+
+    Args:
+        known: tuple of str. The modalities that there are.
+        auto: bool. Whether `"auto"` may be given.
+
+    Example:
+        >>> no_modality(("xray", "fundus"))
+        'Received no modality; give one of xray, fundus per image.'
+
+    Source: ours.
+    """
+    instead = f", or {AUTO!r} to have it recognised" if auto else ""
+    return f"Received no modality; give one of {', '.join(known)} per image{instead}."
+
+
+def plain_modalities(modalities):
+    """Names or numbers of any form as a `str`, an `int` or a list of these; `None` as it is.
+
+    Args:
+        modalities: one, or a list, tuple, array or tensor of them; NumPy's strings and the bytes
+            that TensorFlow makes of a string are names too.
+
+    Example:
+        >>> plain_modalities(np.array([b"eye", b"lung"]))
+        ['eye', 'lung']
+
+    Source: ours.
+    """
+    if isinstance(modalities, bytes):
+        return modalities.decode(errors="replace")
+    if modalities is None or isinstance(modalities, str | int | dict):
+        return modalities
+    if isinstance(modalities, list | tuple):
+        return [plain_modalities(one) for one in modalities]
+    values = as_array(modalities)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim == 0:
+        value = values.item()
+        return plain_modalities(value) if isinstance(value, bytes) else value
+    return plain_modalities(values.tolist())
+
+
+def _index(known, modality, auto):
+    if isinstance(modality, str):
+        if auto and modality == AUTO:
+            return TO_RECOGNIZE
+        if modality in known:
+            return known.index(modality)
+        raise InputError(
+            f"Unknown modality {modality!r}; this model knows {', '.join(known)}"
+            + (f", or takes {AUTO!r} to have it recognised" if auto else "")
+            + did_you_mean(modality, [*known, *([AUTO] if auto else [])])
+        )
+    is_integer = isinstance(modality, int | np.integer) and not isinstance(modality, bool)
+    if is_integer and 0 <= modality < len(known):
+        return int(modality)
+    shown = int(modality) if is_integer else modality
+    raise InputError(
+        f"Unknown modality {shown!r}; this model knows {', '.join(known)} (0 to {len(known) - 1})."
+    )
