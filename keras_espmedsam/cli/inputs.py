@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_espmedsam.data.file_names import file_stem
-from keras_espmedsam.data.formats.file_kind import IMAGE_SUFFIXES, file_kind
+from keras_espmedsam.data.formats.file_kind import file_kind
+from keras_espmedsam.data.formats.known_formats import image_suffixes
 from keras_espmedsam.data.formats.unread import described
 from keras_espmedsam.errors import InputError
 
@@ -90,7 +91,7 @@ def _refuse_empty(folder, found):
     except_those = f" except {' and '.join(left_out)}" if left_out else ""
     raise InputError(
         f"The folder {folder} holds no image files{except_those}; expected some of "
-        f"{', '.join(IMAGE_SUFFIXES)}."
+        f"{', '.join(image_suffixes())}."
     )
 
 
@@ -111,9 +112,9 @@ def _images_in(folder: Path, output: Path) -> Inputs:
             found = file_kind(path)
             if found.unread:
                 unread[path] = found.unread
-            elif found.kind and file_stem(path).lower().endswith(_OURS):
+            elif found.format and file_stem(path).lower().endswith(_OURS):
                 results += 1
-            elif found.kind:
+            elif found.format:
                 files.append(path)
     return Inputs(files, results, unread)
 

@@ -101,7 +101,7 @@ class ReportFiles:
         for path in self.reports:
             found = _stat(path)
             # Images of the other splits, too.
-            if found and ((found.st_dev, found.st_ino) in inputs or file_kind(path).kind):
+            if found and ((found.st_dev, found.st_ino) in inputs or file_kind(path).format):
                 raise InputError(
                     f"The report {path} would replace an input of that name; choose another."
                 )

@@ -4,6 +4,9 @@ from keras_espmedsam._renamed import old_attribute
 from keras_espmedsam.data.checking import check_records
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.folder import read_folder
+from keras_espmedsam.data.formats.file_format import FileFormat
+from keras_espmedsam.data.formats.image_source import Frame, ImageSource
+from keras_espmedsam.data.formats.volume import Volume
 from keras_espmedsam.data.images import (
     MAX_PIXELS,
     inspect_image_file,
@@ -11,17 +14,25 @@ from keras_espmedsam.data.images import (
     read_images,
 )
 from keras_espmedsam.data.index import read_index
+from keras_espmedsam.data.layout import Layout
 from keras_espmedsam.data.masks import read_mask, read_masks, write_mask
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.data.samples import read_samples
 from keras_espmedsam.data.split_by_group import split_by_group
 from keras_espmedsam.data.splits import read_splits
 from keras_espmedsam.imaging.overlay import draw_overlay, write_overlay
+from keras_espmedsam.imaging.stored_values import Meaning
 
 __all__ = [
     "MAX_PIXELS",
     "DecodedImage",
+    "FileFormat",
+    "Frame",
+    "ImageSource",
+    "Layout",
+    "Meaning",
     "Record",
+    "Volume",
     "check_records",
     "draw_overlay",
     "inspect_image_file",

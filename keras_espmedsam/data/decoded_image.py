@@ -21,7 +21,7 @@ class DecodedImage:
         index: its number among the images of that file, from 0.
         count: the number of images in that file (slices, frames or pages).
         layout: how `array` was turned from the stored pixels.
-        volume: the geometry of a NIfTI file, otherwise None.
+        volume: the geometry of the file's volume, such as NIfTI's, otherwise None.
         notice: how black and white were found where nothing tells, as the end of a sentence that
             begins with the file; empty otherwise.
 

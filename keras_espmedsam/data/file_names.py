@@ -3,6 +3,8 @@
 import unicodedata
 from pathlib import Path
 
+from keras_espmedsam.data.formats.known_formats import image_suffixes
+
 
 def normal_name(name: str) -> str:
     r"""A file's name with its accents composed, for comparing.
@@ -58,6 +60,8 @@ def find_file(folder: Path, name: str) -> Path:
 def file_stem(path: Path) -> str:
     """The name of a file without its suffix; `.nii.gz` counts as one suffix, and a number as none.
 
+    So does any suffix of several parts of a file format (`FileFormat.suffixes`).
+
     A number behind a point belongs to the name: of a DICOM file that is called by its UID, or
     that is one of a series.
 
@@ -75,13 +79,11 @@ def file_stem(path: Path) -> str:
 
     Source: ours.
     """
-    if is_gzipped_nifti(path):
-        stem = path.name[: -len(".nii.gz")]
+    name = path.name.lower()
+    parted = [suffix for suffix in image_suffixes() if suffix.count(".") > 1]
+    found = max((suffix for suffix in parted if name.endswith(suffix)), key=len, default="")
+    if found:
+        stem = path.name[: -len(found)]
     else:
         stem = path.name if path.suffix[1:].isdigit() else path.stem
     return normal_name(stem)
-
-
-def is_gzipped_nifti(path: Path) -> bool:
-    """Whether the name of `path` ends in `.nii.gz`."""
-    return path.name.lower().endswith(".nii.gz")

@@ -188,7 +188,7 @@ def image_files(folder: Path, recursive: bool = False) -> list[Path]:
         paths = (Path(parent) / name for name in sorted(names) if not name.startswith("."))
         for path in paths:
             is_a = file_kind(path)
-            if is_a.kind:
+            if is_a.format:
                 found.append(path)
             elif is_a.unread:
                 unread[path] = is_a.unread

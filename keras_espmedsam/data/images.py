@@ -3,30 +3,19 @@
 import contextlib
 import dataclasses
 import itertools
-import logging
 import os
-import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from keras_espmedsam.data.decoded_image import DecodedImage
-from keras_espmedsam.data.formats.dicom import open_dicom
-from keras_espmedsam.data.formats.file_kind import (
-    DICOM,
-    HEAD_BYTES,
-    NIFTI,
-    RASTER,
-    TIFF,
-    file_kind,
-)
+from keras_espmedsam.data.formats.file_format import HEAD_BYTES, FileFormat
+from keras_espmedsam.data.formats.file_kind import file_kind
 from keras_espmedsam.data.formats.image_source import ImageSource
-from keras_espmedsam.data.formats.nifti import open_nifti
-from keras_espmedsam.data.formats.raster import open_raster
-from keras_espmedsam.data.formats.tiff import open_tiff
+from keras_espmedsam.data.formats.known_formats import get_format
+from keras_espmedsam.data.formats.quiet_libraries import quiet_libraries
 from keras_espmedsam.errors import InputError, InputWarning, NoImageError
 from keras_espmedsam.imaging.brightness import needs_statistics, to_brightness
 from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
@@ -48,14 +37,29 @@ class ImageFile:
     Args:
         path: the file.
         source: what its header says.
-        is_volume: whether it is NIfTI, whose masks are written as one NIfTI file.
+        format: the file's format.
 
     Source: ours.
     """
 
     path: Path
     source: ImageSource
-    is_volume: bool
+    format: FileFormat
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether its images are the slices of a volume, which has a place in space."""
+        return self.source.volume is not None
+
+    @property
+    def one_mask_file(self) -> bool:
+        """Whether the masks of all its images are written as one file."""
+        return bool(self.format.mask_suffixes)
+
+    @property
+    def mask_suffix(self) -> str:
+        """How the names of its masks end, such as `.png`."""
+        return self.format.mask_suffix(self.path)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -85,7 +89,7 @@ class ImageFile:
         frames = ((labels and self.source.labels) or self.source.frames)()
         statistics, notice = None, None
         for index in range(self.count):
-            with _quiet_libraries, _explained(self.path):
+            with quiet_libraries, _explained(self.path):
                 frame = next(frames)
                 array, meaning = frame.array, frame.meaning
                 if not labels:
@@ -146,9 +150,9 @@ def inspect_image_file(
     Source: ours.
     """
     path = Path(path)
-    open_file = _opener(path)
-    with _quiet_libraries, _explained(path):
-        source = open_file(path)
+    format = _format_of(path)
+    with quiet_libraries, _explained(path):
+        source = format.open(path)
     if source.no_image and not (mask and source.serves_as_mask):
         wanted = "a mask of one segment" if mask else "an image"
         sentence = f"{path} holds {source.no_image}, no image; give {wanted} in its place."
@@ -171,7 +175,7 @@ def inspect_image_file(
             f"{pixels * source.count:,} voxels; the limit for a volume is "
             f"{_VOLUME_FACTOR * max_pixels:,}, four times that for an image. {advice}"
         )
-    return ImageFile(path, source, open_file is open_nifti)
+    return ImageFile(path, source, format)
 
 
 def read_images(
@@ -266,10 +270,7 @@ def _warn_of(image):
         )
 
 
-_OPENERS = {DICOM: open_dicom, TIFF: open_tiff, NIFTI: open_nifti, RASTER: open_raster}
-
-
-def _opener(path: Path):
+def _format_of(path: Path) -> FileFormat:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -287,7 +288,7 @@ def _opener(path: Path):
             f"{path} is of a format that is not read ({found.unread}); save it as PNG, JPEG, TIFF, "
             "DICOM or NIfTI."
         )
-    return _OPENERS.get(found.kind, open_raster)
+    return found.format or get_format("raster")
 
 
 @contextlib.contextmanager
@@ -306,42 +307,3 @@ def _explained(path: Path) -> Iterator[None]:
             f"{path} cannot be decoded ({type(error).__name__}): the file is cut short or "
             "damaged. Get a new copy of it."
         ) from error
-
-
-class _QuietLibraries:
-    """Keep decoders from printing, and Pillow's own pixel limit from acting before ours.
-
-    All that is global. So the first thread that decodes changes it and the last one restores it,
-    and the threads in between need not wait for each other. Warnings of other code are not shown
-    meanwhile.
-    """
-
-    _NAMES = ("pydicom", "tifffile", "nibabel.global", "PIL")
-
-    def __init__(self):
-        self.lock = threading.Lock()
-        self.count = 0
-
-    def __enter__(self):
-        with self.lock:
-            self.count += 1
-            if self.count > 1:
-                return
-            self.restore = contextlib.ExitStack()
-            self.restore.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("default", InputWarning)  # ours, from the threads in between
-            for logger in map(logging.getLogger, self._NAMES):
-                self.restore.callback(logger.setLevel, logger.level)
-                logger.setLevel(logging.CRITICAL + 1)
-            self.restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-            Image.MAX_IMAGE_PIXELS = None
-
-    def __exit__(self, *error):
-        with self.lock:
-            self.count -= 1
-            if not self.count:
-                self.restore.close()
-
-
-_quiet_libraries = _QuietLibraries()

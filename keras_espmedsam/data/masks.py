@@ -10,7 +10,8 @@ from PIL import ExifTags, Image
 
 from keras_espmedsam._files import atomic_path
 from keras_espmedsam.data.decoded_image import DecodedImage
-from keras_espmedsam.data.formats.nifti import write_nifti_mask
+from keras_espmedsam.data.formats.file_format import FileFormat
+from keras_espmedsam.data.formats.known_formats import known_formats
 from keras_espmedsam.data.images import MAX_PIXELS, inspect_image_file
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.mask_colours import mask_channels
@@ -130,10 +131,11 @@ def write_mask(
     and nothing else of the header.
 
     Args:
-        path: a `.png` file, or `.nii` or `.nii.gz` when the reference is NIfTI. An existing file
-            is replaced.
-        mask: `(height, width)` of any type, nonzero is foreground; for NIfTI one such mask for
-            every slice, in the order of `read_images`.
+        path: a `.png` file, or `.nii` or `.nii.gz` when the reference is a volume, or a name of
+            another format that writes masks (`FileFormat.mask_suffixes`). An existing file is
+            replaced.
+        mask: `(height, width)` of any type, nonzero is foreground; for all formats but PNG one
+            such mask for every image of the file, in the order of `read_images`.
         reference: the image that was segmented.
 
     Raises:
@@ -150,17 +152,16 @@ def write_mask(
     """
     path = Path(path)
     name = path.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        if reference is None or reference.volume is None:
-            raise InputError(
-                f"Received the NIfTI name {path} for a mask without a NIfTI image as its "
-                "reference; give one, or write a .png file."
-            )
-        masks = np.asarray(mask)
-        write_nifti_mask(path, masks[None] if masks.ndim == 2 else masks, reference)
-        return
+    formats = known_formats()
+    for format in formats:
+        if format.mask_suffixes and name.endswith(format.mask_suffixes):
+            _write_as(format, path, mask, reference)
+            return
     if not name.endswith(".png"):
-        raise InputError(f"Received {path} for a mask; expected a name ending in .png or .nii.gz.")
+        *endings, last = (".png", *(suffix for one in formats for suffix in one.mask_suffixes))
+        raise InputError(
+            f"Received {path} for a mask; expected a name ending in {', '.join(endings)} or {last}."
+        )
     mask = np.asarray(mask)
     if mask.ndim != 2 or not mask.size:
         raise InputError(f"Received a mask of shape {mask.shape}; expected (height, width).")
@@ -178,3 +179,37 @@ def write_mask(
     turned = exif.get(ExifTags.Base.Orientation, 1) != 1
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG", **({"exif": exif} if turned else {}))
+
+
+def _write_as(format: FileFormat, path: Path, mask, reference: DecodedImage | None) -> None:
+    """Write the masks of all images of a file as one file of a format."""
+    if format.masks_need_volume and (reference is None or reference.volume is None):
+        raise InputError(
+            f"Received the {format.name} name {path} for a mask without a {format.name} image as "
+            "its reference; give one, or write a .png file."
+        )
+    masks = [np.asarray(one) for one in mask]
+    if all(one.ndim == 1 for one in masks):
+        masks = [np.asarray(mask)]
+    if not masks or any(one.ndim != 2 or not one.size for one in masks):
+        shapes = ", ".join(sorted({str(one.shape) for one in masks})) or "none"
+        raise InputError(
+            f"Received masks of the shapes {shapes}; expected (height, width) for each "
+            f"{format.image_word}."
+        )
+    if reference is not None:
+        count = reference.count if reference.volume is None else reference.volume.count
+        if len(masks) != count:
+            raise InputError(
+                f"Received {len(masks)} masks for the {count} {format.image_word}s of "
+                f"{reference.path}; give one per {format.image_word}."
+            )
+        for one in masks:
+            if one.shape != reference.size:
+                raise InputError(
+                    f"Received a mask of {one.shape} for a {format.image_word} of "
+                    f"{reference.path}, which is of {reference.size}; give each mask its "
+                    f"{format.image_word}'s height and width."
+                )
+        masks = [reference.layout.undo(one) for one in masks]
+    format.write_masks(path, [one != 0 for one in masks], reference)

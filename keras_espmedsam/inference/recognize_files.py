@@ -82,9 +82,8 @@ def basis(file: ImageFile) -> str:
     """What a file's recognition rests on, such as `mean of 5 of 120 frames`; empty for one."""
     if file.count == 1:
         return ""
-    what = "slices" if file.is_volume else "frames"
     some = len(_sample_indices(file.count))
-    return f"mean of {some} of {file.count} {what}"
+    return f"mean of {some} of {file.count} {file.format.image_word}s"
 
 
 def _sampled(file: ImageFile, intensity: Intensity) -> Iterator[DecodedImage]:

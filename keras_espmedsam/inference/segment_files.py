@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from keras_espmedsam.data.decoded_image import DecodedImage
-from keras_espmedsam.data.file_names import is_gzipped_nifti
 from keras_espmedsam.data.images import ImageFile, Intensity
 from keras_espmedsam.data.masks import write_mask
 from keras_espmedsam.errors import InputError, InputWarning
@@ -45,10 +44,8 @@ class Job:
 
     def mask_path(self, index: int) -> Path:
         """Where the mask of image `index` goes; of a NIfTI file all go to one."""
-        if self.file.is_volume:
-            suffix = ".nii.gz" if is_gzipped_nifti(self.file.path) else ".nii"
-            return self.output / f"{self.name}_mask{suffix}"
-        return self.output / f"{self.name}{self._number(index)}_mask.png"
+        number = "" if self.file.one_mask_file else self._number(index)
+        return self.output / f"{self.name}{number}_mask{self.file.mask_suffix}"
 
     def overlay_path(self, index: int) -> Path:
         """Where the overlay of image `index` goes."""
@@ -56,7 +53,7 @@ class Job:
 
     def mask_paths(self) -> list[Path]:
         """The masks that will be written."""
-        return [self.mask_path(i) for i in range(1 if self.file.is_volume else self.file.count)]
+        return [self.mask_path(i) for i in range(1 if self.file.one_mask_file else self.file.count)]
 
     def paths(self) -> list[Path]:
         """All files that will be written."""
@@ -69,7 +66,7 @@ class Job:
         finished = self._done == image.count
         if self.overlay:
             write_overlay(self.overlay_path(image.index), image.array, mask)
-        if not self.file.is_volume:
+        if not self.file.one_mask_file:
             write_mask(self.mask_path(image.index), mask, image)
             return finished
         self._masks.append(np.asarray(mask, bool))
@@ -81,8 +78,7 @@ class Job:
     def _number(self, index: int) -> str:
         if self.file.count == 1:
             return ""
-        what = "slice" if self.file.is_volume else "frame"
-        return f"_{what}{index + 1:0{len(str(self.file.count))}}"
+        return f"_{self.file.format.image_word}{index + 1:0{len(str(self.file.count))}}"
 
 
 _Item = tuple[Job, DecodedImage]

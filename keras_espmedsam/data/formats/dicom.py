@@ -14,6 +14,7 @@ import numpy as np
 from keras_espmedsam._startup import require
 from keras_espmedsam.data.formats.dicom_codecs import best_decoder
 from keras_espmedsam.data.formats.dicom_window import first_number, window_function
+from keras_espmedsam.data.formats.file_format import FileFormat
 from keras_espmedsam.data.formats.image_source import Frame, ImageSource
 from keras_espmedsam.data.formats.lookup_table import LookupTable
 from keras_espmedsam.errors import InputError, NoImageError
@@ -30,56 +31,78 @@ _INTERPRETATIONS = (
 _UNREAD_INTERPRETATIONS = ("HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB")
 # Their decoders give as many bits as the codec says, which knows better than the header.
 _CODECS_THAT_SAY_THEIR_BITS = ("JPEG 2000", "JPEG-LS", "High-Throughput")
+# How a file without its preamble begins: an element of group 2 or 8, its type or length.
+_GROUPS, _TYPES = (b"\x02\0", b"\x08\0"), (b"UL", b"OB", b"UI", b"CS", b"DA")
 
 
-def open_dicom(path: Path) -> ImageSource:
-    """Read the header of a DICOM file.
+class DicomFormat(FileFormat):
+    """DICOM, with its preamble or without.
 
-    Grey frames are rescaled, shown by the first VOI LUT that is complete, or else by the first
-    window that the standard allows, and inverted where MONOCHROME1 says that the lowest value is
-    white. Without either, values of up to 8 bits are taken as they are, and deeper ones by the
-    percentiles of all frames. Padding is black. Colour frames become RGB.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The size and number of its frames and a function that decodes them.
-
-    Raises:
-        InputError: when pydicom is not installed, or the file holds no image.
-
-    Source: DICOM PS3.3, C.7.5.1.1.2, C.7.6.3, C.11.1 and C.11.2; PS3.5, 8.1.1.
+    Source: DICOM PS3.10, 7.1.
     """
-    pydicom = require("pydicom", "Reading DICOM files")
-    try:
-        # Files of old scanners lack the preamble; whether it is DICOM shows below.
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-        kind = _kind(header, pydicom)
-    except Exception:
-        raise InputError(f"{path} cannot be read as DICOM; expected a DICOM file.") from None
-    try:
-        height, width = int(header.Rows), int(header.Columns)
-        count = int(header.get("NumberOfFrames") or 1)
-    except Exception:
-        if "Image Storage" in kind:
-            raise InputError(f"{path} is a DICOM image whose header has no size.") from None
-        if kind:
-            sentence = f"{path} holds no DICOM image; it is of the kind {kind!r}."
-            raise NoImageError(sentence, kind) from None
-        raise InputError(
-            f"{path} holds no DICOM image; it may be a report, a plan, cut short, or no DICOM file."
-        ) from None
-    no_image = _no_image(header, kind)
-    return ImageSource(
-        height,
-        width,
-        count,
-        lambda: _frames(path, _image),
-        labels=lambda: _frames(path, _labels),
-        no_image=no_image,
-        serves_as_mask=not no_image or no_image.startswith(_ONE_SEGMENT),
-    )
+
+    name = "DICOM"
+    suffixes = (".dcm", ".dicom", ".ima")
+    signatures = ((128, b"DICM"),)
+    loggers = ("pydicom",)
+
+    def sniff(self, head: bytes, path: Path) -> bool:
+        """Whether it has the preamble, or else begins with an element of a header."""
+        if super().sniff(head, path):
+            return True
+        small = 0 < int.from_bytes(head[4:8], "little") <= 128
+        starts = head[:2] in _GROUPS and head[3:4] == b"\0"
+        return starts and (head[4:6] in _TYPES or small)
+
+    def open(self, path: Path) -> ImageSource:
+        """Read the header of a DICOM file.
+
+        Grey frames are rescaled, shown by the first VOI LUT that is complete, or else by the first
+        window that the standard allows, and inverted where MONOCHROME1 says that the lowest value
+        is white. Without either, values of up to 8 bits are taken as they are, and deeper ones by
+        the percentiles of all frames. Padding is black. Colour frames become RGB.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The size and number of its frames and a function that decodes them.
+
+        Raises:
+            InputError: when pydicom is not installed, or the file holds no image.
+
+        Source: DICOM PS3.3, C.7.5.1.1.2, C.7.6.3, C.11.1 and C.11.2; PS3.5, 8.1.1.
+        """
+        pydicom = require("pydicom", "Reading DICOM files")
+        try:
+            # Files of old scanners lack the preamble; whether it is DICOM shows below.
+            header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+            kind = _kind(header, pydicom)
+        except Exception:
+            raise InputError(f"{path} cannot be read as DICOM; expected a DICOM file.") from None
+        try:
+            height, width = int(header.Rows), int(header.Columns)
+            count = int(header.get("NumberOfFrames") or 1)
+        except Exception:
+            if "Image Storage" in kind:
+                raise InputError(f"{path} is a DICOM image whose header has no size.") from None
+            if kind:
+                sentence = f"{path} holds no DICOM image; it is of the kind {kind!r}."
+                raise NoImageError(sentence, kind) from None
+            raise InputError(
+                f"{path} holds no DICOM image; it may be a report, a plan, cut short, or no DICOM "
+                "file."
+            ) from None
+        no_image = _no_image(header, kind)
+        return ImageSource(
+            height,
+            width,
+            count,
+            lambda: _frames(path, _image),
+            labels=lambda: _frames(path, _labels),
+            no_image=no_image,
+            serves_as_mask=not no_image or no_image.startswith(_ONE_SEGMENT),
+        )
 
 
 def _kind(header, pydicom) -> str:

@@ -36,7 +36,7 @@ class ImageSource:
             where they are.
         serves_as_mask: whether they serve as a mask.
         layout: how its first image is turned upright.
-        volume: the geometry of a NIfTI file, otherwise None.
+        volume: where its images lie in space, otherwise None.
     """
 
     height: int

@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import numpy as np
 from keras_espmedsam._files import atomic_path
 from keras_espmedsam._startup import require
 from keras_espmedsam.data.decoded_image import DecodedImage
-from keras_espmedsam.data.file_names import is_gzipped_nifti
+from keras_espmedsam.data.formats.file_format import FileFormat
 from keras_espmedsam.data.formats.image_source import Frame, ImageSource
 from keras_espmedsam.data.formats.volume import Volume
 from keras_espmedsam.data.layout import Layout
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.stored_values import Meaning, Statistics, to_unit
 
+_GZIP_SIGNATURE = b"\x1f\x8b"
 # What a mask copies from its volume's header, bit for bit: geometry. Text fields (descrip,
 # db_name, ...) and header extensions can hold a patient's name and are left behind.
 _GEOMETRY = (
@@ -26,51 +28,99 @@ _GEOMETRY = (
 )
 
 
-def open_nifti(path: Path) -> ImageSource:
-    """Read the header of a `.nii` or `.nii.gz` file.
+class NiftiFormat(FileFormat):
+    """NIfTI-1 and -2 in one file, gzipped or not.
 
-    The slices lie along the third axis (and the fourth, time); each is turned the way
-    radiologists look at it: to the right of the image is the patient's left (or back), down is
-    the patient's back (or feet). A volume's brightness is scaled as a whole: by the display
-    range of its header, or else from its 0.5 to its 99.5 percentile; uint8 is taken as it is.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The size and number of its slices and a function that reads them.
-
-    Raises:
-        InputError: when nibabel is not installed, or the file has no image's shape.
-
-    Source: ours; orientation as in DICOM PS3.3, C.7.6.2.1.1.
+    Source: ours.
     """
-    image = _load(path)
-    shape = image.shape
-    if not 2 <= len(shape) <= 4:
-        raise InputError(
-            f"{path} is a NIfTI file of shape {shape}; expected two (one slice), three or four "
-            "dimensions (width, height, slices, time)."
+
+    name = "NIfTI"
+    suffixes = (".nii", ".nii.gz")
+    signatures = ((344, b"n+1\0"), (4, b"n+2\0"))
+    image_word = "slice"
+    mask_suffixes = (".nii", ".nii.gz")
+    masks_need_volume = True
+    loggers = ("nibabel.global",)
+
+    def sniff(self, head: bytes, path: Path) -> bool:
+        """Whether its header is there, also where it is gzipped."""
+        if head[:2] == _GZIP_SIGNATURE:
+            try:
+                head = zlib.decompressobj(31).decompress(head)
+            except zlib.error:
+                return False
+        return super().sniff(head, path)
+
+    def open(self, path: Path) -> ImageSource:
+        """Read the header of a `.nii` or `.nii.gz` file.
+
+        The slices lie along the third axis (and the fourth, time); each is turned the way
+        radiologists look at it: to the right of the image is the patient's left (or back), down is
+        the patient's back (or feet). A volume's brightness is scaled as a whole: by the display
+        range of its header, or else from its 0.5 to its 99.5 percentile; uint8 is taken as it is.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The size and number of its slices and a function that reads them.
+
+        Raises:
+            InputError: when nibabel is not installed, or the file has no image's shape.
+
+        Source: ours; orientation as in DICOM PS3.3, C.7.6.2.1.1.
+        """
+        image = _load(path)
+        shape = image.shape
+        if not 2 <= len(shape) <= 4:
+            raise InputError(
+                f"{path} is a NIfTI file of shape {shape}; expected two (one slice), three or four "
+                "dimensions (width, height, slices, time)."
+            )
+        volume = _volume(image)
+        return ImageSource(
+            shape[1],
+            shape[0],
+            volume.count,
+            lambda: _slices(path),
+            read_at_once=True,
+            labels=lambda: _slices(path, labels=True),
+            layout=_layout(image.affine),
+            volume=volume,
         )
-    count = int(np.prod(shape[2:], dtype=np.int64))
-    return ImageSource(
-        shape[1],
-        shape[0],
-        count,
-        lambda: _slices(path),
-        read_at_once=True,
-        labels=lambda: _slices(path, labels=True),
-        layout=_layout(image.affine),
-        volume=_volume(image),
-    )
+
+    def write_masks(
+        self, path: Path, masks: Sequence[np.ndarray], reference: DecodedImage | None
+    ) -> None:
+        """Write one NIfTI file of the reference's shape and affine.
+
+        Its values are 0 and 1, as usual for label volumes.
+        """
+        nibabel = require("nibabel", "Writing NIfTI files")
+        assert reference is not None and reference.volume is not None  # see masks_need_volume
+        volume = reference.volume
+        values = np.zeros(volume.shape, np.uint8)
+        for index, mask in zip(slice_indices(volume.shape), masks, strict=True):
+            values[index] = mask
+        image_class = nibabel.Nifti2Image if volume.version == 2 else nibabel.Nifti1Image
+        header = image_class.header_class()
+        header.set_data_shape(volume.shape)
+        header.set_data_dtype(np.uint8)
+        # Of a volume of another format the affine alone is known.
+        for name in _GEOMETRY:
+            if name in volume.geometry:
+                header[name] = volume.geometry[name]
+        image = image_class(values, volume.affine, header)
+        with atomic_path(path) as temporary:
+            nibabel.save(image, temporary)
 
 
 def _load(path: Path):
     """The nibabel image of a file, which decides by the content whether it is gzipped."""
     nibabel = require("nibabel", "Reading NIfTI files")
     with path.open("rb") as file:
-        gzipped = file.read(2) == b"\x1f\x8b"
-    if gzipped == is_gzipped_nifti(path) and path.name.lower().endswith((".nii", ".nii.gz")):
+        gzipped = file.read(2) == _GZIP_SIGNATURE
+    if path.name.lower().endswith(".nii.gz" if gzipped else ".nii"):
         return nibabel.load(path)
     with gzip.open(path) if gzipped else path.open("rb") as file:
         content = file.read()
@@ -162,46 +212,3 @@ def slice_indices(shape: tuple[int, ...]) -> Iterator[tuple]:
     # The last axis (time) varies slowest, so that one volume after another is read.
     for rest in np.ndindex(shape[2:][::-1]):
         yield (slice(None), slice(None), *rest[::-1])
-
-
-def write_nifti_mask(path: Path, masks: Sequence[np.ndarray], reference: DecodedImage) -> None:
-    """Write the masks of all slices of a NIfTI file as one NIfTI file of its shape and affine.
-
-    Its values are 0 and 1, as usual for label volumes.
-
-    Args:
-        path: the `.nii` or `.nii.gz` file to write, complete or not at all.
-        masks: one mask per slice, as the slices were read: `(height, width)`, upright.
-        reference: any image of the volume.
-
-    Raises:
-        InputError: when the number or the size of the masks does not fit the volume.
-
-    Source: ours.
-    """
-    nibabel = require("nibabel", "Writing NIfTI files")
-    volume = reference.volume
-    indices = list(slice_indices(volume.shape))
-    if len(masks) != len(indices):
-        raise InputError(
-            f"Received {len(masks)} masks for the {len(indices)} slices of {reference.path}; give "
-            "one per slice."
-        )
-    values = np.zeros(volume.shape, np.uint8)
-    for index, mask in zip(indices, masks, strict=True):
-        stored = reference.layout.undo(np.asarray(mask))
-        if stored.shape != volume.shape[:2]:
-            raise InputError(
-                f"Received a mask of {np.shape(mask)} for a slice of {reference.path}, which is of "
-                f"{reference.size}; give each mask its slice's height and width."
-            )
-        values[index] = stored != 0
-    image_class = nibabel.Nifti2Image if volume.version == 2 else nibabel.Nifti1Image
-    header = image_class.header_class()
-    header.set_data_shape(volume.shape)
-    header.set_data_dtype(np.uint8)
-    for name, value in volume.geometry.items():
-        header[name] = value
-    image = image_class(values, volume.affine, header)
-    with atomic_path(path) as temporary:
-        nibabel.save(image, temporary)

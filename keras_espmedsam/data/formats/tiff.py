@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from keras_espmedsam._startup import require
+from keras_espmedsam.data.formats.file_format import FileFormat
 from keras_espmedsam.data.formats.image_source import Frame, ImageSource
 from keras_espmedsam.data.layout import Layout
 from keras_espmedsam.errors import InputError
@@ -19,35 +20,47 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
 _APERIO_YCBCR = 33003
 
 
-def open_tiff(path: Path) -> ImageSource:
-    """Read the header of a TIFF file.
-
-    Every page of the first page's size is an image; others are previews, such as the reduced
-    levels of a whole-slide file, and are left out.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The size of its pages, their number and a function that decodes them.
-
-    Raises:
-        InputError: when tifffile is not installed.
+class TiffFormat(FileFormat):
+    """TIFF and BigTIFF.
 
     Source: ours.
     """
-    tifffile = require("tifffile", "Reading TIFF files")
-    with tifffile.TiffFile(path) as tiff:
-        pages = _pages(tiff)
-        first = tiff.pages[pages[0]]
-        return ImageSource(
-            first.imagelength,
-            first.imagewidth,
-            len(pages),
-            lambda: _decode(path),
-            labels=lambda: _decode(path, labels=True),
-            layout=_layout(first),
-        )
+
+    name = "TIFF"
+    suffixes = (".tif", ".tiff", ".svs", ".btf", ".tf8", ".lsm")
+    signatures = ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+"))
+    known_by_name = False
+    loggers = ("tifffile", "PIL")
+
+    def open(self, path: Path) -> ImageSource:
+        """Read the header of a TIFF file.
+
+        Every page of the first page's size is an image; others are previews, such as the reduced
+        levels of a whole-slide file, and are left out.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The size of its pages, their number and a function that decodes them.
+
+        Raises:
+            InputError: when tifffile is not installed.
+
+        Source: ours.
+        """
+        tifffile = require("tifffile", "Reading TIFF files")
+        with tifffile.TiffFile(path) as tiff:
+            pages = _pages(tiff)
+            first = tiff.pages[pages[0]]
+            return ImageSource(
+                first.imagelength,
+                first.imagewidth,
+                len(pages),
+                lambda: _decode(path),
+                labels=lambda: _decode(path, labels=True),
+                layout=_layout(first),
+            )
 
 
 def _layout(page) -> Layout:

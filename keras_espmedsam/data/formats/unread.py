@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+CAMERA_RAW = "camera raw"
 _SUFFIXES = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     ".avif": "AVIF",
@@ -14,7 +15,7 @@ _SUFFIXES = {
     **dict.fromkeys((".czi", ".nd2", ".lif", ".oib", ".oif", ".vsi", ".ims"), "microscope file"),
     **dict.fromkeys((".mrxs", ".scn", ".bif", ".ndpi", ".vms", ".isyntax"), "slide"),
     **dict.fromkeys(
-        (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef"), "camera raw"
+        (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef"), CAMERA_RAW
     ),
     **dict.fromkeys((".psd", ".xcf", ".svg", ".eps", ".exr", ".tga"), "graphics file"),
     **dict.fromkeys((".npy", ".npz", ".mat", ".h5", ".hdf5"), "array file"),

@@ -114,8 +114,12 @@ def test_pixel_limit(write):
 def test_the_error_names_the_extra(write, monkeypatch):
     path = write(RAMP)
 
+    found = extras.importlib.import_module
+
     def missing(name):
-        raise ImportError(name)
+        if name == "tifffile":
+            raise ImportError(name)
+        return found(name)
 
     monkeypatch.setattr(extras.importlib, "import_module", missing)
     with pytest.raises(InputError, match=r'pip install "keras-espmedsam\[medical\]"'):

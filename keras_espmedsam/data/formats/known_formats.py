@@ -1,0 +1,118 @@
+"""The file formats that there are: ours, and those that other packages add."""
+
+import warnings
+from typing import Any
+
+from keras_espmedsam.data.formats.file_format import HEAD_BYTES, FileFormat
+from keras_espmedsam.errors import InputError, InputWarning
+from keras_espmedsam.registries.file_formats import file_formats
+
+_made: dict[str, tuple[Any, FileFormat]] = {}
+_told: set[str] = set()
+
+
+def known_formats() -> tuple[FileFormat, ...]:
+    """All file formats, in the order in which they are asked whether a file is of them.
+
+    One of another package that cannot be used is told once, and left out: the others do not
+    depend on it.
+
+    Warns:
+        InputWarning: of such a one.
+
+    Example:
+        >>> [one.name for one in known_formats()][-1]
+        'raster image'
+
+    Source: ours.
+    """
+    found = []
+    for name in reversed(file_formats.names()):
+        try:
+            found.append(get_format(name))
+        except InputError as error:
+            if str(error) not in _told:
+                _told.add(str(error))
+                warnings.warn(f"{error} Until then it is left out.", InputWarning, stacklevel=2)
+    return tuple(found)
+
+
+def get_format(name: str) -> FileFormat:
+    """The file format of a name in `keras_espmedsam.registries.file_formats`.
+
+    Args:
+        name: such as `"nifti"`.
+
+    Raises:
+        InputError: when it is unknown, or is none.
+
+    Example:
+        >>> get_format("nifti").suffixes
+        ('.nii', '.nii.gz')
+
+    Source: ours.
+    """
+    target = file_formats.load(name)
+    made = _made.get(name)
+    if made is None or made[0] is not target:
+        # Kept: it is asked of every file of a folder.
+        made = _made[name] = (target, _checked(name, target))
+    return made[1]
+
+
+def image_suffixes() -> tuple[str, ...]:
+    """How the names of files that can be read end, in lower case.
+
+    Example:
+        >>> ".nii.gz" in image_suffixes()
+        True
+
+    Source: ours.
+    """
+    return tuple(dict.fromkeys(suffix for one in known_formats() for suffix in one.suffixes))
+
+
+def _checked(name, target):
+    wrong = None
+    if not (isinstance(target, type) and issubclass(target, FileFormat)):
+        wrong = f"it is {target!r}"
+    elif not (isinstance(getattr(target, "name", None), str) and target.name):
+        wrong = "it has no name"
+    elif not _endings(getattr(target, "suffixes", None)) or not target.suffixes:
+        wrong = (
+            "its suffixes are no tuple of endings in lower case that begin with a point, as in "
+            "('.npy',)"
+        )
+    elif not _endings(target.mask_suffixes):
+        wrong = "its mask_suffixes are no tuple of endings in lower case, as in ('.npy',)"
+    elif not _signatures(target.signatures):
+        wrong = (
+            f"its signatures are no (offset, bytes) pairs within the first {HEAD_BYTES} bytes, as "
+            "in ((0, b'NUMPY'),)"
+        )
+    if wrong is None:
+        try:
+            return target()
+        except Exception as error:
+            wrong = f"it cannot be made without arguments ({type(error).__name__}: {error})"
+    raise InputError(
+        f"The file format {name!r} of another package cannot be used: {wrong}. Expected a class "
+        "derived from keras_espmedsam.data.FileFormat; mend or remove that package."
+    )
+
+
+def _endings(suffixes):
+    return isinstance(suffixes, tuple) and all(
+        isinstance(one, str) and len(one) > 1 and one[0] == "." and one == one.lower()
+        for one in suffixes
+    )
+
+
+def _signatures(signatures):
+    try:
+        return isinstance(signatures, tuple) and all(
+            isinstance(magic, bytes) and magic and 0 <= start and start + len(magic) <= HEAD_BYTES
+            for start, magic in signatures
+        )
+    except (TypeError, ValueError):
+        return False

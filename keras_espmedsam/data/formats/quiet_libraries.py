@@ -1,0 +1,50 @@
+"""Keeping the libraries that decode files from printing, and from limits of their own."""
+
+import contextlib
+import logging
+import threading
+import warnings
+
+from PIL import Image
+
+from keras_espmedsam.data.formats.known_formats import known_formats
+from keras_espmedsam.errors import InputWarning
+
+
+class _QuietLibraries:
+    """Keep decoders from printing, and Pillow's own pixel limit from acting before ours.
+
+    All that is global. So the first thread that decodes changes it and the last one restores it,
+    and the threads in between need not wait for each other. Warnings of other code are not shown
+    meanwhile.
+    """
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.count = 0
+
+    def __enter__(self):
+        names = {name for one in known_formats() for name in one.loggers}
+        with self.lock:
+            self.count += 1
+            if self.count > 1:
+                return
+            self.restore = contextlib.ExitStack()
+            self.restore.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("default", InputWarning)  # ours, from the threads in between
+            for logger in map(logging.getLogger, names):
+                self.restore.callback(logger.setLevel, logger.level)
+                logger.setLevel(logging.CRITICAL + 1)
+            self.restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = None
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.count -= 1
+            if not self.count:
+                self.restore.close()
+
+
+quiet_libraries = _QuietLibraries()
+"""Context in which files are decoded."""
