@@ -45,7 +45,6 @@ def convert_mobilesam(path: str | os.PathLike, output: str | os.PathLike) -> lis
     start of the controllers is ours.
     """
     from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
-    from keras_espmedsam.models.esp_medsam.modality_extension import close_controller
 
     output = checked_output(output)
     tensors = read_checkpoint(path)
@@ -59,8 +58,8 @@ def convert_mobilesam(path: str | os.PathLike, output: str | os.PathLike) -> lis
     encoder, decoder = segmenter.backbone.image_encoder, segmenter.backbone.mask_decoder
     entries = [*encoder_entries(encoder, _PREFIX), *decoder_entries(decoder)]
     ignored = assign_tensors(tensors, entries, IGNORED, f"The checkpoint {path}")
-    for name in MODALITIES:
-        close_controller(segmenter.backbone.controller_layers(name))
+    for index in range(len(MODALITIES)):
+        encoder.close_controller(index)
     return [
         *ignored_messages(ignored, IGNORED, path),
         "The self-prompts and the modality queries are random: train the model before use.",

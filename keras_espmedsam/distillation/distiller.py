@@ -4,11 +4,12 @@ import keras
 from keras import ops
 
 from keras_espmedsam.distillation.feature_loss import FeatureLoss
-from keras_espmedsam.distillation.feature_specs import feature_specs
 from keras_espmedsam.distillation.steps import Steps
 from keras_espmedsam.distillation.teacher import Teacher
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.losses import DiceFocalLoss, PatchLoss
+from keras_espmedsam.models.feature_specs import feature_specs
+from keras_espmedsam.models.image_encoder import as_image_encoder, image_encoder_of
 from keras_espmedsam.optimizers import decoupled, replicas
 
 # What each phase learns from: common images, images of a modality, or labelled ones.
@@ -100,7 +101,8 @@ class DecoupledDistiller(Steps, keras.Model):
         backbone = getattr(student, "backbone", student)
         # Behind functions: Keras would track and save the same weights twice.
         self._backbone = lambda: backbone
-        self._encoder = lambda: getattr(backbone, "image_encoder", backbone)
+        encoder = image_encoder_of(student)
+        self._encoder = lambda: encoder
         self.common_teachers = _common(common_teachers)
         self.domain_teachers = _by_modality(domain_teachers, self.modalities)
         self._check_teachers()
@@ -117,8 +119,9 @@ class DecoupledDistiller(Steps, keras.Model):
     def modalities(self):
         """Tuple of the student's modalities: names, or indices for a bare encoder."""
         named = getattr(self._backbone(), "modalities", None)
-        count = getattr(self._encoder(), "num_modalities", 0)
-        return tuple(named) if named is not None else tuple(range(count))
+        if named is not None:
+            return tuple(named)
+        return tuple(range(as_image_encoder(self._encoder()).num_modalities))
 
     def stream_variables(self, stream):
         """The variables that a stream trains: `"common"` or `"domain"`.
@@ -277,10 +280,8 @@ class DecoupledDistiller(Steps, keras.Model):
     # === Inside ===
 
     def _features(self, images, modalities, controllers, training):
-        encoder = self._encoder()
-        if not hasattr(encoder, "features"):
-            return {"embedding": encoder(images, training=training)}
-        if getattr(encoder, "num_modalities", 0) < 2:
+        encoder = as_image_encoder(self._encoder())
+        if encoder.num_modalities < 2:
             modalities = None
         return encoder.features(images, modalities, controllers=controllers, training=training)
 
@@ -331,9 +332,8 @@ class DecoupledDistiller(Steps, keras.Model):
             raise InputError(f"The phase {self.phase!r} needs common_teachers; received none.")
         if "domain" in self.streams and self.phase != "joint" and not self.domain_teachers:
             raise InputError(f"The phase {self.phase!r} needs domain_teachers; received none.")
-        if self.phase in ("controllers", "both") and not getattr(
-            self._encoder(), "num_modalities", 0
-        ):
+        held = as_image_encoder(self._encoder()).num_modalities
+        if self.phase in ("controllers", "both") and not held:
             raise InputError(
                 f"The phase {self.phase!r} received a student without modality controllers; build "
                 "its image encoder with num_modalities."

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_espmedsam.distillation.feature_specs import feature_specs
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.image_converter import MEAN, NORMALIZATIONS, STD
+from keras_espmedsam.models.image_encoder import as_image_encoder, image_encoder_of
 
 # What a model may expect of its images: what is subtracted from values of 0 to 255, and the
 # divisor.
@@ -69,23 +69,23 @@ class Teacher(keras.layers.Layer):
         self.model = _encoder(model)
         self.normalization = normalization
         self.features = tuple(features)
-        self.num_modalities = getattr(self.model, "num_modalities", 0)
-        self.image_size = tuple(image_size) if image_size is not None else _fixed_size(self.model)
-        self._extractor = None
-        if not hasattr(self.model, "features"):
-            # Behind a function: the same layers must not be tracked twice.
-            extractor = _extractor(self.model, self.features)
-            self._extractor = lambda *args, **kwargs: extractor(*args, **kwargs)
-        elif set(self.features) != {"embedding"}:
-            self._check_features()
+        encoder = as_image_encoder(self.model)
+        self.num_modalities = encoder.num_modalities
+        self.image_size = tuple(image_size) if image_size is not None else encoder.fixed_size
+        if self.features != ("embedding",):
+            _check_features(self.name, encoder.feature_names, self.features)
+        extract = encoder.extractor(self.features)
+        # Behind a function: the same layers must not be tracked twice.
+        self._extract = lambda *args, **kwargs: extract(*args, **kwargs)
         self.built = True
 
     def call(self, images, modalities=None):
         images = self._prepared(images)
-        if self._extractor is not None:
-            found = self._extractor(images, training=False)
-        else:
-            found = self._found(images, modalities)
+        if self.num_modalities < 2:
+            modalities = None
+        # Without modalities, as for common images, the shared encoder alone.
+        options = {"controllers": False} if self.num_modalities > 1 and modalities is None else {}
+        found = self._extract(images, modalities, training=False, **options)
         for name in self.features:
             if len(found[name].shape) != 4:
                 raise InputError(
@@ -93,21 +93,6 @@ class Teacher(keras.layers.Layer):
                     "expected a feature map (batch, height, width, channels)."
                 )
         return {name: ops.stop_gradient(found[name]) for name in self.features}
-
-    def _found(self, images, modalities):
-        """All features of a model that gives them itself."""
-        if self.num_modalities < 2:
-            return self.model.features(images, None, training=False)
-        options = {} if modalities is not None else {"controllers": False}
-        return self.model.features(images, modalities, training=False, **options)
-
-    def _check_features(self):
-        known = feature_specs(self.model, self._found)
-        for name in self.features:
-            if name not in known:
-                raise InputError(
-                    f"The teacher {self.name!r} has no feature {name!r}; it has {', '.join(known)}."
-                )
 
     def _prepared(self, images):
         images = ops.cast(images, "float32")
@@ -166,8 +151,7 @@ class Teacher(keras.layers.Layer):
 
 def _encoder(model):
     """The part of a model that is the teacher."""
-    model = getattr(model, "backbone", model)
-    encoder = getattr(model, "image_encoder", model)
+    encoder = image_encoder_of(model)
     if not isinstance(encoder, keras.Model):
         raise InputError(
             f"Received a teacher of type {type(model).__name__}; expected a keras.Model, such as "
@@ -176,31 +160,12 @@ def _encoder(model):
     return encoder
 
 
-def _fixed_size(model):
-    try:
-        inputs = model.input
-    except (AttributeError, ValueError):
-        return None  # Not functional: its input size is not known.
-    image = inputs["images"] if isinstance(inputs, dict) else inputs
-    size = tuple(image.shape[1:3])
-    return None if None in size else size
-
-
-def _extractor(model, features):
-    """A model from images to a dict of features: its output and the named layers'."""
-    if features == ("embedding",):
-        return lambda images, training: {"embedding": model(images, training=training)}
-    names = [layer.name for layer in model.layers]
-    unknown = [name for name in features if name != "embedding" and name not in names]
-    if unknown:
-        raise InputError(
-            f"The teacher {model.name!r} has no layer {unknown[0]!r}; it has {', '.join(names)}."
-        )
-    outputs = {
-        name: model.output if name == "embedding" else model.get_layer(name).output
-        for name in features
-    }
-    return keras.Model(model.input, outputs)
+def _check_features(teacher, known, names):
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"The teacher {teacher!r} has no feature {name!r}; it has {', '.join(known)}."
+            )
 
 
 def _without_names(config, names=None):

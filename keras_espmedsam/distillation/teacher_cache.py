@@ -7,12 +7,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_espmedsam.distillation.feature_specs import feature_specs
 from keras_espmedsam.distillation.feature_store import ABOUT, FeatureStore, free_bytes
 from keras_espmedsam.distillation.variants import checked_variants, vary
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.inference.image_batches import filled_up
+from keras_espmedsam.models.feature_specs import feature_specs
 from keras_espmedsam.training.data.image_store import ImageStore
 
 # Counted up when the same file is read or drawn to other pixels than before.

@@ -55,3 +55,14 @@ def rematerializable(call):
 
     wrapped.is_rematerializable = True
     return wrapped
+
+
+def is_rematerializable(layer):
+    """Whether a layer obeys its attribute `rematerialize`.
+
+    Args:
+        layer: `keras.layers.Layer`.
+
+    Source: ours.
+    """
+    return hasattr(layer.call, "is_rematerializable")

@@ -1,10 +1,12 @@
-"""What the image encoders have in common: stages of blocks, and a neck over some of them."""
+"""What image encoders of stages have in common: blocks, mergings, and a neck over some stages."""
 
 import dataclasses
 
 import keras
 
 from keras_espmedsam.layers import FeatureNeck
+from keras_espmedsam.layers.adapted_block import AdaptedBlock
+from keras_espmedsam.models.image_encoder import FeatureLevel, ImageEncoder
 
 
 def make_neck(name, stage_strides, neck_dim, neck_levels, output_stride, dtype):
@@ -81,7 +83,7 @@ class EncoderStages:
         features = {}
         for stage, stage_blocks in enumerate(self.blocks):
             for block in stage_blocks:
-                if hasattr(block, "controller_layers"):
+                if isinstance(block, AdaptedBlock):
                     x = block(x, modalities, controllers=controllers, training=training)
                 else:
                     x = block(x, training=training)
@@ -114,8 +116,31 @@ def connect(image_shape, num_modalities, stages):
     return inputs, stages.features(images, modalities)
 
 
-class HasFeatures:
-    """The method `features` of an encoder that keeps its `EncoderStages` as `encoder_stages`."""
+class StagedImageEncoder(ImageEncoder):
+    """The contract of an encoder that keeps its `EncoderStages` as `encoder_stages`.
+
+    It also has the attributes `hidden_dims`, by stage, `stage_strides` and `neck_dim`.
+
+    Source: ours.
+    """
+
+    @property
+    def levels(self):
+        levels = {
+            f"stage_{stage}": FeatureLevel(stride, width)
+            for stage, (stride, width) in enumerate(
+                zip(self.stage_strides, self.hidden_dims, strict=True)
+            )
+        }
+        width = self.neck_dim or self.hidden_dims[-1]
+        return {**levels, "embedding": FeatureLevel(self.output_stride, width)}
+
+    @property
+    def size_multiple(self):
+        """Height and width must be multiples of it: 1 unless maps of several strides are added."""
+        strides = {self.stage_strides[level] for level in self.encoder_stages.levels}
+        strides.add(self.output_stride)
+        return 1 if len(strides) == 1 else max(strides)
 
     def features(self, images, modalities=None, controllers=True, training=None):
         """The feature maps of all stages and the embedding.
@@ -143,20 +168,37 @@ class HasFeatures:
         """
         return self.encoder_stages.features(images, modalities, controllers, training)
 
+    def controller_layers(self, index):
+        """The layers that hold one modality's controller, in the order of the blocks.
 
-def controller_layers(blocks, index):
-    """The layers that hold the controller of modality `index`, in the order of the blocks.
+        Args:
+            index: int. The modality; below `num_modalities`.
 
-    Args:
-        blocks: list of lists of layers, by stage.
-        index: int. The modality.
+        Example:
+            >>> encoder = TiCBackbone(
+            ...     hidden_dims=(16, 16), depths=(1, 1), num_heads=(1, 2), kernel_size=3,
+            ...     num_modalities=2)
+            >>> len(encoder.controller_layers(1))
+            4
 
-    Source: ours; the controller is ESP-MedSAM's (arXiv 2407.14153).
-    """
-    return [
-        layer
-        for stage in blocks
-        for block in stage
-        if hasattr(block, "controller_layers")
-        for layer in block.controller_layers(index)
-    ]
+        Source: ours; the controller is ESP-MedSAM's (arXiv 2407.14153).
+        """
+        if not self.num_modalities:
+            return []
+        return [
+            layer
+            for stage in self.encoder_stages.blocks
+            for block in stage
+            if isinstance(block, AdaptedBlock)
+            for layer in block.controller_layers(index)
+        ]
+
+    def layers_by_depth(self):
+        stages = self.encoder_stages
+        depths = [[stages.stem]]
+        for stage, blocks in enumerate(stages.blocks):
+            depths += [[block] for block in blocks]
+            if stage > 0:
+                # The layer that merges patches goes with the block after it.
+                depths[-len(blocks)].insert(0, stages.mergings[stage - 1])
+        return depths

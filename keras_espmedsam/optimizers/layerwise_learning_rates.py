@@ -36,12 +36,9 @@ def layerwise_learning_rates(model, decay):
         raise InputError(f"Received the layer decay {decay}; expected one above 0, at most 1.")
     for attribute in ("student", "backbone", "image_encoder"):
         model = getattr(model, attribute, model)
-    if hasattr(model, "encoder_stages"):
-        depths = _depths(model.encoder_stages)
-    elif hasattr(model, "blocks") and hasattr(model, "position_embedding"):
-        depths = [[model.patch_embedding, model.position_embedding]]
-        depths += [[block] for block in model.blocks]
-    else:
+    # By what it says of itself: the models are above this package.
+    depths = getattr(model, "layers_by_depth", list)()
+    if not depths:
         raise InputError(
             f"Received {type(model).__name__} for learning rates by layer; expected an encoder of "
             "blocks: TinyViTBackbone, TiCBackbone or ViTMedBackbone."
@@ -51,13 +48,3 @@ def layerwise_learning_rates(model, decay):
         for depth, layers in enumerate(depths)
         for layer in layers
     }
-
-
-def _depths(stages):
-    """The layers of an encoder, in lists of equal depth."""
-    depths = [[stages.stem]]
-    for stage, blocks in enumerate(stages.blocks):
-        depths += [[block] for block in blocks]
-        if stage > 0:
-            depths[-len(blocks)].insert(0, stages.mergings[stage - 1])
-    return depths

@@ -1,8 +1,8 @@
 """Which parts of a segmenter are trained, by their names."""
 
 from keras_espmedsam.errors import InputError, did_you_mean
-
-PARTS = ("shared_encoder", "controllers", "adapters", "prompt_generator", "decoder", "queries")
+from keras_espmedsam.models.image_encoder import as_image_encoder
+from keras_espmedsam.training.config.parts import PARTS
 
 
 def select_trainable(segmenter, parts="all", modalities="all"):
@@ -40,7 +40,7 @@ def select_trainable(segmenter, parts="all", modalities="all"):
     parts = PARTS if parts == "all" else _checked(parts, PARTS, "part")
     chosen = names if modalities == "all" else _checked(modalities, names, "modality")
     controllers = [layer for i in range(len(names)) for layer in backbone.controller_layers(i)]
-    adapters = encoder.adapter_layers() if hasattr(encoder, "adapter_layers") else []
+    adapters = as_image_encoder(encoder).adapter_layers()
     # Of models, the layers one by one: Keras saves a model's own `trainable` in a preset.
     for layers, part in (
         (encoder.layers, "shared_encoder"),

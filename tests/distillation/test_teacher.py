@@ -30,7 +30,7 @@ def test_layers_of_any_model_and_stages_of_ours(tiny):
         "embedding": (1, 2, 2, 8),
         "stem": (1, 8, 8, 4),
     }
-    with pytest.raises(InputError, match="has no layer 'stage_9'; it has"):
+    with pytest.raises(InputError, match="has no feature 'stage_9'; it has embedding, "):
         Teacher(model, features=("stage_9",))
 
 

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 from keras_hub.models import Backbone
 
+from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.layers import (
     BilinearUpsampling,
@@ -12,6 +13,11 @@ from keras_espmedsam.layers import (
     SelfPatchPromptGenerator,
 )
 from keras_espmedsam.layers.query_decoupled_modality_decoder import UPSCALING
+from keras_espmedsam.models.image_encoder import (
+    as_image_encoder,
+    deserialize_within,
+    serialize_within,
+)
 from keras_espmedsam.models.quantization import keeps_quantization
 
 # The order of the released model's queries.
@@ -26,11 +32,9 @@ class ESPMedSAMBackbone(Backbone):
     """Image encoder, Self-Patch Prompt Generator and Query-Decoupled Modality Decoder.
 
     Args:
-        image_encoder: a functional `keras.Model` from images `(batch, height, width, 3)`, or
-            from a dict of them and `modalities`, to a feature map
-            `(batch, height / stride, width / stride, channels)`, such as `TinyViTBackbone`. The
-            stride is its attribute `output_stride`, or follows from a fixed input size. One that
-            holds controllers has `num_modalities` and `controller_layers(index)`.
+        image_encoder: `ImageEncoder`, such as `TinyViTBackbone`, or another functional
+            `keras.Model` from images `(batch, height, width, 3)` to a feature map
+            `(batch, height / stride, width / stride, channels)`, see `as_image_encoder`.
         modalities: tuple of str. Names; a sample's modality index points into it.
         num_queries: int or None. Learned queries of the decoder; `None` is one more than
             modalities without the added ones, as released (the last only attends).
@@ -85,7 +89,8 @@ class ESPMedSAMBackbone(Backbone):
         **kwargs,
     ):
         modalities = tuple(modalities)
-        held = getattr(image_encoder, "num_modalities", 0)
+        encoder = as_image_encoder(image_encoder)
+        held = encoder.num_modalities
         if held not in (0, len(modalities)):
             raise ValueError(
                 f"ESPMedSAMBackbone received an image encoder with {held} modality controllers "
@@ -107,7 +112,7 @@ class ESPMedSAMBackbone(Backbone):
                 f"ESPMedSAMBackbone received {len(query_indices)} query_indices for "
                 f"{len(modalities)} modalities; give one per modality."
             )
-        stride = _output_stride(image_encoder)
+        stride = _checked_stride(encoder)
 
         # === Layers ===
         self.image_encoder = image_encoder
@@ -115,7 +120,6 @@ class ESPMedSAMBackbone(Backbone):
             PATCH_SIZE // stride, name="prompt_generator", dtype=dtype
         )
         detail_dims = tuple(detail_dims)
-        self.self_prompts = self_prompts
         self.detail_branch = None
         if detail_dims:
             self.detail_branch = DetailBranch(detail_dims, name="detail_branch", dtype=dtype)
@@ -138,18 +142,14 @@ class ESPMedSAMBackbone(Backbone):
         )
 
         # === Functional Model ===
-        images = keras.Input(
-            shape=_image_input(image_encoder).shape[1:], name="images", dtype="float32"
-        )
+        images = keras.Input(shape=encoder.image_shape, name="images", dtype="float32")
         inputs, modality_input = {"images": images}, None
         if len(modalities) > 1:
             modality_input = keras.Input(shape=(), dtype="int32", name="modalities")
             inputs["modalities"] = modality_input
-        image_embeddings = image_encoder(
-            {"images": images, "modalities": modality_input} if held > 1 else images
-        )
+        image_embeddings = encoder.embed(images, modality_input)
         embeddings = self.with_details(image_embeddings, images)
-        outputs = self._decode(embeddings, modality_input, all_queries=False)
+        outputs = self._decode(embeddings, modality_input, self_prompts, all_queries=False)
         super().__init__(
             inputs=inputs,
             outputs={**outputs, "image_embeddings": image_embeddings},
@@ -167,6 +167,7 @@ class ESPMedSAMBackbone(Backbone):
         self.shared_hypernetwork = shared_hypernetwork
         self.num_added_queries = num_added_queries
         self.detail_dims = detail_dims
+        self.self_prompts = self_prompts
 
     def encode(self, images, modalities=None):
         """The heavy pass: images to embeddings that carry their modality's controller.
@@ -194,10 +195,7 @@ class ESPMedSAMBackbone(Backbone):
                 f"Received images of {height} x {width} pixels; expected multiples of "
                 f"{PATCH_SIZE}. Pad them to {padded[0]} x {padded[1]}."
             )
-        if getattr(self.image_encoder, "num_modalities", 0) > 1:
-            embeddings = self.image_encoder({"images": images, "modalities": modalities})
-        else:
-            embeddings = self.image_encoder(images)
+        embeddings = as_image_encoder(self.image_encoder).embed(images, modalities)
         return self.with_details(embeddings, images)
 
     def with_details(self, image_embeddings, images):
@@ -243,9 +241,9 @@ class ESPMedSAMBackbone(Backbone):
         """
         if not all_queries:
             self._check_modalities_given(modalities)
-        return self._decode(embeddings, modalities, all_queries)
+        return self._decode(embeddings, modalities, self.self_prompts, all_queries)
 
-    def _decode(self, embeddings, modalities, all_queries):
+    def _decode(self, embeddings, modalities, self_prompts, all_queries):
         image_embeddings, details = embeddings, None
         if self.detail_branch is not None:
             image_embeddings, details = embeddings["image_embeddings"], embeddings["details"]
@@ -253,7 +251,7 @@ class ESPMedSAMBackbone(Backbone):
         prompt = prompts["dense_prompt"]
         masks = self.mask_decoder(
             image_embeddings,
-            prompt if self.self_prompts else ops.zeros_like(prompt),
+            prompt if self_prompts else ops.zeros_like(prompt),
             modalities,
             details,
             all_queries=all_queries,
@@ -298,9 +296,7 @@ class ESPMedSAMBackbone(Backbone):
         Source: ours; the controller is ESP-MedSAM's (arXiv 2407.14153).
         """
         index = self._index(modality)
-        if not getattr(self.image_encoder, "num_modalities", 0):
-            return []
-        return self.image_encoder.controller_layers(index)
+        return as_image_encoder(self.image_encoder).controller_layers(index)
 
     def added_layers(self, modality):
         """What the decoder holds for an added modality alone: its query, perhaps its network.
@@ -321,17 +317,19 @@ class ESPMedSAMBackbone(Backbone):
         return self.mask_decoder.added_layers(self._index(modality))
 
     def _index(self, modality):
-        return modality if isinstance(modality, int) else self.modalities.index(modality)
+        if isinstance(modality, int):
+            return modality
+        if modality not in self.modalities:
+            raise InputError(
+                f"Received the modality {modality!r}{did_you_mean(modality, self.modalities)} "
+                f"This model knows {', '.join(self.modalities)}."
+            )
+        return self.modalities.index(modality)
 
     def get_config(self):
-        config = super().get_config()
-        encoder = keras.layers.serialize(self.image_encoder)
-        if encoder["config"].get("dtype") == keras.dtype_policies.serialize(self.dtype_policy):
-            # None: the encoder follows, also when `from_preset(dtype=...)` changes the backbone's.
-            encoder = {**encoder, "config": {**encoder["config"], "dtype": None}}
         return {
-            **config,
-            "image_encoder": encoder,
+            **super().get_config(),
+            "image_encoder": serialize_within(self.image_encoder, self.dtype_policy),
             "modalities": self.modalities,
             "num_queries": self.num_queries,
             "query_indices": self.query_indices,
@@ -353,37 +351,27 @@ class ESPMedSAMBackbone(Backbone):
         encoder that was given a precision of its own keeps it.
         """
         config = dict(config)
-        encoder = config["image_encoder"]
-        if isinstance(encoder, dict):
-            overrides = {}
-            if "dtype" in encoder["config"] and encoder["config"]["dtype"] is None:
-                overrides["dtype"] = config.get("dtype")
-            if config.get("image_shape") is not None:
-                overrides["image_shape"] = config["image_shape"]
-            encoder = {**encoder, "config": {**encoder["config"], **overrides}}
-            config["image_encoder"] = keras.layers.deserialize(encoder)
-        config.pop("image_shape", None)
+        config["image_encoder"] = deserialize_within(
+            config["image_encoder"], config.get("dtype"), config.pop("image_shape", None)
+        )
         return super().from_config(config)
 
 
-def _image_input(image_encoder):
-    inputs = image_encoder.input
-    return inputs["images"] if isinstance(inputs, dict) else inputs
-
-
-def _output_stride(image_encoder):
-    """Pixels per step of the encoder's feature map: declared, or from a fixed input size."""
-    stride = getattr(image_encoder, "output_stride", None)
+def _checked_stride(encoder):
+    """Pixels per step of the encoder's feature map, which the decoder must be able to take."""
+    stride = encoder.output_stride
     if stride is None:
-        height, reduced = _image_input(image_encoder).shape[1], image_encoder.output.shape[1]
-        if height is None or reduced is None:
-            raise ValueError(
-                f"Received the image encoder {image_encoder.name!r} of unknown output stride; "
-                "give it a fixed input size or an attribute output_stride."
-            )
-        stride = height // reduced
+        raise InputError(
+            "Received an image encoder of unknown output stride; give it a fixed input size or an "
+            "attribute output_stride."
+        )
     if stride not in (4, 8, 16, 32):
-        raise ValueError(
+        raise InputError(
             f"Received an image encoder of output stride {stride}; expected 4, 8, 16 or 32."
+        )
+    if PATCH_SIZE % encoder.size_multiple:
+        raise InputError(
+            f"Received an image encoder that takes multiples of {encoder.size_multiple} pixels "
+            f"alone; expected one that takes all multiples of {PATCH_SIZE}."
         )
     return stride

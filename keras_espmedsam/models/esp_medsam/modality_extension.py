@@ -3,16 +3,15 @@
 import re
 
 import keras
-import numpy as np
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference.recognition import AUTO
-from keras_espmedsam.layers.window_attention import CLOSED_TOKEN_BIAS
 from keras_espmedsam.models.esp_medsam.specialization import (
     copy_layers,
     copy_modality,
     with_modalities,
 )
+from keras_espmedsam.models.image_encoder import as_image_encoder
 
 
 def extend(segmenter, name, source):
@@ -44,27 +43,11 @@ def extend(segmenter, name, source):
     for index in range(len(old.modalities)):
         copy_modality(old, index, new, index)
     if source is None:
-        close_controller(new.controller_layers(name))
+        as_image_encoder(new.image_encoder).close_controller(len(old.modalities))
     else:
         copy_layers(old.controller_layers(source), new.controller_layers(name))
         _start_query_from(new.mask_decoder, source)
     return extended
-
-
-def close_controller(layers):
-    """Let a controller change nothing until it is trained: adapters give 0, tokens are closed.
-
-    Args:
-        layers: its `ModalityVariables`, as `controller_layers` gives them.
-
-    Source: ours.
-    """
-    for layer in layers:
-        if "token" in layer.shapes:
-            layer["bias"].assign(np.full(layer["bias"].shape, CLOSED_TOKEN_BIAS, "float32"))
-        else:
-            for part in ("dense_2_kernel", "dense_2_bias"):
-                layer[part].assign(np.zeros(layer[part].shape, "float32"))
 
 
 def train_only(backbone, index):

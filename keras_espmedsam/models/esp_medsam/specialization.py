@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_espmedsam.models.image_encoder import as_image_encoder
+
 
 def specialize(segmenter, index):
     """A segmenter with the controller of modality `index` alone, weights copied.
@@ -31,8 +33,8 @@ def with_modalities(segmenter, modalities, query_indices, num_added_queries):
     config["modalities"] = modalities
     config["query_indices"] = query_indices
     config["num_added_queries"] = num_added_queries
-    encoder = config["image_encoder"]
-    if encoder["config"].get("num_modalities", 0):
+    if as_image_encoder(backbone.image_encoder).num_modalities:
+        encoder = config["image_encoder"]
         config["image_encoder"] = {
             **encoder,
             "config": {**encoder["config"], "num_modalities": len(modalities)},

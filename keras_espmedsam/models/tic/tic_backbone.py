@@ -7,9 +7,8 @@ from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.layers import ConvPatchEmbedding, PatchMerging, TiCBlock
 from keras_espmedsam.models.encoder_stages import (
     EncoderStages,
-    HasFeatures,
+    StagedImageEncoder,
     connect,
-    controller_layers,
     make_neck,
 )
 from keras_espmedsam.models.quantization import keeps_quantization
@@ -20,7 +19,7 @@ PATCH_STRIDE = 4
 @knows_builtin_presets()
 @keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class TiCBackbone(FeaturePyramidBackbone, HasFeatures):
+class TiCBackbone(FeaturePyramidBackbone, StagedImageEncoder):
     """Convolutional stem and stages of `TiCBlock` at strides 4, 8, 16 and 32.
 
     There is no position table anywhere: the same weights take any image size, at a cost linear in
@@ -98,7 +97,7 @@ class TiCBackbone(FeaturePyramidBackbone, HasFeatures):
                 f"TiCBackbone received {stages} hidden_dims, {len(depths)} depths and "
                 f"{len(num_heads)} num_heads; give as many of each."
             )
-        strides = [PATCH_STRIDE * 2**stage for stage in range(stages)]
+        self.stage_strides = tuple(PATCH_STRIDE * 2**stage for stage in range(stages))
 
         # === Layers ===
         self.patch_embedding = ConvPatchEmbedding(
@@ -131,7 +130,7 @@ class TiCBackbone(FeaturePyramidBackbone, HasFeatures):
                 )
                 self.mergings.append(merging)
         self.neck, levels, stride_out = make_neck(
-            "TiCBackbone", strides, neck_dim, neck_levels, output_stride, dtype
+            "TiCBackbone", self.stage_strides, neck_dim, neck_levels, output_stride, dtype
         )
 
         # === Functional Model ===
@@ -159,23 +158,6 @@ class TiCBackbone(FeaturePyramidBackbone, HasFeatures):
         self.adapter_ratio = adapter_ratio
         self.adapter_zero_init = adapter_zero_init
         self.image_shape = tuple(image_shape)
-
-    def controller_layers(self, index):
-        """The layers that hold one modality's controller, in the order of the blocks.
-
-        Args:
-            index: int. The modality; below `num_modalities`.
-
-        Example:
-            >>> encoder = TiCBackbone(
-            ...     hidden_dims=(16, 16), depths=(1, 1), num_heads=(1, 2), kernel_size=3,
-            ...     num_modalities=2)
-            >>> len(encoder.controller_layers(1))
-            4
-
-        Source: ours; the controller is ESP-MedSAM's (arXiv 2407.14153).
-        """
-        return controller_layers(self.blocks, index)
 
     def get_config(self):
         return {

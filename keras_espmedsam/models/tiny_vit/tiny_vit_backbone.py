@@ -11,9 +11,8 @@ from keras_espmedsam.layers import (
 )
 from keras_espmedsam.models.encoder_stages import (
     EncoderStages,
-    HasFeatures,
+    StagedImageEncoder,
     connect,
-    controller_layers,
     make_neck,
 )
 from keras_espmedsam.models.quantization import keeps_quantization
@@ -23,7 +22,7 @@ PATCH_STRIDE = 4
 
 @keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class TinyViTBackbone(Backbone, HasFeatures):
+class TinyViTBackbone(Backbone, StagedImageEncoder):
     """Hybrid image encoder: a convolutional stage, then stages of window attention.
 
     The defaults are the TinyViT-5M body and neck of MobileSAM and ESP-MedSAM: embeddings of
@@ -95,6 +94,7 @@ class TinyViTBackbone(Backbone, HasFeatures):
         stage_strides = [PATCH_STRIDE]
         for stride in strides:
             stage_strides.append(stage_strides[-1] * stride)
+        self.stage_strides = tuple(stage_strides)
 
         # === Layers ===
         self.patch_embedding = ConvPatchEmbedding(
@@ -129,7 +129,7 @@ class TinyViTBackbone(Backbone, HasFeatures):
                     )
                 )
         self.neck, levels, stride_out = make_neck(
-            "TinyViTBackbone", stage_strides, neck_dim, neck_levels, output_stride, dtype
+            "TinyViTBackbone", self.stage_strides, neck_dim, neck_levels, output_stride, dtype
         )
 
         # === Functional Model ===
@@ -154,14 +154,6 @@ class TinyViTBackbone(Backbone, HasFeatures):
         self.adapter_ratio = adapter_ratio
         self.adapter_zero_init = adapter_zero_init
         self.image_shape = tuple(image_shape)
-
-    def controller_layers(self, index):
-        """The layers that hold one modality's controller, in the order of the blocks.
-
-        Args:
-            index: int. The modality; below `num_modalities`.
-        """
-        return controller_layers(self.blocks, index)
 
     def get_config(self):
         return {

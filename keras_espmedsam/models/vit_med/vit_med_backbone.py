@@ -5,19 +5,20 @@ from keras_hub.models import Backbone
 
 from keras_espmedsam.layers import PositionEmbedding, ViTMedBlock
 from keras_espmedsam.models.encoder_stages import make_neck
+from keras_espmedsam.models.image_encoder import FeatureLevel, ImageEncoder
 from keras_espmedsam.models.quantization import keeps_quantization
 
 
 @keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class ViTMedBackbone(Backbone):
+class ViTMedBackbone(Backbone, ImageEncoder):
     """SAM's ViT, with key/value tokens and a parallel adapter in every block.
 
     The defaults are SAM's ViT-B; ViT-L has `hidden_dim=1024, depth=24, num_heads=16,
     global_indices=(5, 11, 17, 23)`, ViT-H `hidden_dim=1280, depth=32, num_heads=16,
     global_indices=(7, 15, 23, 31)`. With `num_tokens=0, adapter=False` it is SAM's own encoder.
     As image encoder of an `ESPMedSAMBackbone` it is the medical teacher; it holds no modality
-    controllers, all modalities share the additions.
+    controllers: all modalities share the additions, so that there is nothing to choose.
 
     Args:
         hidden_dim: int. Width of the tokens.
@@ -57,9 +58,6 @@ class ViTMedBackbone(Backbone):
     released code of the sibling UN-SAM (arXiv 2402.16663); `position_grid` is ours.
     """
 
-    # The additions are not chosen by modality, so that there is nothing to choose.
-    num_modalities = 0
-
     def __init__(
         self,
         hidden_dim=768,
@@ -96,7 +94,12 @@ class ViTMedBackbone(Backbone):
 
         # === Layers ===
         self.patch_embedding = keras.layers.Conv2D(
-            hidden_dim, patch_size, strides=patch_size, name="patch_embedding", dtype=dtype
+            hidden_dim,
+            patch_size,
+            strides=patch_size,
+            data_format="channels_last",
+            name="patch_embedding",
+            dtype=dtype,
         )
         self.position_embedding = PositionEmbedding(
             position_grid, name="position_embedding", dtype=dtype
@@ -140,6 +143,18 @@ class ViTMedBackbone(Backbone):
         self.image_shape = image_shape
         self.position_grid = position_grid
 
+    @property
+    def size_multiple(self):
+        """Height and width must be multiples of it."""
+        return self.patch_size
+
+    @property
+    def levels(self):
+        block = FeatureLevel(self.patch_size, self.hidden_dim)
+        levels = {f"block_{i}": block for i in range(self.depth)}
+        width = self.neck_dim or self.hidden_dim
+        return {**levels, "embedding": FeatureLevel(self.output_stride, width)}
+
     def features(self, images, modalities=None, controllers=True, training=None):
         """The feature maps of all blocks and the embedding.
 
@@ -171,16 +186,6 @@ class ViTMedBackbone(Backbone):
             x = self.neck([x])
         return {**features, "embedding": x}
 
-    def controller_layers(self, index):
-        """No layers: this encoder holds no modality's controller.
-
-        Args:
-            index: int. The modality.
-
-        Source: ours.
-        """
-        return []
-
     def adapter_layers(self):
         """The medical additions: tokens and adapters, in the order of the blocks.
 
@@ -208,6 +213,12 @@ class ViTMedBackbone(Backbone):
         layers = [self.patch_embedding, self.position_embedding]
         layers += [layer for block in self.blocks for layer in block.pretrained_layers()]
         return layers if self.neck is None else [*layers, self.neck]
+
+    def layers_by_depth(self):
+        return [
+            [self.patch_embedding, self.position_embedding],
+            *([block] for block in self.blocks),
+        ]
 
     def get_config(self):
         return {

@@ -1,0 +1,435 @@
+"""What every image encoder says and does, and how any other Keras model becomes one."""
+
+import functools
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.layers.rematerialization import is_rematerializable
+from keras_espmedsam.layers.window_attention import CLOSED_TOKEN_BIAS
+from keras_espmedsam.models.feature_specs import feature_specs
+
+
+class FeatureLevel(NamedTuple):
+    """A feature map: pixels of the image per step of it, and its channels."""
+
+    stride: int
+    width: int
+
+
+class ImageEncoder:
+    """The contract of an image encoder: second base of a functional `keras.Model`.
+
+    All code outside an encoder knows it by what is here. A new encoder derives from
+    `keras_hub.models.Backbone` and from this class, in this order, and overrides what differs:
+    with one output and a fixed input size it has to override nothing. It is found by name, from
+    `train.yaml` too, once it is in `keras_espmedsam.registries.image_encoders`.
+
+    Input: images `(batch, height, width, 3)`, or with several controllers a dict of `images` and
+    `modalities`, `(batch,)` int.
+    Output: the embedding, `(batch, height / output_stride, width / output_stride, channels)`.
+
+    Attributes, to be set after `super().__init__`:
+        num_modalities: int. How many controllers it holds; 0 for none. An encoder that can hold
+            some has an argument, and a key of its configuration, of this name.
+        image_shape: tuple `(height, width, channels)`; `None` for a side of any size. Derived from
+            the input where it is not set. An encoder that can be built for another size has an
+            argument of this name.
+        output_stride: int. Pixels of the image per step of the embedding. Derived from a fixed
+            input size where it is not set.
+        size_multiple: int. Height and width must be multiples of it.
+
+    Example:
+        >>> encoder = TinyViTBackbone(
+        ...     hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2),
+        ...     window_sizes=(4, 4, 4), neck_dim=32)
+        >>> isinstance(encoder, ImageEncoder), encoder.output_stride, encoder.fixed_size
+        (True, 16, None)
+
+    Source: ours.
+    """
+
+    num_modalities = 0
+    size_multiple = 1
+
+    # Not properties: what an encoder sets takes their place.
+    @functools.cached_property
+    def image_shape(self):
+        return _input_shape(self)
+
+    @functools.cached_property
+    def output_stride(self):
+        return _derived_stride(self)
+
+    @property
+    def fixed_size(self):
+        """(height, width) of the only images it takes, or `None`."""
+        size = tuple(self.image_shape[:2])
+        return None if None in size else size
+
+    @property
+    def levels(self):
+        """dict of the name of each feature, as `features` gives them, to its `FeatureLevel`.
+
+        Example:
+            >>> encoder = TinyViTBackbone(
+            ...     hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2),
+            ...     window_sizes=(4, 4, 4), neck_dim=24)
+            >>> encoder.levels["stage_1"], encoder.levels["embedding"]
+            (FeatureLevel(stride=8, width=16), FeatureLevel(stride=16, width=24))
+
+        Source: ours.
+        """
+        return probed_levels(self, self.features, self.fixed_size)
+
+    @property
+    def feature_names(self):
+        """Tuple of the names that `extractor` takes."""
+        return tuple(self.levels)
+
+    def embed(self, images, modalities=None, training=None):
+        """The embedding, by calling the model itself.
+
+        Args:
+            images: tensor `(batch, height, width, 3)`, or symbolic.
+            modalities: `(batch,)` int, or `None` with 0 or 1 controllers.
+            training: bool or `None`.
+        """
+        return _call(self, self.num_modalities, images, modalities, training)
+
+    def features(self, images, modalities=None, controllers=True, training=None):
+        """The feature maps by name; an encoder of one output has the embedding alone.
+
+        Args:
+            images: float tensor `(batch, height, width, 3)`, normalised.
+            modalities: int tensor `(batch,)`; not needed with 0 or 1 controllers, or without.
+            controllers: bool. `False` runs the shared encoder alone, without any modality's
+                controller: what common knowledge is learnt with.
+            training: bool or `None`. In training mode BatchNorm uses and updates its statistics.
+
+        Returns:
+            dict of `(batch, h, w, channels)`, among them `embedding`.
+
+        Source: ours.
+        """
+        if self.num_modalities and not controllers:
+            raise InputError(
+                f"Received controllers=False for {type(self).__name__}, which holds controllers "
+                "and has no method features to run without them; write one."
+            )
+        return {"embedding": self.embed(images, modalities, training)}
+
+    def extractor(self, names):
+        """A function like `features` that gives the named ones alone.
+
+        Args:
+            names: list of some of `feature_names`.
+
+        Raises:
+            InputError: for an unknown name.
+
+        Source: ours.
+        """
+        names = tuple(names)
+        # To list the known ones takes a look at the whole model.
+        if names != ("embedding",):
+            _check_names(self, names)
+
+        def extract(images, modalities=None, controllers=True, training=None):
+            found = self.features(images, modalities, controllers=controllers, training=training)
+            return {name: found[name] for name in names}
+
+        return extract
+
+    def controller_layers(self, index):
+        """The layers that hold one modality's controller and nothing else; none by default.
+
+        Args:
+            index: int. The modality; below `num_modalities`.
+
+        Source: ours; the controller is ESP-MedSAM's (arXiv 2407.14153).
+        """
+        return []
+
+    def close_controller(self, index):
+        """Let a controller change nothing until it is trained.
+
+        Args:
+            index: int. The modality.
+
+        Source: ours.
+        """
+        close_controller(self.controller_layers(index))
+
+    def adapter_layers(self):
+        """The layers that were added to a pretrained encoder, for all modalities; often none."""
+        return []
+
+    def layers_by_depth(self):
+        """List of lists of layers, from the image on, for learning rates by depth; or empty."""
+        return []
+
+    def rematerializable_layers(self):
+        """The layers that can be computed again instead of kept, see `rematerializable`."""
+        return [layer for layer in self.layers if is_rematerializable(layer)]
+
+
+class _AdaptedModel(ImageEncoder):
+    """The contract of a `keras.Model` that does not derive from it: by attributes, or derived.
+
+    This is the one place where a model is asked what it has.
+    """
+
+    def __init__(self, model):
+        self.model = model
+
+    @property
+    def num_modalities(self):
+        return getattr(self.model, "num_modalities", 0)
+
+    @property
+    def size_multiple(self):
+        return getattr(self.model, "size_multiple", 1)
+
+    @functools.cached_property
+    def image_shape(self):
+        return _input_shape(self.model)
+
+    @functools.cached_property
+    def output_stride(self):
+        stride = getattr(self.model, "output_stride", None)
+        return _derived_stride(self.model) if stride is None else stride
+
+    @property
+    def layers(self):
+        return self.model.layers
+
+    @property
+    def _has_features(self):
+        return hasattr(self.model, "features")
+
+    @property
+    def feature_names(self):
+        if self._has_features:
+            return super().feature_names
+        return ("embedding", *(layer.name for layer in self.model.layers))
+
+    def embed(self, images, modalities=None, training=None):
+        return _call(self.model, self.num_modalities, images, modalities, training)
+
+    def features(self, images, modalities=None, controllers=True, training=None):
+        if self._has_features:
+            options = {} if controllers else {"controllers": False}
+            return self.model.features(images, modalities, training=training, **options)
+        return super().features(images, modalities, controllers, training)
+
+    def extractor(self, names):
+        names = tuple(names)
+        if self._has_features or names == ("embedding",):
+            return super().extractor(names)
+        _check_names(self, names)
+        model, count = self.model, self.num_modalities
+        outputs = {
+            name: model.output if name == "embedding" else model.get_layer(name).output
+            for name in names
+        }
+        inner = keras.Model(model.input, outputs)
+
+        def extract(images, modalities=None, controllers=True, training=None):
+            return _call(inner, count, images, modalities, training)
+
+        return extract
+
+    def controller_layers(self, index):
+        return self.model.controller_layers(index) if self.num_modalities else []
+
+    def adapter_layers(self):
+        return self.model.adapter_layers() if hasattr(self.model, "adapter_layers") else []
+
+
+def as_image_encoder(model):
+    """The contract of a model: the model itself where it states it, else one derived of it.
+
+    Args:
+        model: `ImageEncoder`, or another `keras.Model` from images to a feature map. Its attributes
+            `num_modalities`, `output_stride`, `features`, `controller_layers` are taken where it
+            has them.
+
+    Returns:
+        `ImageEncoder`. That of another model is no layer and holds nothing of its own.
+
+    Raises:
+        InputError: for what is no `keras.Model`.
+
+    Example:
+        >>> image = keras.Input((32, 32, 3))
+        >>> model = keras.Model(image, keras.layers.Conv2D(8, 16, strides=16)(image))
+        >>> encoder = as_image_encoder(model)
+        >>> encoder.output_stride, encoder.fixed_size, encoder.num_modalities
+        (16, (32, 32), 0)
+
+    Source: ours.
+    """
+    if isinstance(model, ImageEncoder):
+        return model
+    if not isinstance(model, keras.Model):
+        raise InputError(
+            f"Received an image encoder of type {type(model).__name__}; expected a keras.Model "
+            "from images to a feature map, such as TinyViTBackbone."
+        )
+    return _AdaptedModel(model)
+
+
+def image_encoder_of(model):
+    """The image encoder in a segmenter or a backbone, also keras-hub's SAM; or the model itself.
+
+    Args:
+        model: `keras.Model`.
+
+    Source: ours.
+    """
+    if isinstance(model, ImageEncoder):
+        return model
+    backbone = getattr(model, "backbone", model)
+    return getattr(backbone, "image_encoder", backbone)
+
+
+def close_controller(layers):
+    """Let a controller change nothing until it is trained: adapters give 0, tokens are closed.
+
+    Args:
+        layers: its `ModalityVariables`, as `controller_layers` gives them.
+
+    Raises:
+        InputError: for a layer that is neither a token nor an adapter.
+
+    Source: ours.
+    """
+    for layer in layers:
+        if "token" in layer.shapes:
+            layer["bias"].assign(np.full(layer["bias"].shape, CLOSED_TOKEN_BIAS, "float32"))
+        elif {"dense_2_kernel", "dense_2_bias"} <= set(layer.shapes):
+            for part in ("dense_2_kernel", "dense_2_bias"):
+                layer[part].assign(np.zeros(layer[part].shape, "float32"))
+        else:
+            raise InputError(
+                f"The controller's layer {layer.name!r} holds {', '.join(layer.shapes)}: neither a "
+                "token nor an adapter; let the image encoder have a method close_controller(index)."
+            )
+
+
+def probed_levels(model, function, size=None):
+    """The levels of a model's features, found without computing them.
+
+    Args:
+        model: `keras.Model` from images.
+        function: of `(images, modalities)`, giving a dict of tensors.
+        size: (height, width) of the images; `None` is one that all strides divide.
+
+    Returns:
+        dict of name to `FeatureLevel`.
+
+    Raises:
+        InputError: for a feature that is no map, or whose size does not divide the image's.
+
+    Source: ours.
+    """
+    size = size or (_PROBE_SIZE, _PROBE_SIZE)
+    levels = {}
+    for name, spec in feature_specs(model, function, size).items():
+        if len(spec.shape) != 4 or size[0] % spec.shape[1]:
+            raise InputError(
+                f"The feature {name!r} of {model.name!r} has the shape {tuple(spec.shape)} for an "
+                f"image of {size[0]} x {size[1]}; expected (batch, height / stride, width / "
+                "stride, channels)."
+            )
+        levels[name] = FeatureLevel(size[0] // spec.shape[1], spec.shape[-1])
+    return levels
+
+
+# Divided by all strides that there are.
+_PROBE_SIZE = 256
+
+
+def serialize_within(model, policy):
+    """The configuration of a model inside another, which follows the other's precision.
+
+    Args:
+        model: `keras.Model`.
+        policy: `keras.DTypePolicy` of the other. Where it is the model's own, `dtype` is left
+            open, so that `from_preset(..., dtype=...)`, which changes the outer one alone, changes
+            both.
+
+    Source: ours.
+    """
+    config = keras.saving.serialize_keras_object(model)
+    if config["config"].get("dtype") == keras.dtype_policies.serialize(policy):
+        config = {**config, "config": {**config["config"], "dtype": None}}
+    return config
+
+
+def deserialize_within(config, dtype, image_shape=None):
+    """The model of `serialize_within`, or a model itself as it is.
+
+    Args:
+        config: dict, or `keras.Model`.
+        dtype: that of the outer configuration, for a model whose own was left open.
+        image_shape: tuple or `None`. Replaces that of the model.
+
+    Raises:
+        InputError: for an image shape of a model that has none in its configuration.
+
+    Source: ours.
+    """
+    if not isinstance(config, dict):
+        return config
+    inner = dict(config["config"])
+    if "dtype" in inner and inner["dtype"] is None:
+        inner["dtype"] = dtype
+    if image_shape is not None:
+        if "image_shape" not in inner:
+            raise InputError(
+                f"Received image_shape={tuple(image_shape)} for an image encoder of class "
+                f"{config['class_name']}, which is made for one size or takes any; leave it out."
+            )
+        inner["image_shape"] = image_shape
+    return keras.saving.deserialize_keras_object({**config, "config": inner})
+
+
+def _check_names(encoder, names):
+    known = encoder.feature_names
+    for name in names:
+        if name not in known:
+            raise InputError(f"Received the feature {name!r}; expected one of {', '.join(known)}.")
+
+
+def _call(model, num_modalities, images, modalities, training):
+    # No argument where none was given, for models whose `call` takes none.
+    options = {} if training is None else {"training": training}
+    if num_modalities > 1:
+        return model({"images": images, "modalities": modalities}, **options)
+    return model(images, **options)
+
+
+def _image_input(model):
+    try:
+        inputs = model.input
+    except (AttributeError, ValueError):
+        return None  # Not functional: its input is not known.
+    return inputs["images"] if isinstance(inputs, dict) else inputs
+
+
+def _input_shape(model):
+    image = _image_input(model)
+    return (None, None, 3) if image is None else tuple(image.shape[1:])
+
+
+def _derived_stride(model):
+    """Pixels per step of the output of a model of fixed input size, or `None`."""
+    image = _image_input(model)
+    if image is None or not isinstance(model.output, keras.KerasTensor):
+        return None
+    height, reduced = image.shape[1], model.output.shape[1]
+    return None if None in (height, reduced) else height // reduced
