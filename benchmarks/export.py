@@ -25,16 +25,15 @@ import keras_espmedsam as kem
 from keras_espmedsam._files import atomic_path
 from keras_espmedsam.cli.loading import load_task
 from keras_espmedsam.export.comparison import made_image
-from keras_espmedsam.export.description import files_of
-from keras_espmedsam.export.formats.export_format import FORMATS, PRECISIONS
+from keras_espmedsam.export.formats import PRECISIONS, all_formats
 from keras_espmedsam.export.quantization_data import chosen_records
 from keras_espmedsam.export.quantization_data import quality as measured_quality
 from keras_espmedsam.export.request import make_request
-from keras_espmedsam.export.runtimes import RUNTIMES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 ARTEFACTS = ROOT / "runs/export"
+FORMATS = {one.name: one for one in all_formats()}
 # The native one takes images of any size; what is exported has the size of most of them.
 PRESETS = {
     "espmedsam_nano_256": (256, 256),
@@ -83,12 +82,14 @@ def quality(task, format, precision, size, artefact):
             task, format, artefact, size=size, precision=precision, overwrite=True
         )
         worth = done.get("quality") or measured_quality(
-            task, request, done, RUNTIMES[format](artefact), measuring
+            task, request, done, FORMATS[format].load(artefact), measuring
         )
     except kem.errors.InputError as error:
         return {"refused": str(error)}
     return {
-        "megabytes": round(sum(file.stat().st_size for file in files_of(artefact)) / 1e6, 2),
+        "megabytes": round(
+            sum(file.stat().st_size for file in FORMATS[format].files(artefact)) / 1e6, 2
+        ),
         "difference": done.get("difference"),
         "quality": worth,
     }
@@ -97,7 +98,7 @@ def quality(task, format, precision, size, artefact):
 def time_of(task, format, precision, size, artefact):
     """Time over that of the Keras model's `predict`, one image, interleaved."""
     request = make_request(task, format, artefact, size=size, precision=precision, overwrite=True)
-    runtime = RUNTIMES[format](artefact)
+    runtime = FORMATS[format].load(artefact)
     image = made_image(np.random.default_rng(0), request.size)[None]
     inputs = {"images": image}
     prepared = {"images": image.astype("float32")}

@@ -218,7 +218,7 @@ def exported_encoder(size, batch, name):
     import tf2onnx
 
     import keras_espmedsam as kem
-    from keras_espmedsam.export.runtimes import RUNTIMES
+    from keras_espmedsam.export import get_format
     from keras_espmedsam.layers.conv_norm import folded_norms
 
     with folded_norms():
@@ -252,7 +252,7 @@ def exported_encoder(size, batch, name):
             openvino.convert_model(str(path)), str(folder / "encoder.xml"), compress_to_fp16=False
         )
         path = folder / "encoder.xml"
-    runtime, images = RUNTIMES[name](path), _images(size, batch)
+    runtime, images = get_format(name).load(path), _images(size, batch)
     return lambda: runtime({"images": images})
 
 
@@ -339,9 +339,9 @@ def folded_nano(size, batch, _=None):
 
 
 def exported_nano(size, batch, name):
-    from keras_espmedsam.export import FORMATS, ExportedSegmenter
+    from keras_espmedsam.export import ExportedSegmenter, get_format
 
-    path = Path(tempfile.mkdtemp()) / f"nano{FORMATS[name].suffix}"
+    path = Path(tempfile.mkdtemp()) / f"nano{get_format(name).suffix}"
     _nano().export_for(name, path, batch_size=batch)
     segmenter, images = ExportedSegmenter(path), [_image(size)] * batch
     return lambda: segmenter.segment(images, "fundus", batch_size=batch)
@@ -371,12 +371,11 @@ def tic(size, batch, _=None):
 
 
 def exported_tic(size, batch, name):
-    from keras_espmedsam.export import FORMATS
-    from keras_espmedsam.export.runtimes import RUNTIMES
+    from keras_espmedsam.export import get_format
 
-    path = Path(tempfile.mkdtemp()) / f"tic{FORMATS[name].suffix}"
+    path = Path(tempfile.mkdtemp()) / f"tic{get_format(name).suffix}"
     _recognizer().export_for(name, path, batch_size=batch)
-    runtime, images = RUNTIMES[name](path), np.stack([_image(size)] * batch)
+    runtime, images = get_format(name).load(path), np.stack([_image(size)] * batch)
     return lambda: runtime({"images": images})
 
 

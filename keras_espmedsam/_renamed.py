@@ -41,10 +41,12 @@ MODULES: dict[str, str | tuple[str, ...]] = {
     "distillation.probe": "models.feature_specs",
     "evaluation.measures": "evaluation.metrics",
     "evaluation.paper_measures": "evaluation.paper_metrics",
-    "export.export_task": "export.export_model",
+    "export.export_task": "export._export_model",
     "export.onnx_file": "export.formats.onnx",
     "export.openvino_ir": "export.formats.openvino",
+    "export.runtimes": "export.formats",
     "export.saved_model": "export.formats.saved_model",
+    "export.tensorflow_process": "export.other_process",
     "export.tflite": "export.formats.tflite",
     "initial_values": "hub.initial_values",
     "losses.batch_dice_loss": "losses.dice_loss",
@@ -57,7 +59,6 @@ MODULES: dict[str, str | tuple[str, ...]] = {
     "models.picture_batches": "inference.image_batches",
     "preset_registry": ("hub.built_in_presets", "hub.from_preset"),
     "recognition": "inference.recognition",
-    "training.added_modality_config": "training.config.added_modality_config",
     "training.augmentation": "training.data.augmentation",
     "training.averaged_weights": "training.run.averaged_weights",
     "training.balance": "training.data.sampling_weights",
@@ -89,6 +90,8 @@ ATTRIBUTES = {
         "read_picture": "read_image",
         "read_pictures": "read_images",
     },
+    "export": {"export_task": "export_model"},
+    "export._export_model": {"export_task": "export_model"},
 }
 
 

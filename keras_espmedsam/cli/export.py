@@ -8,13 +8,16 @@ import typer
 from keras_espmedsam.cli.console import errors_reported, stderr
 from keras_espmedsam.cli.loading import check_preset, import_tensorflow, load_task
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.hub.built_in_presets import card_licence
+from keras_espmedsam.registries.export_formats import export_formats
 
 
 def export(
     format: Annotated[
         str,
-        typer.Option(help="saved_model, tflite, onnx or openvino.", show_default=False),
+        typer.Option(
+            help="saved_model, tflite, onnx, openvino, or one that another package adds.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path,
@@ -51,7 +54,7 @@ def export(
             help="images: uint8 images in, masks and probabilities out. logits: normalised "
             "float32 in, logits out."
         ),
-    ] = "pictures",
+    ] = "images",
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -87,6 +90,7 @@ def export(
     with errors_reported():
         if any_size and size:
             raise InputError("Received both --size and --any-size; give one of them.")
+        export_formats.check(format)
         check_preset(preset)
         task = load_task(preset)
         import_tensorflow()  # What writes and what compares would, and not quietly.
@@ -105,7 +109,6 @@ def export(
                 calibration=calibration,
                 overwrite=overwrite,
                 preset=preset,
-                licence=card_licence(preset),
                 report=console.print,
                 **options,
             )

@@ -70,7 +70,7 @@ def _difference(request, found, expected):
             near = np.abs(np.asarray(found["probabilities"]) - 0.5) < 1e-6
             differences.append(float(((got != own) & ~near).any()))
         elif request.precision == "float16":
-            values = (got, want) if request.flavor == "pictures" else (sigmoid(got), sigmoid(want))
+            values = (got, want) if request.flavor == "images" else (sigmoid(got), sigmoid(want))
             differences.append(float(np.mean(np.abs(values[0] - values[1]))))
         else:
             scale = max(1.0, float(np.abs(want).max()))
@@ -120,7 +120,7 @@ def model_inputs(task, request, images):
     """
     mean, divisor = normalization(task)
     normal = (images.astype("float32") - mean) / divisor
-    given = images if request.flavor == "pictures" else normal
+    given = images if request.flavor == "images" else normal
     return {"images": given}, {"images": normal}
 
 

@@ -4,9 +4,11 @@ import hashlib
 from pathlib import Path
 
 import keras_espmedsam
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.built_in_presets import card_licence
 from keras_espmedsam.models.image_converter import NORMALIZATIONS
 
-UNKNOWN_LICENCE = "that of the weights that it was made of"
+UNKNOWN_LICENCE = "unknown"
 
 
 def describe(task, request, preset=None, licence=None):
@@ -16,7 +18,7 @@ def describe(task, request, preset=None, licence=None):
         task: the segmenter or classifier.
         request: `ExportRequest`.
         preset: str or None. Name of the preset.
-        licence: str or None.
+        licence: str or None. `None` is what the preset's card says.
 
     Returns:
         dict, ready for JSON.
@@ -31,7 +33,7 @@ def describe(task, request, preset=None, licence=None):
         "dtype": request.input_dtype,
         "shape": [request.batch_size, height, width, 3],
         "values": "RGB, 0 to 255"
-        if request.flavor == "pictures"
+        if request.flavor == "images"
         else "(RGB from 0 to 255 - mean) / divisor",
     }
     inputs = {"images": images}
@@ -42,7 +44,7 @@ def describe(task, request, preset=None, licence=None):
         "flavor": request.flavor,
         "preset": preset,
         "keras_espmedsam": keras_espmedsam.__version__,
-        "licence": licence or UNKNOWN_LICENCE,
+        "licence": licence or _card_licence(preset) or UNKNOWN_LICENCE,
         "intended_use": "research; not a medical device",
         "normalization": {"mean": list(mean), "divisor": list(divisor)},
         "resize_mode": converter.resize_mode,
@@ -63,7 +65,7 @@ def describe(task, request, preset=None, licence=None):
                 "masks": {"dtype": "uint8", "shape": [None, height, width], "values": "0 or 1"},
                 "probabilities": {"dtype": "float32", "shape": [None, height, width]},
             }
-            if request.flavor == "pictures"
+            if request.flavor == "images"
             else {
                 "masks": {"dtype": "float32", "shape": [None, height, width, 1]},
                 "patches": {
@@ -76,25 +78,30 @@ def describe(task, request, preset=None, licence=None):
     else:
         found["class_names"] = list(task.class_names or map(str, range(task.num_classes)))
         found["min_confidence"] = task.min_confidence
-        name = "probabilities" if request.flavor == "pictures" else "logits"
+        name = "probabilities" if request.flavor == "images" else "logits"
         found["outputs"] = {name: {"dtype": "float32", "shape": [None, task.num_classes]}}
     return found
 
 
-def files_of(path):
-    """The files of an artefact: itself, all of a folder's, and the .bin beside an .xml."""
-    path = Path(path)
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    weights = path.with_suffix(".bin")
-    return [path, weights] if path.suffix == ".xml" and weights.exists() else [path]
+def _card_licence(preset):
+    try:
+        return None if preset is None else card_licence(preset)
+    except InputError:  # A name that its maker alone knows.
+        return None
 
 
-def checksums(path):
-    """SHA-256 of each file of an artefact, by its name within the folder that holds it."""
+def checksums(format, path):
+    """SHA-256 of each file of an artefact, by its name within the folder that holds it.
+
+    Args:
+        format: `ExportFormat`.
+        path: the artefact.
+
+    Source: ours.
+    """
     return {
         file.relative_to(Path(path).parent).as_posix(): hashlib.sha256(
             file.read_bytes()
         ).hexdigest()
-        for file in files_of(path)
+        for file in format.files(path)
     }

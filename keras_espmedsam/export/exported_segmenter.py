@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.export.formats.export_format import get_format
-from keras_espmedsam.export.request import description_path, to_pixels
-from keras_espmedsam.export.runtimes import RUNTIMES
+from keras_espmedsam.export.formats import get_format
+from keras_espmedsam.export.request import OLD_FLAVORS, description_path, to_pixels
 from keras_espmedsam.inference.image_batches import filled_up
 from keras_espmedsam.inference.image_segmentation import SegmentsImages, sigmoid
 from keras_espmedsam.models import ESPMedSAMImageConverter
@@ -52,7 +51,7 @@ class ExportedSegmenter(SegmentsImages):
             ) from error
         if description["task"] != "segmentation":
             raise InputError(f"{path} is an artefact for {description['task']}, no segmenter.")
-        self._use(description, RUNTIMES[chosen.name](path))
+        self._use(description, chosen.load(path))
 
     @classmethod
     def of(cls, description, runtime):
@@ -63,6 +62,8 @@ class ExportedSegmenter(SegmentsImages):
 
     def _use(self, description, runtime):
         self.description = description
+        flavor = description["flavor"]
+        self._takes_pixels = OLD_FLAVORS.get(flavor, flavor) == "images"
         self.modalities = tuple(description["modalities"])
         self.runtime = runtime
         self.batch_size, height, width, _ = description["inputs"]["images"]["shape"]
@@ -86,13 +87,13 @@ class ExportedSegmenter(SegmentsImages):
         images = np.stack(filled_up(list(images), size))
         indices = np.array(filled_up(list(indices), size), "int32")
         inputs = {"images": images.astype("float32")}
-        if self.description["flavor"] == "pictures":
+        if self._takes_pixels:
             normalization = self.description["normalization"]
             inputs["images"] = to_pixels(images, normalization["mean"], normalization["divisor"])
         if self.takes_modalities:
             inputs["modalities"] = indices
         outputs = self.runtime(inputs)
-        if self.description["flavor"] == "pictures":
+        if self._takes_pixels:
             return outputs["probabilities"][:count]
         return sigmoid(outputs["masks"][:count, ..., 0])
 

@@ -71,7 +71,7 @@ def calibration_inputs(task, request, records):
     for record in records:
         image, _ = next(iter(labelled_images(record, intensity=converter.intensity)))
         images = converter.convert(to_rgb(image.array))[None]
-        if request.flavor == "pictures":
+        if request.flavor == "images":
             images = to_pixels(images, mean, divisor)
         inputs = {"images": images}
         if task.takes_modalities:
@@ -141,7 +141,7 @@ def _mean_dice(model, records):
 
 def _same_class(task, request, runtime, inputs):
     normal = inputs["images"]
-    if request.flavor == "pictures":
+    if request.flavor == "images":
         normal = model_inputs(task, request, normal)[1]["images"]
     (found,) = runtime(inputs).values()
     return np.argmax(found[0]) == np.argmax(np.asarray(task.predict_prepared(normal))[0])

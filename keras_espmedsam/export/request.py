@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from keras_espmedsam.errors import InputError, did_you_mean
-from keras_espmedsam.export.formats.export_format import FORMATS, PRECISIONS, Format, get_format
+from keras_espmedsam.export.formats import PRECISIONS, ExportFormat, all_formats, get_format
 from keras_espmedsam.models.image_converter import NORMALIZATIONS
 
-FLAVORS = ("pictures", "logits")
+FLAVORS = ("images", "logits")
+# In descriptions and calls of version 0.1.0.
+OLD_FLAVORS = {"pictures": "images"}
 ANY_SIZE = "any"
 
 
@@ -19,7 +21,7 @@ class ExportRequest:
     """One artefact.
 
     Args:
-        format: `Format`.
+        format: `ExportFormat`.
         path: where it goes.
         size: (height, width), or `None` for any.
         batch_size: int, or `None` for any.
@@ -29,7 +31,7 @@ class ExportRequest:
     Source: ours.
     """
 
-    format: Format
+    format: ExportFormat
     path: Path
     size: tuple | None
     batch_size: int | None
@@ -39,7 +41,7 @@ class ExportRequest:
     @property
     def input_dtype(self):
         """Of `images`: uint8 images, or normalised float32."""
-        return "uint8" if self.flavor == "pictures" else "float32"
+        return "uint8" if self.flavor == "images" else "float32"
 
     @property
     def description_path(self):
@@ -60,15 +62,15 @@ def description_path(path):
 
 
 def make_request(
-    task, format, path, size=None, batch_size=None, precision="float32", flavor="pictures",
+    task, format, path, size=None, batch_size=None, precision="float32", flavor="images",
     overwrite=False,
 ):  # fmt: skip
     """Check the options of an export.
 
     Args:
         task: the segmenter or classifier.
-        format: str. A name of `FORMATS`.
-        path, size, batch_size, precision, flavor, overwrite: see `export_task`.
+        format: str. A name of `keras_espmedsam.registries.export_formats`.
+        path, size, batch_size, precision, flavor, overwrite: see `export_model`.
 
     Returns:
         `ExportRequest`.
@@ -91,14 +93,15 @@ def make_request(
             f"{did_you_mean(precision, PRECISIONS)}"
         )
     if precision not in chosen.precisions:
-        able = [one.name for one in FORMATS.values() if precision in one.precisions]
+        able = [one.name for one in all_formats() if precision in one.precisions]
         raise InputError(
             f"{chosen.name} can be exported in {', '.join(chosen.precisions)} alone, not in "
             f"{precision}; choose {' or '.join(able)} for that."
         )
+    flavor = OLD_FLAVORS.get(flavor, flavor)
     if flavor not in FLAVORS:
         raise InputError(f"Received the flavor {flavor!r}; expected {' or '.join(FLAVORS)}.")
-    if batch_size is None and not chosen.free_batch:
+    if batch_size is None and not chosen.open_batch:
         batch_size = 1
     if batch_size is not None and batch_size < 1:
         raise InputError(f"Received batch_size={batch_size}; expected 1 or more.")
@@ -125,7 +128,7 @@ def _checked_size(task, chosen, size):
     if isinstance(size, str):
         if size != ANY_SIZE:
             raise InputError(f"Received size={size!r}; expected (height, width) or {ANY_SIZE!r}.")
-        able = [one.name for one in FORMATS.values() if one.any_size]
+        able = [one.name for one in all_formats() if one.any_size]
         if not chosen.any_size:
             raise InputError(
                 f"{chosen.name} has to know the size of its images; give it, or choose "
@@ -166,19 +169,17 @@ def _fixed_size(task):
 
 
 def _checked_path(path, chosen, overwrite):
-    if chosen.suffix and path.suffix != chosen.suffix:
+    if chosen.suffix and not path.name.endswith(chosen.suffix):
         raise InputError(
             f"Received the output {path} for {chosen.name}; its name must end in {chosen.suffix}, "
             f"such as {path.with_suffix(chosen.suffix)}."
         )
-    if not chosen.suffix and path.suffix in {one.suffix for one in FORMATS.values()} - {""}:
+    if not chosen.suffix and path.suffix in {one.suffix for one in all_formats()} - {""}:
         raise InputError(
             f"Received the output {path} for {chosen.name}, which is a folder; give a name such "
             f"as {path.with_suffix('')}."
         )
-    written = [path, description_path(path)]
-    if chosen.name == "openvino":
-        written.append(path.with_suffix(".bin"))
+    written = [path, *chosen.files(path), description_path(path)]
     there = [one for one in written if one.exists()]
     if there and not overwrite:
         raise InputError(f"{there[0]} is there already; give another name, or ask to overwrite it.")

@@ -39,7 +39,7 @@ def make_function(task, request):
     several = segments and isinstance(task.input, dict) and "modalities" in task.input
     if several:
         signature.append(tf.TensorSpec((request.batch_size,), "int32", "modalities"))
-    from_images = request.flavor == "pictures"
+    from_images = request.flavor == "images"
     mean, divisor = normalization(task)
 
     def run(images, modalities=None):

@@ -3,10 +3,18 @@
 Importing this does not import Keras: see `Registry`.
 """
 
+from keras_espmedsam.registries.export_formats import export_formats
 from keras_espmedsam.registries.feature_losses import feature_losses
 from keras_espmedsam.registries.file_formats import file_formats
 from keras_espmedsam.registries.image_encoders import image_encoders
 from keras_espmedsam.registries.losses import losses
 from keras_espmedsam.registries.registry import Registry
 
-__all__ = ["Registry", "feature_losses", "file_formats", "image_encoders", "losses"]
+__all__ = [
+    "Registry",
+    "export_formats",
+    "feature_losses",
+    "file_formats",
+    "image_encoders",
+    "losses",
+]

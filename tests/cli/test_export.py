@@ -38,7 +38,7 @@ def test_options_arrive(run, task, tmp_path):
     assert (asked["size"], asked["modality"], asked["batch_size"]) == ((64, 96), "fundus", 2)
     assert (asked["precision"], asked["flavor"], asked["overwrite"]) == ("int8", "logits", True)
     assert asked["calibration"] == tmp_path / "index.csv"
-    assert (asked["preset"], asked["licence"]) == ("espmedsam_nano_256", "research-use-only")
+    assert asked["preset"] == "espmedsam_nano_256"
 
 
 def test_defaults(run, task, tmp_path):

@@ -1,76 +1,134 @@
-"""The formats that can be written, and what each of them can hold."""
+"""What a format is: how its files are named, what it can hold, what writes and what runs it."""
 
-import dataclasses
 import importlib.util
+from pathlib import Path
 
-from keras_espmedsam.errors import InputError, did_you_mean
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.registries.export_formats import export_formats
 
 PRECISIONS = ("float32", "float16", "int8")
 EXTRA = 'pip install "keras-espmedsam[export]"'
 
 
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """One format.
+class ExportFormat:
+    """A format that models are exported to.
+
+    A new one is a class derived from this, which sets the attributes below and defines `write` and
+    `load`. It is named in `keras_espmedsam.registries.export_formats`, by an entry point or by
+    `register`; nothing else has to know of it. Its file imports neither Keras nor what writes the
+    format before one of the two is called.
 
     Args:
-        name: str. As `--format` takes it.
-        suffix: str. How its file's name ends; empty for a folder.
+        name: str. As it is registered, and `--format` takes it.
+
+    Attributes:
+        suffix: str. How the name of its file ends; empty for a folder.
+        other_suffixes: tuple of str. Those of the files beside it that belong to it.
+        marker: str. A file by which a folder is known as an artefact of this format.
         runtime: str. The module that runs it.
         writers: tuple of str. The modules that write it.
+        install: str. What installs these.
+        backend: str or None. The Keras backend that the model is written from; where Keras runs
+            on another, `write` is called in a process of its own. `None` for any.
         any_size: bool. Whether it can leave height and width open.
-        free_batch: bool. Whether it can leave the batch size open.
-        precisions: tuple of str.
+        open_batch: bool. Whether it can leave the batch size open.
+        precisions: tuple of str. Of `"float32"`, `"float16"` and `"int8"`.
         calibrated: bool. Whether int8 has ranges that are chosen by real images.
+        keeps_quantized_layers: bool. Whether it can hold layers that Keras' `quantize` changed.
+
+    Example:
+        >>> class Plain(ExportFormat):
+        ...     suffix = ".npy"
+        >>> Plain("plain").files(Path("eye.npy"))
+        [PosixPath('eye.npy')]
 
     Source: ours.
     """
 
-    name: str
-    suffix: str
-    runtime: str
-    writers: tuple
-    any_size: bool
-    free_batch: bool
-    precisions: tuple
-    calibrated: bool = False
+    suffix = ""
+    other_suffixes = ()
+    marker = None
+    runtime = "numpy"
+    writers = ()
+    install = EXTRA
+    backend = "tensorflow"
+    any_size = False
+    open_batch = False
+    precisions = ("float32",)
+    calibrated = False
+    keeps_quantized_layers = False
 
+    def __init__(self, name):
+        self.name = name
 
-# SavedModel keeps a graph's variables as they are, and TensorFlow's CPU kernels know no float16.
-FORMATS = {
-    one.name: one
-    for one in (
-        Format("saved_model", "", "tensorflow", ("tensorflow",), True, True, ("float32",)),
-        Format("tflite", ".tflite", "ai_edge_litert", ("tensorflow",), False, False, PRECISIONS),
-        Format(
-            "onnx",
-            ".onnx",
-            "onnxruntime",
-            ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
-            True,
-            True,
-            PRECISIONS,
-            calibrated=True,
-        ),
-        Format(
-            "openvino",
-            ".xml",
-            "openvino",
-            ("tensorflow", "tf2onnx", "onnx", "onnxruntime", "openvino"),
-            True,
-            True,
-            PRECISIONS,
-            calibrated=True,
-        ),
-    )
-}
+    def write(self, task, request, path, description, calibration):
+        """Write an artefact.
+
+        Args:
+            task: the segmenter or classifier, folded, on `backend`.
+            request: `ExportRequest`: what is asked for, with its size, batch size, precision and
+                flavor.
+            path: the file or folder to write.
+            description: dict, ready for JSON, which goes into the artefact.
+            calibration: list of dicts of inputs, one sample each, for int8 of a format that is
+                `calibrated`; else empty.
+
+        Raises:
+            InputError: for what cannot be written; anything else that is raised is told as one.
+
+        Source: ours.
+        """
+        raise NotImplementedError
+
+    def load(self, path):
+        """Load an artefact into the format's own runtime.
+
+        Args:
+            path: the artefact.
+
+        Returns:
+            Callable from a dict of arrays, `images` and, of several modalities, `modalities`, to
+            a dict of arrays; see `keras_espmedsam.export.description`.
+
+        Source: ours.
+        """
+        raise NotImplementedError
+
+    def files(self, path):
+        """The files of the artefact at a path, the main one first.
+
+        Args:
+            path: the artefact.
+
+        Returns:
+            List of paths: all within a folder, or the file and those beside it.
+
+        Source: ours.
+        """
+        path = Path(path)
+        if not self.suffix:
+            return sorted(file for file in path.rglob("*") if file.is_file())
+        return [path, *(path.with_suffix(suffix) for suffix in self.other_suffixes)]
+
+    def fits(self, path):
+        """Whether a path is, by its name or its marker, that of an artefact of this format.
+
+        Args:
+            path: a path, of what need not be there.
+
+        Source: ours.
+        """
+        path = Path(path)
+        if self.suffix:
+            return path.name.endswith(self.suffix)
+        return self.marker is not None and (path / self.marker).is_file()
 
 
 def get_format(name):
     """A format by name.
 
     Raises:
-        InputError: for an unknown name.
+        InputError: for an unknown name, and for what another package added and is no format.
 
     Example:
         >>> get_format("tflite").suffix
@@ -78,19 +136,62 @@ def get_format(name):
 
     Source: ours.
     """
-    if name not in FORMATS:
+    found = export_formats.load(name)
+    if not (isinstance(found, type) and issubclass(found, ExportFormat)):
         raise InputError(
-            f"Received the format {name!r}; expected one of {', '.join(FORMATS)}"
-            f"{did_you_mean(name, FORMATS)}"
+            f"The format {name!r}, which another package added, is {found!r}; expected a class "
+            "derived from keras_espmedsam.export.ExportFormat."
         )
-    return FORMATS[name]
+    return found(name)
+
+
+def all_formats():
+    """All formats that can be loaded.
+
+    Returns:
+        List of `ExportFormat`; a broken one of another package is left out.
+
+    Example:
+        >>> [one.name for one in all_formats()][:2]
+        ['saved_model', 'tflite']
+
+    Source: ours.
+    """
+    found = []
+    for name in export_formats:
+        try:
+            found.append(get_format(name))
+        except InputError:  # It is told to who asks for that format.
+            continue
+    return found
+
+
+def format_of(path):
+    """The format that a path is an artefact of, by its name; of a folder, by what is in it.
+
+    Args:
+        path: str or path. What it names need not be there.
+
+    Returns:
+        `ExportFormat`, or `None` for a preset and anything else.
+
+    Example:
+        >>> format_of("eye.onnx").name, format_of("espmedsam_nano_256")
+        ('onnx', None)
+
+    Source: ours.
+    """
+    path = Path(path)
+    if not path.suffix and not path.is_dir():
+        return None  # The name of a preset: no need to look for formats of other packages.
+    return next((one for one in all_formats() if one.fits(path)), None)
 
 
 def check_installed(chosen):
     """Say what to install before any work is done.
 
     Args:
-        chosen: `Format`.
+        chosen: `ExportFormat`.
 
     Raises:
         InputError: when a library that writes or runs the format is missing.
@@ -105,5 +206,5 @@ def check_installed(chosen):
     if missing:
         raise InputError(
             f"Exporting to {chosen.name} needs {', '.join(missing)}, which is not installed; "
-            f"install it with: {EXTRA}"
+            f"install it with: {chosen.install}"
         )

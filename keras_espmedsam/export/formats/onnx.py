@@ -7,45 +7,55 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_espmedsam.export.formats.export_format import PRECISIONS, ExportFormat
+
 # The latest that tf2onnx 1.17 writes.
 OPSET = 18
 # What holds the weights; those of the controllers are gathered by modality.
 QUANTIZED = ("Conv", "MatMul", "Gather")
 
 
-def write_onnx(task, request, path, description, calibration=None):
-    """Convert with tf2onnx; then, if asked for, make the weights smaller.
+class ONNX(ExportFormat):
+    """One file, converted by tf2onnx; the description is among its metadata.
 
-    Args:
-        task: the segmenter or classifier, on Keras' TensorFlow backend.
-        request: `ExportRequest`.
-        path: the file to write.
-        description: dict, which goes into the file's metadata.
-        calibration: list of dicts of inputs, one sample each, for int8.
+    Keras' own ONNX exports are compared in docs/onnx_exporters.md.
 
-    Source: ours. Keras' own ONNX exports are compared in docs/onnx_exporters.md.
+    Source: ours.
     """
-    import onnx
-    import tensorflow as tf
-    import tf2onnx
 
-    from keras_espmedsam.export.tensorflow_graph import make_function
+    suffix = ".onnx"
+    runtime = "onnxruntime"
+    writers = ("tensorflow", "tf2onnx", "onnx", "onnxruntime")
+    any_size = True
+    open_batch = True
+    precisions = PRECISIONS
+    calibrated = True
 
-    function, signature = make_function(task, request)
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    # Without it tf2onnx copies the whole graph before each of its passes.
-    os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
-    model, _ = tf2onnx.convert.from_function(
-        tf.function(function, input_signature=signature), input_signature=signature, opset=OPSET
-    )
-    _drop_whole_slices(model)
-    if request.precision == "float16":
-        model = _to_float16(model)
-    elif request.precision == "int8":
-        model = _to_int8(model, path, calibration)
-    entries = {"espmedsam": json.dumps(description), "licence": description["licence"]}
-    onnx.helper.set_model_props(model, entries)
-    onnx.save(model, str(path))
+    def write(self, task, request, path, description, calibration):
+        import onnx
+        import tensorflow as tf
+        import tf2onnx
+
+        from keras_espmedsam.export.tensorflow_graph import make_function
+
+        function, signature = make_function(task, request)
+        logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+        # Without it tf2onnx copies the whole graph before each of its passes.
+        os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
+        model, _ = tf2onnx.convert.from_function(
+            tf.function(function, input_signature=signature), input_signature=signature, opset=OPSET
+        )
+        _drop_whole_slices(model)
+        if request.precision == "float16":
+            model = _to_float16(model)
+        elif request.precision == "int8":
+            model = _to_int8(model, path, calibration)
+        entries = {"espmedsam": json.dumps(description), "licence": description["licence"]}
+        onnx.helper.set_model_props(model, entries)
+        onnx.save(model, str(path))
+
+    def load(self, path):
+        return ONNXRuntime(path)
 
 
 def _drop_whole_slices(model):

@@ -4,33 +4,46 @@ import dataclasses
 import json
 from pathlib import Path
 
-from keras_espmedsam.export.formats.onnx import write_onnx
+from keras_espmedsam.export.formats.export_format import (
+    PRECISIONS,
+    ExportFormat,
+    get_format,
+)
 
 
-def write_openvino(task, request, path, description, calibration=None):
-    """Convert by way of ONNX, which carries int8 too.
+class OpenVINO(ExportFormat):
+    """An .xml and a .bin file, by way of ONNX, which carries int8 too; for Intel's processors.
 
-    Args:
-        task: the segmenter or classifier, on Keras' TensorFlow backend.
-        request: `ExportRequest`.
-        path: the .xml file to write; the .bin lies beside it.
-        description: dict, which goes into the model's runtime information.
-        calibration: list of dicts of inputs, one sample each, for int8.
+    The description is in the model's runtime information.
 
     Source: ours.
     """
-    import openvino
 
-    source = Path(path).with_suffix(".onnx")
-    # OpenVINO keeps the weights as float16 itself, and computes as the processor likes.
-    halves = request.precision == "float16"
-    through = dataclasses.replace(request, precision="float32") if halves else request
-    write_onnx(task, through, source, description, calibration)
-    model = openvino.convert_model(str(source))
-    model.set_rt_info(json.dumps(description), ["espmedsam", "description"])
-    model.set_rt_info(description["licence"], ["espmedsam", "licence"])
-    openvino.save_model(model, str(path), compress_to_fp16=halves)
-    source.unlink()
+    suffix = ".xml"
+    other_suffixes = (".bin",)
+    runtime = "openvino"
+    writers = ("tensorflow", "tf2onnx", "onnx", "onnxruntime", "openvino")
+    any_size = True
+    open_batch = True
+    precisions = PRECISIONS
+    calibrated = True
+
+    def write(self, task, request, path, description, calibration):
+        import openvino
+
+        source = Path(path).with_suffix(".onnx")
+        # OpenVINO keeps the weights as float16 itself, and computes as the processor likes.
+        halves = request.precision == "float16"
+        through = dataclasses.replace(request, precision="float32") if halves else request
+        get_format("onnx").write(task, through, source, description, calibration)
+        model = openvino.convert_model(str(source))
+        model.set_rt_info(json.dumps(description), ["espmedsam", "description"])
+        model.set_rt_info(description["licence"], ["espmedsam", "licence"])
+        openvino.save_model(model, str(path), compress_to_fp16=halves)
+        source.unlink()
+
+    def load(self, path):
+        return OpenVINORuntime(path)
 
 
 class OpenVINORuntime:

@@ -3,26 +3,35 @@
 import json
 from pathlib import Path
 
+from keras_espmedsam.export.formats.export_format import ExportFormat
 
-def write_saved_model(task, request, path, description, calibration=None):
-    """Write the folder; `calibration` has no use here.
 
-    Args:
-        task: the segmenter or classifier, on Keras' TensorFlow backend.
-        request: `ExportRequest`.
-        path: the folder to write.
-        description: dict, which goes into `assets.extra`, a folder that TensorFlow leaves alone.
-        calibration: not used.
+class SavedModel(ExportFormat):
+    """A folder; the description lies in its `assets.extra`, which TensorFlow leaves alone.
+
+    It keeps a graph's variables as they are, and TensorFlow's CPU kernels know no float16.
 
     Source: Keras' `ExportArchive`.
     """
-    from keras_espmedsam.export import tensorflow_graph
 
-    tensorflow_graph.write_saved_model(task, request, path)
-    folder = Path(path) / "assets.extra"
-    folder.mkdir(exist_ok=True)
-    text = json.dumps(description, indent=1) + "\n"
-    (folder / "espmedsam.json").write_text(text, encoding="utf-8")
+    marker = "saved_model.pb"
+    runtime = "tensorflow"
+    writers = ("tensorflow",)
+    any_size = True
+    open_batch = True
+    keeps_quantized_layers = True
+
+    def write(self, task, request, path, description, calibration):
+        from keras_espmedsam.export.tensorflow_graph import write_saved_model
+
+        write_saved_model(task, request, path)
+        folder = Path(path) / "assets.extra"
+        folder.mkdir(exist_ok=True)
+        text = json.dumps(description, indent=1) + "\n"
+        (folder / "espmedsam.json").write_text(text, encoding="utf-8")
+
+    def load(self, path):
+        return SavedModelRuntime(path)
 
 
 class SavedModelRuntime:

@@ -8,49 +8,51 @@ from pathlib import Path
 import numpy as np
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.export.formats.export_format import PRECISIONS, ExportFormat
 
 
-def write_tflite(task, request, path, description, calibration=None):
-    """Convert by way of a SavedModel, with built-in operators alone.
+class TFLite(ExportFormat):
+    """One file of built-in operators alone; the description is an associated file within it.
 
-    In int8 the weights are integers, and what they are multiplied by is quantised as it comes. With
-    ranges chosen beforehand, the masks of TiC's windows (-1e30) would share 256 steps with the
-    attention that they mask, and the segmenter is slower on a CPU and farther from the Keras model.
-
-    Args:
-        task: the segmenter or classifier, on Keras' TensorFlow backend.
-        request: `ExportRequest`.
-        path: the file to write.
-        description: dict, which goes into the file.
-        calibration: not used.
-
-    Raises:
-        InputError: when the file holds other operators.
+    It is converted with operators that LiteRT does not have where a size is open. In int8 the
+    weights are integers, and what they are multiplied by is quantised as it comes. With ranges
+    chosen beforehand, the masks of TiC's windows (-1e30) would share 256 steps with the attention
+    that they mask, and the segmenter is slower on a CPU and farther from the Keras model.
 
     Source: ours.
     """
-    import tensorflow as tf
 
-    from keras_espmedsam.export.tensorflow_graph import SIGNATURE, write_saved_model
+    suffix = ".tflite"
+    runtime = "ai_edge_litert"
+    writers = ("tensorflow",)
+    precisions = PRECISIONS
 
-    with tempfile.TemporaryDirectory() as folder:
-        write_saved_model(task, request, folder)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if request.precision != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if request.precision == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        Path(path).write_bytes(converter.convert())
-    foreign = [name for name in operators(path) if name.startswith("custom ")]
-    if foreign:
-        raise InputError(
-            f"The TFLite file needs operators that are not built in: {', '.join(foreign)}; no "
-            "phone could run it. Nothing was kept."
-        )
-    # As an associated file of the TFLite metadata convention: a ZIP archive at the file's end.
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("espmedsam.json", json.dumps(description, indent=1))
+    def write(self, task, request, path, description, calibration):
+        import tensorflow as tf
+
+        from keras_espmedsam.export.tensorflow_graph import SIGNATURE, write_saved_model
+
+        with tempfile.TemporaryDirectory() as folder:
+            write_saved_model(task, request, folder)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            if request.precision != "float32":
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if request.precision == "float16":
+                converter.target_spec.supported_types = [tf.float16]
+            Path(path).write_bytes(converter.convert())
+        foreign = [name for name in operators(path) if name.startswith("custom ")]
+        if foreign:
+            raise InputError(
+                f"The TFLite file needs operators that are not built in: {', '.join(foreign)}; no "
+                "phone could run it. Nothing was kept."
+            )
+        # As an associated file of the TFLite metadata convention: a ZIP archive at the file's end.
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("espmedsam.json", json.dumps(description, indent=1))
+
+    def load(self, path):
+        return TFLiteRuntime(path)
 
 
 def operators(path):
