@@ -12,7 +12,7 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor i
     max_pool_patches,
 )
 from keras_espmedsam.training.data.image_store import ImageStore
-from keras_espmedsam.training.data.prefetch import ReadAhead
+from keras_espmedsam.training.data.prefetch import Prefetch
 from keras_espmedsam.training.data.sampling_weights import check_weights
 
 
@@ -111,7 +111,7 @@ class DistillationDataset(keras.utils.PyDataset):
         use_multiprocessing=False,
         max_queue_size=10,
     ):
-        # Keras is to start no workers: see `ReadAhead`.
+        # Keras is to start no workers: see `Prefetch`.
         super().__init__(workers=1, max_queue_size=max_queue_size)
         check_converter(converter)
         if not common and not domain:
@@ -176,14 +176,14 @@ class DistillationDataset(keras.utils.PyDataset):
             )
         self.records = {name: part.records for name, part in parts.items()}
         self._num_batches = max(part.num_batches for part in parts.values())
-        self._read_ahead = ReadAhead(_Both(parts), workers, max_queue_size, use_multiprocessing)
+        self._prefetch = Prefetch(_Both(parts), workers, max_queue_size, use_multiprocessing)
 
     @property
     def num_batches(self):
         return self._num_batches
 
     def __getitem__(self, index):
-        drawn = self._read_ahead(self.epoch, index, self._num_batches)
+        drawn = self._prefetch(self.epoch, index, self._num_batches)
         x = {}
         for name, (part, _) in drawn.items():
             x[name] = {**part, "images": self.converter.convert_batch(part["images"], AUTO)}

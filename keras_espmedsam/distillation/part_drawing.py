@@ -4,8 +4,8 @@ import numpy as np
 
 from keras_espmedsam.distillation.variants import vary
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training.data.batch_sampler import Drawing
-from keras_espmedsam.training.data.sampling_weights import balanced_groups
+from keras_espmedsam.training.data.batch_sampler import BatchSampler
+from keras_espmedsam.training.data.sampling_weights import sampling_weights
 
 
 class PartDrawing:
@@ -13,8 +13,8 @@ class PartDrawing:
 
     Args:
         images: `ImageStore` on the student's canvas.
-        batch_size, steps, shuffle, augment, seed: see `Drawing`.
-        balance, weights: see `balanced_groups`.
+        batch_size, steps, shuffle, augment, seed: see `BatchSampler`.
+        balance, weights: see `sampling_weights`.
         modalities: tuple of str, or `None`: batches say no modality.
         one_modality: bool. Draw a modality first, then images of it alone.
         caches: dict of teacher name to `TeacherCache`, or to a dict of them by modality.
@@ -53,12 +53,12 @@ class PartDrawing:
         if modalities is not None:
             places = [tuple(modalities).index(record.modality) for record in self.records]
             self.indices = np.array(places, "int32")
-        groups, shares = balanced_groups(self.records, balance, weights)
+        groups, shares = sampling_weights(self.records, balance, weights)
         drawn = [(groups, shares)]
         if one_modality:
             drawn = _apart(groups, shares, self.indices)
         self._drawings = [
-            Drawing(
+            BatchSampler(
                 images,
                 batch_size,
                 steps,

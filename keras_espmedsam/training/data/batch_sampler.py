@@ -17,34 +17,44 @@ PLACED = Augmentation(
 )
 
 
-class Drawing:
+class BatchSampler:
     """Draw batches by epoch and number: the same ones whenever, and in whatever order, asked.
 
     Args:
         images: `ImageStore`.
         batch_size: int.
         steps: int or None. Batches per epoch, or one pass.
-        groups, shares: what is drawn from with `steps`, see `balanced_groups`.
+        groups, probabilities: what is drawn from with `steps`, see `sampling_weights`.
         by_size: bool. Without `steps`, batches hold images of one size.
         shuffle: bool. Without `steps`, another order in each epoch.
         augment: dict of data set or modality to `Augmentation`; the data set's goes first.
         canvas: (height, width) that the augmentation draws on, or `None`: the image's size.
         seed: int.
 
-    Call: `drawing(epoch, index)` gives the rows, the images and the masks (or None) of a batch.
-    It uses no backend, so that it runs in threads and processes.
+    Call: `batch_sampler(epoch, index)` gives the rows, the images and the masks (or None) of a
+    batch. It uses no backend, so that it runs in threads and processes.
 
     Source: ours.
     """
 
     def __init__(
-        self, images, batch_size, steps, groups, shares, by_size, shuffle, augment, canvas, seed
+        self,
+        images,
+        batch_size,
+        steps,
+        groups,
+        probabilities,
+        by_size,
+        shuffle,
+        augment,
+        canvas,
+        seed,
     ):
         self.images = images
         self.batch_size = batch_size
         self.steps = steps
         self.groups = groups
-        self.shares = shares
+        self.probabilities = probabilities
         self.by_size = by_size
         self.shuffle = shuffle
         self.augment = augment
@@ -55,7 +65,7 @@ class Drawing:
     def __call__(self, epoch, index):
         rng = np.random.default_rng([self.seed, epoch, index])
         if self.steps:
-            drawn = rng.choice(len(self.groups), self.batch_size, p=self.shares)
+            drawn = rng.choice(len(self.groups), self.batch_size, p=self.probabilities)
             rows = np.array([rng.choice(self.groups[d]) for d in drawn])
         else:
             rows = self._one_pass(epoch)[index]

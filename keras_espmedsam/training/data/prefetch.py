@@ -1,4 +1,4 @@
-"""Batches that workers draw before they are asked for.
+"""Batches that workers prepare before they are asked for.
 
 Keras' own workers do not serve here: before the first epoch `fit` takes a batch to build the
 model, and what its workers drew beside it, some number of batches of another epoch, is handed out
@@ -13,35 +13,35 @@ import weakref
 from keras_espmedsam.errors import InputError
 
 
-class ReadAhead:
+class Prefetch:
     """Call a function for batches to come, in threads or processes.
 
     Args:
-        draw: called with an epoch and a batch's number. For processes it is sent to each of them
-            once, so it can be pickled.
+        get_batch: called with an epoch and a batch's number. For processes it is sent to each of
+            them once, so it can be pickled.
         workers: int. With one thread nothing is done ahead.
-        ahead: int. The most batches that wait to be asked for.
-        processes: bool. Processes rather than threads, for what holds Python's lock.
+        max_queue_size: int. The most batches that wait to be asked for.
+        use_multiprocessing: bool. Processes rather than threads, for what holds Python's lock.
 
-    Call: `read_ahead(epoch, index, count)` gives what `draw(epoch, index)` gives, and has the
-    next ones up to `count` drawn.
+    Call: `prefetch(epoch, index, count)` gives what `get_batch(epoch, index)` gives, and has the
+    next ones up to `count` prepared.
 
     Raises:
         InputError: when processes cannot be started.
 
     Example:
-        >>> read_ahead = ReadAhead(lambda epoch, index: (epoch, index), workers=2, ahead=3)
-        >>> [read_ahead(7, index, 4) for index in range(4)]
+        >>> prefetch = Prefetch(lambda epoch, index: (epoch, index), workers=2, max_queue_size=3)
+        >>> [prefetch(7, index, 4) for index in range(4)]
         [(7, 0), (7, 1), (7, 2), (7, 3)]
 
     Source: ours.
     """
 
-    def __init__(self, draw, workers=1, ahead=10, processes=False):
-        self.draw = draw
+    def __init__(self, get_batch, workers=1, max_queue_size=10, use_multiprocessing=False):
+        self.get_batch = get_batch
         self.workers = workers
-        self.ahead = ahead
-        self.processes = processes
+        self.max_queue_size = max_queue_size
+        self.use_multiprocessing = use_multiprocessing
         self._start()
 
     def _start(self):
@@ -58,11 +58,13 @@ class ReadAhead:
         self._start()
 
     def __call__(self, epoch, index, count):
-        if self.workers <= 1 and not self.processes:
-            return self.draw(epoch, index)
+        if self.workers <= 1 and not self.use_multiprocessing:
+            return self.get_batch(epoch, index)
         with self._lock:
             batch = self._waiting.pop((epoch, index), None) or self._submit(epoch, index)
-            wanted = [(epoch, i) for i in range(index + 1, min(index + 1 + self.ahead, count))]
+            wanted = [
+                (epoch, i) for i in range(index + 1, min(index + 1 + self.max_queue_size, count))
+            ]
             # What is left of another epoch, or was jumped over, will not be asked for.
             for key in [key for key in self._waiting if key not in wanted]:
                 self._waiting.pop(key).cancel()
@@ -83,28 +85,30 @@ class ReadAhead:
             self._pool = self._new_pool()
             weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
         return (
-            self._pool.submit(_draw, *key) if self.processes else self._pool.submit(self.draw, *key)
+            self._pool.submit(_get_batch, *key)
+            if self.use_multiprocessing
+            else self._pool.submit(self.get_batch, *key)
         )
 
     def _new_pool(self):
-        if not self.processes:
+        if not self.use_multiprocessing:
             return concurrent.futures.ThreadPoolExecutor(self.workers)
         # Spawned: a backend that has threads of its own must not be forked.
         return concurrent.futures.ProcessPoolExecutor(
             max(self.workers, 1),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_receive,
-            initargs=(self.draw,),
+            initargs=(self.get_batch,),
         )
 
 
 _received = None
 
 
-def _receive(draw):
+def _receive(get_batch):
     global _received
-    _received = draw
+    _received = get_batch
 
 
-def _draw(epoch, index):
+def _get_batch(epoch, index):
     return _received(epoch, index)

@@ -1,4 +1,4 @@
-"""Which images are drawn how often: groups of records and their shares."""
+"""Which images are drawn how often: groups of records and their probabilities."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def check_weights(weights, steps):
         )
 
 
-def balanced_groups(records, balance="dataset", weights=None):
+def sampling_weights(records, balance="dataset", weights=None):
     """Group records, and say how often each group is drawn.
 
     Args:
@@ -32,8 +32,8 @@ def balanced_groups(records, balance="dataset", weights=None):
         weights: dict of a group's name to float, 1 where it has no name; None for equal shares.
 
     Returns:
-        Tuple of the groups, a list of integer arrays of rows, and their shares, an array that
-        sums to 1.
+        Tuple of the groups, a list of integer arrays of rows, and their probabilities, an array
+        that sums to 1.
 
     Raises:
         InputError: for another `balance`, weights of names that there are not, or of which none
@@ -41,8 +41,8 @@ def balanced_groups(records, balance="dataset", weights=None):
 
     Example:
         >>> records = [kem.data.Record("train", "xray", name, "a.png") for name in "aab"]
-        >>> groups, shares = balanced_groups(records, "dataset", {"b": 3})
-        >>> [group.tolist() for group in groups], shares.tolist()
+        >>> groups, probabilities = sampling_weights(records, "dataset", {"b": 3})
+        >>> [group.tolist() for group in groups], probabilities.tolist()
         ([[0, 1], [2]], [0.25, 0.75])
 
     Source: ours.
@@ -67,12 +67,12 @@ def balanced_groups(records, balance="dataset", weights=None):
             f"Received weights of {', '.join(unknown)}; the records are of the {balance} "
             f"{', '.join(names)}. Write the names as there."
         )
-    shares = np.array([weights.get(name, 1.0) for name in names], "float64")
-    if not (shares >= 0).all() or not shares.any():
+    probabilities = np.array([weights.get(name, 1.0) for name in names], "float64")
+    if not (probabilities >= 0).all() or not probabilities.any():
         kind = "data sets" if balance == "dataset" else "modalities"
         raise InputError(
             f"Received weights={weights} for the {kind} {', '.join(names)}; expected "
             "numbers of at least 0, and one above 0."
         )
     groups = [np.flatnonzero([one == name for one in of]) for name in names]
-    return groups, shares / shares.sum()
+    return groups, probabilities / probabilities.sum()

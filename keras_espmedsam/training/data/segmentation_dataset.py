@@ -7,10 +7,10 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.imaging.placement import RESIZE_MODES
 from keras_espmedsam.training.data.batch_layers import BatchLayers
-from keras_espmedsam.training.data.batch_sampler import Drawing
+from keras_espmedsam.training.data.batch_sampler import BatchSampler
 from keras_espmedsam.training.data.image_store import ImageStore
-from keras_espmedsam.training.data.prefetch import ReadAhead
-from keras_espmedsam.training.data.sampling_weights import balanced_groups, check_weights
+from keras_espmedsam.training.data.prefetch import Prefetch
+from keras_espmedsam.training.data.sampling_weights import check_weights, sampling_weights
 
 MODES = (*RESIZE_MODES, "native")
 
@@ -123,14 +123,14 @@ class SegmentationDataset(keras.utils.PyDataset):
         max_queue_size=10,
         intensity=None,
     ):
-        # Keras is to start no workers: see `ReadAhead`.
+        # Keras is to start no workers: see `Prefetch`.
         super().__init__(workers=1, max_queue_size=max_queue_size)
         records = list(records)
         _check_records(records, modalities)
         _check_sizes(image_size, resize_mode, steps, cache or scan)
         check_weights(weights, steps)
         # Misspelt names are told before all images are read.
-        balanced_groups(records, balance, weights)
+        sampling_weights(records, balance, weights)
         canvas = image_size and tuple(image_size)
         native = resize_mode == "native"
         images = ImageStore(
@@ -156,11 +156,11 @@ class SegmentationDataset(keras.utils.PyDataset):
         if self.records[0].modality:
             of = {name: i for i, name in enumerate(modalities)}
             self.indices = np.array([of[record.modality] for record in self.records], "int32")
-        self._drawing = Drawing(
+        self._batch_sampler = BatchSampler(
             images,
             batch_size,
             steps,
-            *balanced_groups(self.records, balance, _present(weights, self.records, balance)),
+            *sampling_weights(self.records, balance, _present(weights, self.records, balance)),
             by_size=image_size is None,
             shuffle=shuffle,
             augment=augment or {},
@@ -168,16 +168,16 @@ class SegmentationDataset(keras.utils.PyDataset):
             seed=seed,
         )
         self._layers = BatchLayers(layers)
-        self._read_ahead = ReadAhead(self._drawing, workers, max_queue_size, use_multiprocessing)
+        self._prefetch = Prefetch(self._batch_sampler, workers, max_queue_size, use_multiprocessing)
 
     @property
     def num_batches(self):
-        return self._drawing.num_batches
+        return self._batch_sampler.num_batches
 
     def __getitem__(self, index):
         epoch = self.epoch
-        rows, images, masks = self._read_ahead(epoch, index, self.num_batches)
-        # One number more than the drawing's generator has, so that the two are not alike.
+        rows, images, masks = self._prefetch(epoch, index, self.num_batches)
+        # One number more than the batch sampler's generator has, so that the two are not alike.
         images, masks = self._layers(images, masks, [self.seed, epoch, index, 2])
         x = {"images": images}
         if self.indices is not None:

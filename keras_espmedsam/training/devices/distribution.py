@@ -7,7 +7,11 @@ import os
 import keras
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training.devices.sharded_batches import BatchShare, Copies, IndivisibleFirst
+from keras_espmedsam.training.devices.sharded_batches import (
+    IndivisibleFirst,
+    ReplicatedBatches,
+    ShardedBatches,
+)
 
 
 def distribute(devices=None):
@@ -99,7 +103,7 @@ class Devices:
         """
         if self.count == 1:
             return dataset
-        return BatchShare(dataset, self.count, self.rank, self.processes)
+        return ShardedBatches(dataset, self.count, self.rank, self.processes)
 
     def whole(self, dataset):
         """Batches of any size for validation, of which every process gets all.
@@ -168,7 +172,7 @@ def _jax(devices):
 
 class _TensorFlowDevices(Devices):
     def whole(self, dataset):
-        return Copies(dataset, self.count)
+        return ReplicatedBatches(dataset, self.count)
 
     def prepare(self, model):
         optimizer = model.optimizer

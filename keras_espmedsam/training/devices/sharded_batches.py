@@ -28,7 +28,7 @@ class _Source(keras.utils.PyDataset):
         self.source.on_epoch_end()
 
 
-class BatchShare(_Source):
+class ShardedBatches(_Source):
     """One process's part of the batches of a source.
 
     Args:
@@ -45,7 +45,7 @@ class BatchShare(_Source):
         ...     num_batches = 1
         ...     def __getitem__(self, index):
         ...         return np.arange(8)
-        >>> BatchShare(Whole(), count=2, rank=1, processes=2)[0].tolist()
+        >>> ShardedBatches(Whole(), count=2, rank=1, processes=2)[0].tolist()
         [4, 5, 6, 7]
 
     Source: ours.
@@ -70,7 +70,7 @@ class BatchShare(_Source):
         return array[self.rank * size : (self.rank + 1) * size]
 
 
-class Copies(_Source):
+class ReplicatedBatches(_Source):
     """Every batch of a source as often as there are devices, so that each gets the whole of it.
 
     TensorFlow shares batches by itself, and one with fewer samples than devices leaves some with

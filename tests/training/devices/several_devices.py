@@ -23,7 +23,7 @@ import keras
 import numpy as np
 
 import keras_espmedsam as kem
-from keras_espmedsam.training.devices import sharded_batches as shares
+from keras_espmedsam.training.devices import sharded_batches
 
 if keras.backend.backend() == "jax":
     import jax
@@ -88,7 +88,7 @@ def train(count):
         history = segmenter.fit(
             devices.share(Batches(4, 4, 4, 4)),
             # Of JAX' two forms, the one that it compiles once: three batches of one sample.
-            validation_data=shares.IndivisibleFirst(Batches(2, 1), 2)
+            validation_data=sharded_batches.IndivisibleFirst(Batches(2, 1), 2)
             if keras.backend.backend() == "jax"
             else devices.whole(Batches(2, 1)),
             epochs=2,

@@ -13,7 +13,11 @@ import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training.devices.sharded_batches import BatchShare, Copies, IndivisibleFirst
+from keras_espmedsam.training.devices.sharded_batches import (
+    IndivisibleFirst,
+    ReplicatedBatches,
+    ShardedBatches,
+)
 
 SCRIPT = Path(__file__).with_name("several_devices.py")
 # What one device gives, on every backend; on PyTorch it is computed each time.
@@ -105,7 +109,7 @@ class Numbers(keras.utils.PyDataset):
 
 def test_processes_part_a_batch():
     source = Numbers(4, 8)
-    shares = [BatchShare(source, 2, rank, 2) for rank in range(2)]
+    shares = [ShardedBatches(source, 2, rank, 2) for rank in range(2)]
     assert [share.num_batches for share in shares] == [2, 2]
     x, y = shares[1][1]
     assert x["x"].tolist() == [8, 9, 10, 11]
@@ -113,19 +117,19 @@ def test_processes_part_a_batch():
     assert y.tolist() == [80, 90, 100, 110]
     assert shares[0][1][1].tolist() == [40, 50, 60, 70]
     # One process for all devices gets all of it.
-    assert BatchShare(source, 2)[0][1].tolist() == [0, 10, 20, 30]
+    assert ShardedBatches(source, 2)[0][1].tolist() == [0, 10, 20, 30]
     shares[0].on_epoch_end()
     assert source.epochs == 1
 
 
 def test_a_batch_that_cannot_be_parted_is_explained():
     with pytest.raises(InputError, match="batch of 3 samples for 2 devices; give batch sizes"):
-        BatchShare(Numbers(4, 3), 2)[1]
+        ShardedBatches(Numbers(4, 3), 2)[1]
 
 
 def test_copies_are_one_whole_batch_per_device():
     source = Numbers(2, 1)
-    copies = Copies(source, 3)
+    copies = ReplicatedBatches(source, 3)
     assert copies.num_batches == 2
     x, y = copies[0]
     assert x["x"].tolist() == [0, 1] * 3 and y.tolist() == [0, 10] * 3
