@@ -10,6 +10,9 @@ from keras_espmedsam.cli.console import errors_reported
 from keras_espmedsam.cli.loading import DEFAULT_PRESET, check_preset, import_models
 from keras_espmedsam.cli.train import Strict, say, verbosity
 
+# What a run takes to reach its learning rate, in steps, and how far the rate falls afterwards.
+_WARMUP, _FALL = 10, 0.01
+
 
 def add_modality(
     name: Annotated[
@@ -68,7 +71,10 @@ def add_modality(
 
     All else is frozen: the preset's other modalities give the masks that they gave. The folder
     gets weights, learning curves and, at the end, the preset of the epoch with the best
-    validation Dice. Interrupted at any moment, the same command goes on. Nothing is overwritten.
+    validation Dice. If a run is killed, repeat the command to resume it. Nothing is overwritten.
+
+    It is short for `espmedsam train` with the key model.add_modality, which can say more; the
+    run's config.yaml shows how.
 
     Exit code: 0, done; 2, wrong usage, data that cannot be used, or a loss that is no number.
 
@@ -80,30 +86,49 @@ def add_modality(
     with errors_reported():
         for module in ("pydantic", "yaml"):
             require(module, "Adding a modality", "train")
-        from keras_espmedsam.training.config.added_modality_config import AddedModalityConfig
         from keras_espmedsam.training.config.settings import load_settings
+        from keras_espmedsam.training.config.train_config import TrainConfig
 
-        values = dict(
-            output=output,
-            name=name,
-            preset=preset,
-            index=data,
-            init_from=init_from,
-            train_splits=split or ["train"],
-            val_splits=val_split or ["val"],
-            epochs=epochs,
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            image_size=size,
-            seed=seed,
-            strict=strict,
-            early_stopping={"patience": patience},
-        )
         # Not later: wrong usage is told before the seconds that Keras takes to start.
-        settings = load_settings(AddedModalityConfig, values)
+        settings = load_settings(
+            TrainConfig,
+            {
+                "output": output,
+                "seed": seed,
+                "early_stopping": {"patience": patience},
+                "model": {
+                    "preset": preset,
+                    "add_modality": {"name": name, "init_from": init_from},
+                },
+                "data": {
+                    "sources": [{"index": data}],
+                    "train_splits": split or ["train"],
+                    "val_splits": val_split or ["val"],
+                    "strict": strict,
+                },
+                "phases": [
+                    {
+                        "image_size": size,
+                        "epochs": epochs,
+                        "steps": steps,
+                        "batch_size": batch_size,
+                        "learning_rate": {
+                            "rate": learning_rate,
+                            "schedule": "cosine",
+                            "warmup_steps": min(_WARMUP, epochs * steps - 1),
+                            "final_rate": _FALL * learning_rate,
+                        },
+                        "optimizer": {
+                            "name": "adamw",
+                            "weight_decay": 0.05,
+                            "global_clipnorm": 1.0,
+                        },
+                    }
+                ],
+            },
+        )
         check_preset(preset)
         import_models()
-        from keras_espmedsam.training.added_modality import train_added_modality
+        from keras_espmedsam.training import train
 
-        train_added_modality(settings, report=say, verbose=verbosity())
+        train(settings, report=say, verbose=verbosity())

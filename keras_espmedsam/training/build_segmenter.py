@@ -8,13 +8,11 @@ from keras_espmedsam.models import (
     ESPMedSAMImageConverter,
     ESPMedSAMImageSegmenter,
     ESPMedSAMImageSegmenterPreprocessor,
-    TiCBackbone,
-    TinyViTBackbone,
     ViTMedBackbone,
 )
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
+from keras_espmedsam.registries import image_encoders
 
-ENCODERS = {"tiny_vit": TinyViTBackbone, "tic": TiCBackbone, "vit_med": ViTMedBackbone}
 # What other keys of the configuration decide.
 _DECIDED = ("num_modalities", "image_shape", "dtype", "name", "kwargs", "args", "self")
 
@@ -52,6 +50,15 @@ def build_segmenter(
             f"{fixed[1]} alone; expected pad or stretch."
         )
     converter = segmenter.preprocessor.image_converter
+    if settings.add_modality is not None:
+        # What the preset's other modalities give depends on it.
+        own = "native" if converter.image_size is None else converter.resize_mode
+        if resize_mode not in (None, own):
+            raise InputError(
+                f"Received resize_mode={resize_mode} for a modality that is added to the preset "
+                f"{settings.preset}, whose images are resized by {own}; leave it out."
+            )
+        resize_mode = own
     if resize_mode in ("pad", "stretch"):
         converter.resize_mode = resize_mode
     if resize_mode == "native":
@@ -133,6 +140,15 @@ def _from_preset(settings, image_size, precision):
     segmenter = load_preset(ESPMedSAMImageSegmenter, settings.preset, **options)
     # Only an encoder that is bound to a size takes one.
     fixed = fixed_size(segmenter)
+    if settings.add_modality is not None:
+        if image_size is not None and fixed not in (None, tuple(image_size)):
+            raise InputError(
+                f"Received the size {image_size[0]} x {image_size[1]} for the preset "
+                f"{settings.preset}, whose encoder takes images of {fixed[0]} x {fixed[1]} alone; "
+                "leave the size out."
+            )
+        added = settings.add_modality
+        return segmenter.add_modality(added.name, init_from=added.init_from)
     if image_size is not None and fixed not in (None, tuple(image_size)):
         options["image_shape"] = (*image_size, 3)
         backbone = load_preset(ESPMedSAMBackbone, settings.preset, **options)
@@ -180,8 +196,8 @@ def load_preset(model_class, preset, **options):
 
 def _from_encoder(settings, image_size, precision):
     modalities = tuple(settings.modalities or MODALITIES)
-    encoder_class = ENCODERS[settings.encoder.kind]
-    known = inspect.signature(encoder_class.__init__).parameters
+    encoder_class = image_encoders.load(settings.encoder.kind)
+    known = inspect.signature(encoder_class).parameters
     allowed = [name for name in known if name not in _DECIDED]
     arguments = settings.encoder.model_extra
     for name in arguments:
@@ -194,7 +210,9 @@ def _from_encoder(settings, image_size, precision):
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     if "num_modalities" in known:
         arguments["num_modalities"] = 0 if settings.controllers is False else len(modalities)
-    if known["image_shape"].default[0] is not None:
+    shape = known["image_shape"].default if "image_shape" in known else None
+    # An encoder that takes any size has none by default: (None, None, 3).
+    if shape is not None and (shape is inspect.Parameter.empty or shape[0] is not None):
         if image_size is None:
             raise InputError(
                 f"The encoder {settings.encoder.kind} is made for one size of image; give the "

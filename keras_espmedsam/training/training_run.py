@@ -20,7 +20,7 @@ from keras_espmedsam.training.data.segmentation_dataset import SegmentationDatas
 from keras_espmedsam.training.devices.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.run.run_folder import RunFolder
-from keras_espmedsam.training.run.run_record import PRESET, begin_run, hold_run
+from keras_espmedsam.training.run.run_record import PRESET, begin_run, hold_run, is_begun
 from keras_espmedsam.training.trainable_parts import select_trainable
 
 
@@ -28,7 +28,8 @@ def train(config, overrides=(), report=print, verbose="auto", build=build_segmen
     """Train a segmenter in phases; called again after any interruption, go on where it was.
 
     Each phase trains in a folder of its own, a `RunFolder`, from the best weights of the one
-    before. In the end the best weights of the last phase are written as a preset.
+    before. In the end the best weights of the last phase are written as a preset. With
+    `model.add_modality` the preset gets a modality more, which is trained alone.
 
     Args:
         config: path of a YAML file, dict, or `TrainConfig`.
@@ -45,9 +46,11 @@ def train(config, overrides=(), report=print, verbose="auto", build=build_segmen
         InputError: for a configuration or data that cannot be used, or a run that was begun with
             another configuration.
 
-    Source: ours.
+    Source: modality transfer (`add_modality`): ESP-MedSAM (arXiv 2407.14153); ours.
     """
     config = load_settings(TrainConfig, config, overrides)
+    for phase in config.phases:  # Arguments that do not fit are told now, and not in that phase.
+        losses.get(phase.loss)
     with distribute(config.devices) as devices:
         if not devices.is_main:
             report, verbose = _say_nothing, 0
@@ -59,7 +62,7 @@ def train(config, overrides=(), report=print, verbose="auto", build=build_segmen
 
 def _train(config, devices, report, verbose, build):
     preset = config.output / PRESET
-    resumed = begin_run(config) if devices.is_main else False
+    resumed = is_begun(config) if devices.is_main else False
     if preset.exists():
         report(f"The run in {config.output} is done.")
         return preset
@@ -82,16 +85,35 @@ def _train(config, devices, report, verbose, build):
             training, validation = sets.of(segmenter, phase)
             _compile(segmenter, phase, training.num_batches, config.precision)
             report(f"{run.folder.name}: epoch {run.epoch + 1} to {phase.epochs}.")
+            if devices.is_main:
+                begin_run(config)  # Not before: what cannot be used leaves nothing behind.
             fit(run, devices, segmenter, training, validation, phase.epochs, verbose)
         report(f"{run.folder.name}: {run.said_best()}")
         before = run
     if devices.is_main:
-        last = config.phases[-1]
-        segmenter = build(model, last.image_size, last.resize_mode)
-        before.load_best(segmenter)
-        take_intensity(segmenter, config.data.intensity or sets.said_of_all())
-        report(write_preset(segmenter, preset))
+        report(write_preset(_trained(config, model, before, sets, build), preset))
     return preset
+
+
+def _trained(config, model, run, sets, build):
+    """The segmenter of which the preset is made."""
+    if model.add_modality is not None:
+        # Its sizes, black and white remain the preset's: the other modalities depend on them.
+        segmenter = build(model)
+        run.load_best(segmenter)
+        said = config.data.intensity or sets.said_of_all()
+        if said not in (None, segmenter.preprocessor.image_converter.intensity):
+            said = said if isinstance(said, str) else f"{said[0]:g}:{said[1]:g}"
+            sets.report(
+                "What the preset says of black and white remains; segment images of "
+                f"{model.add_modality.name} with --intensity {said}."
+            )
+        return segmenter
+    last = config.phases[-1]
+    segmenter = build(model, last.image_size, last.resize_mode)
+    run.load_best(segmenter)
+    take_intensity(segmenter, config.data.intensity or sets.said_of_all())
+    return segmenter
 
 
 def make_run(config, number, devices, monitor, mode):
@@ -162,16 +184,23 @@ class _Sets:
 
     def said_of_all(self):
         """What is black and white of all training images, where the same is said of each."""
-        records = self.records or read_sources(self.config.data)
+        records = self.records or self.read()
         said = {record.intensity for record in records["train"]}
         return said.pop() if len(said) == 1 else None
+
+    def read(self):
+        added = self.config.model.add_modality
+        return read_sources(self.config.data, modality=None if added is None else added.name)
 
     def of(self, segmenter, phase):
         config, data = self.config, self.config.data
         if self.records is None:
-            self.records = read_sources(data)
+            self.records = self.read()
         converter = segmenter.preprocessor.image_converter
+        added = config.model.add_modality
         native = phase.resize_mode == "native"
+        if added is not None:  # It is trained in the way of the preset, which is not told again.
+            native = converter.image_size is None
         size = phase.image_size or converter.image_size
         if size is None:
             raise InputError(
@@ -181,7 +210,7 @@ class _Sets:
         options = dict(
             modalities=segmenter.modalities,
             batch_size=phase.batch_size,
-            resize_mode=phase.resize_mode or converter.resize_mode,
+            resize_mode="native" if native else phase.resize_mode or converter.resize_mode,
             strict=data.strict,
             cache=data.keep_in_memory,
             workers=data.workers,
@@ -197,7 +226,7 @@ class _Sets:
             balance=data.balance,
             weights=phase.weights_of(data),
             augment=make_augmentation(
-                config.augmentation, segmenter.modalities, self.records["train"]
+                config.augmentation, segmenter.modalities, self.records["train"], added
             ),
             layers=make_layers(config.keras_augmentation),
             **options,
@@ -235,7 +264,7 @@ class _Sets:
             self.report(f"All masks of {one} for {name} are empty.")
 
 
-def make_augmentation(settings, modalities, records=()):
+def make_augmentation(settings, modalities, records=(), added=None):
     """What a configuration's `augmentation` means for each modality.
 
     Args:
@@ -243,6 +272,8 @@ def make_augmentation(settings, modalities, records=()):
             `Augmentation`; the key `default` is for all other modalities.
         modalities: tuple of str.
         records: list of `Record`, whose data sets may be named.
+        added: `AddModalitySettings` or None. What is medical for the modality that it started
+            from is so for the new one.
 
     Returns:
         dict of modality, and of the data sets that are named, to `Augmentation`.
@@ -258,6 +289,8 @@ def make_augmentation(settings, modalities, records=()):
     """
     if settings == "none":
         return {}
+    if settings == "medical" and added is not None:
+        return {added.name: MEDICAL_RANGES.get(added.init_from, Augmentation())}
     if settings == "medical":
         return {name: MEDICAL_RANGES.get(name, Augmentation()) for name in modalities}
     datasets = list(dict.fromkeys(record.dataset for record in records))

@@ -120,8 +120,8 @@ def test_a_second_program_is_refused_before_anything_is_read(trained):
     [
         ((), "lung", "which this model has already"),
         (("--init-from", "brain"), "new", "knows skin, lung"),
-        (("--split", "third"), "new", "received the split 'third'"),
-        (("--val-split", "first"), "new", "the split first is to be trained and validated on"),
+        (("--split", "third"), "new", "have no split 'third', of train_splits"),
+        (("--val-split", "first"), "new", "the split first is in train_splits and in val_splits"),
         (("--learning-rate", "0"), "new", "learning_rate"),
         (("--data", "nowhere.csv"), "new", "nowhere.csv does not exist"),
         (("--preset", "."), "new", "holds no config.json"),

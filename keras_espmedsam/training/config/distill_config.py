@@ -5,10 +5,13 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from keras_espmedsam.training.config.parts import PARTS
 from keras_espmedsam.training.config.run_config import (
     Count,
     DataSettings,
     Existing,
+    FeaturesLoss,
+    MaskLoss,
     ModelSettings,
     PhaseSettings,
     Positive,
@@ -17,7 +20,6 @@ from keras_espmedsam.training.config.run_config import (
     check_names,
 )
 from keras_espmedsam.training.config.settings import Settings
-from keras_espmedsam.training.trainable_parts import PARTS
 
 # The published recipe: learning rate and epochs of each phase; Adam, and x 0.98 after each epoch.
 # Those of the last two, which are ours, are the rates of the phases that they extend.
@@ -69,7 +71,7 @@ class FeatureLossSettings(Settings):
 
     student: str = "embedding"
     teacher: str | None = None
-    loss: Literal["mse", "cosine", "normalized_mse"] = "mse"
+    loss: FeaturesLoss = "mse"
     weight: Positive = 1.0
 
 
@@ -95,7 +97,7 @@ class DistillPhaseSettings(PhaseSettings):
     losses: Annotated[list[FeatureLossSettings], pydantic.Field(min_length=1)] = [
         FeatureLossSettings()
     ]
-    label_loss: Literal["standard", "published"] = "standard"
+    label_loss: MaskLoss = "standard"
     label_weight: Positive = 1.0
     use_teacher: bool = True
     copy_decoder: bool = True
@@ -165,6 +167,13 @@ needs data.
 
     @pydantic.model_validator(mode="after")
     def _what_phases_need(self):
+        for key in ("student", "medical_teacher"):
+            model = getattr(self, key)
+            if model is not None and model.add_modality is not None:
+                raise ValueError(
+                    f"add_modality of {key} belongs to espmedsam train, which adds a modality to "
+                    "a student that is distilled already."
+                )
         for phase in self.phases:
             for key, kinds in (
                 ("common_teachers", ("common", "both")),

@@ -1,13 +1,16 @@
 """The sections that the configurations of training and of distillation have in common."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
+import pydantic_core
 
 from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.imaging.intensity import parse_intensity
+from keras_espmedsam.registries import Registry, feature_losses, image_encoders, losses
 from keras_espmedsam.training.config.settings import Settings
 
 Count = Annotated[int, pydantic.Field(strict=True, ge=1)]
@@ -45,11 +48,75 @@ def _intensity(value):
 Intensity = Annotated[str | tuple[float, float] | None, pydantic.BeforeValidator(_intensity)]
 
 
+def one_of(registry: Registry) -> pydantic.AfterValidator:
+    """A name that a registry has, be it of another package.
+
+    Args:
+        registry: a table of `keras_espmedsam.registries`.
+
+    Example:
+        >>> class Encoder(Settings):
+        ...     kind: Annotated[str, one_of(image_encoders)]
+        >>> Encoder(kind="tic").kind
+        'tic'
+
+    Source: ours.
+    """
+    return pydantic.AfterValidator(lambda name: _known_name(registry, name))
+
+
+def named_loss(registry: Registry) -> pydantic.PlainValidator:
+    """A loss's name, or a mapping of its `name` and arguments, which are checked when it is made.
+
+    Args:
+        registry: a table of losses of `keras_espmedsam.registries`.
+
+    Example:
+        >>> class Phase(Settings):
+        ...     loss: Annotated[str | dict[str, Any], named_loss(losses)] = "standard"
+        >>> Phase(loss={"name": "FocalLoss", "gamma": 1}).loss
+        {'name': 'FocalLoss', 'gamma': 1}
+
+    Source: ours.
+    """
+
+    def checked(value: Any) -> str | dict[str, Any]:
+        arguments = dict(value) if isinstance(value, Mapping) else {"name": value}
+        name = arguments.get("name")
+        if not isinstance(name, str):
+            raise pydantic_core.PydanticCustomError(
+                "no_name", "a name, or its name and arguments: {name: NAME, ARGUMENT: VALUE}"
+            )
+        _known_name(registry, name)
+        return name if len(arguments) == 1 else arguments
+
+    return pydantic.PlainValidator(checked)
+
+
+def _known_name(registry, name):
+    known = registry.names()
+    if name not in known:
+        *others, last = map(repr, known)
+        raise pydantic_core.PydanticCustomError(
+            "unknown_name",
+            "{known}{hint}",
+            {
+                "known": f"{', '.join(others)} or {last}" if others else last,
+                "hint": did_you_mean(name, known),
+            },
+        )
+    return name
+
+
+MaskLoss = Annotated[str | dict[str, Any], named_loss(losses)]
+FeaturesLoss = Annotated[str | dict[str, Any], named_loss(feature_losses)]
+
+
 class EncoderSettings(Settings):
     """An image encoder: its kind, and arguments of its class, which are checked when it is made."""
 
     model_config = pydantic.ConfigDict(extra="allow")
-    kind: Literal["tiny_vit", "tic", "vit_med"]
+    kind: Annotated[str, one_of(image_encoders)]
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -69,11 +136,19 @@ class DecoderSettings(Settings):
     self_prompts: bool = True
 
 
+class AddModalitySettings(Settings):
+    """A modality that a preset gets in addition, and that alone is trained."""
+
+    name: str
+    init_from: str | None = None
+
+
 class ModelSettings(Settings):
     """A segmenter: a preset to start from, or an encoder to start anew with."""
 
     preset: str | None = None
     load_weights: bool = True
+    add_modality: AddModalitySettings | None = None
     encoder: EncoderSettings | None = None
     decoder: DecoderSettings | None = None
     modalities: Annotated[list[str], pydantic.Field(min_length=1)] | None = None
@@ -87,6 +162,10 @@ class ModelSettings(Settings):
         for key in ("decoder", "modalities", "controllers", "normalization"):
             if self.preset is not None and getattr(self, key) is not None:
                 raise ValueError(f"a preset brings its own {key}; give {key} with an encoder only.")
+        if self.add_modality is not None and (self.preset is None or not self.load_weights):
+            raise ValueError(
+                "add_modality keeps what a preset has learnt; give a preset, with its weights."
+            )
         return self
 
 

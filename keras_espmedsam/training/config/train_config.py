@@ -4,15 +4,16 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from keras_espmedsam.training.config.parts import PARTS
 from keras_espmedsam.training.config.run_config import (
     DataSettings,
+    MaskLoss,
     ModelSettings,
     PhaseSettings,
     RunSettings,
     Size,
     check_names,
 )
-from keras_espmedsam.training.trainable_parts import PARTS
 
 
 class TrainPhaseSettings(PhaseSettings):
@@ -22,7 +23,7 @@ class TrainPhaseSettings(PhaseSettings):
     resize_mode: Literal["pad", "stretch", "native"] | None = None
     parts: list[str] | Literal["all"] = "all"
     modalities: list[str] | Literal["all"] = "all"
-    loss: Literal["standard", "published"] = "standard"
+    loss: MaskLoss = "standard"
 
     @pydantic.model_validator(mode="after")
     def _known_parts(self):
@@ -49,3 +50,22 @@ early_stopping, augmentation, model, data, keras_augmentation, phases.
     data: DataSettings
     keras_augmentation: list[dict[str, Any]] = []
     phases: Annotated[list[TrainPhaseSettings], pydantic.Field(min_length=1)]
+
+    @pydantic.model_validator(mode="after")
+    def _of_an_added_modality(self):
+        added = self.model.add_modality
+        if added is None:
+            return self
+        for source in self.data.sources:
+            if source.modality not in ("", added.name):
+                raise ValueError(
+                    f"all images are of the added modality {added.name}, and a source says "
+                    f"modality: {source.modality}; leave that out."
+                )
+        for phase in self.phases:
+            if (phase.parts, phase.modalities) != ("all", "all"):
+                raise ValueError(
+                    "of a model with add_modality the controller and the query of the added "
+                    "modality are trained alone; leave parts and modalities of the phases out."
+                )
+        return self

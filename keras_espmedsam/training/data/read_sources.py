@@ -6,25 +6,27 @@ from keras_espmedsam.data import read_folder, read_index, read_splits, split_by_
 from keras_espmedsam.errors import InputError
 
 
-def read_sources(settings, labelled=True):
+def read_sources(settings, labelled=True, modality=None):
     """Read the records of all sources.
 
     Args:
         settings: `DataSettings`.
         labelled: bool. False where masks and modalities are not needed.
+        modality: str or None. The modality of all records, whatever the sources say.
 
     Returns:
         dict of `train` and `val`, lists of `Record`.
 
     Raises:
-        InputError: when a source cannot be read, or a split that is asked for is in none of them.
+        InputError: when a source cannot be read, a split that is asked for is in none of them, or
+            an image of `modality` has no mask.
 
     Source: ours.
     """
     records = [
         _with_intensity(record, source.intensity or settings.intensity)
         for source in settings.sources
-        for record in _read(source, labelled)
+        for record in (_read(source, labelled) if modality is None else _read_as(source, modality))
     ]
     if settings.split_fractions is not None:
         records = split_by_group(records, settings.split_fractions)
@@ -38,6 +40,12 @@ def read_sources(settings, labelled=True):
                     f"{', '.join(found)}. Name one of these, or give split_fractions."
                 )
         chosen[key] = [record for record in records if record.split in splits]
+    for record in (*chosen["train"], *chosen["val"]):
+        if modality is not None and record.mask is None:
+            raise InputError(
+                f"The image {record.image} of the split {record.split} has no mask; a new modality "
+                "is learnt from images with masks."
+            )
     both = set(settings.train_splits) & set(settings.val_splits)
     if both:
         raise InputError(
@@ -52,6 +60,13 @@ def _with_intensity(record, intensity):
     if intensity is None or record.intensity is not None:
         return record
     return dataclasses.replace(record, intensity=intensity)
+
+
+def _read_as(source, modality):
+    """A source's records as those of one modality, which its files need not say."""
+    source = source.model_copy(update={"modality": modality})
+    records = _read(source, labelled=source.index is None)
+    return [dataclasses.replace(record, modality=modality) for record in records]
 
 
 def _read(source, labelled):

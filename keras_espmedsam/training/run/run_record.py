@@ -20,6 +20,25 @@ _FREE = (
 )
 
 
+def is_begun(config):
+    """Whether an epoch of a run has been trained, with a configuration that it can go on with.
+
+    Args:
+        config: `RunSettings`.
+
+    Raises:
+        InputError: when the run was begun with another configuration.
+
+    Source: ours.
+    """
+    path = config.output / CONFIG
+    trained = [*config.output.glob(STATE), *config.output.glob(f"*/{STATE}")]
+    if not path.exists() or not (trained or (config.output / PRESET).exists()):
+        return False
+    _differs(config, path)
+    return True
+
+
 @contextlib.contextmanager
 def hold_run(config, writes=True):
     """Keep other programs out of the folder of a run, from before it is begun until its end.
@@ -66,12 +85,10 @@ def begin_run(config):
     _check_alone(config)
     for leftover in config.output.glob(f"{PREFIX}*"):  # Of a run that was killed while it wrote.
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    if path.exists():
-        trained = [*config.output.glob(STATE), *config.output.glob(f"*/{STATE}")]
-        if trained or (config.output / PRESET).exists():
-            if _differs(config, path):
-                _write(config, path)
-            return True
+    if is_begun(config):
+        if _differs(config, path):
+            _write(config, path)
+        return True
     _check_ours(config)
     _write(config, path)
     return False
@@ -114,7 +131,14 @@ def _check_alone(config):
 
 def _differs(config, path):
     """Whether something differs from the configuration in a file; refused where it may not."""
-    held = load_settings(type(config), path)
+    try:
+        held = load_settings(type(config), path)
+    except InputError as error:
+        # Of another command, or of version 0.1.0, whose add-modality had settings of its own.
+        raise InputError(
+            f"The run in {config.output} was begun by another command or version, with settings "
+            "that are not read here; go on with that one, or give another output."
+        ) from error
     # A run that is done goes on with nothing.
     open_phases = () if (config.output / PRESET).exists() else _not_begun(config, held)
     old, new = (_flat(one.model_dump(mode="json")) for one in (held, config))
