@@ -14,7 +14,9 @@ from typing import Any
 from keras_espmedsam._startup import choose_backend
 from keras_espmedsam.cli.console import stderr
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.export.formats import format_of
 from keras_espmedsam.hub.built_in_presets import resolve_preset
+from keras_espmedsam.inference.load_models import is_artefact
 from keras_espmedsam.inference.recognition import AUTO
 
 DEFAULT_PRESET = "espmedsam_nano_256"
@@ -81,10 +83,10 @@ def load_segmenter(preset: str) -> Any:
 
     Source: ours.
     """
-    if not _is_artefact(preset):
+    if not is_artefact(preset):
         return _load("ESPMedSAMImageSegmenter", preset)
     import_models()
-    if Path(preset).is_dir():
+    if format_of(preset).runtime == "tensorflow":
         import_tensorflow()
     # OpenVINO imports it too, wherever it is.
     with _tensorflow_hidden():
@@ -134,13 +136,8 @@ def check_preset(preset: str) -> None:
     Raises:
         InputError: when there is no such preset.
     """
-    if not _is_artefact(preset):
+    if not is_artefact(preset):
         resolve_preset(preset)
-
-
-def _is_artefact(preset: str) -> bool:
-    path = Path(preset)
-    return path.suffix in (".onnx", ".tflite", ".xml") or (path / "saved_model.pb").is_file()
 
 
 def load_task(preset: str) -> Any:

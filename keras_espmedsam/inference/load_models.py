@@ -128,8 +128,7 @@ def is_artefact(path):
 
     Source: ours.
     """
-    path = pathlib.Path(path)
-    return path.suffix in (".onnx", ".tflite", ".xml") or (path / "saved_model.pb").is_file()
+    return upward("format_of")(path) is not None
 
 
 def _name(value, argument, expected):
