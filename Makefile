@@ -15,19 +15,30 @@ SLOW_BACKENDS := test-slow-torch test-slow-tensorflow test-slow-jax
 # Tests of what works without Keras. They run once, and with a backend that does not exist, so
 # that they fail when something in them begins to need one.
 NO_BACKEND := $(addprefix tests/,converters/test_reader.py cli/test_main.py data imaging \
-	evaluation/test_metrics.py inference/test_recognition.py \
+	evaluation/test_metrics.py inference/test_recognition.py tools \
 	test_backend_choice.py test_registries.py test_renamed.py)
 # Two processes on a thread each keep two cores busy; most tests use no more than one. A large
 # number of them costs memory: each holds Keras and the backend.
 WORKERS ?= 2
-PYTEST = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) \
-	--dist worksteal
+PYTEST = $(COVERED_ENV) OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -q \
+	-n $(WORKERS) --dist worksteal $(COVERED_OPTIONS)
+# With COVERAGE=1 each part of the tests notes which lines it ran, in a file of its own.
+COVERED := .coverage-data
+ifdef COVERAGE
+COVERED_ENV = COVERAGE_FILE=$(abspath $(COVERED))/$@
+COVERED_OPTIONS := --cov --cov-report=
+endif
+# The backend of `make test-quick`; torch runs its tests the fastest.
+BACKEND ?= torch
+# What takes long and seldom breaks: other processes, artefacts, whole runs, notebooks.
+NOT_QUICK := $(addprefix tests/,benchmarks cli/test_end_to_end.py examples export \
+	training/devices)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # The backends' tests would share two cores.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-slow lint format wheel clean
+.PHONY: help setup demo test test-quick test-slow coverage coverage-report lint format wheel clean
 .PHONY: test-no-backend $(TEST_BACKENDS) $(SLOW_BACKENDS)
 
 help: ## print this list
@@ -57,6 +68,9 @@ demo: $(DEMO_READY) ## segment a fundus photograph and a cell image with the bui
 
 test: test-no-backend $(TEST_BACKENDS) ## run the tests on PyTorch, TensorFlow and JAX
 
+test-quick: test-no-backend ## in minutes and on one backend, run what a change most often breaks
+	KERAS_BACKEND=$(BACKEND) $(PYTEST) $(addprefix --ignore=,$(NO_BACKEND) $(NOT_QUICK))
+
 test-slow: $(SLOW_BACKENDS) ## run the tests that take minutes, on the three backends
 
 test-no-backend: $(DEV_READY)
@@ -65,12 +79,25 @@ test-no-backend: $(DEV_READY)
 $(TEST_BACKENDS): test-%: $(DEV_READY)
 	KERAS_BACKEND=$* $(PYTEST) $(addprefix --ignore=,$(NO_BACKEND))
 
+coverage: $(DEV_READY) ## run the tests, and print what none of them runs through on any backend
+	rm -rf $(COVERED)
+	for part in test-no-backend $(TEST_BACKENDS); do $(MAKE) $$part COVERAGE=1 || exit 1; done
+	$(MAKE) coverage-report
+
+coverage-report: $(DEV_READY)
+	$(BIN)/coverage combine --keep --quiet --data-file=$(COVERED)/all $(COVERED)/test-*
+	$(BIN)/coverage json --quiet --data-file=$(COVERED)/all -o $(COVERED)/coverage.json
+	$(BIN)/python tools/coverage_floor.py $(COVERED)/coverage.json
+
 $(SLOW_BACKENDS): test-slow-%: $(DEV_READY)
 	KERAS_BACKEND=$* $(BIN)/python -m pytest -q -m slow
 
-lint: $(DEV_READY) ## check the code and its formatting with ruff
+lint: $(DEV_READY) ## check the code, its formatting, its types and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python tools/house.py --check --quiet
+	$(BIN)/mypy
 
 format: $(DEV_READY) ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix .
@@ -80,5 +107,6 @@ wheel: $(DEV_READY) ## build the sdist and the wheel into dist/
 	$(BIN)/python -m build --outdir dist .
 
 clean: ## remove the virtual environment, caches and build outputs
-	rm -rf $(VENV) dist .cache .pytest_cache .ruff_cache demo_output
+	rm -rf $(VENV) dist .cache .coverage-data .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
+		demo_output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

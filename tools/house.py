@@ -18,7 +18,7 @@ import sys
 PACKAGE = "keras_espmedsam"
 # From the bottom to the top; those of one line import each other in one direction or not at all.
 FLOORS = (
-    ("errors", "_files", "_renamed", "_startup", "registries"),
+    ("errors", "_files", "_renamed", "_startup", "_upward", "registries"),
     ("imaging", "ops"),
     ("layers", "losses", "metrics", "optimizers"),
     ("data",),
@@ -237,10 +237,12 @@ def main():
     parser.add_argument("--root", type=pathlib.Path, default=here, help="the checkout")
     parser.add_argument("--package", default=PACKAGE)
     parser.add_argument("--check", action="store_true", help="fail on circles and upward arrows")
+    parser.add_argument("--quiet", action="store_true", help="print only where there are faults")
     options = parser.parse_args()
     house = House.of(options.root, options.package)
-    print("\n".join(describe(house, options.root, options.package)))
-    faulty = house.upward() or house.file_circles() or house.room_circles()
+    faulty = bool(house.upward() or house.file_circles() or house.room_circles())
+    if faulty or not options.quiet:
+        print("\n".join(describe(house, options.root, options.package)))
     sys.exit(1 if options.check and faulty else 0)
 
 

@@ -1,0 +1,79 @@
+"""Compare which lines the tests ran with the floors of tools/coverage_floor.json.
+
+    make coverage                      # all tests on all backends, then this
+    python tools/coverage_floor.py .coverage-data/coverage.json
+
+The floors only rise: `total` of the whole package, `module` of each file. A file that stays below
+is listed under `below`, with its own floor and the reason why its lines are not run. Exit code 1
+when something is below its floor, or a reason is given for a file that needs none any more.
+"""
+
+import json
+import pathlib
+import sys
+
+FLOORS = pathlib.Path(__file__).with_name("coverage_floor.json")
+# How far above the floor is worth raising it.
+WORTH_RAISING = 0.5
+
+
+def faults(measured, floors):
+    """What is wrong, as sentences.
+
+    Args:
+        measured: dict, as `coverage json` writes it.
+        floors: dict with `total`, `module` and `below`.
+    """
+    total = measured["totals"]["percent_covered"]
+    if total < floors["total"]:
+        yield f"All files: {total:.2f} % of the lines are run; the floor is {floors['total']} %."
+    files = {
+        name: entry["summary"]["percent_covered"]
+        for name, entry in measured["files"].items()
+        if entry["summary"]["num_statements"]
+    }
+    for name, percent in sorted(files.items()):
+        below = floors["below"].get(name)
+        floor = below["floor"] if below else floors["module"]
+        if percent < floor:
+            yield (
+                f"{name}: {percent:.1f} % of the lines are run; the floor is {floor} %. Not run: "
+                f"{ranges(measured['files'][name]['missing_lines'])}."
+            )
+        elif below and percent >= floors["module"]:
+            yield f"{name}: {percent:.1f} % of the lines are run; take it out of `below`."
+    for name in sorted(set(floors["below"]) - set(files)):
+        yield f"{name} is listed under `below` and is no file of the package."
+
+
+def ranges(lines):
+    """Line numbers for reading.
+
+    Example:
+        >>> ranges([3, 4, 5, 9])
+        '3-5, 9'
+    """
+    runs = []
+    for line in sorted(lines):
+        if runs and line == runs[-1][1] + 1:
+            runs[-1][1] = line
+        else:
+            runs.append([line, line])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def main(path):
+    measured = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    floors = json.loads(FLOORS.read_text(encoding="utf-8"))
+    found = list(faults(measured, floors))
+    for sentence in found:
+        print(sentence)
+    total = measured["totals"]["percent_covered"]
+    if total >= floors["total"] + WORTH_RAISING:
+        print(f"The floor can rise: write {int(10 * total) / 10} as `total` in {FLOORS.name}.")
+    print(f"Coverage over all backends: {total:.2f} % (floor {floors['total']} %).")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
