@@ -25,7 +25,7 @@ import sys
 import numpy as np
 import yaml
 
-from keras_espmedsam._files import atomic_path
+from keras_espmedsam.data import atomic_path
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = "examples/configs/nano_256"

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 from scipy import stats
 
-from keras_espmedsam._files import atomic_path
+from keras_espmedsam.data import atomic_path
 
 SHIPPED = "nano_long"
 # What the paper's recipe is said to beat, and with what.

@@ -23,8 +23,7 @@ import keras
 import yaml
 
 import keras_espmedsam as kem
-from keras_espmedsam._files import atomic_path
-from keras_espmedsam.data import read_index
+from keras_espmedsam.data import atomic_path, read_index
 from keras_espmedsam.evaluation import evaluate
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"

@@ -22,8 +22,8 @@ import numpy as np
 from interleaved import medians
 
 import keras_espmedsam as kem
-from keras_espmedsam._files import atomic_path
 from keras_espmedsam.cli.loading import load_task
+from keras_espmedsam.data import atomic_path
 from keras_espmedsam.export.comparison import made_image
 from keras_espmedsam.export.formats import PRECISIONS, all_formats
 from keras_espmedsam.export.quantization_data import chosen_records

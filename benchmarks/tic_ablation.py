@@ -20,8 +20,7 @@ import keras
 import numpy as np
 
 import keras_espmedsam as kem
-from keras_espmedsam._files import atomic_path
-from keras_espmedsam.data import read_image, read_index
+from keras_espmedsam.data import atomic_path, read_image, read_index
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.imaging.placement import resize
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES

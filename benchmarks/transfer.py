@@ -22,8 +22,7 @@ import keras
 import numpy as np
 
 import keras_espmedsam as kem
-from keras_espmedsam._files import atomic_path
-from keras_espmedsam.data import read_index
+from keras_espmedsam.data import atomic_path, read_index
 from keras_espmedsam.training import Augmentation, SegmentationDataset
 
 PRESET, NAME, SOURCE, SIZE = "espmedsam_nano_256", "fetal_ultrasound", "ultrasound", (256, 256)

@@ -27,8 +27,8 @@ import nano_card
 import native_card
 
 import keras_espmedsam as kem
-from keras_espmedsam._files import atomic_path
 from keras_espmedsam.converters.untrained_segmenter import published_segmenter
+from keras_espmedsam.data import atomic_path
 from keras_espmedsam.hub.built_in_presets import METADATA_FILE, WEIGHTS_FILE
 from keras_espmedsam.hub.checksums import write_checksums
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES

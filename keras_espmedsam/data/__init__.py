@@ -1,5 +1,6 @@
 """Images, masks and indexes of them. Importing this imports neither Keras nor a backend."""
 
+from keras_espmedsam._files import atomic_path
 from keras_espmedsam._renamed import old_attribute
 from keras_espmedsam.data.checking import check_records
 from keras_espmedsam.data.decoded_image import DecodedImage
@@ -33,6 +34,7 @@ __all__ = [
     "Meaning",
     "Record",
     "Volume",
+    "atomic_path",
     "check_records",
     "draw_overlay",
     "inspect_image_file",
