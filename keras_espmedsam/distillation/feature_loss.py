@@ -2,9 +2,9 @@
 
 import keras
 
-from keras_espmedsam.losses import CosineEmbeddingLoss, EmbeddingMSE, NormalizedMSE
-
-LOSSES = {"mse": EmbeddingMSE, "cosine": CosineEmbeddingLoss, "normalized_mse": NormalizedMSE}
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.losses.named_loss import named_loss
+from keras_espmedsam.registries import feature_losses
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -16,8 +16,9 @@ class FeatureLoss:
         teacher: str or None. The teacher's feature: `"embedding"`, `"stage_0"` or `"block_0"` and
             so on of our encoders, the name of a layer of any other functional model. `None` is
             the name of the student's.
-        loss: `"mse"` (as published), `"cosine"`, `"normalized_mse"`, or a `keras.losses.Loss` of
-            features `(batch, height, width, channels)`.
+        loss: `"mse"` (as published), `"cosine"`, `"normalized_mse"`, or another name of
+            `keras_espmedsam.registries.feature_losses`; a dict of such a `name` and arguments of
+            its class; or a `keras.losses.Loss` of features `(batch, height, width, channels)`.
         weight: float. Factor of the term.
         name: str or None. Of the metric; `None` is the student's feature and the loss.
 
@@ -26,7 +27,7 @@ class FeatureLoss:
     resized to the student's.
 
     Raises:
-        ValueError: for an unknown loss, or a weight that is not above zero.
+        InputError: for an unknown loss, or a weight that is not above zero.
 
     Example:
         >>> FeatureLoss("stage_2", "block_5", loss="cosine", weight=0.5).name
@@ -36,18 +37,14 @@ class FeatureLoss:
     """
 
     def __init__(self, student="embedding", teacher=None, loss="mse", weight=1.0, name=None):
-        if isinstance(loss, str) and loss not in LOSSES:
-            raise ValueError(
-                f"Received loss={loss!r}; expected one of {', '.join(LOSSES)}, or a "
-                "keras.losses.Loss."
-            )
         if not weight > 0:
-            raise ValueError(f"Received weight={weight}; expected a number above 0.")
+            raise InputError(f"Received weight={weight}; expected a number above 0.")
         self.student = student
         self.teacher = teacher or student
-        self.loss = LOSSES[loss]() if isinstance(loss, str) else loss
+        self.loss = named_loss(feature_losses, loss, shape=(2, 4, 4, 2))
         self.weight = float(weight)
-        short = loss if isinstance(loss, str) else self.loss.name
+        given = loss.get("name") if isinstance(loss, dict) else loss
+        short = given if isinstance(given, str) else self.loss.name
         self.name = name or f"{student}_{short}"
 
     def __call__(self, target, feature):

@@ -11,6 +11,7 @@ image_encoders = Registry(
     {
         "tiny_vit": "keras_espmedsam.models.tiny_vit.tiny_vit_backbone:TinyViTBackbone",
         "tic": "keras_espmedsam.models.tic.tic_backbone:TiCBackbone",
+        "keras_hub": "keras_espmedsam.models.keras_hub_encoder:KerasHubImageEncoder",
         "vit_med": "keras_espmedsam.models.vit_med.vit_med_backbone:ViTMedBackbone",
     },
 )

@@ -86,10 +86,11 @@ did you mean tau?
             return target
         try:
             return _imported(target)
-        except (ImportError, AttributeError) as error:
+        # Whatever the module of another package raises when it is imported.
+        except Exception as error:
             raise InputError(
                 f"The {self.noun} {name!r}, which another package added as {target!r}, cannot be "
-                f"imported ({error}); mend or remove that package."
+                f"imported ({type(error).__name__}: {error}); mend or remove that package."
             ) from error
 
     def register(self, name: str, target: Any) -> None:
@@ -109,7 +110,8 @@ did you mean tau?
                 f"Received {target!r} as the place of the {self.noun} {name!r}; expected "
                 '"module:attribute", or the object itself.'
             )
-        if name in self.names() and self._registered.get(name) != target:
+        before = self._registered.get(name)
+        if name in self.names() and not _is_same(before, target):
             raise InputError(
                 f"Received a {self.noun} named {name!r}, which there is already; choose another "
                 "name."
@@ -126,7 +128,22 @@ def _imported(target: str) -> Any:
     return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
 
 
+def _is_same(before: Any, target: Any) -> bool:
+    """Whether it is registered again, perhaps defined anew, as a notebook's cell that is run again.
+
+    Classes and functions are told apart by where and as what they were defined.
+    """
+    if before is None or before == target:
+        return before is not None
+    places = [
+        (getattr(one, "__module__", None), getattr(one, "__qualname__", "<lambda>"))
+        for one in (before, target)
+    ]
+    return places[0] == places[1] and "<lambda>" not in places[0][1]
+
+
 @functools.cache
 def _entry_points(group: str) -> dict[str, str]:
     # Installed packages do not change while a program runs.
-    return {one.name: one.value for one in importlib.metadata.entry_points(group=group)}
+    found = importlib.metadata.entry_points(group=group)
+    return {one.name: f"{one.module}:{one.attr}" for one in found}
