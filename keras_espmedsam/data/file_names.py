@@ -79,9 +79,10 @@ def file_stem(path: Path) -> str:
 
     Source: ours.
     """
-    name = path.name.lower()
-    parted = [suffix for suffix in image_suffixes() if suffix.count(".") > 1]
-    found = max((suffix for suffix in parted if name.endswith(suffix)), key=len, default="")
+    name, found = path.name.lower(), ""
+    if name.count(".") > 1:
+        parted = (suffix for suffix in image_suffixes() if suffix.count(".") > 1)
+        found = max((suffix for suffix in parted if name.endswith(suffix)), key=len, default="")
     if found:
         stem = path.name[: -len(found)]
     else:

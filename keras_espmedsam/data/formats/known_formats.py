@@ -52,11 +52,13 @@ def get_format(name: str) -> FileFormat:
 
     Source: ours.
     """
-    target = file_formats.load(name)
+    # Kept, because all are asked of every file of a folder. Another package's may be defined anew
+    # under its name, in a notebook; ours may not.
     made = _made.get(name)
-    if made is None or made[0] is not target:
-        # Kept: it is asked of every file of a folder.
-        made = _made[name] = (target, _checked(name, target))
+    if made is None or made[0].__module__.partition(".")[0] != __package__.partition(".")[0]:
+        target = file_formats.load(name)
+        if made is None or made[0] is not target:
+            made = _made[name] = (target, _checked(name, target))
     return made[1]
 
 
