@@ -29,7 +29,7 @@ def randomize(model):
         if len(weight.shape) > 1:
             # Wide enough that the masks differ from pixel to pixel and modality to modality.
             fan_in = math.prod(weight.shape[:-1])
-            values = rng.normal(scale=1.5 / math.sqrt(fan_in), size=weight.shape)
+            values = rng.normal(scale=1.25 / math.sqrt(fan_in), size=weight.shape)
         if weight.path.endswith(("gamma", "variance")):
             values = 1 + np.abs(values)
         weight.assign(values.astype("float32"))
