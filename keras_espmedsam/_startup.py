@@ -1,10 +1,15 @@
-"""What is settled before Keras is imported: the backend, and which extras are installed."""
+"""What is settled before Keras is imported, backend and extras; and importing it quietly."""
 
+import contextlib
+import gc
 import importlib
 import importlib.util
 import json
+import logging
 import os
 import sys
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +17,9 @@ from keras_espmedsam.errors import InputError
 
 # The backends this package is tested on, in order of preference, and the module of each.
 _MODULES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+
+# TensorFlow's log level of nothing but fatal errors.
+_SILENT = "3"
 
 
 def choose_backend() -> str:
@@ -91,3 +99,135 @@ def require(module: str, purpose: str, extra: str = "medical") -> ModuleType:
             f"{purpose} needs {module}, which is not installed; install it with: "
             f'pip install "keras-espmedsam[{extra}]"'
         ) from error
+
+
+def import_models(tell: Callable[[str], None] | None = None) -> ModuleType:
+    """Import Keras with the chosen backend, then our models; quietly, and as fast as it can be.
+
+    Args:
+        tell: called with a sentence when that will take seconds.
+
+    Returns:
+        The module `keras_espmedsam.models`.
+
+    Raises:
+        InputError: when no backend is installed, or not the chosen one.
+
+    Source: ours.
+    """
+    silent = without_chatter()
+    try:
+        backend = choose_backend()
+    except ImportError as error:
+        raise InputError(str(error)) from error
+    if tell is not None and "keras" not in sys.modules:
+        tell(f"Starting Keras on {backend}")
+    try:
+        with silent, no_collection():
+            importlib.import_module("keras")
+            with tensorflow_hidden():
+                return importlib.import_module("keras_espmedsam.models")
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"Keras cannot be started on the backend {backend} (from KERAS_BACKEND or keras.json): "
+            f"{first_line(error)}. Install that backend or choose another with KERAS_BACKEND."
+        ) from error
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow as quietly as `import_models` does Keras; nothing where there is none.
+
+    Source: ours.
+    """
+    with without_chatter(), contextlib.suppress(ImportError):
+        importlib.import_module("tensorflow")
+
+
+def without_chatter() -> contextlib.AbstractContextManager:
+    """Meanwhile nothing reaches the terminal, unless the user asked for TensorFlow's log."""
+    # Who sets TensorFlow's log level wants to read its log.
+    quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") in (None, _SILENT)
+    silence_backends()
+    return stderr_discarded() if quiet else contextlib.nullcontext()
+
+
+def silence_backends() -> None:
+    """Keep the chatter of the backends off the terminal; what the user set is left alone."""
+    # TensorFlow's C++ part reads these when it is imported, hence not later than here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT)
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # JAX compiles for many seconds; kept on disk, only the first run of a preset waits for it.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "keras-espmedsam" / "jax"))
+    # A model is many small compilations besides the large one.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    for name in ("tensorflow", "absl", "jax"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Meanwhile Python looks for no garbage, of which imports and models make none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def tensorflow_hidden() -> Iterator[None]:
+    """Meanwhile an import of TensorFlow fails, unless it is Keras' backend or imported already.
+
+    keras-hub imports it wherever it is installed, which takes seconds: for preprocessing in
+    tf.data that no command uses, and for addresses such as gs://. So does it with TensorFlow's
+    text operations. Later imports succeed.
+    """
+    hidden = {"tensorflow", "tensorflow_text"}.difference(sys.modules)
+    if choose_backend() == "tensorflow":
+        hidden.discard("tensorflow")
+    sys.modules.update(dict.fromkeys(hidden))  # None is a module that cannot be imported.
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+@contextlib.contextmanager
+def stderr_discarded() -> Iterator[None]:
+    """Discard what is written to file descriptor 2 meanwhile.
+
+    TensorFlow 2.21 prints before it reads TF_CPP_MIN_LOG_LEVEL, so nothing else stops it. What
+    fails in the meantime fails with an exception, whose text is not lost.
+    """
+    try:
+        saved = os.dup(2)
+    except OSError:  # a program without stderr
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of an exception's text, for a sentence about it.
+
+    Example:
+        >>> first_line(OSError("No such file.\\nAnd a long story."))
+        'No such file'
+
+    Source: ours.
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else "no reason given"

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -18,23 +18,21 @@ from keras_espmedsam.cli.console import (
     progress_bar,
     stderr,
 )
-from keras_espmedsam.cli.inputs import Inputs, expand_inputs, unique_names
 from keras_espmedsam.cli.loading import (
     DEFAULT_PRESET,
-    check_modality,
     check_preset,
     load_recognizer,
     load_segmenter,
     prepare_for,
 )
 from keras_espmedsam.data.formats.unread import described
-from keras_espmedsam.data.images import MAX_PIXELS, inspect_image_file
+from keras_espmedsam.data.images import MAX_PIXELS, ImageFile, inspect_image_file
 from keras_espmedsam.errors import InputError, NoImageError
-from keras_espmedsam.imaging.intensity import AUTO as AUTO_INTENSITY
 from keras_espmedsam.imaging.intensity import parse_intensity
-from keras_espmedsam.inference.recognition import AUTO, DEFAULT_RECOGNIZER, Recognition, shown
-from keras_espmedsam.inference.recognize_files import FileRecognizer, basis
-from keras_espmedsam.inference.segment_files import Job, segment_files
+from keras_espmedsam.inference import FileResult, ResultWriter, expand_inputs, segment_files
+from keras_espmedsam.inference.input_files import Inputs
+from keras_espmedsam.inference.recognition import AUTO, DEFAULT_RECOGNIZER, shown
+from keras_espmedsam.inference.recognize_files import basis
 
 
 def segment(
@@ -109,56 +107,71 @@ def segment(
             raise InputError("Received the threshold nan; expected a number from 0 to 1.")
         said = parse_intensity(intensity, "--intensity")
         inputs = expand_inputs(images, output)
-        jobs, no_images = _inspected(inputs, output, overlay, max_pixels)
+        writer = ResultWriter(output, inputs.files, overlay, overwrite)
+        files, no_images = _inspected(inputs, max_pixels)
         _tell_left_out(inputs, no_images)
-        paths = [path for path in inputs.files if path not in no_images]
-        if not jobs:
+        if not files:
             raise InputError("None of the files can be read, so nothing was done.")
-        _check_outputs(jobs, paths, output, overwrite)
-        count = sum(job.file.count for job in jobs)
-        segmenter, file_recognizer = _loaded(preset, modality, recognizer, batch_size, count)
-        if not file_recognizer:
-            for job in jobs:
-                job.modality = modality
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"The folder {output} cannot be made: {error.strerror}.") from error
-        with progress_bar() as bar:
-            notices = Notices(bar.console)
-            task = bar.add_task("Segmenting", total=count)
-            completed = segment_files(
-                segmenter,
-                jobs,
-                threshold,
-                mirror,
-                batch_size,
-                on_failure=lambda job, error: print_error(error, bar.console),
-                progress=lambda count: bar.advance(task, count),
-                recognizer=file_recognizer,
-                on_recognition=lambda job, found: bar.console.print(_recognized(job, found)),
-                intensity=said or getattr(segmenter, "intensity", AUTO_INTENSITY),
-                on_notice=lambda job, notice: notices.add(job.file.path, notice),
-            )
-            notices.end()
-    for job in completed:
-        for path in job.mask_paths():
-            typer.echo(path)
-    failures = len(paths) - len(completed)
+        writer.check(files)
+        count = sum(file.count for file in files)
+        segmenter, classifier = _loaded(preset, modality, recognizer, count)
+        results = segment_files(
+            segmenter,
+            files,
+            modality,
+            recognizer=classifier,
+            threshold=threshold,
+            batch_size=batch_size,
+            mirror=mirror,
+            intensity=said,
+        )
+        writer.make_folder()
+        masks = _written(results, writer, count)
+    for path in (path for written in masks.values() for path in written):
+        typer.echo(path)
+    failures = len(inputs.files) - len(no_images) - len(masks)
     stderr().print(
-        f"{len(completed)} of {len(paths)} files segmented into {output}"
+        f"{len(masks)} of {len(masks) + failures} files segmented into {output}"
         + (f"; {failures} failed." if failures else ".")
     )
     if failures:
-        raise typer.Exit(SOME_FAILED if completed else NOTHING_DONE)
+        raise typer.Exit(SOME_FAILED if masks else NOTHING_DONE)
 
 
-def _loaded(preset, modality, recognizer, batch_size, count):
+def _written(
+    results: Iterable[FileResult], writer: ResultWriter, count: int
+) -> dict[Path, list[Path]]:
+    """Write and tell results as they come; the masks of each file that is done as a whole."""
+    masks: dict[Path, list[Path]] = {}
+    failed: set[Path] = set()
+    with progress_bar() as bar:
+        notices = Notices(bar.console)
+        task = bar.add_task("Segmenting", total=count)
+        for result in results:
+            bar.advance(task, result.count - (result.index or 0) if result.error else 1)
+            if result.path in failed:
+                continue
+            if result.index == 0 and result.confidence is not None:
+                bar.console.print(_recognized(result))
+            for notice in result.notices:
+                notices.add(result.path, notice)
+            try:
+                if result.error is not None:
+                    raise result.error
+                masks.setdefault(result.path, []).extend(writer.write(result))
+            except InputError as error:
+                failed.add(result.path)
+                masks.pop(result.path, None)
+                print_error(error, bar.console)
+        notices.end()
+    return masks
+
+
+def _loaded(preset, modality, recognizer, count):
     """The segmenter, and what recognises files or None; a wrong name of either is told first."""
     check_preset(preset)
     if modality != AUTO:
         segmenter = load_segmenter(preset)
-        check_modality(modality, segmenter)
         prepare_for(count, segmenter)
         return segmenter, None
     with _can_be_spared():
@@ -167,7 +180,7 @@ def _loaded(preset, modality, recognizer, batch_size, count):
     with _can_be_spared():
         classifier = load_recognizer(recognizer)
     prepare_for(count, segmenter, classifier)
-    return segmenter, FileRecognizer(classifier, segmenter.modalities, batch_size)
+    return segmenter, classifier
 
 
 @contextlib.contextmanager
@@ -178,28 +191,23 @@ def _can_be_spared():
         raise InputError(f"{error} With --modality no recogniser is needed.") from error
 
 
-def _recognized(job: Job, found: Recognition) -> str:
-    how_sure = ", ".join(filter(None, (shown(found.confidence), basis(job.file))))
-    return f"{job.file.path}: {found.modality} ({how_sure})"
+def _recognized(result: FileResult) -> str:
+    how_sure = ", ".join(filter(None, (shown(result.confidence), basis(result.file))))
+    return f"{result.path}: {result.modality} ({how_sure})"
 
 
-def _inspected(
-    inputs: Inputs, output: Path, overlay: bool, max_pixels: int
-) -> tuple[list[Job], dict[Path, str]]:
+def _inspected(inputs: Inputs, max_pixels: int) -> tuple[list[ImageFile], dict[Path, str]]:
     """The files that can be read, and those of folders that are sound and hold no image."""
-    jobs, no_images = [], {}
-    # Named before it is known which can be read: the names do not depend on the bad files.
-    for path, name in zip(inputs.files, unique_names(inputs.files), strict=True):
+    files, no_images = [], {}
+    for path in inputs.files:
         try:
-            file = inspect_image_file(path, max_pixels)
+            files.append(inspect_image_file(path, max_pixels))
         except InputError as error:
             if isinstance(error, NoImageError) and path in inputs.in_folders:
                 no_images[path] = error.kind
             else:
                 print_error(error)
-        else:
-            jobs.append(Job(file, name, output, overlay))
-    return jobs, no_images
+    return files, no_images
 
 
 def _tell_left_out(inputs: Inputs, no_images: dict[Path, str]) -> None:
@@ -215,29 +223,3 @@ def _tell_left_out(inputs: Inputs, no_images: dict[Path, str]) -> None:
             stderr().print(
                 f"Left out {len(left_out)} {files} of folders {why} ({described(left_out)})."
             )
-
-
-def _check_outputs(jobs, inputs, output, overwrite):
-    if output.exists() and not output.is_dir():
-        raise InputError(f"The output {output} is a file; expected a folder.")
-    planned = [path for job in jobs for path in job.paths()]
-    count = Counter(str(path).casefold() for path in planned)
-    twice = [path for path in planned if count[str(path).casefold()] > 1]
-    if twice:
-        raise InputError(
-            f"Two inputs would both be written to {twice[0]}; segment them one by one, with "
-            "different --output folders."
-        )
-    sources = {path.resolve() for path in inputs}
-    clash = next((path for path in planned if path.resolve() in sources), None)
-    if clash:
-        raise InputError(
-            f"The result {clash} would replace an input of that name; choose another --output."
-        )
-    existing = [str(path) for path in planned if path.exists()]
-    if existing and not overwrite:
-        more = f" and {len(existing) - 3} more" if len(existing) > 3 else ""
-        raise InputError(
-            f"These results exist already: {', '.join(existing[:3])}{more}. Choose another "
-            "--output, or give --overwrite to replace them."
-        )

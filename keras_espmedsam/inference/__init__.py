@@ -1,1 +1,8 @@
 """Images in, masks out: of arrays and of files. Importing this does not import Keras."""
+
+from keras_espmedsam.inference.file_result import FileResult
+from keras_espmedsam.inference.input_files import expand_inputs
+from keras_espmedsam.inference.result_writer import ResultWriter
+from keras_espmedsam.inference.segment_files import segment_files
+
+__all__ = ["FileResult", "ResultWriter", "expand_inputs", "segment_files"]

@@ -8,28 +8,33 @@ BATCH_PIXELS = 64_000_000
 
 
 def batches(
-    items: Iterable[Any], batch_size: int, size: Callable[[Any], tuple[int, int]]
+    items: Iterable[Any], batch_size: int, size: Callable[[Any], tuple[int, int] | None]
 ) -> Iterator[list[Any]]:
-    """Collect items until there are `batch_size` of them, or many pixels.
+    """Collect items until there are `batch_size` images among them, or many pixels.
 
     Args:
-        items: what holds one image each.
-        batch_size: the most of them.
-        size: height and width of an item's image.
+        items: what holds one image each, or none.
+        batch_size: the most images.
+        size: height and width of an item's image; None where it holds none. Such an item keeps its
+            place in the order, takes none in a batch, and is never waited with.
 
     Example:
         >>> list(batches([1, 2, 3], 2, lambda item: (1, 1)))
         [[1, 2], [3]]
+        >>> list(batches([1, 0, 2, 0], 2, lambda item: (1, 1) if item else None))
+        [[1, 0, 2], [0]]
 
     Source: ours.
     """
-    batch, pixels = [], 0
+    batch, count, pixels = [], 0, 0
     for item in items:
         batch.append(item)
-        height, width = size(item)
-        pixels += height * width
-        if len(batch) == batch_size or pixels >= BATCH_PIXELS:
+        found = size(item)
+        if found is not None:
+            count += 1
+            pixels += found[0] * found[1]
+        if not count or count == batch_size or pixels >= BATCH_PIXELS:
             yield batch
-            batch, pixels = [], 0
+            batch, count, pixels = [], 0, 0
     if batch:
         yield batch

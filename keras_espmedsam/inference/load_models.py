@@ -5,6 +5,7 @@ import os
 import pathlib
 import threading
 
+from keras_espmedsam._startup import first_line
 from keras_espmedsam._upward import upward
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
@@ -153,16 +154,3 @@ def _from_preset(class_name, preset):
             f"The preset {preset} cannot be loaded ({type(error).__name__}: {first_line(error)}). "
             "See `espmedsam presets` for the built-in ones."
         ) from error
-
-
-def first_line(error):
-    """The beginning of an exception's text, for a sentence about it.
-
-    Example:
-        >>> first_line(OSError("No such file.\\nAnd a long story."))
-        'No such file'
-
-    Source: ours.
-    """
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else "no reason given"

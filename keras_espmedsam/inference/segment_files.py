@@ -1,225 +1,310 @@
-"""Segmenting many files in batches, and writing their results."""
+"""Segmenting files, one result for each image of each."""
 
 import dataclasses
+import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keras_espmedsam.data.decoded_image import DecodedImage
-from keras_espmedsam.data.images import ImageFile, Intensity
-from keras_espmedsam.data.masks import write_mask
-from keras_espmedsam.errors import InputError, InputWarning
-from keras_espmedsam.imaging.intensity import AUTO, already_read
-from keras_espmedsam.imaging.overlay import write_overlay
+from keras_espmedsam.data.images import MAX_PIXELS, ImageFile, Intensity, inspect_image_file
+from keras_espmedsam.errors import InputError, InputWarning, NoImageError
+from keras_espmedsam.imaging.content import BLANK_MASK
+from keras_espmedsam.imaging.intensity import AUTO as AUTO_INTENSITY
+from keras_espmedsam.imaging.intensity import already_read, parse_intensity
+from keras_espmedsam.inference.file_result import FileResult
+from keras_espmedsam.inference.image_batches import check_batch_size
+from keras_espmedsam.inference.image_segmentation import check_threshold
+from keras_espmedsam.inference.input_files import expand_inputs
 from keras_espmedsam.inference.item_batches import batches
-from keras_espmedsam.inference.recognition import Recognition
+from keras_espmedsam.inference.load_models import load_recognizer, load_segmenter
+from keras_espmedsam.inference.modalities import TO_RECOGNIZE, modality_indices, plain_modalities
+from keras_espmedsam.inference.recognition import AUTO, Recognition
 from keras_espmedsam.inference.recognize_files import FileRecognizer
 
-
-@dataclasses.dataclass
-class Job:
-    """One input file and the names of its results.
-
-    Args:
-        file: the input, its header read.
-        name: the first part of the results' names, of the input's stem only.
-        output: the folder for the results.
-        overlay: whether overlays are written too.
-        modality: what its images are; None until it has been recognised.
-
-    Source: ours.
-    """
-
-    file: ImageFile
-    name: str
-    output: Path
-    overlay: bool
-    modality: str | None = None
-    _masks: list[np.ndarray] = dataclasses.field(default_factory=list)
-    _done: int = 0
-    _blank: int = 0
-
-    def mask_path(self, index: int) -> Path:
-        """Where the mask of image `index` goes; of a NIfTI file all go to one."""
-        number = "" if self.file.one_mask_file else self._number(index)
-        return self.output / f"{self.name}{number}_mask{self.file.mask_suffix}"
-
-    def overlay_path(self, index: int) -> Path:
-        """Where the overlay of image `index` goes."""
-        return self.output / f"{self.name}{self._number(index)}_overlay.png"
-
-    def mask_paths(self) -> list[Path]:
-        """The masks that will be written."""
-        return [self.mask_path(i) for i in range(1 if self.file.one_mask_file else self.file.count)]
-
-    def paths(self) -> list[Path]:
-        """All files that will be written."""
-        overlays = range(self.file.count if self.overlay else 0)
-        return [*self.mask_paths(), *(self.overlay_path(index) for index in overlays)]
-
-    def write(self, image: DecodedImage, mask: np.ndarray) -> bool:
-        """Write the results of one image; true when they were the file's last."""
-        self._done += 1
-        finished = self._done == image.count
-        if self.overlay:
-            write_overlay(self.overlay_path(image.index), image.array, mask)
-        if not self.file.one_mask_file:
-            write_mask(self.mask_path(image.index), mask, image)
-            return finished
-        self._masks.append(np.asarray(mask, bool))
-        if finished:
-            write_mask(self.mask_path(0), self._masks, image)
-            self._masks = []
-        return finished
-
-    def _number(self, index: int) -> str:
-        if self.file.count == 1:
-            return ""
-        return f"_{self.file.format.image_word}{index + 1:0{len(str(self.file.count))}}"
-
-
-_Item = tuple[Job, DecodedImage]
+FilePath = str | os.PathLike | ImageFile
+Results = Generator[FileResult, None, None]
 
 
 def segment_files(
     segmenter: Any,
-    jobs: Sequence[Job],
-    threshold: float,
-    mirror: bool,
-    batch_size: int,
-    on_failure: Callable[[Job, Exception], None],
-    progress: Callable[[int], None],
-    recognizer: FileRecognizer | None = None,
-    on_recognition: Callable[[Job, Recognition], None] | None = None,
-    intensity: Intensity = AUTO,
-    on_notice: Callable[[Job, str], None] | None = None,
-) -> list[Job]:
-    """Segment files in batches that reach across files, and write the results as they come.
+    paths: FilePath | Iterable[FilePath],
+    modality: Any = AUTO,
+    *,
+    recognizer: Any = None,
+    threshold: float = 0.5,
+    batch_size: int = 8,
+    mirror: bool = False,
+    intensity: Intensity | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Results:
+    """Segment files, and give a result for each of their images as it is done.
+
+    Images are read, recognised and segmented in batches that reach across files; what is held at
+    a time is some batches, however many files there are. Results come in the order of `paths`,
+    the images of a file in their order in it. A file that cannot be used gives one result with an
+    `error` in its place, and the others are done; of a file that is damaged further on, the images
+    before that have results too. Nothing is printed or written: see `ResultWriter`.
 
     Args:
-        segmenter: an `ESPMedSAMImageSegmenter`, or an object with its `segment`.
-        jobs: the files; those without a modality need a recognizer, which finds it.
-        threshold: foreground is a probability of at least this.
-        mirror: whether to average with what the mirrored images give.
+        segmenter: an `ESPMedSAMImageSegmenter` or an `ExportedSegmenter`; or the name, folder or
+            address of a preset, or the path of an exported model, which is then loaded first.
+        paths: a path, or any number of them, which may be a generator: each is asked for when it
+            is needed. A file of any supported type; a folder or a pattern, for which
+            `expand_inputs` says what it stands for; or a file that is inspected already
+            (`keras_espmedsam.data.inspect_image_file`). A path that is given twice has two
+            results.
+        modality: `"auto"`, which lets a classifier recognise that of each file (of several images
+            in a file, the mean over five decides); a name or index for all; or a list with one of
+            these for each of `paths`.
+        recognizer: what recognises: a `TiCImageClassifier`, or the name or folder of its preset;
+            `None` is `tic_tiny_modality`.
+        threshold: in [0, 1]. Probability from which a pixel is foreground.
         batch_size: how many images are recognised or segmented at a time.
-        on_failure: called once for a file that cannot be done; the others are.
-        progress: called with the number of images done or given up.
-        recognizer: finds the modality of a file.
-        on_recognition: called once for a file whose modality was recognised.
-        intensity: what is black and white; see `read_images`.
-        on_notice: called with what is to be said of a file, the end of a sentence that begins with
-            it: how black and white were found, or that it shows nothing.
+        mirror: whether to average with what the mirrored images give, for twice the time.
+        intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
+            `keras_espmedsam.data.read_images`. `None` for what the preset says.
+        max_pixels: the most pixels (height x width) that one image may have.
 
-    Returns:
-        The jobs that were completed.
+    Yields:
+        `FileResult`: path, index, count, mask, probabilities, modality, confidence, blank,
+        notices, image, or the error.
+
+    Raises:
+        InputError: at once, for arguments that cannot be used, and for a model that cannot be
+            loaded.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> Image.linear_gradient("L").save(folder / "eye.png")
+        >>> _ = (folder / "note.png").write_text("no image")
+        >>> segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
+        >>> for result in segment_files(segmenter, folder, "fundus"):
+        ...     print(result.path.name, result.index, result.modality, result.error is None)
+        eye.png 0 fundus True
+        note.png None None False
 
     Source: ours.
     """
-    failed: set[int] = set()
-    completed: list[Job] = []
+    check_threshold(threshold)
+    check_batch_size(batch_size)
+    intensity = parse_intensity(intensity)
+    if isinstance(paths, FilePath) or not isinstance(paths, Iterable):
+        paths = [paths]
+    if isinstance(paths, Sized):
+        paths = list(paths)
+        for path in paths:
+            _check_path(path)
+    segmenter = load_segmenter(segmenter)
+    known = tuple(segmenter.modalities)
+    modality = plain_modalities(modality)
+    if isinstance(modality, list):
+        paths = list(paths)
+        indices = modality_indices(known, modality, len(paths), auto=True)
+        needed = TO_RECOGNIZE in indices
+        requests = zip(paths, indices, strict=True)
+    else:
+        (index,) = modality_indices(known, modality, 1, auto=True)
+        needed = index == TO_RECOGNIZE
+        requests = ((path, index) for path in paths)
+    found = FileRecognizer(load_recognizer(recognizer), known, batch_size) if needed else None
+    intensity = intensity or getattr(segmenter, "intensity", AUTO_INTENSITY)
+    options = {"threshold": threshold, "batch_size": batch_size, "mirror": mirror}
+    run = _Run(segmenter, known, found, intensity, max_pixels, batch_size, options)
+    return run.results(requests)
 
-    def fail(job: Job, error: Exception) -> None:
-        if id(job) not in failed:
-            failed.add(id(job))
-            on_failure(job, error)
-            progress(job.file.count - job._done)
 
-    def settle(job: Job, recognition: Recognition) -> None:
-        if recognition.refusal:
-            sentence = f"{job.file.path} {recognition.refusal}. Give --modality if you know it."
-            fail(job, InputError(sentence))
+def _check_path(path):
+    if not isinstance(path, FilePath):
+        raise InputError(
+            f"Received a path of type {type(path).__name__}; expected the path of a file or "
+            "folder, or several. For images in memory use segment()."
+        )
+
+
+@dataclasses.dataclass
+class _File:
+    """A file on its way."""
+
+    path: Path
+    file: ImageFile | None = None
+    modality: int = TO_RECOGNIZE
+    confidence: float | None = None
+    failed: bool = False
+    told: bool = False
+    blank: int = 0
+
+
+@dataclasses.dataclass
+class _Item:
+    """One image of it, or why there is none."""
+
+    of: _File
+    index: int | None = None
+    image: DecodedImage | None = None
+    error: InputError | None = None
+    found: tuple | None = None
+
+
+def _size(item: _Item) -> tuple[int, int] | None:
+    return None if item.image is None or item.of.failed else item.image.size
+
+
+@dataclasses.dataclass
+class _Run:
+    """The stages that images pass, each with batches of its own: read, recognised, segmented."""
+
+    segmenter: Any
+    known: tuple[str, ...]
+    recognizer: FileRecognizer | None
+    intensity: Intensity
+    max_pixels: int
+    batch_size: int
+    options: dict[str, Any]
+
+    def results(self, requests: Iterable[tuple[FilePath, int]]) -> Results:
+        items = self._read(requests)
+        if self.recognizer is not None:
+            # What is refused leaves no gap in the batches to segment: on JAX each size is compiled.
+            items = self._recognized(items)
+        for batch in batches(items, self.batch_size, _size):
+            self._attempt(self._segment, [item for item in batch if item.image is not None])
+            while batch:
+                result = self._result(batch.pop(0))
+                if result is not None:
+                    yield result
+                    del result  # Let go before the next is made.
+
+    # === Reading ===
+
+    def _read(self, requests: Iterable[tuple[FilePath, int]]) -> Iterator[_Item]:
+        for path, modality in requests:
+            _check_path(path)
+            for one in self._files(path, int(modality)):
+                if isinstance(one, _Item):
+                    yield one
+                else:
+                    yield from self._images(one)
+
+    def _files(self, path: FilePath, modality: int) -> Iterator["_File | _Item"]:
+        if isinstance(path, ImageFile):
+            yield _File(path.path, path, modality)
             return
-        job.modality = recognition.modality
-        if on_recognition:
-            on_recognition(job, recognition)
-
-    def notice(job: Job, sentence: str) -> None:
-        if on_notice and sentence:
-            on_notice(job, sentence)
-
-    def images() -> Iterator[_Item]:
-        for job in jobs:
+        try:
+            inputs = expand_inputs([path])
+        except InputError as error:
+            yield _Item(_File(Path(path)), error=error)
+            return
+        for one in inputs.files:
             try:
-                # Its sample is read first and let go: a volume is not held twice.
-                if job.modality is None and job.file.count > 1:
-                    settle(job, recognizer.recognize_file(job.file, intensity))
-                if id(job) in failed:
-                    continue
-                for image in job.file.images(intensity=intensity):
-                    if id(job) in failed:
-                        break
-                    if image.index == 0:
-                        notice(job, image.notice)
-                    yield job, image
+                yield _File(one, inspect_image_file(one, self.max_pixels), modality)
             except InputError as error:
-                fail(job, error)
+                # A report among the images of a folder is sound, and nobody asked for its mask.
+                if not (isinstance(error, NoImageError) and one in inputs.in_folders):
+                    yield _Item(_File(one), error=error)
 
-    def recognized(items: Iterator[_Item]) -> Iterator[_Item]:
-        for batch in batches(items, batch_size, _size):
-            attempt(recognize, [item for item in batch if item[0].modality is None])
+    def _images(self, of: _File) -> Iterator[_Item]:
+        index = None
+        try:
+            # Its sample is read first and let go: a volume is not held twice.
+            if of.modality == TO_RECOGNIZE and of.file.count > 1:
+                self._settle(of, self.recognizer.recognize_file(of.file, self.intensity))
+            index = 0
+            for image in of.file.images(intensity=self.intensity):
+                if of.failed:
+                    return
+                yield _Item(of, index, image)
+                index += 1
+        except InputError as error:
+            yield _Item(of, index, error=error)
+
+    # === Recognising ===
+
+    def _recognized(self, items: Iterator[_Item]) -> Iterator[_Item]:
+        for batch in batches(items, self.batch_size, _size):
+            unknown = [one for one in batch if one.image and one.of.modality == TO_RECOGNIZE]
+            self._attempt(self._recognize, unknown)
             # Let go one by one, while the batch to segment grows.
             while batch:
-                item = batch.pop(0)
-                if id(item[0]) not in failed:
-                    yield item
+                yield batch.pop(0)
 
-    def attempt(function: Callable[[list[_Item]], None], batch: list[_Item]) -> None:
-        batch = [(job, image) for job, image in batch if id(job) not in failed]
+    def _recognize(self, batch: list[_Item]) -> None:
+        found = self.recognizer.recognize([item.image for item in batch])
+        for item, recognition in zip(batch, found, strict=True):
+            try:
+                self._settle(item.of, recognition)
+            except InputError as error:
+                self._fail(item, error)
+
+    def _settle(self, of: _File, recognition: Recognition) -> None:
+        if recognition.refusal:
+            raise InputError(
+                f"{of.path} {recognition.refusal}. Give the modality if you know it: --modality "
+                "on the command line, modality in Python."
+            )
+        of.modality = self.known.index(recognition.modality)
+        of.confidence = recognition.confidence
+
+    # === Segmenting ===
+
+    def _segment(self, batch: list[_Item]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InputWarning)  # A result says it, with its file's name.
+            found = self.segmenter.segment(
+                [item.image.array for item in batch],
+                [self.known[item.of.modality] for item in batch],
+                **self.options,
+                **already_read(self.segmenter),
+            )
+        blank = found.get("blank", [False] * len(batch))
+        rows = zip(found["masks"], found["probabilities"], blank, strict=True)
+        for item, row in zip(batch, rows, strict=True):
+            item.found = row
+
+    def _attempt(self, function: Callable[[list[_Item]], None], batch: list[_Item]) -> None:
+        batch = [item for item in batch if not item.of.failed]
         if not batch:
             return
         try:
             function(batch)
         except InputError as error:
             if len(batch) == 1:
-                fail(batch[0][0], InputError(f"{batch[0][1].path}: {error}"))
-            else:  # one of them is to blame: the others are done without it
+                self._fail(batch[0], InputError(f"{batch[0].of.path}: {error}"))
+            else:  # One of them is to blame: the others are done without it.
                 for one in batch:
-                    attempt(function, [one])
+                    self._attempt(function, [one])
 
-    def recognize(batch: list[_Item]) -> None:
-        found = recognizer.recognize([image for _, image in batch])
-        for (job, _), recognition in zip(batch, found, strict=True):
-            settle(job, recognition)
+    def _fail(self, item: _Item, error: InputError) -> None:
+        item.error, item.image = error, None
+        item.of.failed = True
 
-    def segment(batch: list[_Item]) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", InputWarning)  # said below, by the file's name
-            results = segmenter.segment(
-                [image.array for _, image in batch],
-                [job.modality for job, _ in batch],
-                threshold=threshold,
-                batch_size=batch_size,
-                mirror=mirror,
-                **already_read(segmenter),
-            )
-        for (job, image), mask, blank in zip(
-            batch, results["masks"], results["blank"], strict=True
-        ):
-            if id(job) in failed:
-                continue
-            job._blank += blank
-            try:
-                if job.write(image, mask):
-                    completed.append(job)
-                    if job._blank == image.count:
-                        notice(
-                            job, "it shows nearly one brightness all over, so its mask says nothing"
-                        )
-                progress(1)
-            except (OSError, InputError) as error:
-                reason = getattr(error, "strerror", None) or error
-                fail(job, InputError(f"The result of {image.path} cannot be written: {reason}."))
-
-    # What is refused leaves no gap in the batches to segment: on JAX each size is compiled.
-    items = recognized(images()) if recognizer else images()
-    for batch in batches(items, batch_size, _size):
-        attempt(segment, batch)
-        batch.clear()  # Let go before the next is read.
-    return completed
-
-
-def _size(item: _Item) -> tuple[int, int]:
-    return item[1].size
+    def _result(self, item: _Item) -> FileResult | None:
+        of = item.of
+        count = 0 if of.file is None else of.file.count
+        if of.told:
+            return None
+        if item.error is not None:
+            of.failed = of.told = True
+            return FileResult(of.path, item.index, count, error=item.error, file=of.file)
+        mask, probabilities, blank = item.found
+        of.blank += bool(blank)
+        notices = [item.image.notice] if item.index == 0 and item.image.notice else []
+        if of.blank == count == item.index + 1:
+            notices.append(BLANK_MASK)
+        return FileResult(
+            of.path,
+            item.index,
+            count,
+            mask,
+            probabilities,
+            self.known[of.modality],
+            of.confidence,
+            bool(blank),
+            tuple(notices),
+            item.image,
+            file=of.file,
+        )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.cli.inputs import expand_inputs, unique_names
+from keras_espmedsam.inference.input_files import expand_inputs, unique_names
 
 
 def names(folder="masks"):

@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 
+from keras_espmedsam import _startup
 from keras_espmedsam.cli import loading
 from keras_espmedsam.errors import InputError
 
@@ -59,15 +60,15 @@ def test_what_is_loaded_is_returned(from_preset, preset):
 
 
 def test_tensorflow_is_silenced_unless_the_user_says_otherwise(monkeypatch):
-    loading.silence_backends()
+    _startup.silence_backends()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    loading.silence_backends()
+    _startup.silence_backends()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
 
 
 def test_what_cpp_prints_is_discarded_and_stderr_comes_back(capfd):
-    with loading._stderr_discarded():
+    with _startup.stderr_discarded():
         os.write(2, b"I0000 cuda drivers")
     os.write(2, b"ours")
     assert capfd.readouterr().err == "ours"
@@ -100,13 +101,13 @@ def test_no_backend(monkeypatch, preset):
     def none():
         raise ImportError('install one: pip install "keras-espmedsam[tensorflow]"')
 
-    monkeypatch.setattr(loading, "choose_backend", none)
+    monkeypatch.setattr(_startup, "choose_backend", none)
     with pytest.raises(InputError, match=r"keras-espmedsam\[tensorflow\]"):
         loading.load_segmenter(preset)
 
 
 def test_a_backend_that_cannot_be_imported(monkeypatch, preset):
-    monkeypatch.setattr(loading, "choose_backend", lambda: "jax")
+    monkeypatch.setattr(_startup, "choose_backend", lambda: "jax")
     monkeypatch.setitem(sys.modules, "keras_espmedsam.models", None)
     with pytest.raises(InputError, match="cannot be started on the backend jax"):
         loading.load_segmenter(preset)

@@ -7,7 +7,7 @@ from PIL import Image
 from keras_espmedsam.cli import segment
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference import item_batches as batches
-from keras_espmedsam.inference import segment_files
+from keras_espmedsam.inference import result_writer
 
 
 def read(path):
@@ -265,14 +265,14 @@ def test_wrong_usage(run, image, segmenter, arguments):
 def test_a_result_that_cannot_be_written(run, image, segmenter, monkeypatch):
     image("x.png")
     image("y.png")
-    write = segment_files.write_mask
+    write = result_writer.write_mask
 
     def fail_for_x(path, *arguments):
         if path.name == "x_mask.png":
             raise OSError(28, "No space left on device")
         write(path, *arguments)
 
-    monkeypatch.setattr(segment_files, "write_mask", fail_for_x)
+    monkeypatch.setattr(result_writer, "write_mask", fail_for_x)
     result = run("segment", "x.png", "y.png", "--modality", "xray")
     assert_error(result, 1, "x.png cannot be written: No space left on device")
     assert names() == ["y_mask.png"]
@@ -326,9 +326,11 @@ def test_what_is_not_recognised_is_refused_and_the_others_done(run, image, segme
     errors = assert_error(result, 1)
     assert sorted(errors) == [
         "error: mri.png was recognised as mri (1.000), which this segmenter does not know (it "
-        "knows xray, fundus). Give --modality if you know it.",
+        "knows xray, fundus). Give the modality if you know it: "
+        "--modality on the command line, modality in Python.",
         "error: unclear.png was not recognised: fundus 0.60, xray 0.20, mri 0.20 (at least 0.75 is "
-        "needed). Give --modality if you know it.",
+        "needed). Give the modality if you know it: "
+        "--modality on the command line, modality in Python.",
         "error: unlucky.png: Received an image of 13 x 13; such images bring bad luck.",
     ]
     assert names() == ["good2_mask.png", "good_mask.png"]
@@ -385,8 +387,8 @@ def test_a_few_slices_decide_for_a_volume(run, image, segmenter, classifier):
     assert result.exit_code == 0, result.output
     assert told(result) == [
         "brain.nii: fundus (0.840, mean of 5 of 10 slices)",
-        "x.png: xray (1.000)",
         "brain.nii: it shows nearly one brightness all over, so its mask says nothing.",
+        "x.png: xray (1.000)",
     ]
     assert classifier.batches == [4, 1, 1]
     assert [modality for batch, *_ in segmenter.options for modality in batch] == (
@@ -481,4 +483,7 @@ def test_a_damaged_frame_fails_its_file_only(run, image, segmenter, monkeypatch)
     image("x.png")
     result = run("segment", "pages.tif", "x.png", "--modality", "xray")
     assert len(assert_error(result, 1, "pages.tif")) == 1
-    assert names() == ["x_mask.png"]
+    assert "1 of 2 files segmented into masks; 1 failed" in result.stderr
+    assert result.stdout.splitlines() == [str(Path("masks/x_mask.png"))]
+    # The page before the damage is kept, whatever the batches.
+    assert names() == ["pages_frame1_mask.png", "x_mask.png"]

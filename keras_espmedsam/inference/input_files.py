@@ -1,4 +1,4 @@
-"""From what was typed to a list of files, and a name of its own for each."""
+"""From paths, folders and patterns to a list of files, and a name of its own for each."""
 
 import glob
 import os
@@ -17,7 +17,7 @@ _OURS = ("_mask", "_overlay")
 
 
 class Inputs(NamedTuple):
-    """What is meant by what was typed.
+    """The files that paths, folders and patterns stand for.
 
     Args:
         files: those to be read, each once.
@@ -34,7 +34,9 @@ class Inputs(NamedTuple):
     in_folders: frozenset[Path] = frozenset()
 
 
-def expand_inputs(arguments: Sequence[str], output: Path) -> Inputs:
+def expand_inputs(
+    paths: str | os.PathLike | Sequence[str | os.PathLike], output: str | os.PathLike | None = None
+) -> Inputs:
     """Find the files that are meant by paths, folders and patterns.
 
     A folder stands for the image files in it and in its folders, except those whose names end
@@ -43,24 +45,27 @@ def expand_inputs(arguments: Sequence[str], output: Path) -> Inputs:
     path that does not exist is kept, so that it is reported with the unreadable ones.
 
     Args:
-        arguments: what was typed.
-        output: the output folder.
+        paths: one or several; a pattern is one with `*`, `?` or `[...]`, and `**` for any folders.
+        output: the output folder, whose files are left out; None where there is none.
 
     Returns:
-        `Inputs`, the files sorted within each argument.
+        `Inputs`, the files sorted within each path.
 
     Raises:
-        InputError: when a folder or a pattern holds no image.
+        InputError: when a folder or a pattern holds no image, or a path is empty.
 
     Example:
-        >>> expand_inputs(["missing.png"], Path("masks")).files[0].name
+        >>> expand_inputs("missing.png").files[0].name
         'missing.png'
 
     Source: ours.
     """
     files: dict[Path, Path] = {}
     results, unread, in_folders = 0, {}, set()
-    for argument in arguments:
+    for argument in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        argument = os.fspath(argument)
+        if not argument:
+            raise InputError("Received an empty path; give a file, a folder or a pattern.")
         path = Path(argument)
         if path.exists() or not glob.has_magic(argument):
             matches = [path]
@@ -95,10 +100,10 @@ def _refuse_empty(folder, found):
     )
 
 
-def _images_in(folder: Path, output: Path) -> Inputs:
-    output = output.resolve()
+def _images_in(folder: Path, output: str | os.PathLike | None) -> Inputs:
+    output = None if output is None else Path(output).resolve()
     # Results may be written among the inputs; then only their names tell them apart.
-    exclude_output = output != folder.resolve()
+    exclude_output = output is not None and output != folder.resolve()
     files, results, unread = [], 0, {}
     for parent, folders, names in os.walk(folder):
         here = Path(parent)
