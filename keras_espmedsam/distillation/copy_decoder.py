@@ -3,7 +3,6 @@
 import itertools
 
 import numpy as np
-from keras import ops
 
 from keras_espmedsam.errors import InputError
 
@@ -35,6 +34,10 @@ def copy_decoder(teacher, student):
 
     Source: ESP-MedSAM (arXiv 2407.14153), phase 3.
     """
+    # Imported here, so that the package is imported without Keras: this function has its module's
+    # name, which a lazily loaded one could not have.
+    from keras import ops
+
     teacher, student = (getattr(model, "backbone", model) for model in (teacher, student))
     if teacher.modalities != student.modalities:
         raise InputError(

@@ -6,6 +6,7 @@ import keras
 
 from keras_espmedsam import losses
 from keras_espmedsam.data import check_records
+from keras_espmedsam.distillation.config import TEACHER_PARTS, DistillConfig
 from keras_espmedsam.distillation.copy_decoder import copy_decoder
 from keras_espmedsam.distillation.distillation_dataset import DistillationDataset
 from keras_espmedsam.distillation.distiller import STREAMS, DecoupledDistiller
@@ -22,7 +23,6 @@ from keras_espmedsam.training.build_segmenter import (
     take_intensity,
     with_position_grid,
 )
-from keras_espmedsam.training.config.distill_config import TEACHER_PARTS, DistillConfig
 from keras_espmedsam.training.config.settings import load_settings
 from keras_espmedsam.training.data.read_sources import read_sources
 from keras_espmedsam.training.devices.distribution import distribute

@@ -14,7 +14,7 @@ _MODULES = {
     "Devices": "devices.distribution",
     "RunFolder": "run.run_folder",
     "SegmentationDataset": "data.segmentation_dataset",
-    "DistillConfig": "config.distill_config",
+    "DistillConfig": ".distillation.config",
     "TrainConfig": "config.train_config",
     "checkpoint_gradients": "build_segmenter",
     "distribute": "devices.distribution",
@@ -31,7 +31,7 @@ def __getattr__(name):
     if name in ("DistillConfig", "TrainConfig", "train"):
         for module in ("pydantic", "yaml"):
             require(module, "Training by a configuration", "train")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__():

@@ -7,10 +7,10 @@ from PIL import Image
 
 import keras_espmedsam as kem
 from keras_espmedsam.distillation import distill
+from keras_espmedsam.distillation.config import TeacherSettings
 from keras_espmedsam.distillation.named_teacher import named_teacher
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training import RunFolder
-from keras_espmedsam.training.config.distill_config import TeacherSettings
 from keras_espmedsam.training.run import learning_curves
 from keras_espmedsam.training.run.folder_lock import RUN_LOCK, only_program
 

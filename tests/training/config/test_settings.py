@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from keras_espmedsam.distillation.config import DistillConfig
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training.config.distill_config import DistillConfig
 from keras_espmedsam.training.config.run_config import DataSettings
 from keras_espmedsam.training.config.settings import Settings, load_settings
 from keras_espmedsam.training.config.train_config import TrainConfig
