@@ -86,12 +86,19 @@ class ImageFile:
         Raises:
             InputError: when the file is cut or damaged, or its values cannot be used.
         """
-        frames = ((labels and self.source.labels) or self.source.frames)()
+        with quiet_libraries, _explained(self.path):
+            frames = iter(((labels and self.source.labels) or self.source.frames)())
         statistics, notice = None, None
         for index in range(self.count):
             with quiet_libraries, _explained(self.path):
                 frame = next(frames)
                 array, meaning = frame.array, frame.meaning
+                if not (array.ndim == 2 or array.shape[2:] == (3,)) or not array.size:
+                    raise InputError(
+                        f"The file format {self.format.name} gave an image of the shape "
+                        f"{array.shape} for {self.path}; expected (height, width) or (height, "
+                        "width, 3)."
+                    )
                 if not labels:
                     if (
                         index == 0
@@ -153,6 +160,11 @@ def inspect_image_file(
     format = _format_of(path)
     with quiet_libraries, _explained(path):
         source = format.open(path)
+        if not isinstance(source, ImageSource):
+            raise InputError(
+                f"The file format {format.name} opened {path} as {type(source).__name__}; expected "
+                "an ImageSource. Mend or remove the package that added it."
+            )
     if source.no_image and not (mask and source.serves_as_mask):
         wanted = "a mask of one segment" if mask else "an image"
         sentence = f"{path} holds {source.no_image}, no image; give {wanted} in its place."

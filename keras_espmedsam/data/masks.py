@@ -189,7 +189,7 @@ def _write_as(format: FileFormat, path: Path, mask, reference: DecodedImage | No
             "its reference; give one, or write a .png file."
         )
     masks = [np.asarray(one) for one in mask]
-    if all(one.ndim == 1 for one in masks):
+    if masks and all(one.ndim == 1 for one in masks):
         masks = [np.asarray(mask)]
     if not masks or any(one.ndim != 2 or not one.size for one in masks):
         shapes = ", ".join(sorted({str(one.shape) for one in masks})) or "none"
@@ -212,4 +212,5 @@ def _write_as(format: FileFormat, path: Path, mask, reference: DecodedImage | No
                     f"{format.image_word}'s height and width."
                 )
         masks = [reference.layout.undo(one) for one in masks]
-    format.write_masks(path, [one != 0 for one in masks], reference)
+    with atomic_path(path) as temporary:
+        format.write_masks(temporary, [one != 0 for one in masks], reference)

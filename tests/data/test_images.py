@@ -355,13 +355,6 @@ def test_pillows_own_limit_is_left_as_it_was(save):
     assert Image.MAX_IMAGE_PIXELS == before
 
 
-def test_several_images_are_not_one(save):
-    pages = [Image.fromarray(RAMP), Image.fromarray(RAMP)]
-    path = save(pages[0], "pages.tif", save_all=True, append_images=pages[1:])
-    with pytest.raises(InputError, match="holds 2 images"):
-        read_image(path)
-
-
 # === Masks ===
 
 

@@ -123,8 +123,8 @@ class FileFormat(abc.ABC):
         """Write the masks of all images of a file as one file.
 
         Args:
-            path: the file to write, whose name ends in one of `mask_suffixes`. It should be
-                complete or not there at all.
+            path: a new file to write, whose name ends in one of `mask_suffixes`. It gets its own
+                name, and replaces an older one, when this returns.
             masks: bool `(height, width)` for each image, in the orientation in which it is stored;
                 they are as many and as large as the images of `reference`.
             reference: any image of the file that was segmented; None where none was given.

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_espmedsam._files import atomic_path
 from keras_espmedsam._startup import require
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.formats.file_format import FileFormat
@@ -111,8 +110,7 @@ class NiftiFormat(FileFormat):
             if name in volume.geometry:
                 header[name] = volume.geometry[name]
         image = image_class(values, volume.affine, header)
-        with atomic_path(path) as temporary:
-            nibabel.save(image, temporary)
+        nibabel.save(image, path)
 
 
 def _load(path: Path):

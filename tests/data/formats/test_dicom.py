@@ -147,11 +147,6 @@ def test_zero_rows(write):
         inspect_image_file(write(RAMP, Rows=0))
 
 
-def test_pixel_limit(write):
-    with pytest.raises(InputError, match="24 pixels; the limit is 23"):
-        read_image(write(RAMP), max_pixels=23)
-
-
 def test_nothing_of_the_header_is_told(write, capfd, caplog):
     """Neither a message, a warning, a log line nor the image quotes the header."""
     path = write(RAMP)

@@ -106,11 +106,6 @@ def test_many_channels_are_refused(write):
         read_image(write(np.zeros((4, 6, 5), np.uint8), planarconfig="contig"))
 
 
-def test_pixel_limit(write):
-    with pytest.raises(InputError, match="24 pixels; the limit is 23"):
-        read_image(write(RAMP), max_pixels=23)
-
-
 def test_the_error_names_the_extra(write, monkeypatch):
     path = write(RAMP)
 
