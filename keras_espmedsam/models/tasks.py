@@ -15,10 +15,12 @@ from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.inference.image_classification import ClassifiesImages
 from keras_espmedsam.inference.image_segmentation import SegmentsImages, sigmoid
 from keras_espmedsam.models.folding import fold
+from keras_espmedsam.models.keras_export import exports_from_any_backend
 
 _ONE_AT_A_TIME = threading.Lock()
 
 
+@exports_from_any_backend
 class _ImageTask:
     """What both tasks share."""
 
