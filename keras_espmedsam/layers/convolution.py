@@ -29,6 +29,8 @@ class Conv2D(keras.layers.Conv2D):
     """
 
     def __init__(self, filters, kernel_size, strides=1, pad=0, **kwargs):
+        # Said, whatever keras.json says: the weights and `ops.convolution` are of channels last.
+        kwargs["data_format"] = "channels_last"
         super().__init__(filters, kernel_size, strides=strides, padding="valid", **kwargs)
         self.pad = pad
 
@@ -65,6 +67,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """
 
     def __init__(self, kernel_size, strides=1, pad=0, **kwargs):
+        kwargs["data_format"] = "channels_last"
         super().__init__(kernel_size, strides=strides, padding="valid", **kwargs)
         self.pad = pad
 

@@ -149,7 +149,10 @@ class MSAConv2D(keras.layers.Layer):
         self.conv_padding = None
         if explicit and any(self.padding):
             self.conv_padding = keras.layers.ZeroPadding2D(
-                tuple((p, p) for p in self.padding), name="conv_padding", dtype=dtype
+                tuple((p, p) for p in self.padding),
+                data_format="channels_last",
+                name="conv_padding",
+                dtype=dtype,
             )
             self.conv_padding.build(input_shape)
         self.conv = keras.layers.Conv2D(
@@ -157,6 +160,7 @@ class MSAConv2D(keras.layers.Layer):
             self.conv_kernel_size,
             self.strides,
             padding="valid" if explicit else self.padding,
+            data_format="channels_last",
             use_bias=self.use_bias,
             kernel_initializer=_own(self.kernel_initializer),
             bias_initializer=_own(self.bias_initializer),

@@ -57,6 +57,7 @@ class HostImageConverter(ImageConverter):
             raise ValueError(
                 f"Received normalization={normalization!r}; expected {tuple(NORMALIZATIONS)}."
             )
+        kwargs["data_format"] = "channels_last"  # Whatever keras.json says.
         super().__init__(image_size=check_image_size(image_size, self.size_multiple), **kwargs)
         # keras-hub's own, not used here. As a part of a task it has to be built: with one part
         # unbuilt, Keras on JAX runs a whole model first operation by operation.
