@@ -4,10 +4,14 @@ import keras
 import numpy as np
 
 from keras_espmedsam.layers.conv_norm import BATCH_NORM_EPSILON, folded_norms
+from keras_espmedsam.models.lora import KERNELS, merged_values
 
 
 def fold(task):
-    """A copy of a task without batch normalisation, that gives the same to rounding.
+    """A copy of a task without batch normalisation and adapters, that gives the same to rounding.
+
+    The normalisation is that of `ConvNorm`, all that our own encoders have; an encoder of
+    keras-hub keeps its own. Adapters of LoRA are merged into the weights.
 
     Args:
         task: `ESPMedSAMImageSegmenter` or `TiCImageClassifier`.
@@ -19,31 +23,40 @@ def fold(task):
     """
     with folded_norms():
         folded = type(task).from_config(task.get_config())
-    old = {variable.path: variable for variable in task.variables}
-    for variable in folded.weights:
-        variable.assign(_folded_value(variable.path, old))
+    merged = merged_values(task)
+    weights = [weight for weight in task.weights if weight.name not in KERNELS]
+    old = {weight.path: weight for weight in weights}
+
+    def value(weight):
+        return np.array(keras.ops.convert_to_numpy(merged.get(weight.path, weight.value)))
+
+    blocks = {
+        path.removesuffix("/conv/bias")
+        for path in (weight.path for weight in folded.weights)
+        if path.endswith("/conv/bias") and path not in old
+    }
+    norms = {
+        block: [
+            value(old[f"{block}/norm/{part}"])
+            for part in ("gamma", "beta", "moving_mean", "moving_variance")
+        ]
+        for block in blocks
+    }
+    # By order and not by path: Keras counts the names of layers that were given none anew.
+    kept = (weight for weight in weights if weight.path.rpartition("/norm/")[0] not in blocks)
+    for new in folded.weights:
+        block, _, name = new.path.rpartition("/conv/")
+        if block not in blocks:
+            new.assign(value(next(kept)))
+            continue
+        gamma, beta, mean, variance = norms[block]
+        scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
+        if name == "bias":
+            new.assign(beta - mean * scale)
+            continue
+        kernel = value(next(kept))
+        # A depthwise kernel has its channels before the last axis.
+        new.assign(kernel * (scale[:, None] if kernel.shape[-1] != len(scale) else scale))
     folded.trainable = False
     folded.is_folded = True
     return folded
-
-
-def _folded_value(path, old):
-    """The value of a weight of the folded model, of the weights of the other by path."""
-    layer, _, name = path.rpartition("/")
-    block, _, kind = layer.rpartition("/")
-    if kind != "conv" or f"{block}/norm/moving_variance" not in old:
-        return _value(old, path)
-    gamma, beta, mean, variance = (
-        _value(old, f"{block}/norm/{part}")
-        for part in ("gamma", "beta", "moving_mean", "moving_variance")
-    )
-    scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
-    if name == "bias":
-        return beta - mean * scale
-    kernel = _value(old, path)
-    # A depthwise kernel has its channels before the last axis.
-    return kernel * (scale[:, None] if kernel.shape[-1] != len(scale) else scale)
-
-
-def _value(old, path):
-    return np.array(keras.ops.convert_to_numpy(old[path].value))

@@ -17,6 +17,8 @@ import keras
 import numpy as np
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.models.lora import begin_adapters_anew, refuse_adapters
+from keras_espmedsam.models.model_layers import model_layers
 
 KEY = "quantization"
 """The key of a configuration; only a quantised model has it."""
@@ -122,6 +124,7 @@ def keeps_quantization(decorated):
         if not skip_mismatch:
             _check_integers(self, filepath)
         super(decorated, self).load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+        begin_adapters_anew(self)
 
     decorated.quantize = quantize
     decorated.load_weights = load_weights
@@ -170,18 +173,11 @@ def refuse_quantized(model, what, instead):
         )
 
 
-def _layers(model):
-    """All layers of a model, at any depth: Keras hands them to the filters, and nowhere else."""
-    found = []
-    keras.Model.quantize(model, "int8", filters=lambda layer: bool(found.append(layer)))
-    return found
-
-
 def _quantizable(model):
     """Those that Keras can quantise; of others it would tell in a warning each."""
     return [
         layer
-        for layer in _layers(model)
+        for layer in model_layers(model)
         if type(layer).quantize is not keras.layers.Layer.quantize
         and not isinstance(layer, keras.Model)
     ]
@@ -195,6 +191,7 @@ def _checked(model, mode, filters):
             "runtime, export the model: `espmedsam export --precision int8`, or "
             'export_for(..., precision="int8").'
         )
+    refuse_adapters(model, "quantize()")
     layers = [layer for layer in _quantizable(model) if _is_chosen(layer, filters)]
     if not layers:
         raise InputError(
@@ -262,9 +259,9 @@ def _policies_kept(model):
 def _record(model):
     """How the layers are quantised, but for those of models within that say so themselves."""
     told = set()
-    for layer in _layers(model):
+    for layer in model_layers(model):
         if layer is not model and getattr(layer, "keeps_quantization", False):
-            told |= {id(one) for one in _layers(layer)}
+            told |= {id(one) for one in model_layers(layer)}
     entries = []
     for layer in quantized_layers(model):
         # One that was built so, by the dtype that it was given, has no configuration of its own.

@@ -18,6 +18,8 @@ from keras_espmedsam.models.image_encoder import (
     deserialize_within,
     serialize_within,
 )
+from keras_espmedsam.models.keras_export import exports_from_any_backend
+from keras_espmedsam.models.lora import adapts_by_lora
 from keras_espmedsam.models.quantization import keeps_quantization
 
 # The order of the released model's queries.
@@ -26,6 +28,8 @@ PATCH_SIZE = 32
 
 
 @knows_builtin_presets()
+@adapts_by_lora
+@exports_from_any_backend
 @keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ESPMedSAMBackbone(Backbone):

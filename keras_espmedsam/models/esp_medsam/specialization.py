@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_espmedsam.models.image_encoder import as_image_encoder
+from keras_espmedsam.models.lora import KERNELS, merged_values
 
 
 def specialize(segmenter, index):
@@ -60,7 +61,7 @@ def shared_weights(backbone):
 
 def copy_shared_weights(source, target):
     """Copy everything but the controllers and the added queries from one backbone to another."""
-    _copy(shared_weights(source), shared_weights(target))
+    _copy(shared_weights(source), shared_weights(target), merged_values(source))
 
 
 def copy_modality(source, index, target, new_index):
@@ -69,17 +70,19 @@ def copy_modality(source, index, target, new_index):
         (source.controller_layers(index), target.controller_layers(new_index)),
         (source.added_layers(index), target.added_layers(new_index)),
     ):
-        copy_layers(old, new)
+        copy_layers(old, new, merged_values(source))
 
 
-def copy_layers(source, target):
-    """Copy the weights of a list of layers to another of the same kinds."""
+def copy_layers(source, target, merged=None):
+    """Copy the weights of a list of layers to another of the same kinds; `merged` by path."""
     for old, new in zip(source, target, strict=True):
-        _copy(old.weights, new.weights)
+        _copy(old.weights, new.weights, merged or {})
 
 
-def _copy(source, target):
+def _copy(source, target, merged):
+    source, target = ([w for w in weights if w.name not in KERNELS] for weights in (source, target))
     for old, new in zip(source, target, strict=True):
         # Through the host: on JAX two variables given one array would be deleted together when
         # training donates the buffers of one of them.
-        new.assign(np.array(keras.ops.convert_to_numpy(old.value)))
+        value = merged.get(old.path, old.value)
+        new.assign(np.array(keras.ops.convert_to_numpy(value)))

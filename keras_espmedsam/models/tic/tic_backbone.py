@@ -11,12 +11,16 @@ from keras_espmedsam.models.encoder_stages import (
     connect,
     make_neck,
 )
+from keras_espmedsam.models.keras_export import exports_from_any_backend
+from keras_espmedsam.models.lora import adapts_by_lora
 from keras_espmedsam.models.quantization import keeps_quantization
 
 PATCH_STRIDE = 4
 
 
 @knows_builtin_presets()
+@adapts_by_lora
+@exports_from_any_backend
 @keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class TiCBackbone(FeaturePyramidBackbone, StagedImageEncoder):

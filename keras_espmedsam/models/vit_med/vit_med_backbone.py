@@ -6,9 +6,13 @@ from keras_hub.models import Backbone
 from keras_espmedsam.layers import PositionEmbedding, ViTMedBlock
 from keras_espmedsam.models.encoder_stages import make_neck
 from keras_espmedsam.models.image_encoder import FeatureLevel, ImageEncoder
+from keras_espmedsam.models.keras_export import exports_from_any_backend
+from keras_espmedsam.models.lora import adapts_by_lora
 from keras_espmedsam.models.quantization import keeps_quantization
 
 
+@adapts_by_lora
+@exports_from_any_backend
 @keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ViTMedBackbone(Backbone, ImageEncoder):

@@ -1,0 +1,401 @@
+"""Low-rank adapters (LoRA) of a backbone: which layers get them, their files, and merging them.
+
+keras-hub looks for layers named `query` and `value`, which only the mask decoder has: the encoder,
+whose queries, keys and values are one layer, would be frozen without a word. It also lets the
+biases of adapted layers be trained, which its files of adapters leave out.
+"""
+
+import numbers
+import pathlib
+
+import h5py
+import keras
+import numpy as np
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.models.model_layers import model_layers
+
+LORA_LAYER_NAMES = ("qkv", "projection", "dense_1", "dense_2", "query", "value")
+"""Attention and MLPs of the encoders, and what keras-hub adapts in the decoder's attention."""
+SUFFIX = ".lora.h5"
+KERNELS = ("lora_kernel_a", "lora_kernel_b")
+
+
+def adapts_by_lora(decorated):
+    """Class decorator: LoRA reaches the encoder of a keras-hub backbone.
+
+    Args:
+        decorated: class of a `keras_hub.models.Backbone`.
+
+    Example:
+        >>> TinyViTBackbone.enable_lora is ESPMedSAMBackbone.enable_lora
+        True
+
+    Source: ours.
+    """
+    own_get_config = decorated.get_config
+
+    def get_config(self):
+        config = own_get_config(self)
+        return without_lora_ranks(config) if lora_layers(self) else config
+
+    for name, method in vars(_Adapted).items():
+        if not name.startswith("__"):
+            setattr(decorated, name, method)
+    decorated.get_config = get_config
+    return decorated
+
+
+class _Adapted:
+    """The methods.
+
+    Example:
+        >>> backbone = TiCBackbone(
+        ...     hidden_dims=(8, 8), depths=(1, 1), num_heads=(1, 1), kernel_size=3)
+        >>> backbone.enable_lora(rank=2)
+    """
+
+    def default_lora_layer_names(self):
+        """Names of the layers that `enable_lora` adapts where it is given none.
+
+        Source: LoRA (arXiv 2106.09685); which layers is ours.
+        """
+        return list(LORA_LAYER_NAMES)
+
+    def enable_lora(self, rank, target_layer_names=None):
+        """Freeze this backbone, and give dense layers low-rank adapters, which are trained.
+
+        By default these are all attention and MLP layers of the image encoder and, of a whole
+        ESP-MedSAM, those of the decoder with these names. Nothing else of it is trained: no bias,
+        no BatchNorm statistics and no modality controller; a controller, which is an adapter of
+        its modality alone, is trained beside them after `for layer in
+        backbone.controller_layers(...): layer.trainable = True`. Adapters are shared by all
+        modalities. Compile the model afterwards.
+
+        `save_lora_weights` writes the adapters. `save`, `save_to_preset`, `export_for` and
+        `segmenter.fold()` merge them into the weights: what is loaded is a model without them
+        that gives the same.
+
+        Args:
+            rank: int, 1 or more. Width of the adapters.
+            target_layer_names: list of str. Names of the layers that get them; `None` for
+                `default_lora_layer_names()`.
+
+        Raises:
+            InputError: for another rank, a name that fits no layer, a model that has adapters or
+                is quantised, and an image encoder none of whose layers have the default names;
+                before anything is changed.
+
+        Example:
+            >>> encoder = TiCBackbone(
+            ...     hidden_dims=(8, 8), depths=(1, 1), num_heads=(1, 1), kernel_size=3)
+            >>> encoder.enable_lora(rank=2)
+            >>> sorted({variable.name for variable in encoder.trainable_variables})
+            ['lora_kernel_a', 'lora_kernel_b']
+
+        Source: LoRA (arXiv 2106.09685); keras-hub's `enable_lora`, the targets are ours.
+        """
+        rank = _checked_rank(rank)
+        _check_plain(self)
+        _adapt(self, _targets(self, target_layer_names), rank)
+
+    def save_lora_weights(self, filepath):
+        """Write the adapters alone.
+
+        Args:
+            filepath: str or path, ending in `.lora.h5`.
+
+        Raises:
+            InputError: for another ending, and a model without adapters.
+
+        Example:
+            >>> import tempfile
+            >>> path = tempfile.mkdtemp() + "/fundus.lora.h5"
+            >>> backbone.save_lora_weights(path)
+            >>> backbone.load_lora_weights(path)
+
+        Source: keras-hub's `save_lora_weights`, of which this is the form.
+        """
+        path = _checked_path(filepath)
+        layers = _layers_with_weights(self)
+        if not lora_layers(self):
+            raise InputError(
+                "Received save_lora_weights() for a model without adapters; call enable_lora(rank) "
+                "first."
+            )
+        with h5py.File(path, "w") as file:
+            file["lora/vars/rank"] = next(one.lora_rank for one in layers if _is_adapted(one))
+            for i, layer in enumerate(layers):
+                if _is_adapted(layer):
+                    for name in KERNELS:
+                        value = keras.ops.convert_to_numpy(getattr(layer, name))
+                        file[f"lora/{i}/vars/{name}"] = value
+
+    def load_lora_weights(self, filepath):
+        """Read adapters; a model without any gets those of the file.
+
+        Args:
+            filepath: str or path of a file that `save_lora_weights` wrote.
+
+        Raises:
+            InputError: for a file that cannot be read, or holds adapters of another rank or of
+                other layers than this model's; before anything is changed.
+
+        Example, with the class's `backbone`:
+            >>> import tempfile
+            >>> path = tempfile.mkdtemp() + "/fundus.lora.h5"
+            >>> backbone.save_lora_weights(path)
+            >>> backbone.load_lora_weights(path)
+
+        Source: keras-hub's `load_lora_weights`.
+        """
+        path = _checked_path(filepath)
+        rank, kernels = _read(path)
+        layers = _layers_with_weights(self)
+        _check_fit(path, rank, kernels, layers)
+        if not lora_layers(self):
+            _check_plain(self)
+            _adapt(self, [layers[i] for i in kernels], rank)
+        for i, values in kernels.items():
+            for name, value in values.items():
+                getattr(layers[i], name).assign(value)
+
+
+def lora_layers(model):
+    """The layers of a model, at any depth, that have adapters.
+
+    Args:
+        model: `keras.Model`.
+
+    Returns:
+        list of `keras.layers.Layer`.
+
+    Example:
+        >>> lora_layers(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
+        []
+
+    Source: ours.
+    """
+    return [layer for layer in model_layers(model) if _is_adapted(layer)]
+
+
+def merged_values(model):
+    """The values of adapted weights with their adapters merged in.
+
+    Args:
+        model: `keras.Model`.
+
+    Returns:
+        dict of a variable's path to a NumPy array; empty without adapters.
+
+    Example:
+        >>> merged_values(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
+        {}
+
+    Source: LoRA (arXiv 2106.09685).
+    """
+    values = {}
+    for layer in lora_layers(model):
+        name = _weight_name(layer)
+        # What the layer gives under this name has them merged in; the variable has not.
+        merged = keras.ops.convert_to_tensor(getattr(layer, name))
+        values[f"{layer.path}/{name}"] = np.array(keras.ops.convert_to_numpy(merged))
+    return values
+
+
+def begin_adapters_anew(model):
+    """Let adapters that a file of merged weights has set to zero be learnt again.
+
+    Keras sets both halves of one to zero, where neither has a gradient.
+
+    Args:
+        model: `keras.Model` whose weights were loaded.
+
+    Source: ours.
+    """
+    for layer in lora_layers(model):
+        if not np.any(keras.ops.convert_to_numpy(layer.lora_kernel_a)):
+            shape = layer.lora_kernel_a.shape
+            layer.lora_kernel_a.assign(keras.initializers.HeUniform()(shape))
+
+
+def refuse_adapters(model, what):
+    """Raise for a model with adapters.
+
+    Args:
+        model: `keras.Model`.
+        what: str. What was asked for, such as `"quantize()"`.
+
+    Raises:
+        InputError: when a layer has one.
+
+    Source: ours.
+    """
+    layers = lora_layers(model)
+    if layers:
+        raise InputError(
+            f"Received {what} for a model with LoRA adapters in {len(layers)} layers; save it and "
+            "load it again first, which merges them into its weights."
+        )
+
+
+def without_lora_ranks(config):
+    """A configuration whose layers are built without adapters, which files have merged.
+
+    Source: ours.
+    """
+    if isinstance(config, dict):
+        return {
+            key: without_lora_ranks(value)
+            for key, value in config.items()
+            if key not in ("lora_rank", "lora_alpha")
+        }
+    if isinstance(config, list | tuple):
+        return type(config)(without_lora_ranks(value) for value in config)
+    return config
+
+
+def _is_adapted(layer):
+    return bool(getattr(layer, "lora_enabled", False))
+
+
+def _weight_name(layer):
+    return "embeddings" if hasattr(layer, "embeddings") else "kernel"
+
+
+def _layers_with_weights(model):
+    """As keras-hub numbers them in its files."""
+    return [layer for layer in model_layers(model)[1:] if layer.weights]
+
+
+def _checked_rank(rank):
+    if not isinstance(rank, numbers.Integral) or isinstance(rank, bool) or rank < 1:
+        raise InputError(f"Received rank={rank!r} for enable_lora(); expected an int from 1 on.")
+    return int(rank)
+
+
+def _check_plain(model):
+    refuse_adapters(model, "enable_lora()")
+    quantized = [one for one in model_layers(model)[1:] if one.quantization_mode is not None]
+    if quantized:
+        raise InputError(
+            f"Received enable_lora() for a model with {len(quantized)} layers quantized to "
+            f"{quantized[0].quantization_mode}; take the model as it was before quantize()."
+        )
+
+
+def _targets(model, names):
+    """The layers that are to be adapted."""
+    layers = _layers_with_weights(model)
+    adaptable = [layer for layer in layers if hasattr(layer, "enable_lora")]
+    adaptable = [layer for layer in adaptable if not isinstance(layer, keras.Model)]
+    if isinstance(names, str):
+        names = [names]
+    wanted = list(model.default_lora_layer_names() if names is None else names)
+    found = [layer for layer in adaptable if layer.name in wanted]
+    if names is not None:
+        known = {layer.name for layer in adaptable}
+        unknown = [name for name in wanted if name not in known]
+        if unknown or not wanted:
+            raise InputError(
+                f"Received target_layer_names={wanted} for enable_lora(), "
+                f"{_quoted(unknown) or 'none'} of which fit a layer that can have an adapter; "
+                f"expected names among {_quoted(known)}."
+            )
+        return found
+    # An encoder of the user's own may have no such names, and would be frozen without a word.
+    encoder = getattr(model, "image_encoder", model)
+    inside = {id(layer) for layer in model_layers(encoder)}
+    if not any(id(layer) in inside for layer in found):
+        own = {layer.name for layer in adaptable if id(layer) in inside}
+        raise InputError(
+            f"Received enable_lora() for an image encoder without layers named {_quoted(wanted)}; "
+            + (
+                f"give target_layer_names among its own: {_quoted(own)}."
+                if own
+                else "it has none that can have an adapter; to adapt the decoder alone give "
+                'target_layer_names=["query", "value"].'
+            )
+        )
+    return found
+
+
+def _quoted(names):
+    names = sorted(map(str, names))
+    more = f" and {len(names) - 12} others" if len(names) > 12 else ""
+    return ", ".join(names[:12]) + more
+
+
+def _adapt(model, layers, rank):
+    """Freeze everything but new adapters of the layers."""
+    # No model as a whole: Keras saves the `trainable` of a model, and a file that came back frozen
+    # would be a surprise.
+    model.trainable = True
+    for layer in model_layers(model)[1:]:
+        if not isinstance(layer, keras.Model):
+            layer.trainable = False
+    adapters = set()
+    for layer in layers:
+        layer.trainable = True
+        before = {id(variable) for variable in layer.variables}
+        # A weight of one modality is adapted by weights of that modality.
+        modality = getattr(layer.variables[0], "modality", None)
+        layer.enable_lora(rank)
+        for variable in layer.variables:
+            if id(variable) not in before:
+                adapters.add(id(variable))
+                if modality is not None:
+                    variable.modality = modality
+    # Each by itself: biases are not to be trained, and on TensorFlow a layer that is frozen already
+    # leaves a variable of its as it is.
+    for variable in model.variables:
+        variable.trainable = id(variable) in adapters
+
+
+def _checked_path(filepath):
+    path = pathlib.Path(filepath)
+    if not path.name.endswith(SUFFIX):
+        raise InputError(
+            f"Received the file {path} for adapters; expected a name that ends in {SUFFIX}."
+        )
+    return path
+
+
+def _read(path):
+    """Rank, and by the number of its layer the two kernels of each adapter."""
+    try:
+        with h5py.File(path, "r") as file:
+            group = file["lora"]
+            rank = int(group["vars/rank"][()])
+            kernels = {
+                int(name): {kernel: part[f"vars/{kernel}"][()] for kernel in KERNELS}
+                for name, part in group.items()
+                if name != "vars"
+            }
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(
+            f"The file {path} cannot be read as adapters ({error}); give one that "
+            "save_lora_weights wrote."
+        ) from error
+    return rank, dict(sorted(kernels.items()))
+
+
+def _check_fit(path, rank, kernels, layers):
+    own = {i: layer for i, layer in enumerate(layers) if _is_adapted(layer)}
+    if own and (held := next(iter(own.values())).lora_rank) != rank:
+        raise InputError(
+            f"The file {path} holds adapters of rank {rank}, and this model has some of rank "
+            f"{held}; load it into a model on which enable_lora({rank}) or nothing was called."
+        )
+    fits = not own or set(own) == set(kernels)
+    for i, values in kernels.items():
+        fits = fits and i < len(layers) and hasattr(layers[i], "enable_lora")
+        if fits:
+            shape = getattr(layers[i], _weight_name(layers[i])).shape
+            a, b = (values[name].shape for name in KERNELS)
+            fits = a == (*shape[:-1], rank) and b == (rank, shape[-1])
+    if not fits:
+        raise InputError(
+            f"The file {path} holds adapters of {len(kernels)} layers, which are not those of this "
+            "model; load it into one of the same architecture, modalities and target layers."
+        )
