@@ -6,6 +6,8 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter import ESPMedS
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     ESPMedSAMImageSegmenterPreprocessor,
 )
+from keras_espmedsam.models.image_encoder import FeatureLevel, ImageEncoder, as_image_encoder
+from keras_espmedsam.models.keras_hub_encoder import KerasHubImageEncoder
 from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
 from keras_espmedsam.models.tic.tic_image_classifier import TiCImageClassifier
 from keras_espmedsam.models.tic.tic_image_classifier_preprocessor import (
@@ -20,10 +22,14 @@ __all__ = [
     "ESPMedSAMImageConverter",
     "ESPMedSAMImageSegmenter",
     "ESPMedSAMImageSegmenterPreprocessor",
+    "FeatureLevel",
+    "ImageEncoder",
+    "KerasHubImageEncoder",
     "TiCBackbone",
     "TiCImageClassifier",
     "TiCImageClassifierPreprocessor",
     "TiCImageConverter",
     "TinyViTBackbone",
     "ViTMedBackbone",
+    "as_image_encoder",
 ]

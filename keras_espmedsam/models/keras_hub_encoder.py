@@ -1,0 +1,285 @@
+"""keras-hub's feature pyramids as image encoders: EfficientNet, ResNet, DenseNet, CSPNet, MiT."""
+
+import contextlib
+
+import keras
+import keras_hub
+from keras_hub.models import Backbone, EfficientNetBackbone, FeaturePyramidBackbone
+
+from keras_espmedsam.errors import InputError, did_you_mean
+from keras_espmedsam.models.encoder_stages import make_neck
+from keras_espmedsam.models.image_encoder import (
+    FeatureLevel,
+    ImageEncoder,
+    deserialize_within,
+    probed_levels,
+    serialize_within,
+)
+from keras_espmedsam.models.keras_export import exports_from_any_backend
+from keras_espmedsam.models.lora import adapts_by_lora
+from keras_espmedsam.models.quantization import keeps_quantization
+
+# Keys of a backbone's configuration under which keras-hub has its input shape.
+_SHAPES = ("image_shape", "input_shape")
+
+
+@adapts_by_lora
+@exports_from_any_backend
+@keeps_quantization
+@keras.saving.register_keras_serializable(package="keras_espmedsam")
+class KerasHubImageEncoder(Backbone, ImageEncoder):
+    """A `FeaturePyramidBackbone` of keras-hub with a neck over some of its levels.
+
+    It holds no modality controllers: in an `ESPMedSAMBackbone` the queries alone tell modalities
+    apart. Levels beyond those that the neck takes are left out with their weights. The images
+    come normalised as the segmenter's image converter does it; its `"imagenet"` is what most of
+    keras-hub's classifiers were trained with.
+
+    Args:
+        backbone: `FeaturePyramidBackbone`, whose layers are taken as they are, or its
+            configuration, `{"class_name": "ResNetBackbone", "config": {...}}`.
+        preset: str or None. A preset of keras-hub to take instead, such as
+            `"efficientnet_b0_ra_imagenet"` or a folder. Only the first time: what is saved holds
+            the weights.
+        load_weights: bool. Whether the preset's weights are taken, or its architecture alone.
+        neck_dim: int or None. Width of the embedding; `None` leaves the neck out and gives the
+            last level's feature map.
+        neck_levels: tuple of str or None. Levels that enter the neck, as `("P3", "P4", "P5")`;
+            `None` is the last one.
+        output_stride: int or None. Pixels per step of the embedding; `None` is that of the
+            coarsest level in the neck.
+        image_shape: tuple `(height, width, 3)`; with `None`s the backbone's own, often any size.
+        dtype: dtype or `keras.DTypePolicy` of the neck, and of a backbone that is made here.
+
+    Call: images `(batch, height, width, 3)`, normalised floats, to
+    `(batch, height / output_stride, width / output_stride, neck_dim)`.
+
+    Raises:
+        InputError: for a backbone without levels, or one that cannot be made or loaded.
+
+    Example:
+        >>> densenet = {"class_name": "DenseNetBackbone", "config": {
+        ...     "stackwise_num_repeats": [1, 1, 1], "compression_ratio": 0.5, "growth_rate": 4}}
+        >>> encoder = KerasHubImageEncoder(
+        ...     densenet, neck_dim=16, neck_levels=("P3", "P4"), output_stride=8)
+        >>> tuple(encoder(np.zeros((1, 64, 96, 3))).shape)
+        (1, 8, 12, 16)
+
+    Source: keras-hub for the backbones; feature pyramids: arXiv 1612.03144; the neck over several
+    levels is ours.
+    """
+
+    def __init__(
+        self,
+        backbone=None,
+        preset=None,
+        load_weights=True,
+        neck_dim=256,
+        neck_levels=None,
+        output_stride=None,
+        image_shape=(None, None, 3),
+        dtype=None,
+        **kwargs,
+    ):
+        if (backbone is None) == (preset is None):
+            raise InputError(
+                "KerasHubImageEncoder expected either a backbone or a preset; received "
+                f"{'neither' if preset is None else 'both'}."
+            )
+        image_shape = tuple(image_shape)
+        if preset is not None:
+            with _precision(dtype):
+                backbone = _from_preset(preset, load_weights, image_shape, dtype)
+        elif not isinstance(backbone, keras.Model):
+            with _precision(dtype):
+                backbone = _made(backbone, image_shape, dtype)
+        pyramid = _pyramid(backbone)
+        names = tuple(neck_levels) if neck_levels is not None else (list(pyramid)[-1],)
+        for name in names:
+            if name not in pyramid:
+                raise InputError(
+                    f"Received the level {name!r} of {type(backbone).__name__}; expected one of "
+                    f"{', '.join(pyramid)}{did_you_mean(name, pyramid)}"
+                )
+        last = max(list(pyramid).index(name) for name in names)
+        pyramid = dict(list(pyramid.items())[: last + 1])
+        image_shape = _checked_shape(backbone, image_shape)
+
+        # === Layers ===
+        self.pyramid = keras.Model(backbone.input, pyramid, name="pyramid")
+        size = None if None in image_shape[:2] else image_shape[:2]
+        self._pyramid_levels = probed_levels(
+            backbone, lambda images, modalities: self.pyramid(images), size
+        )
+        strides = [level.stride for level in self._pyramid_levels.values()]
+        indices = tuple(list(pyramid).index(name) for name in names)
+        self.neck, _, stride = make_neck(
+            "KerasHubImageEncoder", strides, neck_dim, indices, output_stride, dtype
+        )
+        self._neck_names = names
+
+        # === Functional Model ===
+        images = keras.Input(shape=image_shape, name="images")
+        super().__init__(
+            inputs=images, outputs=self.features(images)["embedding"], dtype=dtype, **kwargs
+        )
+
+        # === Config ===
+        # Not the backbone itself: levels beyond the neck are no part of this model.
+        self._backbone_config = _serialized(backbone, self.dtype_policy)
+        self.neck_dim = neck_dim
+        self.neck_levels = names
+        self.output_stride = stride
+        self.image_shape = image_shape
+
+    @property
+    def levels(self):
+        levels = self._pyramid_levels
+        width = self.neck_dim or list(levels.values())[-1].width
+        return {**levels, "embedding": FeatureLevel(self.output_stride, width)}
+
+    @property
+    def size_multiple(self):
+        """Height and width must be multiples of it: maps of other sizes do not meet in the neck."""
+        return max(level.stride for level in self._pyramid_levels.values())
+
+    def features(self, images, modalities=None, controllers=True, training=None):
+        """The feature maps of all levels up to the last one in the neck, and the embedding.
+
+        Args:
+            images: float tensor `(batch, height, width, 3)`, normalised.
+            modalities: taken and not used, for what is called with any image encoder.
+            controllers: taken and not used.
+            training: bool or `None`. In training mode BatchNorm uses and updates its statistics.
+
+        Returns:
+            dict of `P1`, `P2`, ... and `embedding`, each `(batch, h, w, channels)`.
+
+        Source: ours.
+        """
+        features = self.pyramid(images, training=training)
+        if self.neck is None:
+            return {**features, "embedding": list(features.values())[-1]}
+        return {**features, "embedding": self.neck([features[name] for name in self._neck_names])}
+
+    def layers_by_depth(self):
+        """The backbone's layers by the level that first needs them."""
+        depths, seen = [], set()
+        for output in self.pyramid.output.values():
+            layers = keras.Model(self.pyramid.input, output).layers
+            depths.append([one for one in layers if one.weights and id(one) not in seen])
+            seen |= {id(layer) for layer in layers}
+        return depths
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "backbone": self._backbone_config,
+            "neck_dim": self.neck_dim,
+            "neck_levels": self.neck_levels,
+            "output_stride": self.output_stride,
+            "image_shape": self.image_shape,
+        }
+
+
+@contextlib.contextmanager
+def _precision(dtype):
+    """Also for backbones that do not hand their dtype to their layers, such as EfficientNet."""
+    before = keras.config.dtype_policy()
+    if dtype is not None:
+        keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _from_preset(preset, load_weights, image_shape, dtype):
+    options = {"load_weights": load_weights, "dtype": dtype}
+    if dtype is None:
+        del options["dtype"]
+    try:
+        if None in image_shape[:2]:
+            return Backbone.from_preset(preset, **options)
+        try:
+            return Backbone.from_preset(preset, image_shape=image_shape, **options)
+        except TypeError:
+            # Most take any size, and no argument for it.
+            return Backbone.from_preset(preset, **options)
+    # A damaged folder or a failed download raises nearly anything.
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise InputError(
+            f"The keras-hub preset {preset} cannot be loaded ({type(error).__name__}: {reason}); "
+            "give the name of one of its image backbones, or a folder."
+        ) from error
+
+
+def _made(config, image_shape, dtype):
+    """A backbone of its configuration."""
+    if not isinstance(config, dict) or not isinstance(config.get("class_name"), str):
+        raise InputError(
+            f"Received a backbone of type {type(config).__name__}; expected a keras-hub "
+            'FeaturePyramidBackbone, or {"class_name": ..., "config": {...}}.'
+        )
+    inner = dict(config.get("config") or {})
+    if None not in image_shape[:2]:
+        inner |= {key: image_shape for key in _SHAPES if key in inner}
+    if "registered_name" in config:
+        return deserialize_within({**config, "config": inner}, dtype)
+    # By name alone, as a person writes it.
+    name = config["class_name"]
+    made = getattr(keras_hub.models, name, None)
+    if not isinstance(made, type) or not issubclass(made, FeaturePyramidBackbone):
+        known = [
+            one
+            for one, value in vars(keras_hub.models).items()
+            if isinstance(value, type) and issubclass(value, FeaturePyramidBackbone)
+        ]
+        raise InputError(
+            f"keras-hub has no feature pyramid {name!r}{did_you_mean(name, known)} Give one of "
+            f"{', '.join(sorted(set(known) - {'FeaturePyramidBackbone'}))}."
+        )
+    try:
+        return made(**{"dtype": dtype, **inner})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The backbone {name} cannot be made: {error}") from error
+
+
+def _serialized(backbone, policy):
+    config = serialize_within(backbone, policy)
+    if isinstance(backbone, EfficientNetBackbone):
+        # keras-hub 0.32 leaves it out, so that the default would be built; it is the last width.
+        inner = {"num_features": backbone.output.shape[-1], **config["config"]}
+        config = {**config, "config": inner}
+    return config
+
+
+def _pyramid(backbone):
+    """dict of the levels' symbolic maps, from fine to coarse."""
+    levels = backbone.pyramid_outputs if isinstance(backbone, FeaturePyramidBackbone) else {}
+    if not levels or isinstance(backbone.input, dict | list):
+        raise InputError(
+            f"Received the backbone {type(backbone).__name__}, which has no pyramid of feature "
+            "maps of one image; expected a keras-hub FeaturePyramidBackbone, such as "
+            "EfficientNetBackbone."
+        )
+    for name, level in levels.items():
+        if len(level.shape) != 4 or backbone.input.shape[-1] is None:
+            raise InputError(
+                f"The level {name!r} of {type(backbone).__name__} has the shape {level.shape}; "
+                "expected (batch, height, width, channels), with data_format channels_last."
+            )
+    return dict(levels)
+
+
+def _checked_shape(backbone, image_shape):
+    """The images' shape: as asked for, or the backbone's own."""
+    own = tuple(backbone.input.shape[1:])
+    wanted = (*(a or b for a, b in zip(image_shape[:2], own[:2], strict=True)), own[-1])
+    if any(b is not None and a != b for a, b in zip(wanted, own, strict=True)):
+        raise InputError(
+            f"Received image_shape={image_shape} for {type(backbone).__name__}, which was made for "
+            f"images of {own}; make it for that shape, or leave image_shape out."
+        )
+    return wanted
