@@ -12,7 +12,7 @@ PREFIX = ".writing-"
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, suffix: str = "") -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to `path` when the block ends well.
 
     The temporary name ends as `path` does, because many writers choose the format by the
@@ -21,6 +21,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     Args:
         path: the file to write.
+        suffix: how the temporary name ends, where that is more than the last part of `path`'s.
 
     Yields:
         The temporary path, in the same folder.
@@ -41,7 +42,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Of `.nii.gz` and `.weights.h5` both parts say what is written.
-    suffix = "".join(path.suffixes[-2:]) if path.suffix in (".gz", ".h5") else path.suffix
+    both = path.suffix in (".gz", ".h5")
+    suffix = suffix or ("".join(path.suffixes[-2:]) if both else path.suffix)
     handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keras_espmedsam.data.file_names import file_stem, normal_name
 from keras_espmedsam.data.formats.file_kind import file_kind
-from keras_espmedsam.data.formats.unread import described
+from keras_espmedsam.data.formats.unread import READ_INSTEAD, described
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError, InputWarning
 
@@ -195,7 +195,7 @@ def image_files(folder: Path, recursive: bool = False) -> list[Path]:
     if unread:
         warnings.warn(
             f"Left out {_count(unread, 'file')} of {folder} in formats that are not read "
-            f"({described(unread)}); save them as PNG, JPEG, TIFF, DICOM or NIfTI.",
+            f"({described(unread)}); save them as {READ_INSTEAD}.",
             InputWarning,
             stacklevel=2,
         )

@@ -16,6 +16,7 @@ from keras_espmedsam.data.formats.file_kind import file_kind
 from keras_espmedsam.data.formats.image_source import ImageSource
 from keras_espmedsam.data.formats.known_formats import get_format
 from keras_espmedsam.data.formats.quiet_libraries import quiet_libraries
+from keras_espmedsam.data.formats.unread import READ_INSTEAD
 from keras_espmedsam.errors import InputError, InputWarning, NoImageError
 from keras_espmedsam.imaging.brightness import needs_statistics, to_brightness
 from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
@@ -297,8 +298,7 @@ def _format_of(path: Path) -> FileFormat:
     found = file_kind(path, head)
     if found.unread:
         raise InputError(
-            f"{path} is of a format that is not read ({found.unread}); save it as PNG, JPEG, TIFF, "
-            "DICOM or NIfTI."
+            f"{path} is of a format that is not read ({found.unread}); save it as {READ_INSTEAD}."
         )
     return found.format or get_format("raster")
 

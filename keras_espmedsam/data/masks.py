@@ -212,5 +212,5 @@ def _write_as(format: FileFormat, path: Path, mask, reference: DecodedImage | No
                     f"{format.image_word}'s height and width."
                 )
         masks = [reference.layout.undo(one) for one in masks]
-    with atomic_path(path) as temporary:
+    with atomic_path(path, format.mask_suffix(path)) as temporary:
         format.write_masks(temporary, [one != 0 for one in masks], reference)

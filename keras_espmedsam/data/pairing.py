@@ -53,7 +53,7 @@ def pair_layout(image: ImageFile, mask: ImageFile) -> tuple[bool, str]:
     stored_fits = mask.size == image.size
     if _upright_size(mask) == _upright_size(image):
         if image.is_volume != mask.is_volume:
-            return False, _notice_of_volume(image)
+            return False, _notice_of_volume(image, mask)
         # Both fit where a turn keeps the size: half a turn, or a square.
         if turned[0] == turned[1] or not stored_fits:
             return False, ""
@@ -91,11 +91,12 @@ def _notice(image, mask, reading):
     )
 
 
-def _notice_of_volume(image):
+def _notice_of_volume(image, mask):
+    alone, who = (image, "it") if image.is_volume else (mask, "its mask")
     return (
-        f"{'it' if image.is_volume else 'its mask'} alone of the two is NIfTI, so the mask is read "
-        "as lying on the image as both are shown, a slice the way radiologists look at it (if that "
-        "is wrong, save both as NIfTI)"
+        f"{who} alone of the two is {alone.format.name}, so the mask is read as lying on the image "
+        "as both are shown, a slice the way radiologists look at it (if that is wrong, save both "
+        f"as {alone.format.name})"
     )
 
 
@@ -108,24 +109,22 @@ def _same_place(image, mask):
             f"{image.path} has the shape {_numbers(here.shape)} and its mask {mask.path} "
             f"{_numbers(there.shape)}; expected the same size. {_RESAMPLE}"
         )
-    if not (here.affines or there.affines):
+    if not (here.places or there.places):
         return ""
-    if not (here.affines and there.affines):
-        silent = "its mask's header" if here.affines else "its header"
+    if not (here.places and there.places):
+        silent = "its mask's header" if here.places else "its header"
         return (
             f"{silent} does not say where it lies (qform_code and sform_code are 0), so its voxels "
             "and those of its mask are taken to lie in the same order"
         )
     # Where qform and sform differ, programs follow the one or the other.
     if any(
-        _distance(a, b, here.shape) <= _CORNER_TOLERANCE
-        for a in here.affines
-        for b in there.affines
+        _distance(a, b, here.shape) <= _CORNER_TOLERANCE for a in here.places for b in there.places
     ):
         return ""
     raise InputError(
         f"{image.path} and its mask {mask.path} are volumes of different "
-        f"{_difference(here.affines[0], there.affines[0])}. {_RESAMPLE}"
+        f"{_difference(here.places[0], there.places[0])}. {_RESAMPLE}"
     )
 
 

@@ -105,10 +105,10 @@ class FileFormat(abc.ABC):
         """
 
     def mask_suffix(self, path: Path) -> str:
-        """How the name of the mask of the image `path` ends.
+        """How the name of the mask of the image `path` ends, or of the mask `path` itself.
 
         Args:
-            path: the image.
+            path: the file.
 
         Returns:
             One of `mask_suffixes`, or `".png"` where there are none.

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 CAMERA_RAW = "camera raw"
+READ_INSTEAD = "PNG, JPEG, TIFF, DICOM or NIfTI"
+"""What such images can be saved as."""
 _SUFFIXES = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     ".avif": "AVIF",

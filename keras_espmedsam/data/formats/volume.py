@@ -16,8 +16,9 @@ class Volume:
             the front, z to the head.
         geometry: numbers of the header by name, which the format's masks repeat.
         version: of the format, 1 or 2 for NIfTI.
-        affines: those that the header holds (sform and qform); `affine` is the first of them, or
-            made up from the voxel sizes where there is none.
+        affines: those that the header holds, such as sform and qform, of which `affine` is the
+            first. None for `affine` alone; an empty tuple where the header does not say where the
+            volume lies, so that `affine` is made up from the voxel sizes.
 
     Example:
         >>> Volume((5, 4, 3, 2), np.eye(4)).count
@@ -30,7 +31,12 @@ class Volume:
     affine: np.ndarray
     geometry: dict[str, Any] = dataclasses.field(default_factory=dict)
     version: int = 1
-    affines: tuple[np.ndarray, ...] = ()
+    affines: tuple[np.ndarray, ...] | None = None
+
+    @property
+    def places(self) -> tuple[np.ndarray, ...]:
+        """The matrices by which it may lie in space; none where the header does not say it."""
+        return (self.affine,) if self.affines is None else self.affines
 
     @property
     def count(self) -> int:

@@ -11,8 +11,10 @@ from keras_espmedsam.data import (
     Frame,
     ImageSource,
     Layout,
+    Record,
     Volume,
     read_image,
+    read_samples,
     write_mask,
 )
 from keras_espmedsam.data.file_names import file_stem
@@ -210,3 +212,49 @@ def test_libraries_are_silent_while_one_reads(add):
     with quiet_libraries:
         assert not logger.isEnabledFor(logging.CRITICAL)
     assert logger.isEnabledFor(logging.CRITICAL)
+
+
+def test_a_volume_of_another_format_is_compared_by_its_affine(add, tmp_path):
+    affine = np.diag([-1.0, -1, 3, 1])
+
+    class VolumeFormat(GreyFormat):
+        def open(self, path):
+            moved = affine.copy()
+            moved[0, 3] = path.read_bytes()[0]
+            volume, layout = Volume((3, 2, 1), moved), Layout(swap=True)
+
+            def frames():
+                yield Frame(np.full((2, 3), 255, np.uint8), layout, volume)
+
+            return ImageSource(2, 3, 1, frames, layout=layout, volume=volume)
+
+    add(VolumeFormat)
+    paths = [tmp_path / f"{place}.grey" for place in (0, 7)]
+    for path, place in zip(paths, (0, 7), strict=True):
+        path.write_bytes(bytes([place]))
+    _, mask = next(read_samples(Record("train", "ct", "d", paths[0], paths[0])))
+    assert mask.all()
+    with pytest.raises(InputError, match=r"volumes of different place; the mask's origin lies 7"):
+        next(read_samples(Record("train", "ct", "d", *paths)))
+    write_mask(tmp_path / "mask.png", np.ones((2, 3)))
+    with pytest.warns(InputWarning, match="it alone of the two is grey, .* save both as grey"):
+        next(read_samples(Record("train", "ct", "d", paths[0], tmp_path / "mask.png")))
+
+
+def test_the_file_that_is_written_ends_as_the_mask_will(add, tmp_path):
+    """Before it gets its name: a writer may choose by the suffix."""
+    seen = []
+
+    def write_masks(self, path, masks, reference):
+        seen.append(path.name)
+        path.write_bytes(bytes(len(masks)))
+
+    add(with_attributes(mask_suffixes=(".grey", ".seg.grey"), write_masks=write_masks))
+    write_mask(tmp_path / "new" / "a.seg.grey", np.ones((2, 2, 3)))
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.seg.grey"]
+    assert (tmp_path / "new" / "a.seg.grey").read_bytes() == bytes(2)
+    assert seen[0].endswith(".seg.grey")
+    add(with_attributes(mask_suffixes=(".grey2",), suffixes=(".grey2",)), "unwritten")
+    with pytest.raises(NotImplementedError, match="write_masks, for its mask_suffixes"):
+        write_mask(tmp_path / "a.grey2", np.ones((2, 3)))
+    assert not (tmp_path / "a.grey2").exists()
