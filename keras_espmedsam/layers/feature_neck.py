@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_espmedsam.errors import InputError
 from keras_espmedsam.layers.bilinear_upsampling import BilinearUpsampling
 from keras_espmedsam.layers.convolution import Conv2D
 
@@ -24,6 +25,10 @@ class FeatureNeck(keras.layers.Layer):
 
     Input: list of `(batch, height / stride, width / stride, channels)`.
     Output shape: `(batch, height / output_stride, width / output_stride, hidden_dim)`.
+
+    Raises:
+        InputError: for several maps that do not become one size, of images whose height and width
+            the strides do not divide.
 
     Example:
         >>> neck = FeatureNeck(256, strides=[16], output_stride=16)
@@ -83,6 +88,14 @@ class FeatureNeck(keras.layers.Layer):
                 features, self.laterals, self.upsamplings, strict=True
             )
         ]
+        sizes = {tuple(x.shape[1:3]) for x in maps if None not in x.shape[1:3]}
+        if len(sizes) > 1:
+            found = " and ".join(f"{height} x {width}" for height, width in sorted(sizes))
+            raise InputError(
+                f"The feature maps of strides {self.strides} become {found} at stride "
+                f"{self.output_stride}; give images whose height and width are multiples of "
+                f"{max(*self.strides, self.output_stride)}."
+            )
         x = maps[0]
         for other in maps[1:]:
             x = x + other
