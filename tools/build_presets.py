@@ -9,7 +9,7 @@
 `tinyvit` writes the published configuration without weights, `tic` those of TiC. `nano` copies the
 preset of `benchmarks/accuracy.py train nano_long` and writes its model card from what `measure
 nano_long` wrote, so that no number in the card is typed by hand; `native` does the same with a run
-of `tools/train_tic_native.py` and the report of `espmedsam evaluate`, `modality` with one of
+of `examples/configs/tic_native` and the report of `espmedsam evaluate`, `modality` with one of
 `tools/train_modality.py`.
 """
 
@@ -250,12 +250,15 @@ def result_table(report, split):
 
 def phase_table(run):
     lines = ["| phase | epochs | best validation Dice |", "|---|---|---|"]
-    # In the order in which they were trained: a phase's log is finished before the next begins.
-    for log in sorted(run.glob("*/log.csv"), key=lambda path: path.stat().st_mtime):
-        with log.open(newline="") as file:
+    curves = {}
+    for file in run.glob("*/curves.csv"):  # Of the folders 1-128, 2-native_256 and so on.
+        number, _, name = file.parent.name.partition("-")
+        curves[int(number)] = name, file
+    for _, (name, path) in sorted(curves.items()):
+        with path.open(newline="") as file:
             dice = [float(row["val_masks_dice"]) for row in csv.DictReader(file)]
-        size = log.parent.name.removeprefix("native_")
-        scale = ", at native scale" if size != log.parent.name else ""
+        size = name.removeprefix("native_")
+        scale = ", at native scale" if size != name else ""
         lines.append(f"| {size} x {size} pixels{scale} | {len(dice)} | {max(dice):.3f} |")
     return "\n".join(lines)
 

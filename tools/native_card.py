@@ -105,11 +105,10 @@ on two CPU cores, Keras backend {backend}.
 
 ## Training
 
-Plain `model.fit` on the train split, from random weights (Keras on PyTorch). Val chose the weights;
-test and unseen were looked at for these tables only.
+On the train split, from random weights (Keras on PyTorch). Val chose the weights; test and unseen
+were looked at for these tables only.
 
-    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python tools/train_tic_native.py \\
-        --output runs/tic_native
+    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch espmedsam train examples/configs/tic_native/train.yaml
 
 {phases}
 

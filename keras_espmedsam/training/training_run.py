@@ -226,7 +226,10 @@ class _Sets:
             balance=data.balance,
             weights=phase.weights_of(data),
             augment=make_augmentation(
-                config.augmentation, segmenter.modalities, self.records["train"], added
+                config.augmentation if phase.augmentation is None else phase.augmentation,
+                segmenter.modalities,
+                self.records["train"],
+                added,
             ),
             layers=make_layers(config.keras_augmentation),
             **options,

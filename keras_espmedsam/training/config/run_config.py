@@ -285,6 +285,10 @@ class PhaseSettings(Settings):
         return data.weights if self.steps else None
 
 
+# By modality or data set, the arguments of `Augmentation`.
+AugmentationSettings = dict[str, dict[str, Any]] | Literal["medical", "none"]
+
+
 class RunSettings(Settings):
     """What all runs have."""
 
@@ -295,7 +299,7 @@ class RunSettings(Settings):
     devices: Count = 1
     tensorboard: bool = False
     early_stopping: EarlyStoppingSettings | None = None
-    augmentation: dict[str, dict[str, Any]] | Literal["medical", "none"] = "medical"
+    augmentation: AugmentationSettings = "medical"
 
     @pydantic.model_validator(mode="after")
     def _weights_of_what_is_drawn(self):

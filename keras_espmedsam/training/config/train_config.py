@@ -6,6 +6,7 @@ import pydantic
 
 from keras_espmedsam.training.config.parts import PARTS
 from keras_espmedsam.training.config.run_config import (
+    AugmentationSettings,
     DataSettings,
     MaskLoss,
     ModelSettings,
@@ -23,6 +24,7 @@ class TrainPhaseSettings(PhaseSettings):
     resize_mode: Literal["pad", "stretch", "native"] | None = None
     parts: list[str] | Literal["all"] = "all"
     modalities: list[str] | Literal["all"] = "all"
+    augmentation: AugmentationSettings | None = None
     loss: MaskLoss = "standard"
 
     @pydantic.model_validator(mode="after")
