@@ -150,6 +150,7 @@ def inspect_image_file(
 
     Example:
         >>> import tempfile
+        >>> from PIL import Image
         >>> path = Path(tempfile.mkdtemp()) / "grey.png"
         >>> Image.new("L", (6, 4)).save(path)
         >>> inspect_image_file(path).size
@@ -219,6 +220,7 @@ def read_images(
 
     Example:
         >>> import tempfile
+        >>> from PIL import Image
         >>> path = Path(tempfile.mkdtemp()) / "grey.png"
         >>> Image.new("L", (6, 4)).save(path)
         >>> [image.array.shape for image in read_images(path)]
@@ -256,6 +258,7 @@ def read_image(
 
     Example:
         >>> import tempfile
+        >>> from PIL import Image
         >>> path = Path(tempfile.mkdtemp()) / "grey.png"
         >>> Image.new("L", (6, 4), 9).save(path)
         >>> int(read_image(path).array[0, 0])
