@@ -7,6 +7,7 @@ import json
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
 from keras_espmedsam.hub.checksums import check_checksums, write_checksums
+from keras_espmedsam.hub.saved_dtype import dtype_to_load, leave_out_mixed_dtype
 
 # Whether this is part of loading or saving a task, whose files are compared and counted as a whole.
 _PART = contextvars.ContextVar("part", default=False)
@@ -57,7 +58,8 @@ def knows_builtin_presets(has_weights=True):
             Args:
                 preset: str or path.
                 *args, **kwargs: handed to keras-hub, such as `load_weights=False` for the
-                    architecture alone, `dtype` or, for a backbone, `image_shape`.
+                    architecture alone; `dtype`, else Keras' current one, whatever the preset was
+                    saved in; or `image_shape`, (height, width, 3), of the model's images.
 
             Raises:
                 InputError: for a name that is neither built in, nor a folder, nor a handle; the
@@ -79,10 +81,13 @@ def knows_builtin_presets(has_weights=True):
                 load = own.__get__(None, cls)
             else:
                 load = super(decorated, cls).from_preset
-            load = functools.partial(load, path, *args, **kwargs)
             whole = has_weights and wanted and not _PART.get()
             part = _PART.set(True)
             try:
+                if has_weights and kwargs.get("dtype") is None and "://" not in path:
+                    dtype = dtype_to_load(path)
+                    kwargs = kwargs if dtype is None else {**kwargs, "dtype": dtype}
+                load = functools.partial(load, path, *args, **kwargs)
                 return _load_undrawn(load) if whole else load()
             except (OSError, KeyError, json.JSONDecodeError) as error:
                 if "://" in path:
@@ -115,6 +120,8 @@ def knows_builtin_presets(has_weights=True):
             finally:
                 _PART.reset(part)
             if not _PART.get():
+                if has_weights:
+                    leave_out_mixed_dtype(preset_dir)
                 write_checksums(preset_dir)
 
         decorated.save_to_preset = save_to_preset
