@@ -15,6 +15,7 @@ from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.inference.image_classification import ClassifiesImages
 from keras_espmedsam.inference.image_segmentation import SegmentsImages, sigmoid
 from keras_espmedsam.models.folding import fold
+from keras_espmedsam.models.input_size import follow_input_size
 from keras_espmedsam.models.keras_export import exports_from_any_backend
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -23,6 +24,12 @@ _ONE_AT_A_TIME = threading.Lock()
 @exports_from_any_backend
 class _ImageTask:
     """What both tasks share."""
+
+    @classmethod
+    def from_config(cls, config):
+        task = super().from_config(config)
+        follow_input_size(task)
+        return task
 
     @property
     def intensity(self):

@@ -1,0 +1,39 @@
+"""The size of a task's images, which model and preprocessor agree on."""
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.models.image_converter import check_image_size
+
+
+def follow_input_size(task):
+    """Let the preprocessor give images of the size that the model is fixed to, if it is.
+
+    `from_preset(image_shape=...)` fixes that of the model alone.
+
+    Args:
+        task: segmenter or classifier; its preprocessor gets the size.
+
+    Raises:
+        InputError: for a model of other than three channels.
+
+    Example:
+        >>> image_shape = (128, 160, 3)
+        >>> segmenter = ESPMedSAMImageSegmenter.from_preset(
+        ...     "espmedsam_nano_256", image_shape=image_shape)
+        >>> segmenter.preprocessor.image_converter.image_size
+        (128, 160)
+
+    Source: ours.
+    """
+    shape = _image_shape(task)
+    if shape[-1] != 3:
+        raise InputError(
+            f"Received a model of images of shape {shape}; expected image_shape=(height, width, 3)."
+        )
+    if task.preprocessor is not None and None not in shape:
+        converter = task.preprocessor.image_converter
+        converter.image_size = check_image_size(shape[:2], converter.size_multiple)
+
+
+def _image_shape(task):
+    inputs = task.input
+    return tuple((inputs["images"] if isinstance(inputs, dict) else inputs).shape[1:])
