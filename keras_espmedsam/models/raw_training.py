@@ -51,6 +51,18 @@ class _RawTraining:
         # `call`, since Keras appends all pixels to the message of an error raised in `__call__`.
         return self.preprocessor.call(x, y=y, sample_weight=sample_weight)
 
+    def make_train_function(self, force=False):
+        """As Keras'; anew where layers got other weights, by `enable_lora` or `quantize`."""
+        return keras.Model.make_train_function(self, force or _has_other_weights(self))
+
+    def make_test_function(self, force=False):
+        """As `make_train_function`."""
+        return keras.Model.make_test_function(self, force or _has_other_weights(self))
+
+    def make_predict_function(self, force=False):
+        """As `make_train_function`."""
+        return keras.Model.make_predict_function(self, force or _has_other_weights(self))
+
     def compile_from_config(self, config):
         """Compile as saved; Keras leaves this to classes that override `compile`."""
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -198,12 +210,15 @@ class _RawTraining:
         return as_tuple(self.prepare_batch(x, y, sample_weight, class_weight))
 
 
-def _validation_parts(data):
-    if not isinstance(data, tuple | list):
-        return data, None, None
-    if not 1 <= len(data) <= 3:
-        raise InputError(
-            f"Received validation_data of {len(data)} parts; expected (x, y) or "
-            "(x, y, sample_weight), or a data source."
-        )
-    return (*data, None, None)[:3]
+def _has_other_weights(task):
+    """Whether the task has other weights than when this was asked last.
+
+    A backbone does not know its tasks, whose functions TensorFlow has traced with the old weights:
+    they would go on giving the old outputs. All three are made anew then.
+    """
+    weights = tuple(map(id, task.weights))
+    changed = weights != getattr(task, "_traced_weights", weights)
+    task._traced_weights = weights
+    if changed:
+        task.train_function = task.test_function = task.predict_function = None
+    return changed
