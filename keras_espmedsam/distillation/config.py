@@ -5,6 +5,10 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from keras_espmedsam.distillation.phases import DistillationPhase, named_phase
+from keras_espmedsam.distillation.phases.named_phase import phases_with
+from keras_espmedsam.distillation.variants import VARIANTS
+from keras_espmedsam.registries import distillation_phases
 from keras_espmedsam.training.config.parts import PARTS
 from keras_espmedsam.training.config.run_config import (
     Count,
@@ -18,35 +22,9 @@ from keras_espmedsam.training.config.run_config import (
     RunSettings,
     Size,
     check_names,
+    one_of,
 )
 from keras_espmedsam.training.config.settings import Settings
-
-# The published recipe: learning rate and epochs of each phase; Adam, and x 0.98 after each epoch.
-# Those of the last two, which are ours, are the rates of the phases that they extend.
-PUBLISHED = {
-    "common": (1e-3, 20),
-    "teacher": (1e-4, 50),
-    "controllers": (5e-4, 200),
-    "both": (5e-4, 200),
-    "joint": (1e-4, 50),
-}
-# What the medical teacher learns on top of SAM.
-TEACHER_PARTS = ["adapters", "prompt_generator", "decoder", "queries"]
-# What has a meaning in some phases alone.
-KEYS_OF_PHASES = {
-    "common_batch_size": ("common", "both"),
-    "one_modality_per_batch": ("teacher", "controllers", "both", "joint"),
-    "losses": ("common", "controllers", "both", "joint"),
-    "label_loss": ("teacher", "joint"),
-    "label_weight": ("joint",),
-    "use_teacher": ("joint",),
-    "copy_decoder": ("controllers", "both"),
-    "parts": ("teacher",),
-}
-VARIANTS = (
-    *("identity", "hflip", "vflip", "rot90", "rot180", "rot270"),
-    *("transpose", "antitranspose"),
-)
 
 
 class TeacherSettings(Settings):
@@ -88,9 +66,12 @@ class CacheSettings(Settings):
 
 
 class DistillPhaseSettings(PhaseSettings):
-    """One phase; what it does not say is as published."""
+    """One phase; what it does not say is as its `DistillationPhase` has it."""
 
-    phase: Literal["common", "teacher", "controllers", "both", "joint"]
+    # Phases of other packages may have keys of their own.
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    phase: Annotated[str, one_of(distillation_phases)]
     batch_size: Count = 4
     common_batch_size: Count | None = None
     one_modality_per_batch: bool | None = None
@@ -103,16 +84,22 @@ class DistillPhaseSettings(PhaseSettings):
     copy_decoder: bool = True
     parts: list[str] | Literal["all"] | None = None
 
+    @classmethod
+    def known_keys(cls, data):
+        phase = data.get("phase")
+        own = named_phase(phase).keys if phase in distillation_phases else ()
+        return tuple(dict.fromkeys((*super().known_keys(data), *own)))
+
     @pydantic.model_validator(mode="before")
     @classmethod
     def _published(cls, data):
         """What is published; of what is given, nothing is changed."""
-        if not isinstance(data, dict) or data.get("phase") not in PUBLISHED:
+        if not isinstance(data, dict) or data.get("phase") not in distillation_phases:
             return data
-        rate, epochs = PUBLISHED[data["phase"]]
-        data = {"epochs": epochs, **data}
+        kind = named_phase(data["phase"])
+        data = {"epochs": kind.epochs, **data}
         for key, published in (
-            ("learning_rate", {"rate": rate, "schedule": "exponential"}),
+            ("learning_rate", {"rate": kind.learning_rate, "schedule": "exponential"}),
             ("optimizer", {"name": "adam"}),
         ):
             given = data.get(key, {})
@@ -122,9 +109,9 @@ class DistillPhaseSettings(PhaseSettings):
 
     @pydantic.model_validator(mode="after")
     def _of_the_phase(self):
-        for key in self.model_fields_set & set(KEYS_OF_PHASES):
-            phases = KEYS_OF_PHASES[key]
-            if self.phase not in phases and getattr(self, key) is not None:
+        for key in self.model_fields_set & _OF_SOME_PHASES:
+            if key not in self.kind.keys and getattr(self, key) is not None:
+                phases = phases_with(lambda phase, key=key: key in phase.keys)
                 raise ValueError(
                     f"{key} belongs to the phase {' or '.join(phases)}, not to {self.phase}."
                 )
@@ -133,11 +120,22 @@ class DistillPhaseSettings(PhaseSettings):
         return self
 
     @property
+    def kind(self) -> DistillationPhase:
+        """The phase itself."""
+        return named_phase(self.phase)
+
+    @property
     def one_modality(self) -> bool:
         """Whether each batch is of one modality: as published, unless the configuration says."""
         if self.one_modality_per_batch is not None:
             return self.one_modality_per_batch
-        return self.phase in ("teacher", "controllers") and self.steps is not None
+        return self.kind.one_modality_per_batch and self.steps is not None
+
+
+# What has a meaning in the phases alone whose `keys` it is one of.
+_OF_SOME_PHASES = (
+    set(DistillPhaseSettings.model_fields) - set(PhaseSettings.model_fields) - {"phase"}
+)
 
 
 class DistillConfig(RunSettings):
@@ -175,15 +173,10 @@ needs data.
                     "a student that is distilled already."
                 )
         for phase in self.phases:
-            for key, kinds in (
-                ("common_teachers", ("common", "both")),
-                ("common_data", ("common", "both")),
-                ("data", ("teacher", "controllers", "both", "joint")),
-                ("medical_teacher", ("teacher", "controllers", "both")),
-            ):
-                if phase.phase in kinds and not getattr(self, key):
+            for key in phase.kind.needs:
+                if not getattr(self, key):
                     raise ValueError(f"the phase {phase.phase} needs {key}.")
-        if all(phase.phase == "teacher" for phase in self.phases):
+        if all(phase.kind.trains != "student" for phase in self.phases):
             raise ValueError(
                 "no phase trains the student; add one, or train the teacher with espmedsam train."
             )

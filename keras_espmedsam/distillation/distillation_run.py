@@ -6,18 +6,14 @@ import keras
 
 from keras_espmedsam import losses
 from keras_espmedsam.data import check_records
-from keras_espmedsam.distillation.config import TEACHER_PARTS, DistillConfig
-from keras_espmedsam.distillation.copy_decoder import copy_decoder
+from keras_espmedsam.distillation.config import DistillConfig
 from keras_espmedsam.distillation.distillation_dataset import DistillationDataset
-from keras_espmedsam.distillation.distiller import STREAMS, DecoupledDistiller
 from keras_espmedsam.distillation.feature_loss import FeatureLoss
-from keras_espmedsam.distillation.labelled_part import LabelledPart
 from keras_espmedsam.distillation.named_teacher import named_teacher
 from keras_espmedsam.distillation.teacher import Teacher
 from keras_espmedsam.distillation.teacher_cache import TeacherCache
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.write_preset import write_preset
-from keras_espmedsam.models import ESPMedSAMImageSegmenter
 from keras_espmedsam.training.build_segmenter import (
     build_segmenter,
     take_intensity,
@@ -28,7 +24,6 @@ from keras_espmedsam.training.data.read_sources import read_sources
 from keras_espmedsam.training.devices.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.run.run_record import PRESET, begin_run, hold_run
-from keras_espmedsam.training.trainable_parts import select_trainable
 from keras_espmedsam.training.training_run import (
     fit,
     how_to_measure,
@@ -62,6 +57,10 @@ def distill(config, overrides=(), report=print, verbose="auto"):
     Source: the phases: ESP-MedSAM (arXiv 2407.14153), section 3; `both` and `joint` are ours.
     """
     config = load_settings(DistillConfig, config, overrides)
+    for phase in config.phases:  # Arguments that do not fit are told now, and not in that phase.
+        losses.get(phase.label_loss)
+        for term in phase.losses:
+            FeatureLoss(loss=term.loss)
     with distribute(config.devices) as devices:
         if not devices.is_main:
             report, verbose = (lambda sentence: None), 0
@@ -76,7 +75,7 @@ def _distill(config, devices, report, verbose):
         report(f"The run in {config.output} is done.")
         return preset
     report(f"{'Going on' if resumed else 'Distilling'} in {config.output}.")
-    run = _Run(config, devices, report, verbose)
+    run = DistillationRun(config, devices, report, verbose)
     for number, phase in enumerate(config.phases):
         run.do(number, phase)
     if devices.is_main:
@@ -87,8 +86,17 @@ def _distill(config, devices, report, verbose):
     return preset
 
 
-class _Run:
-    """The phases, and what is handed from one to the next."""
+class DistillationRun:
+    """The phases, what is handed from one to the next, and what they are made of.
+
+    Args:
+        config: `DistillConfig`.
+        devices: `Devices`.
+        report: called with sentences about what is done.
+        verbose: see `keras.Model.fit`.
+
+    Source: ours.
+    """
 
     def __init__(self, config, devices, report, verbose):
         self.config = config
@@ -100,18 +108,21 @@ class _Run:
         self.records = {}
 
     def do(self, number, phase):
+        """Train a phase, or go on with it.
+
+        Args:
+            number: int. Of the phase, from 0.
+            phase: `DistillPhaseSettings`.
+        """
         config, devices = self.config, self.devices
-        is_teacher = phase.phase == "teacher"
-        monitor = ("val_masks_dice", "max") if is_teacher else ("val_loss", "min")
-        run = make_run(config, number, devices, *monitor)
+        run = make_run(config, number, devices, *phase.kind.monitor)
         if not run.is_done(phase.epochs):
             keras.utils.set_random_seed(config.seed + number)
-            make = self.teacher_phase if is_teacher else self.student_phase
-            model, training, validation = make(phase)
+            model, training, validation = phase.kind.begin(self, phase)
             self.report(f"{run.folder.name}: epoch {run.epoch + 1} to {phase.epochs}.")
             fit(run, devices, model, training, validation, phase.epochs, self.verbose)
         self.report(f"{run.folder.name}: {run.said_best()}")
-        if is_teacher:
+        if phase.kind.trains == MEDICAL_TEACHER:
             self.teacher_run = run
             if devices.is_main and not (config.output / MEDICAL_TEACHER).exists():
                 teacher = self.medical_teacher("float32")
@@ -122,12 +133,14 @@ class _Run:
     # === Models ===
 
     def student(self, precision=None):
+        """The student, with the best weights of the phases before; `None`: the run's precision."""
         student = self._model(self.config.student, precision)
         if self.student_run is not None:
             self.student_run.load_best(student)
         return student
 
     def medical_teacher(self, precision=None):
+        """The medical teacher, with the best weights of its phase where it was trained."""
         teacher = self._model(self.config.medical_teacher, precision)
         if self.teacher_run is not None:
             self.teacher_run.load_best(teacher)
@@ -143,57 +156,32 @@ class _Run:
             config.gradient_checkpointing and precision is None,
         )
 
-    # === Phases ===
+    def common_teachers(self, features):
+        """The teachers of common knowledge, each a `Teacher`.
 
-    def teacher_phase(self, phase):
-        """The medical teacher, on labels."""
-        teacher = self.medical_teacher()
-        select_trainable(teacher, TEACHER_PARTS if phase.parts is None else phase.parts)
-        training, validation = self._datasets(
-            phase, teacher, ("domain",), labels=True, caches=({}, {})
-        )
-        # Without its preprocessor it takes what the data set gives, which is ready.
-        model = ESPMedSAMImageSegmenter(teacher.backbone, None)
-        model.compile(
-            optimizer=self._optimizer(phase, model, training.num_batches),
-            loss=losses.get(phase.label_loss),
-        )
-        return model, LabelledPart(training), LabelledPart(validation)
+        Args:
+            features: tuple of str. What they give.
+        """
+        return [named_teacher(settings, features) for settings in self.config.common_teachers]
 
-    def student_phase(self, phase):
-        """The student, from teachers and, in the joint phase, labels."""
-        config, streams = self.config, STREAMS[phase.phase]
-        student = self.student()
-        domain = common = None
-        features = tuple(dict.fromkeys(term.teacher or term.student for term in phase.losses))
-        if "domain" in streams and config.medical_teacher is not None and phase.use_teacher:
-            medical = self.medical_teacher()
-            if phase.copy_decoder and phase.phase in ("controllers", "both"):
-                copy_decoder(medical, student)
-            normalization = medical.preprocessor.image_converter.normalization
-            domain = Teacher(medical, normalization, features=features, name="medical")
-        if "common" in streams:
-            common = [named_teacher(settings, features) for settings in config.common_teachers]
-        caches = self._caches(student, common, domain)
-        training, validation = self._datasets(
-            phase, student, streams, labels=phase.phase == "joint", caches=caches
-        )
-        distiller = DecoupledDistiller(
-            student,
-            common_teachers=common,
-            domain_teachers=domain,
-            phase=phase.phase,
-            losses=[
-                FeatureLoss(term.student, term.teacher, term.loss, term.weight)
-                for term in phase.losses
-            ],
-            label_losses=losses.get(phase.label_loss),
-            label_weight=phase.label_weight,
-        )
-        distiller.compile(self._optimizer(phase, student, training.num_batches))
-        return distiller, training, validation
+    def domain_teacher(self, medical, features):
+        """The `Teacher` that a medical teacher is.
 
-    def _optimizer(self, phase, model, steps):
+        Args:
+            medical: `ESPMedSAMImageSegmenter`.
+            features: tuple of str. What it gives.
+        """
+        normalization = medical.preprocessor.image_converter.normalization
+        return Teacher(medical, normalization, features=features, name="medical")
+
+    def optimizer(self, phase, model, steps):
+        """The optimiser of a phase.
+
+        Args:
+            phase: `DistillPhaseSettings`.
+            model: the model whose weights are trained.
+            steps: int. Batches in an epoch.
+        """
         rate = make_learning_rate(phase.learning_rate, phase.epochs, steps)
         return make_optimizer(phase.optimizer, rate, model, self.config.precision)
 
@@ -214,8 +202,17 @@ class _Run:
             self.records[stream] = found
         return self.records[stream]
 
-    def _caches(self, student, common, domain):
-        """Caches of the teachers' features, for training and for validation."""
+    def caches(self, student, common, domain):
+        """Caches of the teachers' features, for training and for validation.
+
+        Args:
+            student: `ESPMedSAMImageSegmenter`.
+            common: list of `Teacher`, or `None`.
+            domain: `Teacher`, or `None`.
+
+        Returns:
+            Two dicts of arguments of `DistillationDataset`.
+        """
         caches = {}, {}
         settings = self.config.cache
         if settings is None:
@@ -246,7 +243,19 @@ class _Run:
                     cache.setdefault("common_caches", {})[teacher.name] = made
         return caches
 
-    def _datasets(self, phase, model, streams, labels, caches):
+    def datasets(self, phase, model, streams, labels, caches=({}, {})):
+        """The training and the validation data of a phase.
+
+        Args:
+            phase: `DistillPhaseSettings`.
+            model: the segmenter whose modalities and size of image they have.
+            streams: tuple of `"common"` and `"domain"`.
+            labels: bool. Whether there are masks with the images of the domain.
+            caches: as `caches` gives them.
+
+        Returns:
+            Two `DistillationDataset`.
+        """
         config = self.config
         converter = model.preprocessor.image_converter
         if converter.image_size is None:

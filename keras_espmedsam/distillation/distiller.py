@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_espmedsam.distillation.feature_loss import FeatureLoss
+from keras_espmedsam.distillation.phases import named_student_phase
 from keras_espmedsam.distillation.steps import Steps
 from keras_espmedsam.distillation.teacher import Teacher
 from keras_espmedsam.errors import InputError
@@ -11,16 +12,6 @@ from keras_espmedsam.losses import DiceFocalLoss, PatchLoss
 from keras_espmedsam.models.feature_specs import feature_specs
 from keras_espmedsam.models.image_encoder import as_image_encoder, image_encoder_of
 from keras_espmedsam.optimizers import decoupled, replicas
-
-# What each phase learns from: common images, images of a modality, or labelled ones.
-STREAMS = {
-    "common": ("common",),
-    "controllers": ("domain",),
-    "both": ("common", "domain"),
-    "joint": ("domain",),
-}
-# The rates of the published phases; the last is that of the labelled phase.
-LEARNING_RATES = {"common": 1e-3, "controllers": 5e-4, "both": 5e-4, "joint": 1e-4}
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -43,7 +34,8 @@ class DecoupledDistiller(Steps, keras.Model):
         common_teachers: `Teacher` (or a model that it takes), a list of them, or a dict by name.
         domain_teachers: `Teacher` (or such a model) for all modalities, or a dict of modality to
             its own. With several, each sees the whole batch; a cache spares that.
-        phase: `"common"`, `"controllers"`, `"both"` or `"joint"`.
+        phase: `"common"`, `"controllers"`, `"both"`, `"joint"`, or the name of another
+            `StudentPhase` of `keras_espmedsam.registries.distillation_phases`.
         losses: `FeatureLoss`, list of them, or dict of teacher to list; of a dict, `"domain"` are
             the terms of the teachers of the domain. `None` is the MSE of the embeddings.
         label_losses: dict of `keras.losses.Loss` for `masks` and `patches` in the joint phase;
@@ -92,11 +84,10 @@ class DecoupledDistiller(Steps, keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if phase not in STREAMS:
-            raise InputError(f"Received phase={phase!r}; expected one of {', '.join(STREAMS)}.")
+        self._kind = named_student_phase(phase)
         self.student = student
         self.phase = phase
-        self.streams = STREAMS[phase]
+        self.streams = self._kind.streams
         self.label_weight = float(label_weight)
         backbone = getattr(student, "backbone", student)
         # Behind functions: Keras would track and save the same weights twice.
@@ -132,15 +123,7 @@ class DecoupledDistiller(Steps, keras.Model):
 
         Source: ESP-MedSAM (arXiv 2407.14153).
         """
-        if self.phase == "joint":
-            variables = list(self._backbone().trainable_variables)
-        else:
-            wanted = stream == "domain"
-            variables = [
-                variable
-                for variable in self._encoder().trainable_variables
-                if hasattr(variable, "modality") == wanted
-            ]
+        variables = list(self._kind.variables(self._backbone(), self._encoder(), stream))
         for key, projection in self.projections.items():
             if key.startswith(f"{stream}/"):
                 variables += projection.trainable_variables
@@ -205,14 +188,14 @@ class DecoupledDistiller(Steps, keras.Model):
             targets: as `teacher_targets` gives them.
             training: bool.
         """
-        part, joint = self._part(x, stream), self.phase == "joint"
+        part = self._part(x, stream)
         modalities = part.get("modalities")
         features = self._features(
             part["images"],
             modalities,
             stream == "domain",
             # The shared encoder's BatchNorm is frozen while controllers are learnt.
-            training=training and (stream == "common" or joint),
+            training=training and stream in self._kind.batch_statistics,
         )
         total = 0.0
         for teacher, found in targets[stream].items():
@@ -224,7 +207,7 @@ class DecoupledDistiller(Steps, keras.Model):
                 loss = term(_on_grid(found[term.teacher], feature), feature)
                 self._track(self._metric_name(stream, teacher, term), loss)
                 total = total + loss
-        if joint and y is not None:
+        if self._kind.labels and y is not None:
             backbone = self._backbone()
             embeddings = backbone.with_details(features["embedding"], part["images"])
             outputs = backbone.decode(embeddings, modalities)
@@ -274,7 +257,7 @@ class DecoupledDistiller(Steps, keras.Model):
         Source: rates: ESP-MedSAM (arXiv 2407.14153) and its authors' sibling projects.
         """
         if isinstance(optimizer, str) and optimizer == "auto":
-            optimizer = keras.optimizers.Adam(LEARNING_RATES[self.phase])
+            optimizer = keras.optimizers.Adam(self._kind.learning_rate)
         super().compile(optimizer=decoupled(keras.optimizers.get(optimizer)), **kwargs)
 
     # === Inside ===
@@ -330,10 +313,10 @@ class DecoupledDistiller(Steps, keras.Model):
     def _check_teachers(self):
         if "common" in self.streams and not self.common_teachers:
             raise InputError(f"The phase {self.phase!r} needs common_teachers; received none.")
-        if "domain" in self.streams and self.phase != "joint" and not self.domain_teachers:
+        if "medical_teacher" in self._kind.needs and not self.domain_teachers:
             raise InputError(f"The phase {self.phase!r} needs domain_teachers; received none.")
         held = as_image_encoder(self._encoder()).num_modalities
-        if self.phase in ("controllers", "both") and not held:
+        if self._kind.trains_controllers and not held:
             raise InputError(
                 f"The phase {self.phase!r} received a student without modality controllers; build "
                 "its image encoder with num_modalities."
@@ -404,7 +387,7 @@ class DecoupledDistiller(Steps, keras.Model):
             for teacher, terms in self.losses_by_teacher[stream].items()
             for term in terms
         ]
-        if self.phase == "joint":
+        if self._kind.labels:
             names += [f"label_{name}" for name in self.label_losses]
         if len(set(names)) < len(names):
             raise InputError(

@@ -32,18 +32,30 @@ mean epochs? Known keys: epochs.
     @classmethod
     def _known_keys_only(cls, data):
         # pydantic itself names the unknown key, but not those that are known.
-        for key in data if isinstance(data, Mapping) else ():
-            if key not in cls.model_fields:
+        if not isinstance(data, Mapping):
+            return data
+        known = cls.known_keys(data)
+        for key in data:
+            if key not in known:
                 raise pydantic_core.PydanticCustomError(
                     "unknown_key",
                     "{key}{hint} Known keys: {known}.",
                     {
                         "key": str(key),
-                        "hint": did_you_mean(str(key), cls.model_fields),
-                        "known": ", ".join(cls.model_fields),
+                        "hint": did_you_mean(str(key), known),
+                        "known": ", ".join(known),
                     },
                 )
         return data
+
+    @classmethod
+    def known_keys(cls, data: Mapping[str, Any]) -> tuple[str, ...]:
+        """The keys that a section may have.
+
+        Args:
+            data: the section, where they depend on what it says.
+        """
+        return tuple(cls.model_fields)
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

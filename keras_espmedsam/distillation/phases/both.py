@@ -1,0 +1,16 @@
+"""Phases 1 and 3 at once."""
+
+from keras_espmedsam.distillation.phases.student_phase import StudentPhase
+
+
+class BothPhase(StudentPhase):
+    """Common and domain knowledge at once, each image on its own part of the encoder.
+
+    Source: ours, with the rate of the phase that it extends.
+    """
+
+    learning_rate, epochs = 5e-4, 200
+    keys = ("common_batch_size", "one_modality_per_batch", "losses", "copy_decoder")
+    needs = ("common_teachers", "common_data", "data", "medical_teacher")
+    streams = ("common", "domain")
+    trains_controllers = True
