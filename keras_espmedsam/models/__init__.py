@@ -1,5 +1,6 @@
 """Models: image encoders, ESP-MedSAM backbone, and the tasks: segmenter and classifier."""
 
+from keras_espmedsam.models.cloning import keep_class_in_clones
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_converter import ESPMedSAMImageConverter
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter import ESPMedSAMImageSegmenter
@@ -16,6 +17,8 @@ from keras_espmedsam.models.tic.tic_image_classifier_preprocessor import (
 from keras_espmedsam.models.tic.tic_image_converter import TiCImageConverter
 from keras_espmedsam.models.tiny_vit.tiny_vit_backbone import TinyViTBackbone
 from keras_espmedsam.models.vit_med.vit_med_backbone import ViTMedBackbone
+
+keep_class_in_clones()
 
 __all__ = [
     "ESPMedSAMBackbone",
