@@ -168,8 +168,7 @@ def _written(
 
 
 def _loaded(preset, modality, recognizer, count):
-    """The segmenter, and what recognises files or None; a wrong name of either is told first."""
-    check_preset(preset)
+    """The segmenter, and what recognises files or None; wrong names are told before Keras starts."""
     if modality != AUTO:
         segmenter = load_segmenter(preset)
         prepare_for(count, segmenter)

@@ -51,8 +51,8 @@ class FileResult:
     file: ImageFile | None = dataclasses.field(default=None, repr=False)
 
     def __repr__(self) -> str:
-        of = f", image {self.index + 1} of {self.count}" if self.index is not None else ""
         if self.error is not None:
-            return f"<FileResult {self.path}{of}: {self.error}>"
+            return f"<FileResult: {self.error}>"
+        which = f", image {self.index + 1} of {self.count}" if self.count > 1 else ""
         share = float(np.mean(self.mask))
-        return f"<FileResult {self.path}{of}: {self.modality}, {share:.1%} foreground>"
+        return f"<FileResult: {self.path}{which}: {self.modality}, {share:.1%} foreground>"

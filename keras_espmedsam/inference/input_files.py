@@ -154,6 +154,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
         else stem
         for path, stem in zip(paths, stems, strict=True)
     ]
+    names = stems
     depths = [0] * len(paths)
     deepest = max((len(path.parts) for path in paths), default=0)
     for _ in range(deepest):

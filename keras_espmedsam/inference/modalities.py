@@ -35,7 +35,8 @@ def modality_indices(known, modalities, count, auto=False):
     """
     if modalities is None:
         if len(known) > 1:
-            raise InputError(no_modality(known, auto))
+            more = f", or {AUTO!r} to have it recognised" if auto else ""
+            raise InputError(no_modality(known, more))
         modalities = 0
     modalities = plain_modalities(modalities)
     if not isinstance(modalities, list):
@@ -48,12 +49,12 @@ def modality_indices(known, modalities, count, auto=False):
     return np.array([_index(known, one, auto) for one in modalities], "int32")
 
 
-def no_modality(known, auto=False):
-    """The sentence on images without a modality.
+def no_modality(known, more=""):
+    """The sentence on images without a modality, for a model of several.
 
     Args:
         known: tuple of str. The modalities that there are.
-        auto: bool. Whether `"auto"` may be given.
+        more: str. What else can be given, or how.
 
     Example:
         >>> no_modality(("xray", "fundus"))
@@ -61,8 +62,7 @@ def no_modality(known, auto=False):
 
     Source: ours.
     """
-    instead = f", or {AUTO!r} to have it recognised" if auto else ""
-    return f"Received no modality; give one of {', '.join(known)} per image{instead}."
+    return f"Received no modality; give one of {', '.join(known)} per image{more}."
 
 
 def plain_modalities(modalities):

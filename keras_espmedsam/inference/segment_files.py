@@ -289,6 +289,7 @@ class _Run:
             return None
         if item.error is not None:
             of.failed = of.told = True
+            _let_go(item.error)
             return FileResult(of.path, item.index, count, error=item.error, file=of.file)
         mask, probabilities, blank = item.found
         of.blank += bool(blank)
@@ -308,3 +309,10 @@ class _Run:
             item.image,
             file=of.file,
         )
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Take its frames from an exception, which hold a batch of images for as long as it is kept."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

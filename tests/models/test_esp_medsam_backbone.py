@@ -62,7 +62,7 @@ def test_any_multiple_of_32_at_call_time(backbone, build, size):
 
 
 def test_missing_modalities_are_asked_for(backbone):
-    with pytest.raises(ValueError, match="Received no modalities"):
+    with pytest.raises(ValueError, match="Received no modality; give one of"):
         backbone.encode(IMAGES)
 
 

@@ -160,7 +160,7 @@ def test_sample_weight_scales_the_loss(plain):
     ("x", "y", "words"),
     [
         ({**X, "modalities": np.array([0, 1, 3, 0])}, Y, "Unknown modality 3"),
-        (X["images"], Y, "without modalities"),
+        (X["images"], Y, "Received no modality; give one of"),
         (X, Y[:, :20], "one mask"),
         (X, Y[:3], r"lengths \[3, 4\]"),
         (X, Y + 1, "expected 0 and 1"),

@@ -6,6 +6,7 @@ from keras_hub.models import Backbone
 
 from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
+from keras_espmedsam.inference.modalities import no_modality
 from keras_espmedsam.layers import (
     BilinearUpsampling,
     DetailBranch,
@@ -117,6 +118,7 @@ class ESPMedSAMBackbone(Backbone):
                 f"{len(modalities)} modalities; give one per modality."
             )
         stride = _checked_stride(encoder)
+        _check_image_shape(encoder.image_shape)
 
         # === Layers ===
         self.image_encoder = image_encoder
@@ -264,10 +266,7 @@ class ESPMedSAMBackbone(Backbone):
 
     def _check_modalities_given(self, modalities):
         if modalities is None and len(self.modalities) > 1:
-            raise ValueError(
-                "Received no modalities for a model of several; give one index into "
-                f"{self.modalities} per image."
-            )
+            raise InputError(no_modality(self.modalities, ", by its number"))
 
     def decoding_layers(self):
         """The layers after the image encoder, which all modalities share.
@@ -359,6 +358,16 @@ class ESPMedSAMBackbone(Backbone):
             config["image_encoder"], config.get("dtype"), config.pop("image_shape", None)
         )
         return super().from_config(config)
+
+
+def _check_image_shape(image_shape):
+    """Of a fixed size or an open one: the decoder's masks fill whole patches."""
+    height, width = image_shape[:2]
+    if any(size is not None and size % PATCH_SIZE for size in (height, width)):
+        raise InputError(
+            f"Received an image encoder for images of {height} x {width} pixels; expected "
+            f"image_shape=(height, width, 3) of multiples of {PATCH_SIZE}."
+        )
 
 
 def _checked_stride(encoder):

@@ -7,6 +7,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.imaging.host_call import host_call
 from keras_espmedsam.imaging.raw_batch import batch_parts, check_batch, named_inputs
+from keras_espmedsam.inference.modalities import no_modality
 from keras_espmedsam.metrics import DiceScore, ForegroundIoU
 from keras_espmedsam.models.class_weights import weights_by_class
 from keras_espmedsam.models.esp_medsam import modality_extension, specialization
@@ -206,10 +207,8 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         modalities = x.pop("modalities", None)
         if self.takes_modalities:
             if modalities is None:
-                raise InputError(
-                    "Received images without modalities for a model of several; give "
-                    '{"images": ..., "modalities": ...}.'
-                )
+                how = ': {"images": ..., "modalities": ...}'
+                raise InputError(no_modality(self.modalities, how))
             (x["modalities"],) = host_call(
                 lambda m, rows: self.modality_indices(m, len(rows)),
                 (modalities, images),
