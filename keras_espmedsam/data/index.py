@@ -126,7 +126,7 @@ def _chosen(path, rows, column, names):
 
 
 def _check_modalities(path, records):
-    modalities = {}
+    modalities: dict[str, set[str]] = {}
     for record in records:
         modalities.setdefault(record.dataset, set()).add(record.modality)
     for dataset, names in modalities.items():

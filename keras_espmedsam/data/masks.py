@@ -181,7 +181,12 @@ def write_mask(
         image.save(temporary, format="PNG", **({"exif": exif} if turned else {}))
 
 
-def _write_as(format: FileFormat, path: Path, mask, reference: DecodedImage | None) -> None:
+def _write_as(
+    format: FileFormat,
+    path: Path,
+    mask: np.ndarray | Sequence[np.ndarray],
+    reference: DecodedImage | None,
+) -> None:
     """Write the masks of all images of a file as one file of a format."""
     if format.masks_need_volume and (reference is None or reference.volume is None):
         raise InputError(

@@ -155,7 +155,7 @@ def _difference(affine, other):
             "orientation; the mask's axes point to the patient's "
             f"{_directions(axes[1])}, the image's to {_directions(axes[0])}"
         )
-    if not np.allclose(*sizes, rtol=1e-3):
+    if not np.allclose(sizes[0], sizes[1], rtol=1e-3):
         return f"voxel size; the mask's measure {_millimetres(sizes[1])}, the image's " + (
             _millimetres(sizes[0])
         )

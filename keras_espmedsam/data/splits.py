@@ -101,10 +101,10 @@ def _lists(path, splits):
             f"The file of splits {path} cannot be read as JSON ({type(error).__name__}); expected "
             'text such as {"train": ["name.png"], "test": ["other.png"]}.'
         ) from error
-    lists = {}
-    for key, entries in content.items() if isinstance(content, dict) else ():
+    lists: dict[str, list] = {}
+    for key, entries in (content if isinstance(content, dict) else {}).items():
         if isinstance(entries, list):
-            lists.setdefault(_SPLITS.get(key, key), []).extend(entries)
+            lists.setdefault(_SPLITS.get(key, str(key)), []).extend(entries)
     if not any(lists.values()):
         raise InputError(
             f"The file of splits {path} holds no list of images; expected an object such as "
@@ -178,7 +178,7 @@ def _place(path, folder, chosen, number):
 
 
 def _check(path, records):
-    seen = {}
+    seen: dict[Path, str] = {}
     for record in records:
         other = seen.setdefault(record.image, record.split)
         if other != record.split:

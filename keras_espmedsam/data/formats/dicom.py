@@ -6,8 +6,9 @@ is told are the names that the standard gives to a kind of object or of compress
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,7 @@ class DicomFormat(FileFormat):
         )
 
 
-def _kind(header, pydicom) -> str:
+def _kind(header: Any, pydicom: Any) -> str:
     """The standard's name for the kind of object, such as `RT Structure Set Storage`."""
     meta = getattr(header, "file_meta", {})
     uid = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""
@@ -113,7 +114,7 @@ def _kind(header, pydicom) -> str:
     return "" if name == uid else name  # what is not in the standard says nothing
 
 
-def _no_image(header, kind: str) -> str:
+def _no_image(header: Any, kind: str) -> str:
     """What the pixels are where they are no image; empty where they are one."""
     uid = str(header.get("SOPClassUID") or "")
     if uid in _SEGMENTATIONS or header.get("Modality") == "SEG":
@@ -126,7 +127,7 @@ def _no_image(header, kind: str) -> str:
     return ""
 
 
-def _frames(path: Path, read) -> Iterator[Frame]:
+def _frames(path: Path, read: Callable[[np.ndarray, Any, int], Frame]) -> Iterator[Frame]:
     pydicom = require("pydicom", "Reading DICOM files")
     pixels = require("pydicom.pixels", "Reading DICOM files")
     dataset = pydicom.dcmread(path, force=True)
@@ -149,7 +150,7 @@ def _frames(path: Path, read) -> Iterator[Frame]:
         yield read(_stored(frame, dataset, syntax), dataset, number)
 
 
-def _decoded(dataset, decoder: str, pixels) -> Iterator[np.ndarray]:
+def _decoded(dataset: Any, decoder: str, pixels: Any) -> Iterator[np.ndarray]:
     if dataset.BitsAllocated == 1:
         # Frame by frame, pydicom 3.0 loses the end of those that end within a byte.
         values = pixels.pixel_array(dataset)
@@ -161,7 +162,7 @@ def _decoded(dataset, decoder: str, pixels) -> Iterator[np.ndarray]:
     )
 
 
-def _complete(path: Path, dataset) -> None:
+def _complete(path: Path, dataset: Any) -> None:
     """Add what some writers leave out, where there is but one thing that they can mean."""
     allocated = dataset.get("BitsAllocated")
     if allocated not in (1, 8, 16, 32, 64):
@@ -193,7 +194,7 @@ def _complete(path: Path, dataset) -> None:
             setattr(dataset, name, value)
 
 
-def _decoder_name(path: Path, syntax, pixels) -> str:
+def _decoder_name(path: Path, syntax: Any, pixels: Any) -> str:
     try:
         decoder = pixels.get_decoder(syntax)
     except NotImplementedError:
@@ -210,7 +211,7 @@ def _decoder_name(path: Path, syntax, pixels) -> str:
     return name
 
 
-def _stored(frame: np.ndarray, dataset, syntax) -> np.ndarray:
+def _stored(frame: np.ndarray, dataset: Any, syntax: Any) -> np.ndarray:
     """The values in the stored bits; what lies above or below them is no part of the image."""
     allocated, stored = dataset.get("BitsAllocated"), dataset.get("BitsStored")
     if frame.dtype.kind not in "iu" or not stored or stored >= 8 * frame.dtype.itemsize:
@@ -232,21 +233,21 @@ def _stored(frame: np.ndarray, dataset, syntax) -> np.ndarray:
     return (frame ^ sign) - sign
 
 
-def _labels(frame: np.ndarray, dataset, number: int) -> Frame:
+def _labels(frame: np.ndarray, dataset: Any, number: int) -> Frame:
     """A mask's values as stored, no window applied; 0 is what would be shown black."""
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         frame = (2 ** int(dataset.BitsStored) - 1 - frame).astype(frame.dtype)
     return Frame(frame)
 
 
-def _image(frame: np.ndarray, dataset, number: int) -> Frame:
+def _image(frame: np.ndarray, dataset: Any, number: int) -> Frame:
     bits = int(dataset.get("BitsStored") or 0) or None
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return _palette_colours(frame, dataset)
     if frame.ndim == 3:
         # Colours have no sign, though some headers give them one.
         frame = frame[..., :3].view(f"u{frame.itemsize}")
-        return Frame(frame, meaning=Meaning(bits=bits, whole=(0, 2**bits - 1)))
+        return Frame(frame, meaning=Meaning(bits=bits, whole=_whole(frame, bits)))
     meaning = Meaning(
         bits=None if frame.dtype.kind == "f" else bits,
         whole=None if frame.dtype.kind == "f" else _whole(frame, bits),
@@ -285,7 +286,7 @@ def _whole(frame, bits):
     )
 
 
-def _padding(frame: np.ndarray, dataset) -> np.ndarray | None:
+def _padding(frame: np.ndarray, dataset: Any) -> np.ndarray | None:
     """Where the frame holds padding in place of an image."""
     prefix = {"f": "Float", "d": "DoubleFloat"}.get(frame.dtype.char, "")
     first = first_number(dataset.get(f"{prefix}PixelPaddingValue"))
@@ -312,7 +313,7 @@ def _with_sign_of(value, frame, bits):
     return value
 
 
-def _palette_colours(frame: np.ndarray, dataset) -> Frame:
+def _palette_colours(frame: np.ndarray, dataset: Any) -> Frame:
     little = _little_endian(dataset)
     if "RedPaletteColorLookupTableData" in dataset:
         # The three are to be alike; red's count and first value are the ones that files have right.
@@ -337,11 +338,11 @@ def _palette_colours(frame: np.ndarray, dataset) -> Frame:
     return Frame(to_unit(colours, 0, np.iinfo(colours.dtype).max))
 
 
-def _little_endian(dataset) -> bool:
+def _little_endian(dataset: Any) -> bool:
     return dataset.file_meta.TransferSyntaxUID.is_little_endian
 
 
-def _functions(dataset, number: int, name: str):
+def _functions(dataset: Any, number: int, name: str) -> Any:
     """The item that holds a frame's rescaling or window: its own, the shared one, the file's."""
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
     shared = dataset.get("SharedFunctionalGroupsSequence") or []

@@ -7,6 +7,7 @@ in a form that pydicom 3.0 then fails on.
 
 import functools
 import threading
+from typing import Any
 
 from keras_espmedsam._startup import require
 
@@ -27,7 +28,7 @@ _registering = threading.Lock()
 DECODER_DEPENDENCIES = {uid: ("imagecodecs",) for uid in (*_JPEG, *_JPEG_LS, *_JPEG_2000)}
 
 
-def is_available(uid) -> bool:
+def is_available(uid: str) -> bool:
     """Whether the library that decodes a transfer syntax is installed, for pydicom.
 
     Source: ours.
@@ -35,7 +36,7 @@ def is_available(uid) -> bool:
     return uid in DECODER_DEPENDENCIES and _imagecodecs() is not None
 
 
-def best_decoder(decoder) -> str:
+def best_decoder(decoder: Any) -> str:
     """The name of the decoder to take for a transfer syntax.
 
     Args:
@@ -54,7 +55,7 @@ def best_decoder(decoder) -> str:
     return next((name for name in preferred if name in decoder.available_plugins), "")
 
 
-def decode_frame(encoded: bytes, runner) -> bytearray:
+def decode_frame(encoded: bytes, runner: Any) -> bytearray:
     """Decode one frame, as pydicom calls its decoders.
 
     Args:
@@ -80,7 +81,7 @@ def decode_frame(encoded: bytes, runner) -> bytearray:
     else:
         # The same twice: colours as they are stored, which the header tells, not the codec.
         array = imagecodecs.jpeg8_decode(encoded, colorspace="RGB", outcolorspace="RGB")
-    shape = (runner.rows, runner.columns)
+    shape: tuple[int, ...] = (runner.rows, runner.columns)
     if runner.samples_per_pixel > 1:
         shape = (*shape, runner.samples_per_pixel)
         runner.set_option("planar_configuration", 0)

@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +11,7 @@ from keras_espmedsam.data.formats.lookup_table import LookupTable
 from keras_espmedsam.imaging.stored_values import to_unit
 
 
-def window_function(fields, little_endian: bool):
+def window_function(fields: Any, little_endian: bool) -> Callable[[np.ndarray], np.ndarray] | None:
     """The function of values that a file's VOI LUT or window asks for.
 
     The first table that is complete counts, then the first window that the standard allows.
@@ -71,10 +73,10 @@ def first_number(value, default=None):
     return found[0] if found and found[0] is not None else default
 
 
-def _numbers(value) -> list[float | None]:
+def _numbers(value: Any) -> list[float | None]:
     """The numbers of a field; None for those of them that are no finite numbers."""
     values = value if hasattr(value, "__len__") and not isinstance(value, str) else [value]
-    found = []
+    found: list[float | None] = []
     for value in values:
         try:
             found.append(float(value))

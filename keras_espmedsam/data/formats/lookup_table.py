@@ -5,6 +5,7 @@ the words of big-endian files for little-endian ones, and need values that are n
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class LookupTable:
         return 2**self.bits - 1
 
     @classmethod
-    def of(cls, descriptor, data, little_endian: bool) -> "LookupTable":
+    def of(cls, descriptor: Any, data: Any, little_endian: bool) -> "LookupTable":
         """Read a table.
 
         Args:

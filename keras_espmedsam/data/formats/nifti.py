@@ -5,6 +5,7 @@ import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +114,7 @@ class NiftiFormat(FileFormat):
         nibabel.save(image, path)
 
 
-def _load(path: Path):
+def _load(path: Path) -> Any:
     """The nibabel image of a file, which decides by the content whether it is gzipped."""
     nibabel = require("nibabel", "Reading NIfTI files")
     with path.open("rb") as file:
@@ -146,7 +147,7 @@ def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
         yield Frame(layout.apply(array), layout, volume, meaning)
 
 
-def _volume(image) -> Volume:
+def _volume(image: Any) -> Volume:
     nibabel = require("nibabel", "Reading NIfTI files")
     header = image.header
     affines = (header.get_sform(coded=True)[0], header.get_qform(coded=True)[0])
@@ -159,7 +160,7 @@ def _volume(image) -> Volume:
     )
 
 
-def _meaning(header, data, slope, intercept) -> Meaning:
+def _meaning(header: Any, data: np.ndarray, slope: float, intercept: float) -> Meaning:
     """The volume's display range, or the statistics of all of its values."""
     low, high = float(header["cal_min"]), float(header["cal_max"])
     usable = low < high and np.isfinite([low, high]).all()
@@ -167,7 +168,8 @@ def _meaning(header, data, slope, intercept) -> Meaning:
     whole = None
     if data.dtype.kind in "iu":
         limits = np.iinfo(data.dtype)
-        whole = tuple(sorted(value * slope + intercept for value in (limits.min, limits.max)))
+        low, high = sorted(value * slope + intercept for value in (limits.min, limits.max))
+        whole = (low, high)
     if window is not None:
         return Meaning(window=window, whole=whole, measured=True)
     found = Statistics.of([data], measured=True)

@@ -1,7 +1,9 @@
 """TIFF files, 16-bit and multi-page ones included, read with tifffile."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -63,12 +65,12 @@ class TiffFormat(FileFormat):
             )
 
 
-def _layout(page) -> Layout:
+def _layout(page: Any) -> Layout:
     tag = page.tags.get("Orientation")
     return Layout.from_exif(int(tag.value) if tag else 1)
 
 
-def _pages(tiff) -> list[int]:
+def _pages(tiff: Any) -> list[int]:
     first = tiff.pages[0]
     size = (first.imagelength, first.imagewidth)
     return [
@@ -87,8 +89,8 @@ def _decode(path: Path, labels: bool = False) -> Iterator[Frame]:
             plain = page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
             # Each has compressions and colour spaces that the other lacks.
             ways = [
-                lambda page=page, layout=layout: _with_tifffile(page, layout, labels),
-                lambda number=number: _with_pillow(path, number, labels),
+                functools.partial(_with_tifffile, page, layout, labels),
+                functools.partial(_with_pillow, path, number, labels),
             ]
             array, meaning = _first_that_works(ways if plain else ways[::-1], page, path)
             if labels and meaning.inverted:
@@ -113,7 +115,7 @@ def _first_that_works(ways, page, path):
     raise errors[0]
 
 
-def _with_tifffile(page, layout, labels) -> tuple[np.ndarray, Meaning]:
+def _with_tifffile(page: Any, layout: Layout, labels: bool) -> tuple[np.ndarray, Meaning]:
     """A grey or RGB page, turned upright."""
     path = page.parent.filehandle.path
     if page.axes not in ("YX", "YXS", "SYX"):
@@ -154,7 +156,8 @@ def _with_pillow(path: Path, number: int, labels: bool) -> tuple[np.ndarray, Mea
     # Given the path, Pillow maps the file into memory and scrambles pages that lie on their side.
     with path.open("rb") as file, Image.open(file, formats=("TIFF",)) as image:
         image.seek(number)
-        bits, photometric = image.tag_v2.get(258, (1,))[0], image.tag_v2.get(262)
+        tags: Any = image.tag_v2  # type: ignore[attr-defined]  # of a TIFF image alone
+        bits, photometric = tags.get(258, (1,))[0], tags.get(262)
         array = mask_array(image) if labels else pillow_to_array(image)
     # It turns WhiteIsZero around for 8 bits and fewer alone.
     deep = array.dtype != np.uint8
