@@ -26,6 +26,7 @@ from keras_espmedsam.data.images import MAX_PIXELS
 from keras_espmedsam.data.index import read_index
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate as evaluate_records
+from keras_espmedsam.evaluation.metrics import checked_metrics
 from keras_espmedsam.imaging.intensity import parse_intensity
 
 # What a shell gives a program that Ctrl-C ended.
@@ -64,6 +65,15 @@ def evaluate(
         bool,
         typer.Option("--paper-metrics", help="Measure as the paper does, at 1024 x 1024."),
     ] = False,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Figure to measure: dice, iou, precision, recall, hd95 or one of another package; "
+            "may be repeated (these five).",
+            show_default=False,
+        ),
+    ] = None,
     mirror: Annotated[
         bool,
         typer.Option(
@@ -87,7 +97,9 @@ def evaluate(
 
     Prints a table: mean and deviation over the images of Dice, IoU, precision, recall and HD95
     (in pixels), at threshold 0.5. Where both masks are empty an overlap is 1; where one is, HD95
-    is the image's diagonal. A data set in several splits is listed per split.
+    is the image's diagonal. --metric chooses among them, and those that installed packages add; an
+    image of which one is undefined is left out of its mean. A data set in several splits is listed
+    per split.
 
     An image that cannot be measured is named on stderr and in REPORT.json, under "failed"; the
     others are measured without it.
@@ -109,9 +121,13 @@ def evaluate(
       espmedsam evaluate --data index.csv --split test --split unseen --preset ./my_preset
       espmedsam evaluate --data index.csv --dataset drive --paper-metrics
       espmedsam evaluate --data index.csv --per-image images.csv
+      espmedsam evaluate --data index.csv --metric dice --metric hd95
     """
     with errors_reported():
         said = parse_intensity(intensity, "--intensity")
+        if metric and paper_metrics:
+            raise InputError("Received --metric with --paper-metrics, which has its own; give one.")
+        checked_metrics(metric or None)  # before the seconds that a preset takes
         files = ReportFiles(output, per_image, overwrite, resume)
         records = read_index(data, split or ["test"], dataset or None)
         files.check_place(data, records)
@@ -138,6 +154,7 @@ def evaluate(
                         log=log,
                         intensity=said,
                         on_notice=lambda record, notice: notices.add(record.image, notice),
+                        metrics=metric or None,
                     )
                     notices.end()
             except KeyboardInterrupt:

@@ -2,6 +2,8 @@
 
 from keras_espmedsam.evaluation.evaluate import evaluate
 from keras_espmedsam.evaluation.metrics import (
+    DEFAULT_METRICS,
+    MetricError,
     dice,
     hausdorff_distance,
     hd95,
@@ -13,6 +15,8 @@ from keras_espmedsam.evaluation.metrics import (
 from keras_espmedsam.evaluation.paper_metrics import paper_image_measures, summarise_paper
 
 __all__ = [
+    "DEFAULT_METRICS",
+    "MetricError",
     "dice",
     "evaluate",
     "hausdorff_distance",

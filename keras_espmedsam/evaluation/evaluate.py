@@ -20,7 +20,12 @@ from keras_espmedsam.evaluation.measurement_log import (
     MeasurementLog,
     file_stamps,
 )
-from keras_espmedsam.evaluation.metrics import image_measures
+from keras_espmedsam.evaluation.metrics import (
+    DEFAULT_METRICS,
+    MetricError,
+    checked_metrics,
+    image_measures,
+)
 from keras_espmedsam.evaluation.outcome import Outcome
 from keras_espmedsam.evaluation.paper_metrics import paper_image_measures
 from keras_espmedsam.evaluation.read_labelled import LabelledImage, read_labelled
@@ -49,6 +54,7 @@ def evaluate(
     log: str | os.PathLike | MeasurementLog | None = None,
     intensity: Intensity | None = None,
     on_notice: Callable[[Record, str], None] | None = None,
+    metrics: Sequence[str] | str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a segmenter on labelled images, each at its own size.
 
@@ -87,13 +93,16 @@ def evaluate(
         on_notice: called with a record and what is to be said of its image, the end of a sentence
             that begins with it, such as that black and white were taken from its values; without
             it an `InputWarning` counts them in the end.
+        metrics: names of `keras_espmedsam.registries.metrics`, to which other packages add, in the
+            order of the report; by default dice, iou, precision, recall and hd95.
 
     Returns:
         `{"preset", "backend", "datasets": {NAME: {"split", "modality", "n", "dice": {"mean",
         "std"}, "iou": ..., "precision": ..., "recall": ..., "hd95": ...}}}`, NAME being the data
         set's name, or `NAME/SPLIT` where the records hold several splits of it. The deviation is
-        that of the population. With `mirror` also `"mirror": True`; with `paper_metrics` also
-        `"metrics": "paper"`, and the measures of `summarise_paper`.
+        that of the population; an image of which a metric is undefined (NaN) is left out of its
+        mean, and their number is its `"dropped"`. With `mirror` also `"mirror": True`; with
+        `paper_metrics` also `"metrics": "paper"`, and the measures of `summarise_paper`.
 
         `n` counts the images that were measured; of a data set without any, figures are None.
         Where something could not be measured, also `"failed"`: a list of `{"dataset", "split",
@@ -106,8 +115,8 @@ def evaluate(
 
     Raises:
         InputError: when there are no records, one has no mask, a modality is not one of the
-            segmenter's, no image at all can be measured, or the log is one of other images,
-            another segmenter or other options.
+            segmenter's, a metric is unknown or given with `paper_metrics`, no image at all can be
+            measured, or the log is one of other images, another segmenter or other options.
 
     Example:
         >>> import tempfile, types
@@ -124,6 +133,9 @@ def evaluate(
     Source: ours.
     """
     _check(segmenter, records)
+    if paper_metrics and metrics is not None:
+        raise InputError("Received metrics and paper_metrics, which has its own; give one of both.")
+    metrics = checked_metrics(metrics)
     intensity = parse_intensity(intensity) or getattr(segmenter, "intensity", AUTO)
     notices: Counter[str] = Counter()
     outcome = Outcome(records, max_pixels, progress, on_failure)
@@ -150,7 +162,7 @@ def evaluate(
             if blank:
                 notice(sample.record, BLANK_MASK)
         return [
-            _measured(sample, results, number, paper_metrics, threshold, bool(each))
+            _measured(sample, results, number, metrics, paper_metrics, threshold, bool(each))
             for number, sample in enumerate(batch)
         ]
 
@@ -162,7 +174,7 @@ def evaluate(
         except Exception as error:
             if len(batch) > 1:  # one of them is to blame: the others are done without it
                 return [one for sample in batch for one in attempt([sample])]
-            if not isinstance(error, InputError):
+            if not isinstance(error, InputError) or isinstance(error, MetricError):
                 unexpected.append(error)
             outcome.fail(*batch[0].key, _sentence(batch[0], error))
             return []
@@ -180,6 +192,8 @@ def evaluate(
                 threshold=threshold,
                 mirror=mirror,
                 intensity=intensity if isinstance(intensity, str) else list(intensity),
+                # Said where it is not the default: logs of earlier versions do not say it.
+                **({} if metrics == DEFAULT_METRICS else {"metrics": list(metrics)}),
             )
             alone = _resume(outcome, log.begin(settings))
         rest = {
@@ -296,7 +310,7 @@ def _sentence(sample, error):
     return f"{sample.record.image} cannot be segmented ({type(error).__name__}: {first_line})."
 
 
-def _measured(sample, results, number, paper_metrics, threshold, keep):
+def _measured(sample, results, number, metrics, paper_metrics, threshold, keep):
     image = sample.image
     probabilities = results.get("probabilities")
     if probabilities is not None:
@@ -310,5 +324,6 @@ def _measured(sample, results, number, paper_metrics, threshold, keep):
     if paper_metrics:
         measures = paper_image_measures(truth, probabilities, threshold)
     else:
-        measures = image_measures(truth, image.layout.undo(results["masks"][number]))
+        prediction = image.layout.undo(results["masks"][number])
+        measures = image_measures(truth, prediction, metrics)
     return _Measured(sample, measures, truth, probabilities if keep else None)

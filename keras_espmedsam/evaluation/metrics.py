@@ -1,9 +1,25 @@
 """Measures of one predicted mask against the true one, unsmoothed."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.registries import metrics as registry
+
+DEFAULT_METRICS = ("dice", "iou", "precision", "recall", "hd95")
+"""What is measured where nothing else is asked for, in the order of the reports."""
+
+# What else a report says of a data set or an image.
+_COLUMNS = ("dataset", "split", "modality", "image", "index", "n")
+
+
+class MetricError(InputError):
+    """A metric of another package that fails, which is no image's fault.
+
+    Source: ours.
+    """
 
 
 def confusion(truth: np.ndarray, prediction: np.ndarray) -> tuple[int, int, int, int]:
@@ -149,25 +165,75 @@ def hd95(truth: np.ndarray, prediction: np.ndarray) -> float:
     return hausdorff_distance(truth, prediction, percentile=95)
 
 
-def image_measures(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
-    """All measures of one image.
+def image_measures(
+    truth: np.ndarray, prediction: np.ndarray, metrics: Sequence[str] | str | None = None
+) -> dict[str, float]:
+    """The metrics of one image.
 
     Args:
         truth: true mask `(height, width)`, nonzero is foreground.
         prediction: predicted mask of the same shape.
+        metrics: names of `keras_espmedsam.registries.metrics`, to which other packages add; by
+            default dice, iou, precision, recall and hd95.
 
     Returns:
-        `{"dice", "iou", "precision", "recall", "hd95"}`.
+        Name to value, in the order of the names.
 
     Raises:
-        InputError: when the shapes differ.
+        InputError: when the shapes differ, or for an unknown name.
+        MetricError: when a metric of another package fails.
 
     Example:
         >>> image_measures(np.ones((2, 2)), np.ones((2, 2)))["iou"]
         1.0
+        >>> image_measures(np.ones((2, 2)), np.eye(2), ["recall", "precision"])
+        {'recall': 0.5, 'precision': 1.0}
     """
-    functions = (dice, iou, precision, recall, hd95)
-    return {function.__name__: function(truth, prediction) for function in functions}
+    masks = _masks(truth, prediction)
+    return {name: _value(name, *masks) for name in checked_metrics(metrics)}
+
+
+def checked_metrics(metrics: Sequence[str] | str | None) -> tuple[str, ...]:
+    """The names of metrics, each once, the default ones for `None`.
+
+    Args:
+        metrics: names of `keras_espmedsam.registries.metrics`.
+
+    Raises:
+        InputError: for an unknown name, none at all, or one that a report has another column of.
+
+    Example:
+        >>> checked_metrics(["hd95", "dice", "hd95"])
+        ('hd95', 'dice')
+
+    Source: ours.
+    """
+    if metrics is None:
+        return DEFAULT_METRICS
+    names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    if not names:
+        raise InputError(f"Received no metric; expected some of {', '.join(registry.names())}.")
+    for name in names:
+        if registry.check(name) in _COLUMNS:
+            raise InputError(
+                f"The metric {name!r} has the name of another column of the report; register it "
+                "under another name."
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def _value(name, truth, prediction):
+    function = registry.load(name)
+    try:
+        return float(function(truth, prediction))
+    except InputError:
+        raise
+    # Whatever a function of another package raises, or gives that is no number.
+    except Exception as error:
+        raise MetricError(
+            f"the metric {name!r} cannot be taken ({type(error).__name__}: {error}); expected a "
+            "function of two masks that gives a number."
+        ) from error
 
 
 def _masks(truth, prediction):

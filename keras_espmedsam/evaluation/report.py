@@ -82,4 +82,11 @@ def image_rows(
 
 
 def _summarise(measures: list[dict[str, float]]) -> dict[str, dict]:
-    return {name: mean_and_std(np.array([one[name] for one in measures])) for name in measures[0]}
+    return {name: _figures(np.array([one[name] for one in measures])) for name in measures[0]}
+
+
+def _figures(values: np.ndarray) -> dict[str, float | int | None]:
+    """Mean and deviation of the values that are numbers, and how many are not, if any."""
+    kept = values[np.isfinite(values)]
+    dropped = len(values) - len(kept)
+    return {**mean_and_std(kept), **({"dropped": dropped} if dropped else {})}

@@ -9,6 +9,7 @@ from keras_espmedsam.registries.feature_losses import feature_losses
 from keras_espmedsam.registries.file_formats import file_formats
 from keras_espmedsam.registries.image_encoders import image_encoders
 from keras_espmedsam.registries.losses import losses
+from keras_espmedsam.registries.metrics import metrics
 from keras_espmedsam.registries.registry import Registry
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "file_formats",
     "image_encoders",
     "losses",
+    "metrics",
 ]
