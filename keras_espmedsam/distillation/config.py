@@ -165,13 +165,6 @@ needs data.
 
     @pydantic.model_validator(mode="after")
     def _what_phases_need(self):
-        for key in ("student", "medical_teacher"):
-            model = getattr(self, key)
-            if model is not None and model.add_modality is not None:
-                raise ValueError(
-                    f"add_modality of {key} belongs to espmedsam train, which adds a modality to "
-                    "a student that is distilled already."
-                )
         for phase in self.phases:
             for key in phase.kind.needs:
                 if not getattr(self, key):

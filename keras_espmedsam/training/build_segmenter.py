@@ -8,7 +8,7 @@ from keras_espmedsam.models import (
     ESPMedSAMImageConverter,
     ESPMedSAMImageSegmenter,
     ESPMedSAMImageSegmenterPreprocessor,
-    ViTMedBackbone,
+    as_image_encoder,
 )
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 from keras_espmedsam.registries import image_encoders
@@ -35,12 +35,18 @@ def build_segmenter(
 
     Raises:
         InputError: for an argument of the encoder that it does not have or cannot take, or a
-            preset that cannot be loaded; for `"native"` with an encoder of one size.
+            preset that cannot be loaded; for `"native"` with an encoder of one size; for a modality
+            that is added at another size or in another way than the preset resizes images.
 
     Source: ours.
     """
-    make = _from_encoder if settings.preset is None else _from_preset
-    segmenter = make(settings, image_size, precision)
+    if settings.preset is None:
+        segmenter = _from_encoder(settings, image_size, precision)
+    else:
+        segmenter = _from_preset(settings, image_size, precision)
+    added = _added(settings)
+    if added is not None:
+        segmenter = segmenter.add_modality(added.name, init_from=added.init_from)
     if gradient_checkpointing:
         checkpoint_gradients(segmenter.backbone.image_encoder)
     fixed = fixed_size(segmenter)
@@ -50,7 +56,7 @@ def build_segmenter(
             f"{fixed[1]} alone; expected pad or stretch."
         )
     converter = segmenter.preprocessor.image_converter
-    if settings.add_modality is not None:
+    if added is not None:
         # What the preset's other modalities give depends on it.
         own = "native" if converter.image_size is None else converter.resize_mode
         if resize_mode not in (None, own):
@@ -89,10 +95,10 @@ def checkpoint_gradients(encoder):
     else changes, and nothing of it is saved.
 
     Args:
-        encoder: `TinyViTBackbone`, `TiCBackbone` or `ViTMedBackbone`.
+        encoder: `ImageEncoder` of such blocks, as `TinyViTBackbone`.
 
     Raises:
-        InputError: for another encoder.
+        InputError: for an encoder without them.
 
     Example:
         >>> encoder = ViTMedBackbone(
@@ -104,7 +110,7 @@ def checkpoint_gradients(encoder):
 
     Source: Chen et al., Training deep nets with sublinear memory cost (arXiv 1604.06174).
     """
-    blocks = [layer for layer in encoder.layers if hasattr(layer.call, "is_rematerializable")]
+    blocks = as_image_encoder(encoder).rematerializable_layers()
     if not blocks:
         raise InputError(
             f"Received gradient_checkpointing for {type(encoder).__name__}, whose blocks are not "
@@ -126,13 +132,20 @@ def with_position_grid(settings, image_size):
     Source: ours.
     """
     encoder = settings.encoder
-    if encoder is None or encoder.kind != "vit_med" or image_size is None:
+    if encoder is None or image_size is None:
         return settings
-    known = inspect.signature(ViTMedBackbone.__init__).parameters
+    known = inspect.signature(image_encoders.load(encoder.kind)).parameters
+    if not {"position_grid", "patch_size"} <= set(known):
+        return settings
     patch = encoder.model_extra.get("patch_size", known["patch_size"].default)
     grid = [size // patch for size in image_size]
     encoder = encoder.model_copy(update={"position_grid": grid} | encoder.model_extra)
     return settings.model_copy(update={"encoder": encoder})
+
+
+def _added(settings):
+    """The modality that a preset gets in addition, or None; distillation adds none."""
+    return getattr(settings, "add_modality", None)
 
 
 def _from_preset(settings, image_size, precision):
@@ -140,16 +153,13 @@ def _from_preset(settings, image_size, precision):
     segmenter = load_preset(ESPMedSAMImageSegmenter, settings.preset, **options)
     # Only an encoder that is bound to a size takes one.
     fixed = fixed_size(segmenter)
-    if settings.add_modality is not None:
-        if image_size is not None and fixed not in (None, tuple(image_size)):
-            raise InputError(
-                f"Received the size {image_size[0]} x {image_size[1]} for the preset "
-                f"{settings.preset}, whose encoder takes images of {fixed[0]} x {fixed[1]} alone; "
-                "leave the size out."
-            )
-        added = settings.add_modality
-        return segmenter.add_modality(added.name, init_from=added.init_from)
     if image_size is not None and fixed not in (None, tuple(image_size)):
+        if _added(settings) is not None:
+            raise InputError(
+                f"Received the size {image_size[0]} x {image_size[1]} for a modality that is added "
+                f"to the preset {settings.preset}, whose encoder takes images of {fixed[0]} x "
+                f"{fixed[1]} alone; leave the size out."
+            )
         options["image_shape"] = (*image_size, 3)
         backbone = load_preset(ESPMedSAMBackbone, settings.preset, **options)
         segmenter = ESPMedSAMImageSegmenter(backbone, segmenter.preprocessor)
@@ -164,8 +174,7 @@ def fixed_size(segmenter):
 
     Source: ours.
     """
-    size = tuple(getattr(segmenter.backbone.image_encoder, "image_shape", (None,))[:2])
-    return None if None in size else size
+    return as_image_encoder(segmenter.backbone.image_encoder).fixed_size
 
 
 def load_preset(model_class, preset, **options):

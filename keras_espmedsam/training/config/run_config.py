@@ -136,19 +136,11 @@ class DecoderSettings(Settings):
     self_prompts: bool = True
 
 
-class AddModalitySettings(Settings):
-    """A modality that a preset gets in addition, and that alone is trained."""
-
-    name: str
-    init_from: str | None = None
-
-
 class ModelSettings(Settings):
     """A segmenter: a preset to start from, or an encoder to start anew with."""
 
     preset: str | None = None
     load_weights: bool = True
-    add_modality: AddModalitySettings | None = None
     encoder: EncoderSettings | None = None
     decoder: DecoderSettings | None = None
     modalities: Annotated[list[str], pydantic.Field(min_length=1)] | None = None
@@ -162,10 +154,6 @@ class ModelSettings(Settings):
         for key in ("decoder", "modalities", "controllers", "normalization"):
             if self.preset is not None and getattr(self, key) is not None:
                 raise ValueError(f"a preset brings its own {key}; give {key} with an encoder only.")
-        if self.add_modality is not None and (self.preset is None or not self.load_weights):
-            raise ValueError(
-                "add_modality keeps what a preset has learnt; give a preset, with its weights."
-            )
         return self
 
 

@@ -15,6 +15,28 @@ from keras_espmedsam.training.config.run_config import (
     Size,
     check_names,
 )
+from keras_espmedsam.training.config.settings import Settings
+
+
+class AddModalitySettings(Settings):
+    """A modality that a preset gets in addition, and that alone is trained."""
+
+    name: str
+    init_from: str | None = None
+
+
+class TrainModelSettings(ModelSettings):
+    """A segmenter, as distillation has it too, or a modality that one gets in addition."""
+
+    add_modality: AddModalitySettings | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _of_a_trained_preset(self):
+        if self.add_modality is not None and (self.preset is None or not self.load_weights):
+            raise ValueError(
+                "add_modality keeps what a preset has learnt; give a preset, with its weights."
+            )
+        return self
 
 
 class TrainPhaseSettings(PhaseSettings):
@@ -48,7 +70,7 @@ early_stopping, augmentation, model, data, keras_augmentation, phases.
     Source: ours.
     """
 
-    model: ModelSettings
+    model: TrainModelSettings
     data: DataSettings
     keras_augmentation: list[dict[str, Any]] = []
     phases: Annotated[list[TrainPhaseSettings], pydantic.Field(min_length=1)]
