@@ -5,7 +5,7 @@ import re
 import pytest
 
 import keras_espmedsam as kem
-from keras_espmedsam.export.formats.export_format import FORMATS, check_installed
+from keras_espmedsam.export.formats import check_installed, get_format
 from keras_espmedsam.export.request import make_request
 
 
@@ -14,16 +14,12 @@ from keras_espmedsam.export.request import make_request
     [
         (dict(format="onxx"), "did you mean onnx"),
         (dict(precision="fp16"), "float32, float16, int8"),
-        (dict(format="saved_model", path="m", precision="int8"), "choose tflite or onnx"),
-        (dict(flavor="images"), "pictures or logits"),
+        (dict(flavor="masks"), "images or logits"),
         (dict(size=(64, 70)), "such as 64 x 64"),
         (dict(size=(0, 0)), "such as 32 x 32"),
         (dict(size=64), "(height, width) or 'any'"),
         (dict(size="all"), "(height, width) or 'any'"),
-        (dict(format="tflite", path="m.tflite", size="any"), "choose saved_model, onnx, openvino"),
         (dict(batch_size=0), "1 or more"),
-        (dict(path="m.pb"), "must end in .onnx"),
-        (dict(format="saved_model", path="m.onnx"), "which is a folder"),
     ],
 )
 def test_refused(segmenter, tmp_path, options, says):
@@ -59,7 +55,7 @@ def test_calibration_is_for_int8_and_int8_needs_it(segmenter, tmp_path):
 def test_missing_library_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(kem.errors.InputError, match=r"tf2onnx.*keras-espmedsam\[export\]"):
-        check_installed(FORMATS["onnx"])
+        check_installed(get_format("onnx"))
 
 
 def test_defaults(segmenter, tmp_path):
@@ -68,3 +64,8 @@ def test_defaults(segmenter, tmp_path):
     request = make_request(segmenter, "onnx", tmp_path / "m.onnx", "any", flavor="logits")
     assert (request.size, request.batch_size, request.input_dtype) == (None, None, "float32")
     assert request.description_path == tmp_path / "m.onnx.json"
+
+
+def test_the_flavor_of_version_0_1_0_is_taken(segmenter, tmp_path):
+    request = make_request(segmenter, "onnx", tmp_path / "m.onnx", flavor="pictures")
+    assert request.flavor == "images"
