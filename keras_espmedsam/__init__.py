@@ -47,6 +47,7 @@ with contextlib.suppress(ImportError):
     choose_backend()
 
 
+# As keras_espmedsam.training does, by itself: it would be the only use of the library lazy_loader.
 def __getattr__(name):
     if name in _PARTS:
         return importlib.import_module(f"keras_espmedsam.{name}")

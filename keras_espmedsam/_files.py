@@ -73,6 +73,9 @@ def locked(file: IO) -> bool:
 
     Source: ours.
     """
+    # The library filelock locks a file of its own by its path; a log is locked here that is being
+    # written. And where a file system has no locks it leaves a marker, which a killed program's
+    # next start would wait for.
     if os.name == "nt":
         import msvcrt
 

@@ -25,6 +25,7 @@ _MODULES = {
 __all__ = list(_MODULES)
 
 
+# The library lazy_loader cannot name the extra that a name needs, and would be one more dependency.
 def __getattr__(name):
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

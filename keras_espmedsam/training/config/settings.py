@@ -127,6 +127,8 @@ def _read_yaml(path, name):
 _MERGE = "tag:yaml.org,2002:merge"
 
 
+# Not a loader of YAML 1.2, as ruamel.yaml has: `yes`, `010` and `100:45` mean other things there,
+# also in the config.yaml of runs that were begun with this one.
 class _Loader(yaml.SafeLoader):
     """YAML that knows 1e-3 as a number, and no key twice."""
 
