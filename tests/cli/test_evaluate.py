@@ -43,6 +43,37 @@ def test_table_and_report(run, index, segmenter):
     assert "out/report.json" in result.stderr.replace("\\", "/")
 
 
+def test_chosen_metrics(run, index, segmenter):
+    assert run("evaluate", "--data", index, "--output", "all.json").exit_code == 0
+    result = run(
+        *("evaluate", "--data", index, "--metric", "hd95", "--metric", "dice"),
+        *("--output", "report.json", "--per-image", "images.csv"),
+    )
+    assert result.exit_code == 0, result.output
+    whole, report = (json.loads(Path(f"{name}.json").read_text()) for name in ("all", "report"))
+    for name, row in report["datasets"].items():
+        assert list(row) == ["split", "modality", "n", "hd95", "dice"]
+        assert row == {key: whole["datasets"][name][key] for key in row}
+    header = Path("images.csv").read_text().split("\n")[0]
+    assert header == "dataset,split,modality,image,index,hd95,dice"
+    assert "IoU" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--metric", "dise"], "metric 'dise'; expected one of dice, iou, precision, recall, hd95"),
+        (["--metric", ""], "metric ''; expected one of"),
+        (["--metric", "dice", "--paper-metrics"], "--metric with --paper-metrics"),
+    ],
+)
+def test_metrics_are_checked_before_the_preset_is_loaded(run, index, segmenter, options, words):
+    result = run("evaluate", "--data", index, *options)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.split())
+    assert not segmenter.loaded
+
+
 def test_several_splits(run, index, segmenter):
     result = run(
         *("evaluate", "--data", index, "--split", "test", "--split", "unseen"),

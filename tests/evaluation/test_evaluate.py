@@ -7,6 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from keras_espmedsam import registries
 from keras_espmedsam.data.index import Record
 from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.evaluation.evaluate import evaluate
@@ -365,6 +366,81 @@ def test_per_image_measures(make_record):
     assert [row["dice"] for row in rows] == [pytest.approx(2 / 3), 1.0]
 
 
+@pytest.mark.parametrize("names", [("hd95", "dice"), ("recall",), "iou"])
+def test_metrics_are_chosen_and_in_order(make_record, names):
+    records = [make_record("a", HALF, QUARTER), make_record("a", HALF, HALF)]
+    whole = evaluate(FakeSegmenter(), records, per_image=True)
+    report = evaluate(FakeSegmenter(), records, per_image=True, metrics=names)
+    names = [names] if isinstance(names, str) else list(names)
+    assert list(report["datasets"]["a"]) == ["split", "modality", "n", *names]
+    for name in names:
+        assert report["datasets"]["a"][name] == whole["datasets"]["a"][name]
+    for row, before in zip(report["images"], whole["images"], strict=True):
+        assert list(row)[5:] == names
+        assert {name: row[name] for name in names} == {name: before[name] for name in names}
+
+
+@pytest.fixture
+def register():
+    """Add metrics for one test."""
+    names = []
+
+    def add(name, function):
+        registries.metrics.register(name, function)
+        names.append(name)
+
+    yield add
+    for name in names:
+        registries.metrics.unregister(name)
+
+
+def test_an_undefined_metric_is_left_out_of_its_mean_and_counted(make_record, register):
+    def true_area(truth, prediction):
+        assert truth.dtype == prediction.dtype == bool and truth.shape == prediction.shape
+        return truth.sum() if truth.any() else float("nan")
+
+    register("true_area", true_area)
+    empty = np.zeros((3, 4))
+    records = [make_record("a", HALF, mask) for mask in (HALF, QUARTER, empty)]
+    records.append(make_record("b", HALF, empty, modality="fundus"))
+    report = evaluate(FakeSegmenter(), records, metrics=["true_area", "dice"])["datasets"]
+    assert report["a"]["true_area"] == {"mean": 4.5, "std": 1.5, "dropped": 1}
+    assert "dropped" not in report["a"]["dice"]
+    assert report["b"]["true_area"] == {"mean": None, "std": None, "dropped": 1}
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (lambda truth: 1.0, "TypeError"),
+        (lambda truth, prediction: None, "TypeError"),
+        (lambda truth, prediction: {}["spacing"], "KeyError"),
+    ],
+)
+def test_a_metric_that_fails_is_no_images_fault(make_record, register, function, sentence):
+    register("broken", function)
+    records = [make_record("a", HALF, HALF) for _ in range(20)]
+    segmenter = FakeSegmenter()
+    with pytest.raises(InputError, match=f"the metric 'broken' cannot be taken .{sentence}"):
+        evaluate(segmenter, records, batch_size=4, metrics=["dice", "broken"])
+    assert len(segmenter.calls) < 20  # It is given up, not tried on each.
+
+
+def test_metrics_that_cannot_be_taken_are_told_before_anything_is_read(register):
+    register("n", lambda truth, prediction: 1.0)
+    records = [Record("test", "xray", "a", "none.png", "none.png")]
+    for metrics, words in (
+        (["dise"], "metric 'dise'; expected one of dice, iou, precision, recall, hd95, n; did you"),
+        ([], "Received no metric; expected some of dice"),
+        ([3], "metric 3; expected one of"),
+        (["n"], "'n' has the name of another column"),
+    ):
+        with pytest.raises(InputError, match=re.escape(words)):
+            evaluate(FakeSegmenter(), records, metrics=metrics)
+    with pytest.raises(InputError, match="metrics and paper_metrics"):
+        evaluate(FakeSegmenter(), records, metrics=["dice"], paper_metrics=True)
+
+
 class Killed(BaseException):
     """What no `except Exception` stops: a kill, as far as Python can tell."""
 
@@ -438,6 +514,23 @@ def test_other_settings_are_not_mixed(make_record, tmp_path):
         evaluate(FakeSegmenter(), records[1:], log=log, preset="tiny")
     assert log.read_bytes() == before
     evaluate(FakeSegmenter(), records, batch_size=1, log=log, preset="tiny")
+
+
+def test_other_metrics_are_not_mixed_and_the_default_ones_are_not_named(make_record, tmp_path):
+    records = [make_record("a", HALF, HALF)]
+    names = ["dice", "iou", "precision", "recall", "hd95"]
+    evaluate(FakeSegmenter(), records, log=tmp_path / "five")
+    assert "metrics" not in read_log(tmp_path / "five").settings  # As logs of version 0.1.0.
+    segmenter = FakeSegmenter()
+    evaluate(segmenter, records, log=tmp_path / "five", metrics=names)
+    assert not segmenter.calls
+    with pytest.raises(InputError, match=r"with metrics none \(now \['iou'\]\)"):
+        evaluate(FakeSegmenter(), records, log=tmp_path / "five", metrics=["iou"])
+    expected = evaluate(segmenter, records, log=tmp_path / "two", metrics=["iou", "dice"])
+    calls = len(segmenter.calls)
+    again = evaluate(segmenter, records, log=tmp_path / "two", metrics=["iou", "dice"])
+    assert again == expected and list(again["datasets"]["a"])[3:] == ["iou", "dice"]
+    assert len(segmenter.calls) == calls
 
 
 def test_what_was_mended_or_changed_is_measured_again(make_record, tmp_path):

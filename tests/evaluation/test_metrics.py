@@ -82,6 +82,16 @@ def test_uint8_masks_do_not_overflow():
     }
 
 
+def test_some_measures_in_the_order_that_is_asked_for():
+    truth, prediction = np.array([[1, 1, 0]]), np.array([[0, 1, 1]])
+    whole = measures.image_measures(truth, prediction)
+    assert list(whole) == list(measures.DEFAULT_METRICS)
+    for names in (("hd95", "dice"), ("recall",), ("iou", "recall", "iou")):
+        found = measures.image_measures(truth, prediction, names)
+        assert list(found) == list(dict.fromkeys(names))
+        assert found == {name: whole[name] for name in found}
+
+
 @pytest.mark.parametrize(
     ("truth", "prediction", "overlap", "distance"),
     [(EMPTY, EMPTY, 1, 0), (FULL, EMPTY, 0, 5), (EMPTY, FULL, 0, 5), (FULL, FULL, 1, 0)],
