@@ -20,7 +20,7 @@ from keras_espmedsam.training.data.segmentation_dataset import SegmentationDatas
 from keras_espmedsam.training.devices.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.run.run_folder import RunFolder
-from keras_espmedsam.training.run.run_record import PRESET, begin_run, hold_run, is_begun
+from keras_espmedsam.training.run.run_record import PRESET, begin_run, hold_run
 from keras_espmedsam.training.trainable_parts import select_trainable
 
 
@@ -62,7 +62,7 @@ def train(config, overrides=(), report=print, verbose="auto", build=build_segmen
 
 def _train(config, devices, report, verbose, build):
     preset = config.output / PRESET
-    resumed = is_begun(config) if devices.is_main else False
+    resumed = begin_run(config) if devices.is_main else False
     if preset.exists():
         report(f"The run in {config.output} is done.")
         return preset
@@ -85,8 +85,6 @@ def _train(config, devices, report, verbose, build):
             training, validation = sets.of(segmenter, phase)
             _compile(segmenter, phase, training.num_batches, config.precision)
             report(f"{run.folder.name}: epoch {run.epoch + 1} to {phase.epochs}.")
-            if devices.is_main:
-                begin_run(config)  # Not before: what cannot be used leaves nothing behind.
             fit(run, devices, segmenter, training, validation, phase.epochs, verbose)
         report(f"{run.folder.name}: {run.said_best()}")
         before = run

@@ -20,25 +20,6 @@ _FREE = (
 )
 
 
-def is_begun(config):
-    """Whether an epoch of a run has been trained, with a configuration that it can go on with.
-
-    Args:
-        config: `RunSettings`.
-
-    Raises:
-        InputError: when the run was begun with another configuration.
-
-    Source: ours.
-    """
-    path = config.output / CONFIG
-    trained = [*config.output.glob(STATE), *config.output.glob(f"*/{STATE}")]
-    if not path.exists() or not (trained or (config.output / PRESET).exists()):
-        return False
-    _differs(config, path)
-    return True
-
-
 @contextlib.contextmanager
 def hold_run(config, writes=True):
     """Keep other programs out of the folder of a run, from before it is begun until its end.
@@ -60,7 +41,13 @@ def hold_run(config, writes=True):
         return
     _check_ours(config)  # Before a file is put there.
     with only_program(config.output, RUN_LOCK):
-        yield
+        try:
+            yield
+        except InputError:
+            # What cannot be used leaves nothing behind; and an empty folder goes with its lock.
+            if not _held(config.output, CONFIG):
+                (config.output / CONFIG).unlink(missing_ok=True)
+            raise
 
 
 def begin_run(config):
@@ -85,10 +72,12 @@ def begin_run(config):
     _check_alone(config)
     for leftover in config.output.glob(f"{PREFIX}*"):  # Of a run that was killed while it wrote.
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    if is_begun(config):
-        if _differs(config, path):
-            _write(config, path)
-        return True
+    if path.exists():
+        trained = [*config.output.glob(STATE), *config.output.glob(f"*/{STATE}")]
+        if trained or (config.output / PRESET).exists():
+            if _differs(config, path):
+                _write(config, path)
+            return True
     _check_ours(config)
     _write(config, path)
     return False
@@ -110,16 +99,18 @@ def _check_ours(config):
     """Refuse a folder that holds something and no run."""
     if (config.output / CONFIG).exists():
         return
-    held = [
-        file.name
-        for file in config.output.glob("*")
-        if file.name not in (LOCK, RUN_LOCK) and not file.name.startswith(PREFIX)
-    ]
+    held = _held(config.output)
     if held or config.output.is_file():
         raise InputError(
             f"The folder {config.output} holds {', '.join(sorted(held)[:3]) or 'no folder'} "
             "and no run; give a new or empty folder as output."
         )
+
+
+def _held(folder, *but):
+    """What a folder holds beside locks, what was being written, and some names."""
+    names = [file.name for file in folder.glob("*") if not file.name.startswith(PREFIX)]
+    return [name for name in names if name not in (LOCK, RUN_LOCK, *but)]
 
 
 def _check_alone(config):
