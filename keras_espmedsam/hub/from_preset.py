@@ -7,6 +7,7 @@ import json
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
 from keras_espmedsam.hub.checksums import check_checksums, write_checksums
+from keras_espmedsam.hub.preset_arguments import check_arguments
 from keras_espmedsam.hub.saved_dtype import dtype_to_load, leave_out_mixed_dtype
 
 # Whether this is part of loading or saving a task, whose files are compared and counted as a whole.
@@ -64,7 +65,8 @@ def knows_builtin_presets(has_weights=True):
             Raises:
                 InputError: for a name that is neither built in, nor a folder, nor a handle; the
                     message lists the known names. Also for a damaged preset: its files are
-                    compared with the checksums that `save_to_preset` wrote.
+                    compared with the checksums that `save_to_preset` wrote. Also for arguments
+                    that the class does not know.
 
             Example:
                 >>> Segmenter = kem.models.ESPMedSAMImageSegmenter
@@ -84,9 +86,10 @@ def knows_builtin_presets(has_weights=True):
             whole = has_weights and wanted and not _PART.get()
             part = _PART.set(True)
             try:
-                if has_weights and kwargs.get("dtype") is None and "://" not in path:
-                    dtype = dtype_to_load(path)
-                    kwargs = kwargs if dtype is None else {**kwargs, "dtype": dtype}
+                if has_weights and "://" not in path:
+                    check_arguments(cls, path, kwargs)
+                    if kwargs.get("dtype") is None and (dtype := dtype_to_load(path)):
+                        kwargs["dtype"] = dtype
                 load = functools.partial(load, path, *args, **kwargs)
                 return _load_undrawn(load) if whole else load()
             except (OSError, KeyError, json.JSONDecodeError) as error:

@@ -3,6 +3,7 @@
 import keras
 from keras_hub.models import Backbone
 
+from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.layers import (
     ConvPatchEmbedding,
     MBConv,
@@ -22,6 +23,7 @@ from keras_espmedsam.models.quantization import keeps_quantization
 PATCH_STRIDE = 4
 
 
+@knows_builtin_presets()
 @adapts_by_lora
 @exports_from_any_backend
 @keeps_quantization

@@ -3,6 +3,7 @@
 import keras
 from keras_hub.models import Backbone
 
+from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.layers import PositionEmbedding, ViTMedBlock
 from keras_espmedsam.models.encoder_stages import make_neck
 from keras_espmedsam.models.image_encoder import FeatureLevel, ImageEncoder
@@ -11,6 +12,7 @@ from keras_espmedsam.models.lora import adapts_by_lora
 from keras_espmedsam.models.quantization import keeps_quantization
 
 
+@knows_builtin_presets()
 @adapts_by_lora
 @exports_from_any_backend
 @keeps_quantization
