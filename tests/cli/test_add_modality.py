@@ -1,4 +1,4 @@
-"""What `espmedsam add-modality` does, on a tiny preset and four images."""
+"""`espmedsam add-modality`, and the key of `train` that it is short for, on a tiny preset."""
 
 import importlib
 from types import SimpleNamespace
@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 import keras_espmedsam as kem
 from keras_espmedsam.cli.main import app
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.training import train
 from keras_espmedsam.training.run.folder_lock import RUN_LOCK, only_program
 
 pytest.importorskip("pydantic")
@@ -133,3 +135,99 @@ def test_wrong_usage_is_told_before_anything_is_written(trained, changes, name, 
     assert result.exit_code == 2
     assert words.lower() in " ".join(result.stderr.lower().split())
     assert not target.exists()
+
+
+def weights(preset):
+    segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(preset)
+    return [keras.ops.convert_to_numpy(weight) for weight in segmenter.weights]
+
+
+def configuration(folder, **changes):
+    """What the command of `trained` says, as a configuration."""
+    rate = {"rate": 2e-3, "schedule": "cosine", "warmup_steps": 1, "final_rate": 2e-5}
+    return {
+        "output": str(folder / "configured"),
+        "early_stopping": {"patience": 1},
+        "model": {
+            "preset": str(folder / "small"),
+            "add_modality": {"name": "baby", "init_from": "lung"},
+        },
+        "data": {
+            "sources": [{"index": str(folder / "index.csv")}],
+            "train_splits": ["first"],
+            "val_splits": ["second"],
+        },
+        "phases": [
+            {
+                "epochs": 2,
+                "steps": 1,
+                "batch_size": 2,
+                "learning_rate": rate,
+                "optimizer": {"name": "adamw", "weight_decay": 0.05, "global_clipnorm": 1.0},
+            }
+        ],
+        **changes,
+    }
+
+
+def test_a_configuration_says_the_same(trained):
+    preset = train(configuration(trained.folder), report=str, verbose=0)
+    expected = weights(trained.folder / "run" / "preset")
+    for weight, one in zip(weights(preset), expected, strict=True):
+        np.testing.assert_array_equal(weight, one)
+
+
+def test_images_need_not_say_their_modality_but_have_masks(trained):
+    folder = trained.folder
+    lines = (folder / "index.csv").read_text().splitlines()
+    short = [",".join(line.split(",")[i] for i in (0, 2, 3, 4)) for line in lines]
+    (folder / "short.csv").write_text("\n".join(short) + "\n")
+    result = trained.run("--data", folder / "short.csv", "--output", folder / "unsaid")
+    assert result.exit_code == 0, result.stderr
+    expected = weights(folder / "run" / "preset")
+    for weight, one in zip(weights(folder / "unsaid" / "preset"), expected, strict=True):
+        np.testing.assert_array_equal(weight, one)
+    (folder / "short.csv").write_text("\n".join([*short[:-1], "second,own,c.png,"]) + "\n")
+    result = trained.run("--data", folder / "short.csv", "--output", folder / "bare")
+    assert result.exit_code == 2 and not (folder / "bare").exists()
+    assert "c.png of the split second has no mask" in " ".join(result.stderr.split())
+
+
+def test_black_and_white_of_the_preset_remain(trained):
+    said = []
+    data = {**configuration(trained.folder)["data"], "intensity": [0, 200]}
+    changes = {"output": str(trained.folder / "told"), "data": data}
+    preset = train(configuration(trained.folder, **changes), report=said.append, verbose=0)
+    assert any("segment images of baby with --intensity 0:200" in sentence for sentence in said)
+    new = kem.models.ESPMedSAMImageSegmenter.from_preset(preset)
+    assert new.preprocessor.image_converter.intensity == "auto"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("phases.0.parts=[decoder]", "leave parts and modalities of the phases out"),
+        ("phases.0.modalities=[lung]", "leave parts and modalities of the phases out"),
+        ("phases.0.resize_mode=stretch", "whose images are resized by pad; leave it out"),
+        ("data.sources.0.modality=lung", "a source says modality: lung; leave that out"),
+        ("model.load_weights=false", "give a preset, with its weights"),
+        ("model={encoder: {kind: tic}, add_modality: {name: a}}", "give a preset, with its"),
+        ("model.add_modality.from=lung", "unknown key model.add_modality.from"),
+    ],
+)
+def test_what_does_not_go_with_an_added_modality(trained, change, words):
+    config = configuration(trained.folder, output=str(trained.folder / "refused"))
+    with pytest.raises(InputError, match=words):
+        train(config, [change], report=str)
+    assert not (trained.folder / "refused").exists()
+
+
+def test_a_run_of_version_0_1_0_is_not_gone_on_with(trained):
+    folder = trained.folder / "former"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("name: baby\npreset: small\nindex: index.csv\n")
+    (folder / "state.npz").touch()
+    result = trained.run("--output", folder)
+    assert result.exit_code == 2
+    assert "begun by another command or version" in " ".join(result.stderr.split())
+    assert (folder / "config.yaml").read_text().startswith("name: baby")

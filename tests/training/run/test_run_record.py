@@ -121,6 +121,19 @@ def test_a_folder_of_something_else_gets_no_lock(config):
             pass
 
 
+def test_what_cannot_be_used_leaves_nothing_behind_but_what_was_there(config):
+    values = config()
+    for held_before in (False, True):
+        with pytest.raises(InputError, match="no such split"):
+            with hold_run(values):
+                begin_run(values)
+                if held_before:
+                    train(values, 0)
+                raise InputError("There is no such split.")
+        assert (values.output / "config.yaml").exists() == held_before
+        assert values.output.exists() == held_before
+
+
 def test_a_run_that_another_program_is_at_is_left_alone(config):
     begin_run(config())
     folder = config().phase_folders()[0]
