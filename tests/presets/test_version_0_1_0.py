@@ -70,7 +70,7 @@ def assert_same_masks(model, name, outputs):
         )
 
 
-# Keras finds a class by the name under which it is registered, and a module may move.
+# Keras finds a class by the name under which it is registered, so a module may move.
 @pytest.mark.parametrize("moved", (False, True))
 @pytest.mark.parametrize("name", ("segmenter", "tic_segmenter"))
 def test_a_segmenter(name, moved, outputs, tmp_path):
@@ -100,7 +100,10 @@ def test_a_compiled_segmenter(moved, outputs, tmp_path):
     path = unpack("compiled.keras", tmp_path)
     if moved:
         rename_in_file(path)
+    # Keras does not import a class by itself; with the models come their losses and optimisers.
+    model_class = kem.models.ESPMedSAMImageSegmenter
     segmenter = keras.saving.load_model(path)
+    assert isinstance(segmenter, model_class)
     assert_same_masks(segmenter, "compiled", outputs)
 
     # Loss, metrics and the optimizer's state come along.
