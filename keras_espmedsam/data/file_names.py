@@ -81,8 +81,9 @@ def file_stem(path: Path) -> str:
     """
     name, found = path.name.lower(), ""
     if name.count(".") > 1:
-        parted = (suffix for suffix in image_suffixes() if suffix.count(".") > 1)
-        found = max((suffix for suffix in parted if name.endswith(suffix)), key=len, default="")
+        suffixes = image_suffixes()
+        *starts, _ = (i for i, letter in enumerate(name) if letter == ".")
+        found = next((name[i:] for i in starts if name[i:] in suffixes), "")
     if found:
         stem = path.name[: -len(found)]
     else:

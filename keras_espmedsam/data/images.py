@@ -87,11 +87,12 @@ class ImageFile:
         Raises:
             InputError: when the file is cut or damaged, or its values cannot be used.
         """
-        with quiet_libraries, _explained(self.path):
-            frames = iter(((labels and self.source.labels) or self.source.frames)())
-        statistics, notice = None, None
+        decode = (labels and self.source.labels) or self.source.frames
+        frames, statistics, notice = None, None, None
         for index in range(self.count):
             with quiet_libraries, _explained(self.path):
+                if frames is None:
+                    frames = iter(decode())
                 frame = next(frames)
                 array, meaning = frame.array, frame.meaning
                 if not (array.ndim == 2 or array.shape[2:] == (3,)) or not array.size:

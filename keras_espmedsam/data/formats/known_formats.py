@@ -7,7 +7,11 @@ from keras_espmedsam.data.formats.file_format import HEAD_BYTES, FileFormat
 from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.registries.file_formats import file_formats
 
+_OURS = __name__.partition(".")[0]
+# Each with what it was made of.
 _made: dict[str, tuple[Any, FileFormat]] = {}
+# Names, formats and suffixes while all are ours: they are asked of every file of a folder.
+_kept: list[tuple] = [((), (), ())]
 _told: set[str] = set()
 
 
@@ -26,14 +30,20 @@ def known_formats() -> tuple[FileFormat, ...]:
 
     Source: ours.
     """
+    names = file_formats.names()
+    if names == _kept[0][0]:
+        return _kept[0][1]
     found = []
-    for name in reversed(file_formats.names()):
+    for name in reversed(names):
         try:
             found.append(get_format(name))
         except InputError as error:
             if str(error) not in _told:
                 _told.add(str(error))
                 warnings.warn(f"{error} Until then it is left out.", InputWarning, stacklevel=2)
+    if len(found) == len(names) and all(_is_ours(type(one)) for one in found):
+        _kept[0] = (names, tuple(found), _suffixes(found))
+        return _kept[0][1]
     return tuple(found)
 
 
@@ -52,10 +62,9 @@ def get_format(name: str) -> FileFormat:
 
     Source: ours.
     """
-    # Kept, because all are asked of every file of a folder. Another package's may be defined anew
-    # under its name, in a notebook; ours may not.
+    # Another package's may be defined anew under its name, in a notebook; ours may not.
     made = _made.get(name)
-    if made is None or made[0].__module__.partition(".")[0] != __package__.partition(".")[0]:
+    if made is None or not _is_ours(made[0]):
         target = file_formats.load(name)
         if made is None or made[0] is not target:
             made = _made[name] = (target, _checked(name, target))
@@ -71,7 +80,16 @@ def image_suffixes() -> tuple[str, ...]:
 
     Source: ours.
     """
-    return tuple(dict.fromkeys(suffix for one in known_formats() for suffix in one.suffixes))
+    formats = known_formats()
+    return _kept[0][2] if formats is _kept[0][1] else _suffixes(formats)
+
+
+def _suffixes(formats):
+    return tuple(dict.fromkeys(suffix for one in formats for suffix in one.suffixes))
+
+
+def _is_ours(target):
+    return target.__module__.partition(".")[0] == _OURS
 
 
 def _checked(name, target):

@@ -24,11 +24,11 @@ class _QuietLibraries:
         self.count = 0
 
     def __enter__(self):
-        names = {name for one in known_formats() for name in one.loggers}
         with self.lock:
             self.count += 1
             if self.count > 1:
                 return
+            names = {name for one in known_formats() for name in one.loggers}
             self.restore = contextlib.ExitStack()
             self.restore.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
