@@ -42,7 +42,7 @@ def train(
 
     The configuration says what is trained on what; examples/configs/train.yaml explains every
     key. The folder of the run gets the weights, learning curves as CSV and PNG and, at the end, a
-    preset. Interrupted at any moment, the same command goes on: it loses the epoch that it was in
+    preset. If a run is killed, repeat the command to resume it: the epoch that it was in is lost
     and nothing else.
 
     Exit code: 0, done; 2, wrong usage, data that cannot be used, or a loss that is no number.

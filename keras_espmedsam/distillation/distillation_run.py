@@ -20,16 +20,12 @@ from keras_espmedsam.training.build_segmenter import (
     with_position_grid,
 )
 from keras_espmedsam.training.config.settings import load_settings
+from keras_espmedsam.training.data.make_augmentation import make_augmentation
 from keras_espmedsam.training.data.read_sources import read_sources
 from keras_espmedsam.training.devices.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.run.run_record import PRESET, begin_run, hold_run
-from keras_espmedsam.training.training_run import (
-    fit,
-    how_to_measure,
-    make_augmentation,
-    make_run,
-)
+from keras_espmedsam.training.training_run import fit, how_to_measure, make_run
 
 MEDICAL_TEACHER = "medical_teacher"
 

@@ -13,8 +13,7 @@ from keras_espmedsam.training.build_segmenter import (
 )
 from keras_espmedsam.training.config.settings import load_settings
 from keras_espmedsam.training.config.train_config import TrainConfig
-from keras_espmedsam.training.data.augmentation import Augmentation
-from keras_espmedsam.training.data.medical_ranges import MEDICAL_RANGES
+from keras_espmedsam.training.data.make_augmentation import make_augmentation, make_layers
 from keras_espmedsam.training.data.read_sources import read_sources
 from keras_espmedsam.training.data.segmentation_dataset import SegmentationDataset
 from keras_espmedsam.training.devices.distribution import distribute
@@ -25,7 +24,7 @@ from keras_espmedsam.training.trainable_parts import select_trainable
 
 
 def train(config, overrides=(), report=print, verbose="auto", build=build_segmenter):
-    """Train a segmenter in phases; called again after any interruption, go on where it was.
+    """Train a segmenter in phases; after an interruption, call it again to resume.
 
     Each phase trains in a folder of its own, a `RunFolder`, from the best weights of the one
     before. In the end the best weights of the last phase are written as a preset. With
@@ -263,83 +262,3 @@ class _Sets:
             )
         for one in without:
             self.report(f"All masks of {one} for {name} are empty.")
-
-
-def make_augmentation(settings, modalities, records=(), added=None):
-    """What a configuration's `augmentation` means for each modality.
-
-    Args:
-        settings: `"medical"`, `"none"`, or dict of modality or data set to arguments of
-            `Augmentation`; the key `default` is for all other modalities.
-        modalities: tuple of str.
-        records: list of `Record`, whose data sets may be named.
-        added: `AddModalitySettings` or None. What is medical for the modality that it started
-            from is so for the new one.
-
-    Returns:
-        dict of modality, and of the data sets that are named, to `Augmentation`.
-
-    Raises:
-        InputError: for an unknown modality or argument.
-
-    Example:
-        >>> make_augmentation({"default": {"rotation": 5}}, ("xray", "fundus"))["xray"].rotation
-        5
-
-    Source: ours.
-    """
-    if settings == "none":
-        return {}
-    if settings == "medical" and added is not None:
-        return {added.name: MEDICAL_RANGES.get(added.init_from, Augmentation())}
-    if settings == "medical":
-        return {name: MEDICAL_RANGES.get(name, Augmentation()) for name in modalities}
-    datasets = list(dict.fromkeys(record.dataset for record in records))
-    unknown = [name for name in settings if name not in (*modalities, *datasets, "default")]
-    if unknown:
-        also = f", the data sets are {', '.join(datasets)}" if datasets else ""
-        raise InputError(
-            f"The configuration has augmentation.{unknown[0]}; the model knows "
-            f"{', '.join(modalities)}{also}, and default is for all others."
-        )
-    chosen = {name: settings.get(name, settings.get("default")) for name in modalities}
-    chosen |= {name: settings[name] for name in datasets if name in settings}
-    return {
-        name: Augmentation.from_config(arguments)
-        for name, arguments in chosen.items()
-        if arguments is not None
-    }
-
-
-def make_layers(settings):
-    """Keras' image layers that a configuration names.
-
-    Args:
-        settings: list of dicts of the key `layer`, a class in `keras.layers`, and its arguments.
-
-    Raises:
-        InputError: for an unknown layer or argument.
-
-    Example:
-        >>> make_layers([{"layer": "RandomFlip", "mode": "horizontal"}])[0].mode
-        'horizontal'
-
-    Source: ours.
-    """
-    layers = []
-    for number, arguments in enumerate(settings):
-        arguments = dict(arguments)
-        name = arguments.pop("layer", None)
-        layer = getattr(keras.layers, str(name), None)
-        if layer is None:
-            raise InputError(
-                f"The configuration has keras_augmentation.{number}.layer={name}; expected the "
-                "name of one of Keras' image layers, such as RandomElasticTransform."
-            )
-        try:
-            layers.append(layer(**arguments))
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"The layer keras_augmentation.{number} cannot be made: {error}"
-            ) from error
-    return layers

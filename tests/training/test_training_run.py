@@ -25,7 +25,6 @@ from keras_espmedsam.training.config.settings import load_settings
 from keras_espmedsam.training.config.train_config import TrainConfig
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
 from keras_espmedsam.training.run import learning_curves
-from keras_espmedsam.training.training_run import make_augmentation, make_layers
 
 NAMES = ["xray", "fundus"]
 
@@ -270,26 +269,6 @@ def test_an_encoder_of_one_size_takes_no_images_of_any_size():
         build_segmenter(settings, (32, 64), "native")
 
 
-def test_augmentation_by_modality():
-    medical = make_augmentation("medical", ("xray", "mri"))
-    assert medical["xray"].rotation == 10 and medical["mri"] == kem.training.Augmentation()
-    assert make_augmentation("none", ("xray",)) == {}
-    given = make_augmentation({"xray": {"rotation": 3}}, ("xray", "mri"))
-    assert set(given) == {"xray"} and given["xray"].rotation == 3
-    with pytest.raises(InputError, match=r"augmentation\.xry"):
-        make_augmentation({"xry": {}}, ("xray",))
-    with pytest.raises(InputError, match="rotate"):
-        make_augmentation({"xray": {"rotate": 3}}, ("xray",))
-
-
-def test_keras_layers_by_name():
-    assert isinstance(make_layers([{"layer": "RandomFlip"}])[0], keras.layers.RandomFlip)
-    with pytest.raises(InputError, match=r"keras_augmentation\.0\.layer=Flip"):
-        make_layers([{"layer": "Flip"}])
-    with pytest.raises(InputError, match="cannot be made"):
-        make_layers([{"layer": "RandomFlip", "modes": 1}])
-
-
 @pytest.mark.parametrize(
     ("settings", "step", "expected"),
     [
@@ -376,20 +355,6 @@ def test_a_preset_with_other_settings(tmp_path):
         checkpoint_gradients(keras.Model(image, keras.layers.Conv2D(8, 16, strides=16)(image)))
     metadata = json.loads((tmp_path / "preset" / "metadata.json").read_text())
     assert metadata["parameter_count"] == segmenter.backbone.count_params()
-
-
-def test_a_data_set_may_have_an_augmentation_of_its_own():
-    record = kem.data.Record("train", "fundus", "drive", "a.png")
-    made = make_augmentation(
-        {"default": {"rotation": 5}, "drive": {"rotation": 7}}, NAMES, [record]
-    )
-    assert {name: one.rotation for name, one in made.items()} == {
-        "xray": 5,
-        "fundus": 5,
-        "drive": 7,
-    }
-    with pytest.raises(InputError, match=r"augmentation.chase; .* the data sets are drive"):
-        make_augmentation({"chase": {}}, NAMES, [record])
 
 
 def test_a_teacher_without_controllers_and_a_decoder_with_details():
