@@ -136,3 +136,79 @@ def test_what_is_written_is_read_back(tmp_path):
         np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), mask != 0)
         record = Record("train", "xray", "d", image, tmp_path / "mask.png")
         np.testing.assert_array_equal(next(read_samples(record))[1], mask != 0)
+
+
+# === Files ===
+
+
+def test_write_mask_is_0_and_255_and_replaces(tmp_path):
+    path = tmp_path / "new" / "mask.png"
+    write_mask(path, np.ones((2, 3), bool))
+    write_mask(path, np.array([[0, 2, 0.5]]))
+    with Image.open(path) as image:
+        assert image.mode == "L"
+        assert np.asarray(image).tolist() == [[0, 255, 255]]
+    assert [file.name for file in path.parent.iterdir()] == ["mask.png"]
+
+
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
+    path = tmp_path / "mask.png"
+    write_mask(path, np.ones((2, 3)))
+    before = path.read_bytes()
+
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_mask(path, np.zeros((2, 3)))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "message"),
+    [
+        ("mask.jpg", np.ones((2, 2)), "ending in .png"),
+        ("mask.nii", np.ones((2, 2)), "NIfTI name"),
+        ("mask.png", np.ones((2, 2, 1)), r"\(2, 2, 1\); expected \(height, width\)"),
+        ("mask.png", np.ones((0, 2)), "height, width"),
+    ],
+)
+def test_masks_that_cannot_be_written(tmp_path, name, mask, message):
+    with pytest.raises(InputError, match=message):
+        write_mask(tmp_path / name, mask)
+
+
+def test_a_mask_must_fit_its_image(tmp_path, save):
+    with pytest.raises(InputError, match=r"mask of \(6, 4\).*\(4, 6\)"):
+        write_mask(tmp_path / "mask.png", np.ones((6, 4)), read_image(save(GREY[:4, :6])))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 255], [False, True]),
+        ([0, 1], [False, True]),
+        ([0, 38], [False, True]),
+        ([0, 0], [False, False]),
+        ([255, 255], [True, True]),
+        ([0, 3, 120, 135, 250, 255], [False, False, False, True, True, True]),
+    ],
+)
+def test_read_mask(save, values, expected):
+    assert read_mask(save(np.array([values], np.uint8))).tolist() == [expected]
+
+
+def test_a_map_of_several_labels_is_no_mask(save):
+    with pytest.raises(InputError, match="4 different values up to 3"):
+        read_mask(save(np.array([[0, 1, 2, 3]], np.uint8)))
+
+
+def test_masks_of_other_kinds(tmp_path, save):
+    colour = np.zeros((2, 2, 3), np.uint8)
+    colour[0, 0] = (255, 0, 0)
+    assert read_mask(save(colour)).tolist() == [[True, False], [False, False]]
+    assert read_mask(save(Image.new("1", (2, 1), 1))).tolist() == [[True, True]]
+    gif = save(np.array([[0, 255]], np.uint8), "mask.gif")
+    assert read_mask(str(gif)).tolist() == [[False, True]]
