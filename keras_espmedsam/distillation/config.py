@@ -87,7 +87,8 @@ class DistillPhaseSettings(PhaseSettings):
     @classmethod
     def known_keys(cls, data):
         phase = data.get("phase")
-        own = named_phase(phase).keys if phase in distillation_phases else ()
+        # Of an unknown phase that is what is wrong, and not its keys.
+        own = named_phase(phase).keys if phase in distillation_phases else data
         return tuple(dict.fromkeys((*super().known_keys(data), *own)))
 
     @pydantic.model_validator(mode="before")

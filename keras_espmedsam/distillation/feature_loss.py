@@ -62,5 +62,8 @@ class FeatureLoss:
 
     @classmethod
     def from_config(cls, config):
+        # Of another package, which may not have been imported.
+        if not str(config["loss"].get("registered_name")).startswith("keras_espmedsam>"):
+            feature_losses.import_others()
         loss = keras.saving.deserialize_keras_object(config["loss"])
         return cls(**{**config, "loss": loss})

@@ -10,6 +10,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.layers.rematerialization import is_rematerializable
 from keras_espmedsam.layers.window_attention import CLOSED_TOKEN_BIAS
 from keras_espmedsam.models.feature_specs import feature_specs
+from keras_espmedsam.registries import image_encoders
 
 
 class FeatureLevel(NamedTuple):
@@ -395,6 +396,9 @@ def deserialize_within(config, dtype, image_shape=None):
                 f"{config['class_name']}, which is made for one size or takes any; leave it out."
             )
         inner["image_shape"] = image_shape
+    # Of another package, which may not have been imported.
+    if not str(config.get("registered_name")).startswith("keras_espmedsam>"):
+        image_encoders.import_others()
     return keras.saving.deserialize_keras_object({**config, "config": inner})
 
 

@@ -1,6 +1,8 @@
 """Image encoders, as `model.encoder.kind` of a configuration names them.
 
-An entry is a class derived from `keras_espmedsam.models.image_encoder.ImageEncoder`.
+An entry is a class derived from `keras_espmedsam.models.image_encoder.ImageEncoder`, and
+registered with Keras (`keras.saving.register_keras_serializable`), so that presets can be loaded
+again.
 """
 
 from keras_espmedsam.registries.registry import Registry

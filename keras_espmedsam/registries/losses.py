@@ -1,7 +1,8 @@
 """Losses of a segmenter's masks, as `loss` of a training phase and `losses.get` name them.
 
 An entry is a class derived from `keras.losses.Loss`, made without arguments: true masks and logits
-`(batch, height, width, 1)` in, see `keras_espmedsam.losses`.
+`(batch, height, width, 1)` in, see `keras_espmedsam.losses`. It is registered with Keras, too
+(`keras.saving.register_keras_serializable`), so that what names it can be loaded again.
 """
 
 from keras_espmedsam.registries.registry import Registry

@@ -1,5 +1,6 @@
 """A family of things that are chosen by name, to which other packages add."""
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -92,6 +93,16 @@ did you mean tau?
                 f"The {self.noun} {name!r}, which another package added as {target!r}, cannot be "
                 f"imported ({type(error).__name__}: {error}); mend or remove that package."
             ) from error
+
+    def import_others(self) -> None:
+        """Import what other packages have added; what cannot be imported is passed over.
+
+        A saved file names classes that Keras finds once they are defined.
+        """
+        for name in self.names():
+            if name not in self._built_in:
+                with contextlib.suppress(InputError):
+                    self.load(name)
 
     def register(self, name: str, target: Any) -> None:
         """Add a name in this program; see the class for how a package adds one for good.
