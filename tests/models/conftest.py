@@ -8,6 +8,8 @@ import pytest
 
 import keras_espmedsam as kem
 
+pytest.register_assert_rewrite("tests.models.image_encoder_contract")
+
 NAMES = ("skin", "lung", "eye")
 
 

@@ -3,8 +3,19 @@ import numpy as np
 import pytest
 
 import keras_espmedsam as kem
+from tests.models.image_encoder_contract import ImageEncoderContract
 
 SMALL = dict(hidden_dims=(8, 8, 16, 16), depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 4), kernel_size=3)
+
+
+class TestTiC(ImageEncoderContract):
+    holds_controllers = True
+    several_levels = True
+    sizes = ((64, 64), (32, 64))
+
+    def make(self, **kwargs):
+        neck = dict(neck_dim=16, neck_levels=(0, 1, 2, 3), output_stride=8, adapter_ratio=1)
+        return kem.models.TiCBackbone(**{**SMALL, **neck, **kwargs})
 
 
 @pytest.mark.parametrize(("shift_size", "pool_size"), [(None, None), (3, 2)])
@@ -36,26 +47,6 @@ def test_pyramid(build):
         "P4": (4, 6),
         "P5": (2, 3),
     }
-
-
-def test_as_image_encoder_with_controllers(build):
-    encoder = kem.models.TiCBackbone(
-        **SMALL, neck_dim=16, neck_levels=(0, 1, 2, 3), output_stride=8, num_modalities=3
-    )
-    backbone = kem.models.ESPMedSAMBackbone(
-        encoder, modalities=("a", "b", "c"), transformer_num_heads=2, transformer_mlp_dim=16
-    )
-    build.randomize(backbone)
-    assert len(backbone.controller_layers("b")) == 8
-    images = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype("float32")
-    inputs = {"images": images.repeat(2, axis=0), "modalities": np.array([0, 2], "int32")}
-    out = build.run(backbone, inputs)
-    assert out["masks"].shape == (2, 64, 96, 1)
-    # The same image, another controller.
-    assert np.abs(out["image_embeddings"][0] - out["image_embeddings"][1]).max() > 1e-3
-    again = kem.models.ESPMedSAMBackbone.from_config(backbone.get_config())
-    again.set_weights(backbone.get_weights())
-    np.testing.assert_array_equal(build.run(again, inputs)["masks"], out["masks"])
 
 
 def test_config_round_trip():
