@@ -13,7 +13,9 @@ import keras_espmedsam as kem
 
 _NANO = "espmedsam_nano_256"
 # Examples that build and run whole models.
-_LARGE = tuple(f"keras_espmedsam.{part}." for part in ("distillation", "models", "training"))
+_LARGE = tuple(
+    f"keras_espmedsam.{part}." for part in ("distillation", "inference", "models", "training")
+)
 
 
 def _examples():

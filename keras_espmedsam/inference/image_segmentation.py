@@ -27,12 +27,11 @@ class SegmentsImages:
     Example:
         >>> class Bright(SegmentsImages):
         ...     modalities = ("fundus",)
-        ...     image_converter = kem.models.ESPMedSAMImageConverter(
-        ...         image_size=(8, 8), normalization=None)
+        ...     image_converter = kem.models.ESPMedSAMImageConverter(image_size=(32, 32))
         ...     def predict_probabilities(self, images, indices):
-        ...         return images[..., 0]
-        >>> Bright().segment(np.eye(8, dtype="uint8") * 255)["masks"].sum()
-        np.int64(8)
+        ...         return (images[..., 0] > 0).astype("float32")
+        >>> int(Bright().segment(np.eye(32, dtype="uint8") * 255)["masks"].sum())
+        32
 
     Source: ours.
     """

@@ -60,7 +60,7 @@ def expand_inputs(
 
     Source: ours.
     """
-    files: dict[Path, Path] = {}
+    files: dict[str, Path] = {}
     results, unread, in_folders = 0, {}, set()
     for argument in [paths] if isinstance(paths, str | os.PathLike) else paths:
         argument = os.fspath(argument)
@@ -83,7 +83,7 @@ def expand_inputs(
                 if not found.files and len(matches) == 1:
                     _refuse_empty(match, found)
             for file in found.files:
-                files.setdefault(file.resolve(), file)
+                files.setdefault(os.path.realpath(file), file)
     return Inputs(list(files.values()), results, unread, frozenset(in_folders))
 
 
@@ -101,15 +101,15 @@ def _refuse_empty(folder, found):
 
 
 def _images_in(folder: Path, output: str | os.PathLike | None) -> Inputs:
-    output = None if output is None else Path(output).resolve()
+    output = None if output is None else os.path.realpath(output)
     # Results may be written among the inputs; then only their names tell them apart.
-    exclude_output = output is not None and output != folder.resolve()
+    exclude_output = output is not None and output != os.path.realpath(folder)
     files, results, unread = [], 0, {}
     for parent, folders, names in os.walk(folder):
         here = Path(parent)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if exclude_output:
-            folders[:] = [name for name in folders if (here / name).resolve() != output]
+            folders[:] = [name for name in folders if os.path.realpath(here / name) != output]
         for name in sorted(names):
             path = here / name
             if name.startswith("."):

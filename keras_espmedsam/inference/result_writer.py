@@ -59,7 +59,7 @@ class ResultWriter:
         self.overlay = overlay
         self.overwrite = overwrite
         self._names = dict(zip(sources, unique_names(sources), strict=True))
-        self._sources = {path.resolve() for path in sources}
+        self._sources = {os.path.realpath(path) for path in sources}
         self._volumes: dict[Path, list[np.ndarray]] = {}
         self._written: set[Path] = set()
         if self.output.exists() and not self.output.is_dir():
@@ -152,7 +152,7 @@ class ResultWriter:
         return [mask_path]
 
     def _check_places(self, places: Sequence[Path]) -> None:
-        clash = next((path for path in places if path.resolve() in self._sources), None)
+        clash = next((path for path in places if os.path.realpath(path) in self._sources), None)
         if clash:
             raise InputError(
                 f"The result {clash} would replace an input of that name; choose another --output."
