@@ -63,6 +63,43 @@ def test_entry_points_of_other_packages(numbers, install):
         numbers.load("broken")
 
 
+def test_a_module_of_another_package_that_cannot_be_imported(numbers, install):
+    install("raise RuntimeError('no licence')\n", {"e": "numbers_package:E"})
+    with pytest.raises(InputError, match=r"cannot be imported \(RuntimeError: no licence\)"):
+        numbers.load("e")
+    numbers.import_others()  # It is what was asked for alone that has to be there.
+
+
+def test_others_are_imported_together(numbers, install):
+    install("E = 2.718\n", {"e": "numbers_package:E", "none": "no_such_package:E"})
+    numbers.import_others()
+    assert "numbers_package" in sys.modules
+
+
+def test_an_entry_point_with_an_extra(numbers, install):
+    install("class Constants:\n    E = 2.718\n", {"e": "numbers_package:Constants.E [more]"})
+    assert numbers.load("e") == 2.718
+
+
+def test_a_class_that_is_defined_anew_takes_the_place_of_the_old_one(numbers):
+    def define(value):
+        class Number:
+            pass
+
+        Number.value = value
+        return Number
+
+    numbers.register("own", define(1))
+    numbers.register("own", define(2))  # as a notebook's cell that is run again does
+    assert numbers.load("own").value == 2
+    for other in (lambda: 1, 3, "math:tau", dict):
+        with pytest.raises(InputError, match="named 'own', which there is already"):
+            numbers.register("own", other)
+    numbers.register("first", lambda: 1)
+    with pytest.raises(InputError, match="which there is already"):
+        numbers.register("first", lambda: 2)
+
+
 @pytest.mark.parametrize("name", ["pie", "", None, 3, ["pi"]])
 def test_unknown_names(numbers, name):
     with pytest.raises(InputError, match=r"Received the number .*; expected one of pi, real"):

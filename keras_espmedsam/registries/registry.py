@@ -89,9 +89,10 @@ did you mean tau?
             return _imported(target)
         # Whatever the module of another package raises when it is imported.
         except Exception as error:
+            reason = (str(error).splitlines() or ["no reason given"])[0]
             raise InputError(
                 f"The {self.noun} {name!r}, which another package added as {target!r}, cannot be "
-                f"imported ({type(error).__name__}: {error}); mend or remove that package."
+                f"imported ({type(error).__name__}: {reason}); mend or remove that package."
             ) from error
 
     def import_others(self) -> None:

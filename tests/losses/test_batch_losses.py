@@ -1,11 +1,9 @@
 """The published forms, over the whole batch, against NumPy."""
 
-import keras
 import numpy as np
 import pytest
 from scipy.special import expit
 
-from keras_espmedsam.errors import InputError
 from keras_espmedsam.losses import BatchDiceLoss, MeanFocalLoss, PublishedDiceFocalLoss
 
 
@@ -53,23 +51,3 @@ def test_a_right_batch_costs_nothing_and_has_no_gradient(extreme, input_gradient
     assert float(PublishedDiceFocalLoss()(y_true, logits)) == pytest.approx(0, abs=1e-6)
     gradient = input_gradient(lambda x: PublishedDiceFocalLoss()(y_true, x), logits)
     np.testing.assert_allclose(gradient, 0, atol=1e-6)
-
-
-def test_weights_per_image_are_refused(batch):
-    with pytest.raises(InputError, match="one value for the whole batch"):
-        PublishedDiceFocalLoss()(*batch, sample_weight=np.ones(4, "float32"))
-
-
-@pytest.mark.parametrize(
-    ("loss", "values"),
-    [
-        (BatchDiceLoss(smoothing=0.25, name="a"), {"smoothing": 0.25}),
-        (MeanFocalLoss(alpha=0.3, gamma=1.5, name="a"), {"alpha": 0.3, "gamma": 1.5}),
-        (PublishedDiceFocalLoss(0.5, 3.0, name="a"), {"dice_weight": 0.5, "focal_weight": 3.0}),
-    ],
-)
-def test_round_trip(loss, values, batch):
-    twin = keras.losses.deserialize(keras.losses.serialize(loss))
-    assert type(twin) is type(loss) and twin.name == "a"
-    assert {name: getattr(twin, name) for name in values} == values
-    assert float(twin(*batch)) == float(loss(*batch))

@@ -36,12 +36,3 @@ def test_sample_weight_and_extreme_logits(batch, extreme):
     right, wrong = _each(DiceFocalLoss(reduction=None), extreme)
     assert right == pytest.approx(0, abs=1e-6)
     assert wrong == pytest.approx(0.8 * 15 / 16 + 0.2 * 0.8 * 1e4, rel=1e-5)
-
-
-def test_round_trip(batch):
-    loss = DiceFocalLoss(0.25, 3.0, reduction="sum", name="both")
-    twin = keras.losses.deserialize(keras.losses.serialize(loss))
-    assert isinstance(twin, DiceFocalLoss)
-    assert (twin.dice_weight, twin.focal_weight) == (0.25, 3.0)
-    assert (twin.reduction, twin.name) == ("sum", "both")
-    assert float(twin(*batch)) == float(loss(*batch))

@@ -41,17 +41,3 @@ def test_extreme_logits_are_finite(extreme, input_gradient):
 def test_an_empty_image_rightly_left_empty_costs_nothing():
     empty = np.zeros((1, 3, 5, 1), "float32")
     assert float(DiceLoss()(empty, empty - 50)) == pytest.approx(0, abs=1e-6)
-
-
-def test_truth_of_integers(batch):
-    y_true, logits = batch
-    integer = float(DiceLoss()(y_true.astype("uint8"), logits))
-    assert integer == pytest.approx(float(DiceLoss()(y_true, logits)), abs=1e-7)
-
-
-def test_round_trip(batch):
-    loss = DiceLoss(smoothing=0.25, reduction="sum", name="overlap")
-    twin = keras.losses.deserialize(keras.losses.serialize(loss))
-    assert isinstance(twin, DiceLoss)
-    assert (twin.smoothing, twin.reduction, twin.name) == (0.25, "sum", "overlap")
-    assert float(twin(*batch)) == float(loss(*batch))

@@ -45,11 +45,3 @@ def test_extreme_logits_are_finite(gamma, extreme, input_gradient):
     # A wrong logit is pushed back by alpha, spread over the 15 pixels of its image.
     np.testing.assert_allclose(np.abs(gradient[1]), 0.8 / 15, rtol=1e-4)
     np.testing.assert_allclose(gradient[0], 0, atol=1e-6)
-
-
-def test_round_trip(batch):
-    loss = FocalLoss(alpha=0.3, gamma=1.5, reduction="sum", name="faded")
-    twin = keras.losses.deserialize(keras.losses.serialize(loss))
-    assert isinstance(twin, FocalLoss)
-    assert (twin.alpha, twin.gamma, twin.reduction, twin.name) == (0.3, 1.5, "sum", "faded")
-    assert float(twin(*batch)) == float(loss(*batch))

@@ -8,6 +8,7 @@ from PIL import Image
 
 from keras_espmedsam.distillation.config import DistillConfig
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.registries import image_encoders, losses
 from keras_espmedsam.training.config.run_config import DataSettings
 from keras_espmedsam.training.config.settings import Settings, load_settings
 from keras_espmedsam.training.config.train_config import TrainConfig
@@ -20,13 +21,6 @@ TRAIN = {
     "model": {"preset": "tiny"},
     "data": {"sources": [{"folder": ".", "modality": "xray"}]},
     "phases": [{"epochs": 2}],
-}
-DISTILL = {
-    "output": "run",
-    "student": {"preset": "tiny"},
-    "medical_teacher": {"preset": "big"},
-    "data": {"sources": [{"folder": ".", "modality": "xray"}]},
-    "phases": [{"phase": "controllers"}],
 }
 
 
@@ -61,6 +55,13 @@ def changed(config, path, value):
         ("model", {"preset": "a", "modalities": ["x"]}, "a preset brings its own modalities"),
         ("model", {"encoder": {"kind": "tic"}, "modalities": []}, "model.modalities: []"),
         ("model", {"encoder": {"kind": "vgg"}}, "model.encoder.kind: 'vgg'; expected 'tiny_vit'"),
+        ("model", {"encoder": {"kind": "tiny"}}, "did you mean tiny_vit?"),
+        ("phases.0.loss", "Dice", "phases.0.loss: 'Dice'; expected 'standard', 'published', 'Di"),
+        ("phases.0.loss", "DiceLos", "did you mean DiceLoss or"),
+        ("phases.0.loss", {"name": "Dice"}, "phases.0.loss: {'name': 'Dice'}; expected 'standard"),
+        ("phases.0.loss", {"gamma": 2}, "expected a name, or its name and arguments: {name: NAME,"),
+        ("phases.0.loss", 3, "phases.0.loss: 3; expected a name, or its name and arguments"),
+        ("phases.0.loss", None, "phases.0.loss: None; expected a name"),
         ("data.sources.0", {"folder": "nowhere"}, "nowhere does not exist"),
         ("data.sources.0", {"index": "pyproject.toml", "group": "x"}, "group does not go with"),
         ("data.sources.0", {"modality": "xray"}, "give one of index, folder and splits"),
@@ -75,24 +76,18 @@ def test_what_cannot_be_used_is_told_in_a_sentence(path, value, words, monkeypat
     assert "pydantic" not in str(error.value) and "Input should" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "words"),
-    [
-        ("medical_teacher", None, "the phase controllers needs medical_teacher"),
-        ("phases.0.phase", "common", "the phase common needs common_teachers"),
-        ("phases.0.parts", ["decoder"], "parts belongs to the phase teacher"),
-        ("phases.0.use_teacher", False, "use_teacher belongs to the phase joint, not to contr"),
-        ("phases.0.common_batch_size", 2, "belongs to the phase common or both"),
-        ("phases", [{"phase": "teacher"}], "no phase trains the student"),
-        ("phases.0.losses", [{"loss": "mae"}], "phases.0.losses.0.loss: 'mae'"),
-        ("cache", {"folder": "x", "variants": ["flip"]}, "the variant flip is unknown"),
-        ("common_teachers", [{"name": "sam"}], "give one of preset, keras_hub and file"),
-        ("common_teachers", [{"name": "sam", "keras_hub": "a"}] * 2, "the same name"),
-    ],
-)
-def test_what_distillation_cannot_use_is_told(path, value, words):
-    with pytest.raises(InputError, match=re.escape(words)):
-        load_settings(DistillConfig, changed(DISTILL, path, value))
+@pytest.mark.parametrize("loss", losses)
+def test_every_loss_can_be_chosen(loss):
+    chosen = [loss, {"name": loss}, {"name": loss, "name_of_an_argument": 1.5}]
+    for given in chosen:
+        (phase,) = load_settings(TrainConfig, changed(TRAIN, "phases.0.loss", given)).phases
+        assert phase.loss == (given if given is chosen[2] else loss)
+
+
+@pytest.mark.parametrize("encoder", image_encoders)
+def test_every_encoder_can_be_chosen(encoder):
+    config = changed(TRAIN, "model", {"encoder": {"kind": encoder}})
+    assert load_settings(TrainConfig, config).model.encoder.kind == encoder
 
 
 def test_weights_that_no_phase_draws_by_are_refused():
@@ -107,34 +102,6 @@ def test_weights_that_no_phase_draws_by_are_refused():
 def test_a_missing_key_is_named():
     with pytest.raises(InputError, match="lacks the key output; add it"):
         load_settings(TrainConfig, {key: TRAIN[key] for key in ("model", "data", "phases")})
-
-
-def test_the_phases_of_distillation_have_the_published_rates():
-    phases = [{"phase": name} for name in ("common", "teacher", "controllers")]
-    config = {**DISTILL, "phases": phases}
-    config["common_teachers"] = [{"name": "sam", "keras_hub": "sam_base_sa1b"}]
-    config["common_data"] = DISTILL["data"]
-    loaded = load_settings(DistillConfig, config).phases
-    assert [phase.learning_rate.rate for phase in loaded] == [1e-3, 1e-4, 5e-4]
-    assert [phase.epochs for phase in loaded] == [20, 50, 200]
-    assert {phase.batch_size for phase in loaded} == {4}
-    assert [phase.one_modality for phase in loaded] == [False, True, True]
-    for phase in loaded:
-        assert phase.optimizer.name == "adam"
-        assert (phase.learning_rate.schedule, phase.learning_rate.decay_per_epoch) == (
-            "exponential",
-            0.98,
-        )
-    config["phases"] = [{"phase": "common", "epochs": 3, "optimizer": {"name": "sgd"}}]
-    (phase,) = load_settings(DistillConfig, config).phases
-    assert (phase.epochs, phase.optimizer.name, phase.learning_rate.rate) == (3, "sgd", 1e-3)
-
-
-def test_what_a_phase_does_not_say_is_as_published():
-    phase = {"phase": "controllers", "learning_rate": {"rate": 0.1}, "optimizer": {"clipnorm": 1}}
-    (phase,) = load_settings(DistillConfig, {**DISTILL, "phases": [phase]}).phases
-    assert (phase.learning_rate.rate, phase.learning_rate.schedule) == (0.1, "exponential")
-    assert (phase.optimizer.name, phase.optimizer.clipnorm) == ("adam", 1)
 
 
 def test_yaml_that_repeats_itself(tmp_path):
