@@ -9,7 +9,7 @@ from keras_espmedsam.ops.padding import slice_axis
 def bilinear_upsampling(x, factor):
     """Enlarge by a whole factor, bilinear with half-pixel centres and repeated borders.
 
-    By `keras.ops.image.resize` on torch and TensorFlow. On JAX slices and sums take 0.4 to 0.7 of
+    By `keras.ops.image.resize` on torch and TensorFlow. On JAX slices and sums take 0.3 to 0.8 of
     its time on a CPU, and so it is done where a TensorFlow graph is traced for any size, which
     the resizing cannot (`benchmarks/layer_forms.py`, docs/bilinear.md).
 
