@@ -47,8 +47,8 @@ def export_like_keras(
             f'The format "torch" is written by PyTorch, and Keras runs on {backend} here; set '
             f"KERAS_BACKEND=torch, or choose one of {others}."
         )
-    if input_signature is None and format in SIZED:
-        input_signature = _sized_signature(model, format)
+    if input_signature is None:
+        input_signature = _signature(model, format)
     if backend == ("torch" if format == "torch" else "tensorflow"):
         keras.Model.export(
             model,
@@ -91,10 +91,11 @@ def _checked_format(format):
     return found
 
 
-def _sized_signature(model, format):
-    """One image of the preprocessor's size, or of the network's where that takes one alone.
+def _signature(model, format):
+    """What the network takes: of an open size and batch, as Keras has it, where the format can.
 
-    `None`, Keras' own, where neither has a size.
+    Else one image of the preprocessor's size, or of the network's where that takes one alone. It is
+    written down for all formats: of a model that was not called yet, Keras' ONNX would want it.
     """
     converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
     size = None if converter is None else converter.image_size
@@ -108,11 +109,12 @@ def _sized_signature(model, format):
             "PyTorch has to know the size of the images, and this model takes any; give it as "
             f"input_signature, a list of what the model takes, with {spec} for the images."
         )
-    if size is None:
-        return None
+    one_image = format in SIZED and size is not None
 
     def spec(one):
-        shape = (1, *size, one.shape[3]) if one is images else (1, *one.shape[1:])
+        shape = (1 if one_image else None, *one.shape[1:])
+        if one_image and one is images:
+            shape = (1, *size, one.shape[3])
         return keras.InputSpec(shape=shape, dtype=one.dtype, name=one.name)
 
     return [keras.tree.map_structure(spec, model.input)]

@@ -43,15 +43,15 @@ class ExportedSegmenter(SegmentsImages):
         beside = description_path(path)
         try:
             description = json.loads(beside.read_text(encoding="utf-8"))
-            chosen = get_format(description["format"])
-        except (OSError, ValueError, KeyError) as error:
+            name = description["format"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"The artefact {path} has no description {beside.name} beside it ({error}); keep "
                 "the two together, as `espmedsam export` writes them."
             ) from error
         if description["task"] != "segmentation":
             raise InputError(f"{path} is an artefact for {description['task']}, no segmenter.")
-        self._use(description, chosen.load(path))
+        self._use(description, get_format(name).load(path))
 
     @classmethod
     def of(cls, description, runtime):

@@ -1,10 +1,17 @@
+"""Images that choose the ranges of int8 and measure what it costs."""
+
 import types
 
+import keras
 import numpy as np
+import pytest
 from PIL import Image
 
+import keras_espmedsam as kem
 from keras_espmedsam.data import Record
-from keras_espmedsam.export import quantization_data
+from keras_espmedsam.export import ExportedSegmenter, comparison, quantization_data
+from keras_espmedsam.export.description import describe
+from keras_espmedsam.export.request import make_request
 from keras_espmedsam.models import ESPMedSAMImageConverter
 
 
@@ -22,3 +29,78 @@ def test_images_are_measured_as_the_presets_intensity_shows_them(tmp_path):
         predict_probabilities=lambda images, indices: (images[..., 0] > 0).astype("float32"),
     )
     assert quantization_data._mean_dice(quantization_data._AtSize(task, converter), [record]) == 1
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Of each modality four images, whose left half is the mask."""
+    found = []
+    for name in ("skin", "lung", "eye"):
+        for i in range(4):
+            image, mask = tmp_path / f"{name}{i}.png", tmp_path / f"{name}{i}_mask.png"
+            rng = np.random.default_rng([i, len(name)])
+            Image.fromarray(comparison.made_image(rng, (64, 64))).save(image)
+            half = np.zeros((64, 64), "uint8")
+            half[:, :32] = 255
+            Image.fromarray(half).save(mask)
+            found.append(Record("val", name, "made", image, mask))
+    return found
+
+
+def test_images_of_all_modalities_calibrate_and_others_measure(segmenter, records, tmp_path):
+    calibrating, measuring = quantization_data.chosen_records(segmenter, records)
+    assert [one.modality for one in calibrating] == ["skin", "skin", "lung", "lung", "eye", "eye"]
+    assert {*calibrating, *measuring} == set(records) and len(measuring) == 6
+    request = make_request(segmenter, "onnx", tmp_path / "m.onnx", batch_size=2, precision="int8")
+    inputs = quantization_data.calibration_inputs(segmenter, request, calibrating)
+    assert [one["modalities"].tolist() for one in inputs] == [[0, 0]] * 2 + [[1, 1]] * 2 + [
+        [2, 2]
+    ] * 2
+    for one, record in zip(inputs, calibrating, strict=True):
+        expected = np.asarray(Image.open(record.image))
+        assert one["images"].dtype == "uint8"
+        np.testing.assert_array_equal(one["images"], np.stack([expected] * 2))
+
+
+@pytest.mark.parametrize("value, dice", [(1.0, 2 / 3), (0.0, 0.0)])
+def test_dice_beside_the_keras_models(segmenter, records, tmp_path, monkeypatch, value, dice):
+    """All of an image against its half: 2 * 1/2 over 3/2."""
+
+    def runtime(inputs):
+        assert inputs["images"].dtype == "uint8" and len(inputs["modalities"]) == 1
+        return {"probabilities": np.full((1, 64, 64), value, "float32")}
+
+    request = make_request(segmenter, "onnx", tmp_path / "m.onnx", batch_size=1, precision="int8")
+    monkeypatch.setattr(
+        segmenter, "predict_probabilities", lambda images, _: np.ones(images.shape[:3], "float32")
+    )
+    arguments = segmenter, request, describe(segmenter, request), runtime, records
+    if dice:
+        found = quantization_data.quality(*arguments)
+        assert found["keras"] == found["exported"] == round(dice, 4) and found["images"] == 12
+        return
+    with pytest.raises(kem.errors.InputError, match=r"0\.0000 on 12 images, the .* 0\.6667"):
+        quantization_data.quality(*arguments)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="PyTorch shows it from another backend; it takes long"
+)
+def test_int8_is_calibrated_and_measured(segmenter, records, tmp_path):
+    done = segmenter.export_for(
+        "onnx", tmp_path / "m.onnx", modality="eye", precision="int8", calibration=records
+    )
+    assert done["quality"]["images"] == 2
+    assert done["quality"]["measure"] == "mean Dice of the data sets"
+    image = np.asarray(Image.open(records[-1].image))
+    expected = segmenter.segment(image, "eye")["probabilities"]
+    found = ExportedSegmenter(tmp_path / "m.onnx").segment(image)["probabilities"]
+    assert 0 < np.abs(found - expected).max() < 0.1
+    # The measure is that of its own masks.
+    truth = np.arange(64) < 32
+    dice = [
+        2 * (mask & truth).sum() / (mask.sum() + 32 * 64)
+        for mask in [expected >= 0.5, found >= 0.5]
+    ]
+    assert done["quality"]["keras"] == pytest.approx(dice[0], abs=0.01)
+    assert done["quality"]["exported"] == pytest.approx(dice[1], abs=0.01)
