@@ -20,7 +20,7 @@ class FileResult:
             was refused.
         count: the number of images in the file; 0 where it cannot be read.
         mask: bool `(height, width)`, upright as `image` is; `write_mask` turns it back.
-        probabilities: float32 `(height, width)`.
+        probabilities: float32 `(height, width)`; None of a segmenter that gives masks alone.
         modality: the name that was used.
         confidence: in [0, 1], how sure the recogniser was of the modality; None where it was
             given.

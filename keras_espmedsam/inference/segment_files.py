@@ -260,8 +260,10 @@ class _Run:
                 **self.options,
                 **already_read(self.segmenter),
             )
+        # A segmenter of one's own may give masks alone.
         blank = found.get("blank", [False] * len(batch))
-        rows = zip(found["masks"], found["probabilities"], blank, strict=True)
+        probabilities = found.get("probabilities", [None] * len(batch))
+        rows = zip(found["masks"], probabilities, blank, strict=True)
         for item, row in zip(batch, rows, strict=True):
             item.found = row
 

@@ -436,3 +436,12 @@ def test_importing_it_imports_no_keras():
     code = "import sys; import keras_espmedsam.inference; print('keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_a_segmenter_of_ones_own_may_give_masks_alone(image, segmenter):
+    class MasksAlone(Brightness):
+        def segment(self, *args, **kwargs):
+            return {"masks": super().segment(*args, **kwargs)["masks"]}
+
+    (result,) = segment_files(MasksAlone(), image("x.png"), "xray")
+    assert result.probabilities is None and result.mask.any() and not result.blank
