@@ -7,6 +7,7 @@ import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.export import comparison, get_format
+from keras_espmedsam.export.description import describe
 from keras_espmedsam.export.formats.onnx import ONNX
 from keras_espmedsam.export.formats.tflite import operators
 from keras_espmedsam.export.other_process import write
@@ -59,14 +60,6 @@ def test_an_artefact_that_differs_is_not_kept(segmenter, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="it writes in this process")
-def test_what_another_process_says_is_told(segmenter, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "tensorflow.py").write_text("raise RuntimeError('broken')")
-    with pytest.raises(kem.errors.InputError, match="broken"):
-        segmenter.export_for("onnx", tmp_path / "m.onnx")
-
-
 def test_what_a_converter_says_is_told(segmenter, tmp_path, monkeypatch):
     def fail(*arguments):
         raise ValueError("no such operator\nand pages of details")
@@ -112,3 +105,12 @@ def test_int8_onnx_holds_quantised_weights_and_runs(segmenter, tmp_path):
     assert {entry.key for entry in model.metadata_props} >= {"espmedsam", "licence"}
     found = get_format("onnx").load(path)(samples[0])
     assert found["masks"].shape == (1, 64, 64) and np.isfinite(found["probabilities"]).all()
+
+
+def test_the_licence_is_the_cards_or_unknown(classifier, tmp_path):
+    request = make_request(classifier, "onnx", tmp_path / "m.onnx")
+    known = describe(classifier, request, preset="espmedsam_nano_256")
+    assert known["licence"] == "research-use-only"
+    assert describe(classifier, request, "espmedsam_nano_256", "mine")["licence"] == "mine"
+    for preset in (None, "one that its maker alone knows", str(tmp_path)):
+        assert describe(classifier, request, preset)["licence"] == "unknown"
