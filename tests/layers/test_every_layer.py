@@ -1,4 +1,7 @@
-"""Every public layer: its configuration makes its twin, and it keeps to its dtype policy."""
+"""Every public layer: saved and loaded, symbolic, of any batch, differentiable, of any precision.
+
+A new layer is tested by an entry in `CASES`; what it computes is tested in a file of its own.
+"""
 
 import json
 
@@ -17,7 +20,9 @@ def _maps(*shapes):
     return tuple(rng.normal(size=shape).astype("float32") for shape in shapes)
 
 
-# No argument at its default, so that one missing from a configuration is noticed.
+# Of each layer its arguments, the shapes of its inputs (`None` for the list of maps of a neck), and
+# what else it is called with. No argument at its default, so that one missing from a configuration
+# is noticed.
 CASES = {
     "MLP": (dict(dims=(5, 3), activation="gelu", norm_epsilon=1e-2, zero_init=True), (MAP,), ()),
     "BilinearUpsampling": (dict(factor=2), (MAP,), ()),
@@ -157,7 +162,19 @@ def _inputs(name):
 
 
 def test_every_public_layer_has_a_case():
-    assert set(CASES) == set(layers.__all__)
+    missing = set(layers.__all__) - set(CASES)
+    assert not missing, f"{missing} of keras_espmedsam.layers: add arguments and inputs to CASES."
+    assert not set(CASES) - set(layers.__all__)
+
+
+CALLED = sorted(set(CASES) - {"ModalityVariables"})
+"""Those that compute something; `ModalityVariables` only holds weights."""
+
+
+def _made(name, randomize, **options):
+    layer = getattr(layers, name)(**{**CASES[name][0], **options})
+    layer.build(keras.tree.map_structure(lambda x: x.shape, _inputs(name)[0]))
+    return randomize(layer)
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -206,27 +223,78 @@ HEADS_IN_FLOAT32 = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES) - {"ModalityVariables"}))
-def test_mixed_precision(name, run, randomize):
-    layer, half = (
-        getattr(layers, name)(**CASES[name][0], dtype=dtype)
-        for dtype in ("float32", "mixed_bfloat16")
-    )
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", CALLED)
+def test_mixed_precision(name, dtype, run, randomize):
     inputs = _inputs(name)
     outputs = []
-    for each in (layer, half):
-        each.build(keras.tree.map_structure(lambda x: x.shape, inputs[0]))
-        randomize(each)
-        assert all(v.dtype == "float32" for v in each.weights)
-        outputs.append(run(each, *inputs, as_numpy=False))
+    for each in ("float32", dtype):
+        layer = _made(name, randomize, dtype=each)
+        assert all(v.dtype == "float32" for v in layer.weights)
+        outputs.append(run(layer, *inputs, as_numpy=False))
     flat = zip(
         keras.tree.flatten_with_path(outputs[0]), keras.tree.flatten(outputs[1]), strict=True
     )
     for (path, full), reduced in flat:
         key = path[0] if path else None
         head = name in HEADS_IN_FLOAT32 and HEADS_IN_FLOAT32[name] == key
-        expected_dtype = "float32" if head else "bfloat16"
+        expected_dtype = "float32" if head else dtype.removeprefix("mixed_")
         assert keras.backend.standardize_dtype(reduced.dtype) == expected_dtype
         full, reduced = (keras.ops.convert_to_numpy(t).astype("float32") for t in (full, reduced))
         # The mean, since a channel norm can blow up a single pixel's rounding.
         assert np.abs(full - reduced).mean() <= 0.02 * np.abs(full).max()
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_in_a_model_that_is_saved_and_loaded(name, randomize, tmp_path):
+    inputs = _inputs(name)
+    # The batch is open, as in any model.
+    symbols = keras.tree.map_structure(
+        lambda x: keras.Input(x.shape[1:], dtype=str(x.dtype)), inputs
+    )
+    layer = _made(name, randomize)
+    model = keras.Model(symbols, layer(*symbols))
+    assert all(x.shape[0] is None for x in model.outputs) or name in WITHOUT_BATCH
+    expected = model.predict_on_batch(inputs)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras").predict_on_batch(inputs)
+    # Flat, since a model that is loaded gives a list where the other gives a tuple.
+    for found, wanted in zip(*map(keras.tree.flatten, (loaded, expected)), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+WITHOUT_BATCH = ("FourierPositionalEncoding",)
+"""Whose output is the same for all images."""
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_samples_do_not_meet(name, run, randomize):
+    inputs = _inputs(name)
+    layer = _made(name, randomize)
+    rows = [1, 0, 1]
+    expected = run(layer, *inputs)
+    found = run(layer, *keras.tree.map_structure(lambda x: x[rows], inputs))
+    if name in WITHOUT_BATCH:
+        rows = slice(None)
+
+    def compare(several, both):
+        np.testing.assert_allclose(several, both[rows], atol=1e-4, rtol=1e-4)
+
+    keras.tree.map_structure(compare, found, expected)
+
+
+@pytest.mark.parametrize("name", sorted(set(CALLED) - set(WITHOUT_BATCH)))
+def test_gradients_are_finite(name, randomize, input_gradient):
+    inputs = _inputs(name)
+    layer = _made(name, randomize)
+    first, *others = inputs
+    x, more = (first[0], first[1:]) if isinstance(first, list) else (first, None)
+
+    def loss(x):
+        outputs = layer(x if more is None else [x, *more], *others)
+        return sum(keras.ops.sum(keras.ops.square(y)) for y in keras.tree.flatten(outputs))
+
+    # Zeros too, where a normalisation would divide by nothing.
+    for values in (x, np.zeros_like(x)):
+        gradient = input_gradient(loss, values)
+        assert gradient.shape == x.shape and np.isfinite(gradient).all()
