@@ -1,6 +1,7 @@
 """The error and the warning for input that the user can mend."""
 
 import difflib
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -28,7 +29,7 @@ class NoImageError(InputError):
     Source: ours.
     """
 
-    def __init__(self, message, kind="no image"):
+    def __init__(self, message: str, kind: str = "no image"):
         super().__init__(message)
         self.kind = kind
 
@@ -44,7 +45,7 @@ class InputWarning(UserWarning):
     """
 
 
-def did_you_mean(name, known):
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: those that are near to it, if any.
 
     Args:

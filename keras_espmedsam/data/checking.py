@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from keras_espmedsam.data.images import MAX_PIXELS, Intensity
+from keras_espmedsam.data.images import MAX_PIXELS
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.data.samples import inspect_record, labelled_images
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.intensity import Intensity
 
 _NAMED = 5
 

@@ -19,10 +19,8 @@ from keras_espmedsam.data.formats.quiet_libraries import quiet_libraries
 from keras_espmedsam.data.formats.unread import READ_INSTEAD
 from keras_espmedsam.errors import InputError, InputWarning, NoImageError
 from keras_espmedsam.imaging.brightness import needs_statistics, to_brightness
-from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
+from keras_espmedsam.imaging.intensity import AUTO, Intensity, parse_intensity
 from keras_espmedsam.imaging.stored_values import Statistics, without_padding
-
-Intensity = str | tuple[float, float]
 
 MAX_PIXELS = 100_000_000
 """The most pixels (height x width) that one image may have unless more are allowed."""
@@ -72,13 +70,16 @@ class ImageFile:
         """The number of images in the file."""
         return self.source.count
 
-    def images(self, labels: bool = False, intensity: Intensity = AUTO) -> Iterator[DecodedImage]:
+    def images(
+        self, labels: bool = False, intensity: Intensity | None = AUTO
+    ) -> Iterator[DecodedImage]:
         """Decode the file's images, one after another.
 
         Args:
             labels: whether they are masks, whose stored values are wanted whatever these are.
             intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-                `keras_espmedsam.imaging.brightness`. All images of a file are shown alike.
+                `keras_espmedsam.imaging.brightness`. None is `"auto"`. All images of a file are
+                shown alike.
 
         Yields:
             `DecodedImage`: uint8, uint16 that makes use of its range, or float32 in [0, 1];
@@ -87,6 +88,7 @@ class ImageFile:
         Raises:
             InputError: when the file is cut or damaged, or its values cannot be used.
         """
+        intensity = parse_intensity(intensity) or AUTO
         decode = (labels and self.source.labels) or self.source.frames
         frames, statistics, notice = None, None, None
         for index in range(self.count):
@@ -194,7 +196,7 @@ def inspect_image_file(
 
 
 def read_images(
-    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, intensity: Intensity = AUTO
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, intensity: Intensity | None = AUTO
 ) -> Iterator[DecodedImage]:
     """Read all images of a file: slices, frames or pages, or the only one.
 
@@ -207,7 +209,8 @@ def read_images(
         max_pixels: the most pixels (height x width) that one image may have. It is checked
             before anything is decoded.
         intensity: what is black and white: `"auto"`, what the file says, or else the range of its
-            bits or of its values; `"full"`, the range of its bits; or a pair of values.
+            bits or of its values; `"full"`, the range of its bits; or a pair of values. None is
+            `"auto"`.
 
     Yields:
         `DecodedImage`: `(height, width)` or `(height, width, 3)` pixels, uint8, uint16 that
@@ -231,7 +234,7 @@ def read_images(
     """
     file = inspect_image_file(path, max_pixels)
     told = set()
-    for image in file.images(intensity=parse_intensity(intensity)):
+    for image in file.images(intensity=intensity):
         if image.notice not in told:
             told.add(image.notice)
             _warn_of(image)
@@ -239,7 +242,7 @@ def read_images(
 
 
 def read_image(
-    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, intensity: Intensity = AUTO
+    path: str | os.PathLike, max_pixels: int = MAX_PIXELS, intensity: Intensity | None = AUTO
 ) -> DecodedImage:
     """Read a file that holds one image.
 
@@ -272,7 +275,7 @@ def read_image(
         raise InputError(
             f"{path} holds {file.count} images; expected one. Use read_images for all of them."
         )
-    image = next(file.images(intensity=parse_intensity(intensity)))
+    image = next(file.images(intensity=intensity))
     _warn_of(image)
     return image
 

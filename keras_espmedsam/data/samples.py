@@ -11,14 +11,13 @@ from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.images import (
     MAX_PIXELS,
     ImageFile,
-    Intensity,
     inspect_image_file,
 )
 from keras_espmedsam.data.masks import decode_masks
 from keras_espmedsam.data.pairing import pair_layout
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError, InputWarning
-from keras_espmedsam.imaging.intensity import AUTO
+from keras_espmedsam.imaging.intensity import AUTO, Intensity
 
 
 def read_samples(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_espmedsam._startup import choose_backend
-from keras_espmedsam.data.images import MAX_PIXELS, Intensity
+from keras_espmedsam.data.images import MAX_PIXELS
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.evaluation.measurement_log import (
@@ -32,7 +32,7 @@ from keras_espmedsam.evaluation.read_labelled import LabelledImage, read_labelle
 from keras_espmedsam.evaluation.report import image_rows, summarise_datasets
 from keras_espmedsam.evaluation.run_settings import record_files, run_settings
 from keras_espmedsam.imaging.content import BLANK_MASK
-from keras_espmedsam.imaging.intensity import AUTO, already_read, parse_intensity
+from keras_espmedsam.imaging.intensity import AUTO, Intensity, already_read, parse_intensity
 
 # After so many errors that are no InputError, and no image measured, it is no image's fault.
 _GIVE_UP = 8

@@ -7,14 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_espmedsam.data.decoded_image import DecodedImage
-from keras_espmedsam.data.images import Intensity
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.data.samples import labelled_images
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.measurement_log import file_stamps
 from keras_espmedsam.evaluation.outcome import Outcome
 from keras_espmedsam.evaluation.run_settings import record_files
-from keras_espmedsam.imaging.intensity import AUTO
+from keras_espmedsam.imaging.intensity import AUTO, Intensity
 
 
 class LabelledImage(NamedTuple):

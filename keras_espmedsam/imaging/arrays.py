@@ -1,14 +1,20 @@
 """Whatever holds an image in memory, as a NumPy array."""
 
 import os
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
 
 from keras_espmedsam.errors import InputError
 
+# Arrays, nested lists, Pillow images, and tensors of libraries that are not imported for their
+# types: no type holds all of them.
+ImageLike = Any
+"""An image as `as_array` takes it; where several may be given, a batch or a list of them."""
 
-def as_array(image):
+
+def as_array(image: ImageLike) -> np.ndarray:
     """An image, a mask or a batch of either as a NumPy array, its values as they are.
 
     Args:
@@ -28,11 +34,6 @@ def as_array(image):
 
     Source: ours.
     """
-    if isinstance(image, np.ma.MaskedArray) and image.mask.any():
-        raise InputError(
-            "Received a masked array with masked values; expected a value for every pixel. Say "
-            "what they are by image.filled(value), such as 0 for black."
-        )
     if isinstance(image, Image.Image):
         return pillow_to_array(image)
     if isinstance(image, str | bytes | os.PathLike):
@@ -40,13 +41,18 @@ def as_array(image):
             f"Received {os.fspath(image)!r} in place of an image; read the file first, with "
             "keras_espmedsam.data.read_image."
         )
+    if isinstance(image, np.ma.MaskedArray) and image.mask.any():
+        raise InputError(
+            "Received a masked array with masked values; expected a value for every pixel. Say "
+            "what they are by image.filled(value), such as 0 for black."
+        )
     try:
         if hasattr(image, "detach"):  # PyTorch, which is not imported for this
             image = image.detach().cpu().resolve_conj().resolve_neg()
             if image.is_floating_point() and image.dtype.itemsize < 4:
                 image = image.float()  # NumPy has no bfloat16
         array = np.asarray(image)  # of a subclass too, whose indexing may be its own
-        if array.dtype == object and not array.ndim and not isinstance(array[()], str | bytes):
+        if array.dtype == object and not array.ndim and not isinstance(array.item(), str | bytes):
             raise TypeError("wrapped as it is: None, a generator, a dict")
     # Ragged lists, symbolic tensors, tensors without data: each library has an error of its own.
     except Exception as error:
@@ -65,7 +71,7 @@ def _type_name(image):
     return kind.__name__ if library == "builtins" else f"{library}.{kind.__name__}"
 
 
-def pillow_to_array(image):
+def pillow_to_array(image: Image.Image) -> np.ndarray:
     """The pixels of a Pillow image of any mode, in a type that a segmenter takes.
 
     1-bit becomes 0 and 255; 16-bit grey stays 16-bit; palettes, CMYK and other colour spaces

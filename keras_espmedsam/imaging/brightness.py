@@ -16,7 +16,7 @@ white (MONOCHROME1, WhiteIsZero), brightness is turned around in the end.
 import numpy as np
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.intensity import AUTO, FULL, INTENSITIES
+from keras_espmedsam.imaging.intensity import AUTO, FULL, INTENSITIES, Intensity
 from keras_espmedsam.imaging.stored_values import (
     BLACK,
     CUT,
@@ -34,7 +34,9 @@ _ROUNDING = 1e-5
 _FEWEST_LEVELS = 16
 
 
-def to_brightness(values, meaning=None, intensity=AUTO):
+def to_brightness(
+    values: np.ndarray, meaning: Meaning | None = None, intensity: Intensity = AUTO
+) -> tuple[np.ndarray, str | None]:
     """The brightness of an image's values by the policy of this module.
 
     Args:
@@ -78,7 +80,7 @@ and 99.9 percentiles)'
     return brightness, notice
 
 
-def needs_statistics(values, meaning, intensity):
+def needs_statistics(values: np.ndarray, meaning: Meaning | None, intensity: Intensity) -> bool:
     """Whether an image of several in a file is to be shown by the values of all of them.
 
     Args:
@@ -213,7 +215,7 @@ def _whole(values, meaning):
     return to_unit(values, low, high)
 
 
-def is_brightness(values):
+def is_brightness(values: np.ndarray) -> bool:
     """Whether values are floats in [0, 1], but for rounding.
 
     Example:

@@ -13,7 +13,7 @@ _ENOUGH = 500_000
 _LEAST_CONTRAST = 4 / 255
 
 
-def is_blank(image):
+def is_blank(image: np.ndarray) -> bool:
     """Whether an image has nearly one colour all over, or that and the noise of a sensor.
 
     Means are compared of about 32 x 32 blocks, over which noise averages out.
@@ -34,7 +34,7 @@ def is_blank(image):
     # Of a large image some rows and columns tell as much, in a fraction of the time.
     step = max(1, math.isqrt(image.shape[0] * image.shape[1] // _ENOUGH))
     image = image[::step, ::step]
-    sums, counts = image.astype(np.float64), 1
+    sums, counts = image.astype(np.float64), np.ones((1, 1, 1), int)
     for axis in (0, 1):
         length = image.shape[axis]
         starts = np.unique(np.linspace(0, length, min(_BLOCKS, length), endpoint=False).astype(int))

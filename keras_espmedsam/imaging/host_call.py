@@ -7,6 +7,8 @@ there.
 
 import contextlib
 import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from PIL import Image
 
@@ -14,7 +16,9 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import as_array
 
 
-def host_call(function, inputs, outputs):
+def host_call(
+    function: Callable, inputs: Sequence[Any], outputs: Sequence[tuple[Any, tuple]]
+) -> tuple:
     """Call `function(*arrays)` and give its results as NumPy arrays, or tensors in a graph.
 
     Args:
@@ -44,7 +48,7 @@ def host_call(function, inputs, outputs):
 
 
 @contextlib.contextmanager
-def plain_refusals():
+def plain_refusals() -> Iterator[None]:
     """Let an `InputError` of the data come out as it was raised.
 
     TensorFlow wraps what is raised while it reads data, and torch what is raised in its workers,
@@ -63,7 +67,7 @@ def plain_refusals():
         raise InputError(sentence[1].strip()) from None
 
 
-def rank(x):
+def rank(x: Any) -> int:
     """The number of axes of an array, tensor or image; of a list, one more than its first has.
 
     Raises:
@@ -82,12 +86,12 @@ def rank(x):
     return len(shape)
 
 
-def to_numpy(x):
+def to_numpy(x: Any) -> Any:
     """A NumPy array of an array or tensor on any device; lists, names and images as they are."""
     return x if isinstance(x, list | tuple | str | bytes | Image.Image) else as_array(x)
 
 
-def as_tuple(x):
+def as_tuple(x: Any) -> tuple:
     """A tuple as it is, anything else as a tuple of one."""
     return x if isinstance(x, tuple) else (x,)
 

@@ -2,15 +2,19 @@
 
 import math
 import re
+from typing import Any
 
 from keras_espmedsam.errors import InputError
 
 AUTO, FULL = "auto", "full"
+Intensity = str | tuple[float, float]
+"""What is black and white: `"auto"`, `"full"` or a pair of values."""
+
 INTENSITIES = f"'{AUTO}', '{FULL}' or LOW:HIGH, such as 0:4095"
 """What may be said of the values, for messages."""
 
 
-def parse_intensity(value, where=""):
+def parse_intensity(value: Any, where: str = "") -> Intensity | None:
     """What was said of black and white, in the form that the readers take.
 
     Args:
@@ -47,7 +51,7 @@ def parse_intensity(value, where=""):
     )
 
 
-def already_read(model):
+def already_read(model: Any) -> dict[str, str]:
     """What a model is to be told with images whose brightness is known: files were read by it.
 
     Args:

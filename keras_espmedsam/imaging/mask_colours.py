@@ -1,6 +1,7 @@
 """What an image file's palette, colours or alpha channel say about a mask: one value per pixel."""
 
 import numpy as np
+from PIL import Image
 
 from keras_espmedsam.errors import InputError
 
@@ -11,7 +12,7 @@ _FEW_COLOURS = 64
 _ADVICE = "Save what is foreground as a grey mask of 0 and 255."
 
 
-def mask_array(image):
+def mask_array(image: Image.Image) -> np.ndarray:
     """The values of a mask that Pillow has read.
 
     Grey is taken as it is, and a palette of greys too. Of another palette the index counts, as in
@@ -48,7 +49,7 @@ def mask_array(image):
     return array
 
 
-def mask_channels(array):
+def mask_channels(array: np.ndarray) -> np.ndarray:
     """The values of a mask that is stored in several channels.
 
     Args:

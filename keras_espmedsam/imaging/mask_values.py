@@ -1,5 +1,8 @@
 """What the values of a mask mean: which of them are foreground, for files and arrays alike."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
@@ -26,7 +29,7 @@ _RESIDUE, _BLOCK, _CLASSES = 3 / 255, 16, 22
 _CERTAIN = 0.02
 
 
-def foreground_scale(arrays, received="Received a mask that"):
+def foreground_scale(arrays: Iterable[Any], received: str = "Received a mask that") -> float:
     """What the values of a mask, or of several that belong together, are to be divided by.
 
     0 and one other value say what they mean. More values are those of soft edges (a JPEG, a
@@ -76,7 +79,7 @@ def foreground_scale(arrays, received="Received a mask that"):
     return full
 
 
-def unit_mask(array, scale):
+def unit_mask(array: Any, scale: float) -> np.ndarray:
     """The values of a mask as floats: 0 is background, 1 foreground, between them soft edges.
 
     Args:
@@ -95,7 +98,7 @@ def unit_mask(array, scale):
     return np.clip(np.asarray(array).astype(np.float32) / np.float32(scale), 0, 1)
 
 
-def mask_values(mask):
+def mask_values(mask: Any) -> np.ndarray:
     """Raw masks, one or a batch whose values belong together, as floats in [0, 1].
 
     Args:

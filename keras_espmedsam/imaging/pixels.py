@@ -5,12 +5,12 @@ import warnings
 import numpy as np
 
 from keras_espmedsam.errors import InputError, InputWarning
-from keras_espmedsam.imaging.arrays import as_array
+from keras_espmedsam.imaging.arrays import ImageLike, as_array
 from keras_espmedsam.imaging.brightness import to_brightness
-from keras_espmedsam.imaging.intensity import AUTO
+from keras_espmedsam.imaging.intensity import AUTO, Intensity
 
 
-def to_rgb(image, intensity=AUTO):
+def to_rgb(image: ImageLike, intensity: Intensity = AUTO) -> np.ndarray:
     """Convert an image of any supported kind to RGB.
 
     Args:
@@ -58,7 +58,7 @@ def to_rgb(image, intensity=AUTO):
     return np.repeat(values, 3, axis=-1) if rgb.shape[-1] == 1 else values
 
 
-def unit_values(image, intensity=AUTO):
+def unit_values(image: ImageLike, intensity: Intensity = AUTO) -> np.ndarray:
     """The values of an image as float32 in [0, 1].
 
     Args:

@@ -1,11 +1,18 @@
 """What users give as images, targets and weights, in one form for every way in."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
 from keras_espmedsam.errors import InputError, did_you_mean
-from keras_espmedsam.imaging.arrays import as_array
+from keras_espmedsam.imaging.arrays import ImageLike, as_array
 from keras_espmedsam.imaging.host_call import rank
+from keras_espmedsam.imaging.intensity import Intensity
+
+Rows = np.ndarray | list
+"""What belongs to several images, one after the other."""
 
 # What a source of single samples is told, wherever it is noticed.
 BATCH_IT = (
@@ -15,7 +22,7 @@ BATCH_IT = (
 )
 
 
-def image_rows(images):
+def image_rows(images: ImageLike) -> tuple[Rows, bool]:
     """One image or several, as something to go through.
 
     Args:
@@ -58,7 +65,7 @@ def image_rows(images):
     return [array], False
 
 
-def rows_of(values):
+def rows_of(values: Any) -> Rows:
     """Masks, labels or weights of several images, as something to go through."""
     if isinstance(values, list | tuple):
         return list(values)
@@ -66,7 +73,7 @@ def rows_of(values):
     return list(array) if array.dtype == object and array.ndim == 1 else array
 
 
-def chosen_rows(values, indices):
+def chosen_rows(values: Rows, indices: np.ndarray) -> Rows:
     """Some rows of an array or a list.
 
     Example:
@@ -78,7 +85,7 @@ def chosen_rows(values, indices):
     return [values[i] for i in indices] if isinstance(values, list) else values[indices]
 
 
-def read_row(converter, rows, i, intensity=None):
+def read_row(converter: Any, rows: Rows, i: int, intensity: Intensity | None = None) -> np.ndarray:
     """One of several images as `converter.read` gives it; an error says which one it is.
 
     Source: ours.
@@ -91,7 +98,7 @@ def read_row(converter, rows, i, intensity=None):
         raise InputError(f"images[{i}]: {error}") from error
 
 
-def height_and_width(image):
+def height_and_width(image: ImageLike) -> tuple[int, int] | None:
     """The size of an image, without its conversion, or `None` for what is no image."""
     if isinstance(image, Image.Image):
         return image.size[::-1]
@@ -101,7 +108,7 @@ def height_and_width(image):
     return tuple(shape[:2])
 
 
-def stack_canvases(images):
+def stack_canvases(images: Sequence[np.ndarray]) -> np.ndarray:
     """Converted images as one batch.
 
     Raises:
@@ -122,7 +129,7 @@ def stack_canvases(images):
     return np.stack(images)
 
 
-def is_batch(images):
+def is_batch(images: Any) -> bool:
     """Whether images, or symbolic tensors of tf.data, are several."""
     if isinstance(images, Image.Image):
         return False
@@ -131,7 +138,7 @@ def is_batch(images):
     return rank(images) == 4 or getattr(getattr(images, "dtype", None), "kind", "") == "O"
 
 
-def check_batch(images):
+def check_batch(images: Any) -> None:
     """Refuse a single image, where a source has to give batches.
 
     Raises:
@@ -151,7 +158,7 @@ def check_batch(images):
     raise InputError(f"Received {received}; {BATCH_IT}.")
 
 
-def named_inputs(x, names):
+def named_inputs(x: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """Images, or a dict of them and what belongs to them, as a dict.
 
     Args:
@@ -187,7 +194,7 @@ images and modalities; did you mean images?
     return dict(x)
 
 
-def batch_parts(batch):
+def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
     """What a source yields, as `(x, y, sample_weight)` with `None` for what is not there.
 
     Raises:
@@ -210,7 +217,9 @@ def batch_parts(batch):
     return (*batch, None, None)[:3]
 
 
-def array_rows(x, y, sample_weight, names):
+def array_rows(
+    x: Any, y: Any, sample_weight: Any, names: tuple[str, ...]
+) -> tuple[dict[str, Any], Any, Any, int]:
     """What is given to `fit` as a whole, as rows of equal number; one image is a batch of one.
 
     Args:

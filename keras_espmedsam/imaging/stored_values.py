@@ -99,7 +99,7 @@ class Statistics:
         return cls(low, high, robust, bool(replicated))
 
 
-def sampling_step(shape):
+def sampling_step(shape: tuple[int, ...]) -> int:
     """How far apart samples lie, so that all columns and channels have a part in them."""
     step = max(1, math.prod(shape) // 1_000_000)
     while math.gcd(step, math.prod(shape[1:])) > 1:
@@ -107,7 +107,7 @@ def sampling_step(shape):
     return step
 
 
-def without_padding(values, meaning):
+def without_padding(values: np.ndarray, meaning: Meaning | None) -> np.ndarray:
     """The values of an image that are no padding, in any order.
 
     Source: ours.

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from keras_espmedsam.data.decoded_image import DecodedImage
-from keras_espmedsam.data.images import ImageFile, Intensity
-from keras_espmedsam.imaging.intensity import AUTO, already_read
+from keras_espmedsam.data.images import ImageFile
+from keras_espmedsam.imaging.intensity import AUTO, Intensity, already_read
 from keras_espmedsam.inference.item_batches import batches
 from keras_espmedsam.inference.recognition import Recognition, check_classes, decide
 

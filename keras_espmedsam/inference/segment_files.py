@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from keras_espmedsam.data.decoded_image import DecodedImage
-from keras_espmedsam.data.images import MAX_PIXELS, ImageFile, Intensity, inspect_image_file
+from keras_espmedsam.data.images import MAX_PIXELS, ImageFile, inspect_image_file
 from keras_espmedsam.errors import InputError, InputWarning, NoImageError
 from keras_espmedsam.imaging.content import BLANK_MASK
 from keras_espmedsam.imaging.intensity import AUTO as AUTO_INTENSITY
-from keras_espmedsam.imaging.intensity import already_read, parse_intensity
+from keras_espmedsam.imaging.intensity import Intensity, already_read, parse_intensity
 from keras_espmedsam.inference.file_result import FileResult
 from keras_espmedsam.inference.image_batches import check_batch_size
 from keras_espmedsam.inference.image_segmentation import check_threshold

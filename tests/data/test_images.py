@@ -106,3 +106,16 @@ def test_pillows_own_limit_is_left_as_it_was(save):
     before = Image.MAX_IMAGE_PIXELS
     read_image(save(RAMP))
     assert Image.MAX_IMAGE_PIXELS == before
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_no_intensity_is_auto(tmp_path, dtype):
+    values = np.arange(48, dtype=dtype).reshape(6, 8)
+    path = tmp_path / "image.png"
+    Image.fromarray(values).save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = read_image(path).array
+        np.testing.assert_array_equal(read_image(path, intensity=None).array, expected)
+        found = next(inspect_image_file(path).images(intensity=None)).array
+    np.testing.assert_array_equal(found, expected)
