@@ -1,6 +1,7 @@
 """keras-hub's SAM to an untrained medical teacher that starts from it."""
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from keras_espmedsam.hub.write_preset import checked_output
 
 
 def convert_keras_hub_sam(
-    model,
+    model: Any,
     output: str | os.PathLike,
     image_size: int | None = None,
     num_tokens: int = 10,
@@ -46,14 +47,14 @@ def convert_keras_hub_sam(
 
     Source: keras-hub's SAM, a port of SAM (arXiv 2304.02643).
     """
-    output = checked_output(output)
+    folder = checked_output(output)
     name = "the given model"
     if isinstance(model, str | os.PathLike):
         name = f"{os.fspath(model)} of keras-hub"
         model = _loaded(os.fspath(model))
     source = name[0].upper() + name[1:]
     return write_teacher(
-        sam_tensors(model, source), source, name, output, image_size, num_tokens, adapter
+        sam_tensors(model, source), source, name, folder, image_size, num_tokens, adapter
     )
 
 
@@ -71,7 +72,7 @@ def _loaded(preset):
         ) from error
 
 
-def sam_tensors(model, source: str) -> dict[str, np.ndarray]:
+def sam_tensors(model: Any, source: str) -> dict[str, np.ndarray]:
     """The weights of keras-hub's SAM under the names and in the layout of SAM's checkpoints.
 
     Args:

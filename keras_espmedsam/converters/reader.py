@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -135,7 +136,7 @@ def _refused_pickle(path: Path, error: Exception) -> InputError:
     )
 
 
-def _arrays(path: Path, content, torch) -> dict[str, np.ndarray]:
+def _arrays(path: Path, content: Any, torch: Any) -> dict[str, np.ndarray]:
     while isinstance(content, Mapping):
         wrapped = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         if not wrapped:

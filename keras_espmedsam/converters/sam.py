@@ -62,10 +62,10 @@ def convert_sam(
     Source: SAM (arXiv 2304.02643), from which ESP-MedSAM (arXiv 2407.14153) makes its teachers;
     the closed start is ours.
     """
-    output = checked_output(output)
+    folder = checked_output(output)
     tensors = read_checkpoint(path)
     return write_teacher(
-        tensors, f"The checkpoint {path}", path, output, image_size, num_tokens, adapter
+        tensors, f"The checkpoint {path}", path, folder, image_size, num_tokens, adapter
     )
 
 

@@ -4,12 +4,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from keras_espmedsam._files import PREFIX
 from keras_espmedsam.errors import InputError
 
 
-def checked_output(output):
+def checked_output(output: str | os.PathLike) -> Path:
     """The output folder as a path, refused where something would be lost.
 
     Args:
@@ -39,7 +40,7 @@ def checked_output(output):
     return output
 
 
-def write_preset(segmenter, output):
+def write_preset(segmenter: Any, output: Path) -> str:
     """Save a preset to a temporary folder beside `output` and rename it when it is complete.
 
     Args:

@@ -250,7 +250,7 @@ class _Sets:
         for notice, count in dataset.notices.items():
             self.report(f"Of {count} images for {name}: {notice}.")
         # A data set of which nothing can be learnt but to find nothing.
-        found = {}
+        found: dict[str, list[bool | None]] = {}
         for record, blank in zip(dataset.records, dataset.blank, strict=True):
             found.setdefault(record.dataset, []).append(blank)
         without = [dataset for dataset, blank in found.items() if all(blank)]

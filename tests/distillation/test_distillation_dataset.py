@@ -113,7 +113,7 @@ def test_draws_depend_on_seed_epoch_and_number_alone(make, write, records, build
 
 def test_a_worker_process_draws_the_same(make, records, build, conv_teacher):
     cache = build(conv_teacher(), records, "identity", "hflip")
-    draw = make(records, domain_cache=cache, steps=2)._read_ahead.draw
+    draw = make(records, domain_cache=cache, steps=2)._prefetch.get_batch
     _equal(pickle.loads(pickle.dumps(draw))(3, 1), draw(3, 1))
 
 
@@ -252,7 +252,7 @@ def test_unusable_arguments_are_refused(make, records, build, conv_teacher, conv
 def test_common_images_have_shares_and_a_memory_of_their_own(make, records):
     options = dict(common=records, steps=4, common_weights={"other": 0}, keep_common=False)
     dataset = make(records[:1], **options)
-    drawn = dataset._read_ahead.draw.parts
+    drawn = dataset._prefetch.get_batch.parts
     assert drawn["common"]._drawings[0].images._kept is None
     assert drawn["domain"]._drawings[0].images._kept is not None
     left_out = [i for i, one in enumerate(dataset.records["common"]) if one.dataset == "other"]

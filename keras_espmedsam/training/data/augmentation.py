@@ -3,7 +3,7 @@
 import dataclasses
 import numbers
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
@@ -103,7 +103,11 @@ class Augmentation:
                 f"Received {', '.join(unknown)} for an augmentation; expected some of "
                 f"{', '.join(known)}."
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+        arguments: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in config.items()
+        }
+        return cls(**arguments)
 
     def __call__(self, image, mask, rng, canvas=None):
         matrix = self._matrix(image.shape[:2], canvas, rng)

@@ -79,8 +79,9 @@ class BatchSampler:
                 image, mask = augmentation(image, mask, rng)
             images.append(image)
             masks.append(mask)
-        masks = None if masks[0] is None else np.stack(masks)[..., None].astype("uint8")
-        return rows, np.stack(images), masks
+        if masks[0] is None:
+            return rows, np.stack(images), None
+        return rows, np.stack(images), np.stack(masks)[..., None].astype("uint8")
 
     def _one_pass(self, epoch):
         """Rows of the batches of one pass: as they come, or those of one size together."""
@@ -89,8 +90,8 @@ class BatchSampler:
         rng = np.random.default_rng([self.seed, epoch, 0, 1])
         if self.shuffle:
             order = rng.permutation(order)
-        groups = {}
-        for row in order:
+        groups: dict[tuple[int, int] | None, list[int]] = {}
+        for row in order.tolist():
             groups.setdefault(self.images.sizes[row] if self.by_size else None, []).append(row)
         batches = [
             np.array(rows[start : start + self.batch_size])

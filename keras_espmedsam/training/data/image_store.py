@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 
 from keras_espmedsam.data.checking import decode_records
+from keras_espmedsam.data.record import Record
 from keras_espmedsam.data.samples import labelled_images
 from keras_espmedsam.imaging.pixels import to_rgb
 from keras_espmedsam.imaging.placement import Placement
@@ -66,7 +67,7 @@ class ImageStore:
         if self._kept is not None:
             return [self._kept[row] for row in rows]
         # A file of many slices is decoded once for all that are wanted of it.
-        wanted = {}
+        wanted: dict[Record, set[int]] = {}
         for row in rows:
             whole = dataclasses.replace(self.records[row], index=None)
             wanted.setdefault(whole, set()).add(self.records[row].index or 0)

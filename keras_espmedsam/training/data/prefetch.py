@@ -9,6 +9,7 @@ import concurrent.futures
 import multiprocessing
 import threading
 import weakref
+from collections.abc import Callable
 
 from keras_espmedsam.errors import InputError
 
@@ -102,7 +103,7 @@ class Prefetch:
         )
 
 
-_received = None
+_received: Callable | None = None
 
 
 def _receive(get_batch):
@@ -111,4 +112,5 @@ def _receive(get_batch):
 
 
 def _get_batch(epoch, index):
+    assert _received is not None  # The pool's initializer.
     return _received(epoch, index)

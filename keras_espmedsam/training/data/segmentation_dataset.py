@@ -156,11 +156,15 @@ class SegmentationDataset(keras.utils.PyDataset):
         if self.records[0].modality:
             of = {name: i for i, name in enumerate(modalities)}
             self.indices = np.array([of[record.modality] for record in self.records], "int32")
+        groups, probabilities = sampling_weights(
+            self.records, balance, _present(weights, self.records, balance)
+        )
         self._batch_sampler = BatchSampler(
             images,
             batch_size,
             steps,
-            *sampling_weights(self.records, balance, _present(weights, self.records, balance)),
+            groups,
+            probabilities,
             by_size=image_size is None,
             shuffle=shuffle,
             augment=augment or {},

@@ -58,7 +58,7 @@ def only_program(folder, name=LOCK):
 
 def _held(path):
     """The file, open and locked."""
-    problem = None
+    problem: OSError | None = None
     for _ in range(_ATTEMPTS):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

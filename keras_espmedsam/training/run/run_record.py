@@ -155,10 +155,10 @@ def _not_begun(config, held):
 
 def _flat(value, prefix=""):
     """Nested dicts and lists as one dict of dotted keys."""
-    if isinstance(value, dict) and value:
-        pairs = value.items()
-    elif isinstance(value, list) and value:
-        pairs = enumerate(value)
-    else:
+    if isinstance(value, list):
+        value = dict(enumerate(value)) or value
+    if not isinstance(value, dict) or not value:
         return {prefix.rstrip("."): value}
-    return {k: v for key, inner in pairs for k, v in _flat(inner, f"{prefix}{key}.").items()}
+    return {
+        k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}{key}.").items()
+    }
