@@ -1,7 +1,10 @@
 """The error and the warning for input that the user can mend."""
 
+import contextlib
+import contextvars
 import difflib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -43,6 +46,41 @@ class InputWarning(UserWarning):
 
     Source: ours.
     """
+
+
+_TOLD_OTHERWISE = contextvars.ContextVar("told_otherwise", default=False)
+
+
+@contextlib.contextmanager
+def told_otherwise() -> Iterator[None]:
+    """Meanwhile `warn_of_input` is silent in this thread: its caller tells the same in another way.
+
+    `warnings.catch_warnings` would change what all threads warn of.
+
+    Source: ours.
+    """
+    token = _TOLD_OTHERWISE.set(True)
+    try:
+        yield
+    finally:
+        _TOLD_OTHERWISE.reset(token)
+
+
+def warn_of_input(sentence: str, stacklevel: int) -> None:
+    """Warn with an `InputWarning`, unless that is told otherwise.
+
+    Args:
+        sentence: what is used, and how it was perhaps not meant.
+        stacklevel: as of `warnings.warn` at the place of this call.
+
+    Example:
+        >>> with told_otherwise():
+        ...     warn_of_input("Only 12 of its 16 bits are used.", 1)
+
+    Source: ours.
+    """
+    if not _TOLD_OTHERWISE.get():
+        warnings.warn(sentence, InputWarning, stacklevel=stacklevel + 1)
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

@@ -1,10 +1,8 @@
 """Any image in memory to RGB floats in [0, 1]."""
 
-import warnings
-
 import numpy as np
 
-from keras_espmedsam.errors import InputError, InputWarning
+from keras_espmedsam.errors import InputError, warn_of_input
 from keras_espmedsam.imaging.arrays import ImageLike, as_array
 from keras_espmedsam.imaging.brightness import to_brightness
 from keras_espmedsam.imaging.intensity import AUTO, Intensity
@@ -73,10 +71,9 @@ def unit_values(image: ImageLike, intensity: Intensity = AUTO) -> np.ndarray:
     """
     brightness, notice = to_brightness(as_array(image), intensity=intensity)
     if notice:
-        warnings.warn(
+        warn_of_input(
             f"Received a {as_array(image).dtype} image; {notice}. To say it yourself, give "
             "intensity='full' or (low, high).",
-            InputWarning,
             stacklevel=3,
         )
     if brightness.dtype.kind == "u":

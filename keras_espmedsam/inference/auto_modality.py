@@ -1,6 +1,12 @@
 """Where `segment` is given "auto": a classifier finds each image's modality."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.intensity import Intensity
 from keras_espmedsam.inference.load_models import load_recognizer
 from keras_espmedsam.inference.modalities import TO_RECOGNIZE
 from keras_espmedsam.inference.recognition import check_classes, decide
@@ -9,7 +15,14 @@ from keras_espmedsam.inference.recognition import check_classes, decide
 _DESCRIBED = 3
 
 
-def recognize_missing(indices, images, known, recognizer=None, batch_size=8, intensity=None):
+def recognize_missing(
+    indices: np.ndarray,
+    images: Sequence[Any] | np.ndarray,
+    known: tuple[str, ...],
+    recognizer: Any = None,
+    batch_size: int = 8,
+    intensity: Intensity | None = None,
+) -> list[float | None]:
     """Put the numbers of the modalities that images are recognised as where they are missing.
 
     Nothing is loaded where none is.
@@ -30,7 +43,7 @@ def recognize_missing(indices, images, known, recognizer=None, batch_size=8, int
 
     Source: ours.
     """
-    confidences = [None] * len(images)
+    confidences: list[float | None] = [None] * len(images)
     unknown = [i for i, index in enumerate(indices) if index == TO_RECOGNIZE]
     if not unknown:
         return confidences

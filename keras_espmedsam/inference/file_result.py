@@ -53,6 +53,9 @@ class FileResult:
     def __repr__(self) -> str:
         if self.error is not None:
             return f"<FileResult: {self.error}>"
-        which = f", image {self.index + 1} of {self.count}" if self.count > 1 else ""
+        several = self.count > 1 and self.index is not None
+        which = f", image {self.index + 1} of {self.count}" if several else ""
+        if self.mask is None:
+            return f"<FileResult: {self.path}{which}: no mask>"
         share = float(np.mean(self.mask))
         return f"<FileResult: {self.path}{which}: {self.modality}, {share:.1%} foreground>"

@@ -1,12 +1,14 @@
 """Images of any sizes, grouped into batches that a compiled model takes one at a time."""
 
 import numbers
+from collections.abc import Iterator
+from typing import Any
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.raw_batch import height_and_width, read_row
+from keras_espmedsam.imaging.raw_batch import Rows, height_and_width, read_row
 
 
-def image_batches(converter, images, batch_size):
+def image_batches(converter: Any, images: Rows, batch_size: int) -> Iterator[tuple[list[int], int]]:
     """Group images whose canvases have one size.
 
     Args:
@@ -22,7 +24,7 @@ def image_batches(converter, images, batch_size):
 
     Source: ours.
     """
-    by_canvas = {}
+    by_canvas: dict[tuple[int, int], list[int]] = {}
     for i, image in enumerate(images):
         size = height_and_width(image)
         if size is None:
@@ -33,7 +35,7 @@ def image_batches(converter, images, batch_size):
             yield members[start : start + batch_size], min(batch_size, len(members))
 
 
-def check_batch_size(batch_size):
+def check_batch_size(batch_size: int) -> None:
     """Refuse what is no number of images.
 
     Raises:
@@ -45,7 +47,7 @@ def check_batch_size(batch_size):
         raise InputError(f"Received batch_size={batch_size!r}; expected an integer of 1 or more.")
 
 
-def filled_up(rows, size):
+def filled_up(rows: list, size: int) -> list:
     """A list filled up to `size` with its first entry: another size is another compilation.
 
     Example:

@@ -1,9 +1,13 @@
 """Images in, the names of their classes and how sure each is out."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+from keras_espmedsam.imaging.arrays import ImageLike
 from keras_espmedsam.imaging.content import is_blank
-from keras_espmedsam.imaging.intensity import parse_intensity
+from keras_espmedsam.imaging.intensity import Intensity, parse_intensity
 from keras_espmedsam.imaging.raw_batch import image_rows, read_row
 from keras_espmedsam.inference.image_batches import check_batch_size, filled_up, image_batches
 
@@ -22,7 +26,15 @@ class ClassifiesImages:
     Source: ours.
     """
 
-    def classify(self, images, batch_size=32, intensity=None):
+    num_classes: int
+    class_names: tuple[str, ...] | None
+    min_confidence: float
+    image_converter: Any  # A class of models, which lie above.
+    predict_class_probabilities: Callable[[np.ndarray], np.ndarray]
+
+    def classify(
+        self, images: ImageLike, batch_size: int = 32, intensity: Intensity | None = None
+    ) -> dict[str, Any]:
         """Say what each image shows, and how sure that is.
 
         Args:
@@ -54,7 +66,8 @@ class ClassifiesImages:
         check_batch_size(batch_size)
         images, several = image_rows(images)
         intensity = parse_intensity(intensity)
-        probabilities, blank = [None] * len(images), [False] * len(images)
+        probabilities: list[Any] = [None] * len(images)  # Each is given its array below.
+        blank = [False] * len(images)
         for rows, size in image_batches(converter, images, batch_size):
             inputs = []
             for i in rows:

@@ -1,13 +1,13 @@
 """Images in, masks out, for whatever gives probabilities: a Keras model or an exported one."""
 
 import numbers
-import warnings
 
 import numpy as np
 
-from keras_espmedsam.errors import InputError, InputWarning
+from keras_espmedsam.errors import InputError, warn_of_input
+from keras_espmedsam.imaging.arrays import ImageLike
 from keras_espmedsam.imaging.content import is_blank
-from keras_espmedsam.imaging.intensity import parse_intensity
+from keras_espmedsam.imaging.intensity import Intensity, parse_intensity
 from keras_espmedsam.imaging.raw_batch import image_rows, read_row
 from keras_espmedsam.inference.auto_modality import recognize_missing
 from keras_espmedsam.inference.image_batches import check_batch_size, filled_up, image_batches
@@ -36,15 +36,19 @@ class SegmentsImages:
     Source: ours.
     """
 
+    modalities: tuple[str, ...]
+    image_converter: Any  # A class of models, which lie above.
+    predict_probabilities: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
     @property
-    def takes_modalities(self):
+    def takes_modalities(self) -> bool:
         """Whether each image's modality is an input: so it is of a model of several.
 
         Source: ours.
         """
         return len(self.modalities) > 1
 
-    def modality_indices(self, modalities, count):
+    def modality_indices(self, modalities: Any, count: int) -> np.ndarray:
         """Names or indices to an int32 array with one index per image.
 
         Raises:
@@ -56,14 +60,14 @@ class SegmentsImages:
 
     def segment(
         self,
-        images,
-        modalities=None,
-        threshold=0.5,
-        batch_size=8,
-        recognizer=None,
-        mirror=False,
-        intensity=None,
-    ):
+        images: ImageLike,
+        modalities: Any = None,
+        threshold: float = 0.5,
+        batch_size: int = 8,
+        recognizer: Any = None,
+        mirror: bool = False,
+        intensity: Intensity | None = None,
+    ) -> dict[str, Any]:
         """Find each image's target and give its mask at the image's own size.
 
         Args:
@@ -118,7 +122,8 @@ class SegmentsImages:
         confidences = recognize_missing(
             indices, images, self.modalities, recognizer, batch_size, intensity
         )
-        probabilities, blank = [None] * len(images), [False] * len(images)
+        probabilities: list[Any] = [None] * len(images)  # Each is given its array below.
+        blank = [False] * len(images)
         for batch, size in image_batches(converter, images, batch_size):
             chosen = [read_row(converter, images, i, intensity) for i in batch]
             for i, image in zip(batch, chosen, strict=True):
@@ -153,7 +158,7 @@ class SegmentsImages:
         ]
 
 
-def check_threshold(threshold):
+def check_threshold(threshold: float) -> None:
     """Refuse what is no probability.
 
     Raises:
@@ -169,10 +174,8 @@ def _warn_of_blank(blank):
     numbers = [i for i, one in enumerate(blank) if one]
     if numbers:
         which = "The image shows" if len(blank) == 1 else f"{_listed(numbers)} show"
-        warnings.warn(
-            f"{which} nearly one brightness all over; a mask of it says nothing.",
-            InputWarning,
-            stacklevel=3,
+        warn_of_input(
+            f"{which} nearly one brightness all over; a mask of it says nothing.", stacklevel=3
         )
 
 
@@ -181,7 +184,7 @@ def _listed(numbers, most=3):
     return named + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
 
 
-def sigmoid(logits):
+def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Probabilities of NumPy logits, in float32, without overflow.
 
     Example:

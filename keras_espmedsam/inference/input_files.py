@@ -61,7 +61,9 @@ def expand_inputs(
     Source: ours.
     """
     files: dict[str, Path] = {}
-    results, unread, in_folders = 0, {}, set()
+    unread: dict[Path, str] = {}
+    in_folders: set[Path] = set()
+    results = 0
     for argument in [paths] if isinstance(paths, str | os.PathLike) else paths:
         argument = os.fspath(argument)
         if not argument:

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import threading
+from typing import Any
 
 from keras_espmedsam._startup import first_line
 from keras_espmedsam._upward import upward
@@ -12,11 +13,11 @@ from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
 from keras_espmedsam.inference.recognition import DEFAULT_RECOGNIZER
 
 # Kept here and not by a segmenter, which would save, count and train it as a part of itself.
-_KEPT = {}
+_KEPT: dict[str, Any] = {}
 _LOADING = threading.Lock()
 
 
-def load_segmenter(segmenter):
+def load_segmenter(segmenter: Any) -> Any:
     """The segmenter that is meant.
 
     Args:
@@ -44,7 +45,7 @@ def load_segmenter(segmenter):
     return _from_preset("ESPMedSAMImageSegmenter", preset)
 
 
-def load_recognizer(recognizer=None):
+def load_recognizer(recognizer: Any = None) -> Any:
     """The classifier that is meant; a built-in one is loaded once and kept.
 
     Args:
@@ -74,7 +75,7 @@ def load_recognizer(recognizer=None):
         return classifier
 
 
-def load_task(preset):
+def load_task(preset: str | os.PathLike) -> Any:
     """Whatever a preset holds.
 
     Args:
@@ -102,7 +103,7 @@ def load_task(preset):
     return _from_preset(name if classifies else "ESPMedSAMImageSegmenter", preset)
 
 
-def check_name(preset):
+def check_name(preset: str | os.PathLike) -> None:
     """Refuse a name that stands for nothing, before the seconds that Keras takes to start.
 
     Args:
@@ -120,7 +121,7 @@ def check_name(preset):
         resolve_preset(preset)
 
 
-def is_artefact(path):
+def is_artefact(path: str | os.PathLike) -> bool:
     """Whether a path is that of an exported model, and no preset.
 
     Example:

@@ -1,5 +1,8 @@
 """Modalities by name or number, as users give them, to the numbers that a model takes."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from keras_espmedsam.errors import InputError, did_you_mean
@@ -10,7 +13,9 @@ TO_RECOGNIZE = -1
 """In place of the number of a modality that is yet to be recognised."""
 
 
-def modality_indices(known, modalities, count, auto=False):
+def modality_indices(
+    known: tuple[str, ...], modalities: Any, count: int, auto: bool = False
+) -> np.ndarray:
     """Names or numbers to an int32 array with one number per image.
 
     Args:
@@ -49,7 +54,7 @@ def modality_indices(known, modalities, count, auto=False):
     return np.array([_index(known, one, auto) for one in modalities], "int32")
 
 
-def no_modality(known, more=""):
+def no_modality(known: Iterable[str], more: str = "") -> str:
     """The sentence on images without a modality, for a model of several.
 
     Args:
@@ -65,7 +70,7 @@ def no_modality(known, more=""):
     return f"Received no modality; give one of {', '.join(known)} per image{more}."
 
 
-def plain_modalities(modalities):
+def plain_modalities(modalities: Any) -> Any:
     """Names or numbers of any form as a `str`, an `int` or a list of these; `None` as it is.
 
     Args:

@@ -5,6 +5,8 @@ Plain numbers and sentences without Keras, for the segmenter and the command lin
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +41,13 @@ BLANK = "shows nearly one brightness all over, of which no modality is recognise
 """Why an image without content is refused, as the rest of a sentence that begins with it."""
 
 
-def decide(probabilities, class_names, min_confidence, modalities, blank=False):
+def decide(
+    probabilities: Any,
+    class_names: Sequence[str],
+    min_confidence: float,
+    modalities: Sequence[str],
+    blank: bool = False,
+) -> Recognition:
     """Take the most probable class for an image's modality, or say why not.
 
     Args:
@@ -82,7 +90,7 @@ def decide(probabilities, class_names, min_confidence, modalities, blank=False):
     return Recognition(name, confidence, refusal)
 
 
-def check_classes(class_names, modalities):
+def check_classes(class_names: Sequence[str] | None, modalities: Sequence[str]) -> None:
     """Check that a recogniser can be of use to a segmenter.
 
     Args:
@@ -105,7 +113,7 @@ def check_classes(class_names, modalities):
         )
 
 
-def shown(probability, digits=3):
+def shown(probability: float, digits: int = 3) -> str:
     """A probability for reading, cut and not rounded: below a limit it is never shown as at it.
 
     Example:

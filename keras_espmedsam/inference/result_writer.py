@@ -120,31 +120,37 @@ class ResultWriter:
 
         Raises:
             InputError: when it cannot be written, would replace one of the images, exists and is
-                not to be replaced, or is of a file that was not among the paths.
+                not to be replaced, is of a file that was not among the paths, or holds neither a
+                mask nor an error.
         """
         if result.error is not None:
             self._volumes.pop(result.path, None)
             return []
-        file = result.file
-        mask_path, overlay_path = self._mask_path(file, result.index), None
+        file, index, image, mask = result.file, result.index, result.image, result.mask
+        if file is None or index is None or image is None or mask is None:
+            raise InputError(
+                f"Received a result of {result.path} with neither a mask nor an error; give the "
+                "results of segment_files as they come."
+            )
+        mask_path, overlay_path = self._mask_path(file, index), None
         places = [mask_path]
         if self.overlay:
-            overlay_path = self._overlay_path(file, result.index)
+            overlay_path = self._overlay_path(file, index)
             places.append(overlay_path)
         self._check_places([path for path in places if path not in self._written])
         self.make_folder()
         try:
             if overlay_path is not None:
-                write_overlay(overlay_path, result.image.array, result.mask)
+                write_overlay(overlay_path, image.array, mask)
                 self._written.add(overlay_path)
-            masks = result.mask
+            masks: np.ndarray | list[np.ndarray] = mask
             if file.one_mask_file:
                 masks = self._volumes.setdefault(result.path, [])
-                masks.append(np.asarray(result.mask, bool))
-                if result.index + 1 < result.count:
+                masks.append(np.asarray(mask, bool))
+                if index + 1 < result.count:
                     return []
                 del self._volumes[result.path]
-            write_mask(mask_path, masks, result.image)
+            write_mask(mask_path, masks, image)
         except (OSError, InputError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"The result of {result.path} cannot be written: {reason}.") from error

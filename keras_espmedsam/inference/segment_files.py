@@ -2,14 +2,13 @@
 
 import dataclasses
 import os
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
 
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.images import MAX_PIXELS, ImageFile, inspect_image_file
-from keras_espmedsam.errors import InputError, InputWarning, NoImageError
+from keras_espmedsam.errors import InputError, NoImageError, told_otherwise
 from keras_espmedsam.imaging.content import BLANK_MASK
 from keras_espmedsam.imaging.intensity import AUTO as AUTO_INTENSITY
 from keras_espmedsam.imaging.intensity import Intensity, already_read, parse_intensity
@@ -106,7 +105,7 @@ def segment_files(
         paths = list(paths)
         indices = modality_indices(known, modality, len(paths), auto=True)
         needed = TO_RECOGNIZE in indices
-        requests = zip(paths, indices, strict=True)
+        requests: Iterable[tuple[FilePath, int]] = zip(paths, indices, strict=True)
     else:
         (index,) = modality_indices(known, modality, 1, auto=True)
         needed = index == TO_RECOGNIZE
@@ -208,13 +207,14 @@ class _Run:
                     yield _Item(_File(one), error=error)
 
     def _images(self, of: _File) -> Iterator[_Item]:
-        index = None
+        file, index = of.file, None
+        assert file is not None  # One that cannot be read is an item with its error.
         try:
             # Its sample is read first and let go: a volume is not held twice.
-            if of.modality == TO_RECOGNIZE and of.file.count > 1:
-                self._settle(of, self.recognizer.recognize_file(of.file, self.intensity))
+            if self.recognizer is not None and of.modality == TO_RECOGNIZE and file.count > 1:
+                self._settle(of, self.recognizer.recognize_file(file, self.intensity))
             index = 0
-            for image in of.file.images(intensity=self.intensity):
+            for image in file.images(intensity=self.intensity):
                 if of.failed:
                     return
                 yield _Item(of, index, image)
@@ -233,7 +233,9 @@ class _Run:
                 yield batch.pop(0)
 
     def _recognize(self, batch: list[_Item]) -> None:
-        found = self.recognizer.recognize([item.image for item in batch])
+        assert self.recognizer is not None  # Without one, no modality is missing.
+        images = [item.image for item in batch if item.image is not None]
+        found = self.recognizer.recognize(images)
         for item, recognition in zip(batch, found, strict=True):
             try:
                 self._settle(item.of, recognition)
@@ -252,10 +254,9 @@ class _Run:
     # === Segmenting ===
 
     def _segment(self, batch: list[_Item]) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", InputWarning)  # A result says it, with its file's name.
+        with told_otherwise():  # A result says it, with its file's name.
             found = self.segmenter.segment(
-                [item.image.array for item in batch],
+                [item.image.array for item in batch if item.image is not None],
                 [self.known[item.of.modality] for item in batch],
                 **self.options,
                 **already_read(self.segmenter),
@@ -293,6 +294,8 @@ class _Run:
             of.failed = of.told = True
             _let_go(item.error)
             return FileResult(of.path, item.index, count, error=item.error, file=of.file)
+        # What has no error was segmented.
+        assert item.found is not None and item.image is not None and item.index is not None
         mask, probabilities, blank = item.found
         of.blank += bool(blank)
         notices = [item.image.notice] if item.index == 0 and item.image.notice else []

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+import warnings
 
 import keras_hub
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 import keras_espmedsam as kem
 from keras_espmedsam import _upward
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.inference import ResultWriter, segment_files
 from keras_espmedsam.models import tasks
 
@@ -112,6 +113,27 @@ def test_threads_take_turns(segmenter):
 
 
 # === Files ===
+
+
+def test_threads_share_a_segmenter_and_change_no_warnings(segmenter, files):
+    filters = list(warnings.filters)
+    expected = [one.mask for one in segment_files(segmenter, files, "eye") if not one.error]
+    found = {}
+
+    def work(i):
+        results = segment_files(segmenter, files, "eye")
+        found[i] = [one.mask for one in results if not one.error]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(3):
+        assert all((a == b).all() for a, b in zip(found[i], expected, strict=True))
+    assert warnings.filters == filters
+    with pytest.warns(InputWarning, match="nearly one brightness"):
+        segmenter.segment(np.zeros((8, 8), "uint8"), "eye")
 
 
 def test_files_give_what_segment_gives(segmenter, files):
