@@ -94,15 +94,13 @@ def export(
         check_preset(preset)
         task = load_task(preset)
         import_tensorflow()  # What writes and what compares would, and not quietly.
-        options = {} if modality is None else {"modality": modality}
-        if options and not hasattr(task, "modalities"):
-            raise InputError(f"The preset {preset} is no segmenter; leave --modality out.")
         console = stderr()
         with console.status(f"Writing {output}"):
             done = task.export_for(
                 format,
                 output,
                 size="any" if any_size else size,
+                modality=modality,
                 precision=precision,
                 flavor=flavor,
                 batch_size=batch_size,
@@ -110,6 +108,5 @@ def export(
                 overwrite=overwrite,
                 preset=preset,
                 report=console.print,
-                **options,
             )
     typer.echo(done["path"])

@@ -86,14 +86,15 @@ class _ImageTask:
         """
         return fold(self)
 
-    def export_for(self, format, path, size=None, **options):
+    def export_for(self, format, path, size=None, *args, **options):
         """Write this model for another runtime, run it there and compare it with this one.
 
         Args:
             format: a name such as `"onnx"`; `keras_espmedsam.registries.export_formats` lists them.
             path: where to write.
             size: (height, width) in pixels, or `None` for the preprocessor's.
-            **options: as `keras_espmedsam.export.export_model` takes them.
+            *args, **options: as `keras_espmedsam.export.export_model` takes them: `modality` (of
+                segmenters alone), `precision`, `flavor`, `batch_size`, `calibration` and others.
 
         Returns:
             dict: the description in the JSON file beside the artefact, and `path`.
@@ -103,7 +104,9 @@ class _ImageTask:
 
         Source: ours.
         """
-        return upward("export_model")(self, format, path, size=size, **options)
+        if args and not self.is_segmenter:
+            args = (None, *args)  # It has no modality.
+        return upward("export_model")(self, format, path, size, *args, **options)
 
 
 class ImageSegmenter(_ImageTask, SegmentsImages, keras_hub.models.ImageSegmenter):

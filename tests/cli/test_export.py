@@ -44,7 +44,7 @@ def test_options_arrive(run, task, tmp_path):
 def test_defaults(run, task, tmp_path):
     assert run("export", "--format", "onnx", "--output", "m.onnx", "--any-size").exit_code == 0
     assert task.asked["size"] == "any"
-    assert "modality" not in task.asked
+    assert task.asked["modality"] is None and task.asked["flavor"] == "images"
     assert run("export", "--format", "onnx", "--output", "m.onnx").exit_code == 0
     assert task.asked["size"] is None
 

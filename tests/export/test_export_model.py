@@ -114,3 +114,15 @@ def test_the_licence_is_the_cards_or_unknown(classifier, tmp_path):
     assert describe(classifier, request, "espmedsam_nano_256", "mine")["licence"] == "mine"
     for preset in (None, "one that its maker alone knows", str(tmp_path)):
         assert describe(classifier, request, preset)["licence"] == "unknown"
+
+
+def test_options_keep_their_places(segmenter, classifier, monkeypatch):
+    """As in version 0.1.0: a classifier's have no modality among them."""
+    asked = []
+    monkeypatch.setattr(
+        "keras_espmedsam.models.tasks.upward", lambda name: lambda *a: asked.append(a)
+    )
+    segmenter.export_for("onnx", "m.onnx", (64, 64), "eye", "float16", "logits")
+    classifier.export_for("onnx", "m.onnx", (64, 64), "float16", "logits")
+    assert asked[0][1:] == ("onnx", "m.onnx", (64, 64), "eye", "float16", "logits")
+    assert asked[1][1:] == ("onnx", "m.onnx", (64, 64), None, "float16", "logits")
