@@ -53,8 +53,9 @@ class FileResult:
     def __repr__(self) -> str:
         if self.error is not None:
             return f"<FileResult: {self.error}>"
-        several = self.count > 1 and self.index is not None
-        which = f", image {self.index + 1} of {self.count}" if several else ""
+        which = ""
+        if self.count > 1 and self.index is not None:
+            which = f", image {self.index + 1} of {self.count}"
         if self.mask is None:
             return f"<FileResult: {self.path}{which}: no mask>"
         share = float(np.mean(self.mask))

@@ -35,7 +35,7 @@ def image_batches(converter: Any, images: Rows, batch_size: int) -> Iterator[tup
             yield members[start : start + batch_size], min(batch_size, len(members))
 
 
-def check_batch_size(batch_size: int) -> None:
+def check_batch_size(batch_size: Any) -> None:
     """Refuse what is no number of images.
 
     Raises:

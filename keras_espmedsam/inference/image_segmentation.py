@@ -1,6 +1,8 @@
 """Images in, masks out, for whatever gives probabilities: a Keras model or an exported one."""
 
 import numbers
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -158,7 +160,7 @@ class SegmentsImages:
         ]
 
 
-def check_threshold(threshold: float) -> None:
+def check_threshold(threshold: Any) -> None:
     """Refuse what is no probability.
 
     Raises:
@@ -166,7 +168,7 @@ def check_threshold(threshold: float) -> None:
 
     Source: ours.
     """
-    if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
+    if not isinstance(threshold, numbers.Real) or not 0 <= float(threshold) <= 1:
         raise InputError(f"Received threshold={threshold!r}; expected a number from 0 to 1.")
 
 

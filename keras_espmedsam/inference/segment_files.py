@@ -111,9 +111,9 @@ def segment_files(
         needed = index == TO_RECOGNIZE
         requests = ((path, index) for path in paths)
     found = FileRecognizer(load_recognizer(recognizer), known, batch_size) if needed else None
-    intensity = intensity or getattr(segmenter, "intensity", AUTO_INTENSITY)
+    said: Intensity = intensity or getattr(segmenter, "intensity", None) or AUTO_INTENSITY
     options = {"threshold": threshold, "batch_size": batch_size, "mirror": mirror}
-    run = _Run(segmenter, known, found, intensity, max_pixels, batch_size, options)
+    run = _Run(segmenter, known, found, said, max_pixels, batch_size, options)
     return run.results(requests)
 
 
