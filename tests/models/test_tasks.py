@@ -83,10 +83,12 @@ def test_export_for_hands_all_on(segmenter, classifier, monkeypatch):
     monkeypatch.setattr(tasks, "upward", lambda name: lambda *a, **k: calls.append((name, a, k)))
     segmenter.export_for("onnx", "eye.onnx", (64, 64), modality="eye", overwrite=True)
     classifier.export_for("tflite", "c.tflite")
-    wanted = {"size": (64, 64), "modality": "eye", "overwrite": True}
+    classifier.export_for("onnx", "c.onnx", None, "float16")  # In the places of version 0.1.0.
+    wanted = {"modality": "eye", "overwrite": True}
     assert calls == [
-        ("export_model", (segmenter, "onnx", "eye.onnx"), wanted),
-        ("export_model", (classifier, "tflite", "c.tflite"), {"size": None}),
+        ("export_model", (segmenter, "onnx", "eye.onnx", (64, 64)), wanted),
+        ("export_model", (classifier, "tflite", "c.tflite", None), {}),
+        ("export_model", (classifier, "onnx", "c.onnx", None, None, "float16"), {}),
     ]
 
 
