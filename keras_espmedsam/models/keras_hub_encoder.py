@@ -208,7 +208,7 @@ def _from_preset(preset, load_weights, image_shape, dtype):
             return Backbone.from_preset(preset, **options)
     # A damaged folder or a failed download raises nearly anything.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        reason = str(error).strip().partition("\n")[0].rstrip(".:")
         raise InputError(
             f"The keras-hub preset {preset} cannot be loaded ({type(error).__name__}: {reason}); "
             "give the name of one of its image backbones, or a folder."

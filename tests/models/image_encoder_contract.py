@@ -74,8 +74,9 @@ class ImageEncoderContract:
         size = tuple(side + 6 for side in self.sizes[0])
         inputs = self._inputs(encoder, images=self._images(size=size))
         if contract.fixed_size is not None:
+            # Called, since Keras' `predict` on JAX asks nothing.
             with pytest.raises(ValueError, match="expected shape"):
-                build.run(encoder, inputs)
+                encoder(inputs)
         elif self.several_levels:
             assert contract.size_multiple > 1
             with pytest.raises(ValueError, match=f"multiples of {contract.size_multiple}"):

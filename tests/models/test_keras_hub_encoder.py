@@ -5,6 +5,9 @@ import pytest
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models import KerasHubImageEncoder
+from keras_espmedsam.training.build_segmenter import build_segmenter, checkpoint_gradients
+from keras_espmedsam.training.config.run_config import ModelSettings
+from keras_espmedsam.training.trainable_parts import select_trainable
 from tests.models.image_encoder_contract import ImageEncoderContract
 
 DENSENET = {
@@ -89,7 +92,7 @@ def test_the_embedding_is_the_neck_of_the_backbones_own_levels(build):
     backbone = keras_hub.models.DenseNetBackbone(**DENSENET["config"])
     encoder = build.randomize(KerasHubImageEncoder(backbone, neck_dim=8, neck_levels=("P3", "P4")))
     images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
-    found = build.run(keras.Model(backbone.input, backbone.pyramid_outputs), images)
+    found = build.run(keras.Model(backbone.input, dict(backbone.pyramid_outputs)), images)
     neck = encoder.neck([found["P3"], found["P4"]])
     np.testing.assert_allclose(build.run(encoder, images), build.array(neck), atol=1e-5)
 
@@ -158,3 +161,21 @@ def test_maps_that_are_no_maps_or_do_not_divide_the_image_are_refused():
     }  # fmt: skip
     with pytest.raises(InputError, match="'P2' of 'csp_net_backbone' has the shape"):
         KerasHubImageEncoder(unpadded)
+
+
+def test_a_configuration_names_it():
+    encoder = {"kind": "keras_hub", "backbone": DENSENET, "neck_dim": 16, "neck_levels": ["P3"]}
+    settings = ModelSettings(
+        encoder=encoder,
+        modalities=["xray", "fundus"],
+        decoder={"transformer_num_heads": 2, "transformer_mlp_dim": 16},
+    )
+    backbone = build_segmenter(settings, precision="mixed_bfloat16").backbone
+    encoder = backbone.image_encoder
+    assert encoder.levels["embedding"] == (8, 16)
+    assert encoder.pyramid.get_layer("conv1_conv").compute_dtype == "bfloat16"
+    assert backbone.controller_layers("xray") == []
+    select_trainable(backbone, ["decoder"])
+    assert encoder.trainable_variables == []
+    with pytest.raises(InputError, match="Received gradient_checkpointing for KerasHub"):
+        checkpoint_gradients(encoder)
