@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +77,7 @@ def locked(file: IO) -> bool:
     # The library filelock locks a file of its own by its path; a log is locked here that is being
     # written. And where a file system has no locks it leaves a marker, which a killed program's
     # next start would wait for.
-    if os.name == "nt":
+    if sys.platform == "win32":
         import msvcrt
 
         try:

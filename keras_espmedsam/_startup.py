@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from keras_espmedsam.errors import InputError
 
@@ -190,7 +191,8 @@ def tensorflow_hidden() -> Iterator[None]:
     hidden = {"tensorflow", "tensorflow_text"}.difference(sys.modules)
     if choose_backend() == "tensorflow":
         hidden.discard("tensorflow")
-    sys.modules.update(dict.fromkeys(hidden))  # None is a module that cannot be imported.
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(hidden))  # None is a module that cannot be imported.
     try:
         yield
     finally:

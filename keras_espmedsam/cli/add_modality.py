@@ -7,8 +7,9 @@ import typer
 
 from keras_espmedsam._startup import require
 from keras_espmedsam.cli.console import errors_reported
-from keras_espmedsam.cli.loading import DEFAULT_PRESET, check_preset, import_models
+from keras_espmedsam.cli.loading import DEFAULT_PRESET, import_models
 from keras_espmedsam.cli.train import Strict, say, verbosity
+from keras_espmedsam.inference.load_models import check_name as check_preset
 
 # What a run takes to reach its learning rate, in steps, and how far the rate falls afterwards.
 _WARMUP, _FALL = 10, 0.01

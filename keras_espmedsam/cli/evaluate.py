@@ -132,7 +132,7 @@ def evaluate(
         records = read_index(data, split or ["test"], dataset or None)
         files.check_place(data, records)
         with files.log() as log:
-            if resume:
+            if resume and log is not None:
                 count = f"{log.count} images are measured already, in {log.path}."
                 stderr().print(count if log.count else "There is nothing to resume: starting anew.")
             segmenter = load_segmenter(preset)

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from keras_espmedsam._startup import import_tensorflow
 from keras_espmedsam.cli.console import errors_reported, stderr
-from keras_espmedsam.cli.loading import check_preset, import_tensorflow, load_task
+from keras_espmedsam.cli.loading import load_task
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.inference.load_models import check_name as check_preset
 from keras_espmedsam.registries.export_formats import export_formats
 
 

@@ -15,7 +15,7 @@ from keras_espmedsam.cli.console import stderr
 from keras_espmedsam.data.formats.file_kind import file_kind
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.evaluation.measurement_log import MeasurementLog, read_log
+from keras_espmedsam.evaluation.measurement_log import LogContent, MeasurementLog, read_log
 from keras_espmedsam.evaluation.run_settings import record_files
 
 SUFFIX = ".partial"
@@ -59,23 +59,25 @@ class ReportFiles:
                     f"The report {path} has the name of the file that keeps the measures of the "
                     "run; choose another."
                 )
-        for path, option in ((output, "--output"), (per_image, "--per-image")):
-            if path is not None:
-                _check_file(path, option)
+        named = ((output, "--output"), (per_image, "--per-image"))
+        options = [(path, option) for path, option in named if path is not None]
+        for path, option in options:
+            _check_file(path, option)
         begun = {path: read_log(path) for path in logs}
         begun = {path: content for path, content in begun.items() if content.settings is not None}
         self._log = next(iter(begun), logs[0] if logs else None)
+        held = next(iter(begun.values()), LogContent())
         if begun and not (resume or overwrite):
-            count = len({one[:2] for one in begun[self._log].measured})
+            count = len({one[:2] for one in held.measured})
             raise InputError(
                 f"{self._log} keeps the measures of a run that is not complete (images: {count}); "
                 "give --resume to go on with it, or --overwrite to start again."
             )
         # Those that this very run wrote, before it was killed or because some images failed.
-        own = set(begun[self._log].reports) if begun and resume else set()
-        for path, option in ((output, "--output"), (per_image, "--per-image")):
-            replaceable = overwrite or (path is not None and os.path.realpath(path) in own)
-            if path is not None and path.exists() and not replaceable:
+        own = set(held.reports) if resume else set()
+        for path, option in options:
+            replaceable = overwrite or os.path.realpath(path) in own
+            if path.exists() and not replaceable:
                 raise InputError(
                     f"The report {path} exists already; choose another {option}, or give "
                     "--overwrite to replace it."

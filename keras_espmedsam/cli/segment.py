@@ -20,7 +20,6 @@ from keras_espmedsam.cli.console import (
 )
 from keras_espmedsam.cli.loading import (
     DEFAULT_PRESET,
-    check_preset,
     load_recognizer,
     load_segmenter,
     prepare_for,
@@ -31,6 +30,7 @@ from keras_espmedsam.errors import InputError, NoImageError
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.inference import FileResult, ResultWriter, expand_inputs, segment_files
 from keras_espmedsam.inference.input_files import Inputs
+from keras_espmedsam.inference.load_models import check_name as check_preset
 from keras_espmedsam.inference.recognition import AUTO, DEFAULT_RECOGNIZER, shown
 from keras_espmedsam.inference.recognize_files import basis
 
@@ -191,6 +191,7 @@ def _can_be_spared():
 
 
 def _recognized(result: FileResult) -> str:
+    assert result.confidence is not None and result.file is not None  # It was recognised.
     how_sure = ", ".join(filter(None, (shown(result.confidence), basis(result.file))))
     return f"{result.path}: {result.modality} ({how_sure})"
 

@@ -48,7 +48,7 @@ def evaluate(
     preset: str | None = None,
     max_pixels: int = MAX_PIXELS,
     mirror: bool = False,
-    each: Callable[[Record, np.ndarray, np.ndarray, dict[str, float]], None] | None = None,
+    each: Callable[[Record, np.ndarray, Any, dict[str, float]], None] | None = None,
     on_failure: Callable[[Record, str], None] | None = None,
     per_image: bool = False,
     log: str | os.PathLike | MeasurementLog | None = None,
@@ -136,7 +136,7 @@ def evaluate(
     if paper_metrics and metrics is not None:
         raise InputError("Received metrics and paper_metrics, which has its own; give one of both.")
     metrics = checked_metrics(metrics)
-    intensity = parse_intensity(intensity) or getattr(segmenter, "intensity", AUTO)
+    said: Intensity = parse_intensity(intensity) or getattr(segmenter, "intensity", None) or AUTO
     notices: Counter[str] = Counter()
     outcome = Outcome(records, max_pixels, progress, on_failure)
     unexpected: list[Exception] = []
@@ -191,7 +191,7 @@ def evaluate(
                 paper_metrics=paper_metrics,
                 threshold=threshold,
                 mirror=mirror,
-                intensity=intensity if isinstance(intensity, str) else list(intensity),
+                intensity=said if isinstance(said, str) else list(said),
                 # Said where it is not the default: logs of earlier versions do not say it.
                 **({} if metrics == DEFAULT_METRICS else {"metrics": list(metrics)}),
             )
@@ -206,8 +206,8 @@ def evaluate(
         }
         outcome.tell_progress()
         for batch in itertools.chain(
-            _batches(read_labelled(outcome, alone, max_pixels, intensity), 1),
-            _batches(read_labelled(outcome, rest, max_pixels, intensity), batch_size),
+            _batches(read_labelled(outcome, alone, max_pixels, said), 1),
+            _batches(read_labelled(outcome, rest, max_pixels, said), batch_size),
         ):
             for sample in batch:
                 notice(sample.record, sample.image.notice)
@@ -245,8 +245,8 @@ def evaluate(
                 InputWarning,
                 stacklevel=2,
             )
-    for notice, count in notices.items():
-        warnings.warn(f"Of {count} images: {notice}.", InputWarning, stacklevel=2)
+    for told, count in notices.items():
+        warnings.warn(f"Of {count} images: {told}.", InputWarning, stacklevel=2)
     if per_image:
         report["images"] = image_rows(records, outcome.measured)
     return report
@@ -322,6 +322,10 @@ def _measured(sample, results, number, metrics, paper_metrics, threshold, keep):
     # Images and masks were turned upright; they are compared as both are stored.
     truth = image.layout.undo(sample.mask)
     if paper_metrics:
+        if probabilities is None:
+            raise InputError(
+                "the segmenter gives no probabilities, which the paper's measures need."
+            )
         measures = paper_image_measures(truth, probabilities, threshold)
     else:
         prediction = image.layout.undo(results["masks"][number])

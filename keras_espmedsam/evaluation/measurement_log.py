@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ class Measurement(NamedTuple):
     """
 
     record: int
-    index: int
+    index: int  # type: ignore[assignment]  # A tuple's method of that name is not needed.
     files: list[int]
     measures: dict[str, float]
 
@@ -152,7 +153,7 @@ class MeasurementLog:
     def __enter__(self) -> "MeasurementLog":
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         empty = not os.fstat(self._file.fileno()).st_size
         self._file.close()
         # One that holds no measures would only be in the way.
@@ -195,7 +196,12 @@ class MeasurementLog:
             )
         return self._content
 
-    def append(self, measured=(), failed=(), reports=()) -> None:
+    def append(
+        self,
+        measured: Sequence[Measurement] = (),
+        failed: Sequence[tuple[int, int]] = (),
+        reports: Sequence[str] = (),
+    ) -> None:
         """Write one line, whole or not at all.
 
         Args:
@@ -227,7 +233,7 @@ class MeasurementLog:
         self._images |= {one[:2] for one in measured}
 
 
-def _line(values) -> bytes:
+def _line(values: dict[str, Any]) -> bytes:
     return json.dumps(values).encode() + b"\n"
 
 
@@ -258,6 +264,6 @@ def _parsed(path: Path, data: bytes) -> LogContent:
     return content
 
 
-def _shown(value) -> str:
+def _shown(value: Any) -> str:
     text = "none" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:12]}..."

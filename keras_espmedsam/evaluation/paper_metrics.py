@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.metrics import confusion, hausdorff_distance
 from keras_espmedsam.imaging.placement import resize
 
@@ -41,8 +42,8 @@ def paper_image_measures(
 
     Source: ESP-MedSAM (arXiv 2407.14153), published evaluation code.
     """
-    truth = Image.fromarray(np.where(truth, 255, 0).astype(np.uint8))
-    truth = np.asarray(truth.resize(PAPER_SIZE[::-1], Image.Resampling.NEAREST)) > 0
+    drawn = Image.fromarray(np.where(truth, 255, 0).astype(np.uint8))
+    truth = np.asarray(drawn.resize(PAPER_SIZE[::-1], Image.Resampling.NEAREST)) > 0
     prediction = resize(np.asarray(probabilities, np.float32), *PAPER_SIZE) >= threshold
     tp, fp, fn, tn = confusion(truth, prediction)
     comparable = truth.any() and prediction.any()
@@ -68,6 +69,9 @@ def summarise_paper(measures: Sequence[dict[str, float]]) -> dict[str, dict]:
     Returns:
         `{NAME: {"mean", "std"}}`; `f1` has no deviation, and an undefined figure is None.
 
+    Raises:
+        InputError: without any measures.
+
     Example:
         >>> one = paper_image_measures(np.ones((4, 4)), np.ones((4, 4)))
         >>> summarise_paper([one])["f1"]
@@ -75,10 +79,13 @@ def summarise_paper(measures: Sequence[dict[str, float]]) -> dict[str, dict]:
 
     Source: ESP-MedSAM (arXiv 2407.14153), published evaluation code.
     """
+    if not measures:
+        raise InputError("Received no measures; give those of at least one image.")
     columns = {name: np.array([one[name] for one in measures]) for name in measures[0]}
     distances = columns.pop("hausdorff")
     summary = {name: mean_and_std(values) for name, values in columns.items()}
     precision, recall = summary["precision"]["mean"], summary["recall"]["mean"]
+    assert precision is not None and recall is not None  # There is at least one image.
     total = precision + recall
     summary["f1"] = {"mean": 2 * precision * recall / total if total else 0.0, "std": None}
     kept = distances[~np.isnan(distances)]

@@ -65,6 +65,7 @@ def read_labelled(
             for image, mask in labelled_images(record, max_pixels, intensity):
                 if image.index not in left:
                     continue
+                assert mask is not None  # Records without one are refused before.
                 left.remove(image.index)
                 # Headers may say something else than the pixels behind them.
                 if mask.shape != image.size:

@@ -45,7 +45,7 @@ def record_files(record: Record) -> list[Path]:
     """The files that an image is measured by: its own and those of its masks.
 
     Args:
-        record: one with a mask.
+        record: one with a mask; without, it is its image alone.
 
     Example:
         >>> record = Record("test", "xray", "lungs", Path("1.png"), Path("2.png"))
@@ -54,7 +54,8 @@ def record_files(record: Record) -> list[Path]:
 
     Source: ours.
     """
-    return [record.image, record.mask, *record.other_masks]
+    files = (record.image, record.mask, *record.other_masks)
+    return [file for file in files if file is not None]
 
 
 def _row(record):

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+from typing import Any
 
 from keras_espmedsam.errors import InputError
 
@@ -16,7 +17,7 @@ METADATA_FILE = "preset.json"
 WEIGHTS_FILE = "model.weights.h5"
 
 
-def presets_dir():
+def presets_dir() -> pathlib.Path:
     """The folder of built-in presets: in the installed package, or beside it in a checkout.
 
     Example:
@@ -29,7 +30,7 @@ def presets_dir():
     return packaged if packaged.is_dir() else _PACKAGE.parent / "presets"
 
 
-def builtin_presets():
+def builtin_presets() -> dict[str, dict[str, Any]]:
     """Names of the built-in presets with their metadata.
 
     Returns:
@@ -51,7 +52,7 @@ def builtin_presets():
     return found
 
 
-def resolve_preset(preset, load_weights=True):
+def resolve_preset(preset: str | os.PathLike, load_weights: bool = True) -> str:
     """A built-in name, folder or handle to what keras-hub's `from_preset` takes.
 
     Args:
@@ -95,7 +96,7 @@ def resolve_preset(preset, load_weights=True):
     )
 
 
-def card_licence(preset):
+def card_licence(preset: str | os.PathLike) -> str | None:
     """The licence that a preset's card names, or `None`.
 
     Args:

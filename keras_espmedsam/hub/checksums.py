@@ -1,6 +1,7 @@
 """The checksums of a preset's files: what was saved is what is loaded."""
 
 import hashlib
+import os
 import pathlib
 
 from keras_espmedsam._files import atomic_path
@@ -9,7 +10,7 @@ from keras_espmedsam.errors import InputError
 CHECKSUMS_FILE = "SHA256SUMS"
 
 
-def write_checksums(folder):
+def write_checksums(folder: str | os.PathLike) -> None:
     """Write `SHA256SUMS` of a preset's files, as `sha256sum --check` reads it.
 
     Args:
@@ -28,7 +29,7 @@ def write_checksums(folder):
         temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
-def check_checksums(folder, weights=True):
+def check_checksums(folder: str | os.PathLike, weights: bool = True) -> None:
     """Compare a preset's files with its `SHA256SUMS`; without that file nothing is done.
 
     Args:

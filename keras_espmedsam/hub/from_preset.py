@@ -3,6 +3,7 @@
 import contextvars
 import functools
 import json
+from collections.abc import Callable
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
@@ -32,7 +33,7 @@ class _BuiltinPresets:
         }
 
 
-def knows_builtin_presets(has_weights=True):
+def knows_builtin_presets(has_weights: bool = True) -> Callable[[type], type]:
     """Class decorator: `from_preset` and `presets` of a keras-hub class know our presets.
 
     A decorator and not a base class, since keras-hub writes the name of a task's first base into
@@ -52,7 +53,6 @@ def knows_builtin_presets(has_weights=True):
         # A class's own method, which may know more arguments, runs inside of this one.
         own = vars(decorated).get("from_preset")
 
-        @classmethod
         def from_preset(cls, preset, *args, **kwargs):
             """Load by built-in name, folder, `hf://` or `kaggle://` handle.
 
@@ -129,7 +129,7 @@ def knows_builtin_presets(has_weights=True):
 
         decorated.save_to_preset = save_to_preset
         decorated.presets = _BuiltinPresets()
-        decorated.from_preset = from_preset
+        decorated.from_preset = classmethod(from_preset)
         return decorated
 
     return decorate

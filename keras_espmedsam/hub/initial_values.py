@@ -8,6 +8,8 @@ import contextlib
 import contextvars
 import functools
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,7 +29,7 @@ _lock = threading.Lock()
 _blocks = 0
 
 
-def load_undrawn(load):
+def load_undrawn(load: Callable[[], Any]) -> Any:
     """Load a model without drawing the random initial values that its weights replace.
 
     Args:

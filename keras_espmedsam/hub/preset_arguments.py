@@ -3,7 +3,9 @@
 import inspect
 import json
 import numbers
+import os
 import pathlib
+from typing import Any
 
 from keras_espmedsam.errors import InputError, did_you_mean
 
@@ -11,7 +13,9 @@ from keras_espmedsam.errors import InputError, did_you_mean
 _EVERY_MODEL = {"load_weights", "dtype", "image_shape", "name", "trainable"}
 
 
-def check_arguments(model_class, folder, arguments):
+def check_arguments(
+    model_class: type, folder: str | os.PathLike, arguments: dict[str, Any]
+) -> None:
     """Refuse arguments that would be ignored, or fail deep inside.
 
     Args:
@@ -31,7 +35,7 @@ def check_arguments(model_class, folder, arguments):
         name
         for one in model_class.__mro__
         if "__init__" in vars(one)
-        for name, parameter in inspect.signature(one.__init__).parameters.items()
+        for name, parameter in inspect.signature(vars(one)["__init__"]).parameters.items()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     }
     for name in arguments:
@@ -46,7 +50,9 @@ def check_arguments(model_class, folder, arguments):
 
 def _check_image_shape(shape, channels):
     sizes = tuple(shape) if isinstance(shape, list | tuple) else ()
-    whole = all(size is None or (isinstance(size, numbers.Integral) and size > 0) for size in sizes)
+    whole = all(
+        size is None or (isinstance(size, numbers.Integral) and int(size) > 0) for size in sizes
+    )
     if len(sizes) != 3 or not whole or sizes[-1] != channels:
         raise InputError(
             f"Received image_shape={shape}; expected (height, width, {channels}) in pixels, or "

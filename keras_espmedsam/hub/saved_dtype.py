@@ -5,10 +5,12 @@ was saved in mixed precision it fails (`Invalid dtype: mixed_bfloat16`). `dtype=
 """
 
 import json
+import os
 import pathlib
+from typing import Any
 
 
-def dtype_to_load(folder):
+def dtype_to_load(folder: str | os.PathLike) -> Any:
     """The `dtype` with which keras-hub is to load a preset, where it would fail without one.
 
     Args:
@@ -31,7 +33,7 @@ def dtype_to_load(folder):
     return keras.config.dtype_policy()
 
 
-def leave_out_mixed_dtype(folder):
+def leave_out_mixed_dtype(folder: str | os.PathLike) -> None:
     """Let keras-hub's own classes load a preset that was just saved in mixed precision.
 
     Args:

@@ -569,3 +569,17 @@ def test_pages_are_resumed_within_a_file(tmp_path):
     assert [call[0] for call in segmenter.calls] == [2, 1]
     assert sum(done) == 1
     assert log.read_bytes() == b"".join(lines)
+
+
+def test_the_papers_measures_need_probabilities(make_record):
+    class Masks(FakeSegmenter):
+        def segment(self, images, *arguments, **options):
+            return {"masks": super().segment(images, *arguments, **options)["masks"]}
+
+    records = [make_record("a", HALF, HALF)]
+    with pytest.raises(InputError, match="no probabilities"):
+        evaluate(Masks(), records, paper_metrics=True)
+    found = []
+    report = evaluate(Masks(), records, each=lambda *one: found.append(one[2]))
+    assert report["datasets"]["a"]["n"] == 1
+    assert found == [None]

@@ -145,6 +145,11 @@ def test_paper_smoothing_of_empty_masks():
     assert missed["dice"] == pytest.approx(1 / (1024**2 + 1))
 
 
+def test_a_paper_summary_of_no_image_is_refused():
+    with pytest.raises(InputError, match="at least one image"):
+        summarise_paper([])
+
+
 def test_paper_summary():
     base = {"dice": 0.5, "iou": 0.4, "accuracy": 0.9}
     images = [

@@ -175,3 +175,11 @@ def test_a_full_disk_is_a_sentence(image, output, monkeypatch):
     (result,) = results_of(path)
     with pytest.raises(InputError, match=r"x\.png cannot be written: No space left on device\.$"):
         ResultWriter(output, [path]).write(result)
+
+
+def test_a_result_of_neither_a_mask_nor_an_error_is_refused(image, tmp_path):
+    path = image("eye.png")
+    writer = ResultWriter(tmp_path / "out", path)
+    with pytest.raises(InputError, match="neither a mask nor an error"):
+        writer.write(FileResult(path, 0, 1, file=inspect_image_file(path)))
+    assert not (tmp_path / "out").exists()

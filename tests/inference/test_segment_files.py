@@ -430,6 +430,7 @@ def test_a_result_of_ones_own():
     result = FileResult(Path("x.png"), error=InputError("x.png is empty."))
     assert result.index is None and result.count == 0
     assert result != FileResult(Path("x.png"), error=InputError("x.png is empty."))
+    assert repr(FileResult(Path("x.png"), 0, 2)) == "<FileResult: x.png, image 1 of 2: no mask>"
 
 
 def test_importing_it_imports_no_keras():
