@@ -294,6 +294,8 @@ def test_losses_by_name(segmenter):
     # Keras' form by this name takes probabilities, and would be fed logits.
     with pytest.raises(InputError, match="loss='binary_crossentropy'"):
         model.compile(loss="binary_crossentropy")
+    model.compile(loss={"name": "FocalLoss", "gamma": 1.0})
+    assert model.loss["masks"].gamma == 1.0 and isinstance(model.loss["patches"], kem.losses.PatchLoss)
 
 
 def test_automatic_metrics_are_weighted_and_named_as_before(plain):

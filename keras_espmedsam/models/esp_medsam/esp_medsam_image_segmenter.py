@@ -259,8 +259,8 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
                 wrapped in `DecoupledOptimizer`, so that a modality absent from a batch is not
                 updated.
             loss: `"auto"` or `"standard"` (`DiceFocalLoss` of the masks plus `PatchLoss` of the
-                patches), `"published"`, another name that `keras_espmedsam.losses.get` knows, or
-                what `keras.Model.compile` takes.
+                patches), `"published"`, what else `keras_espmedsam.losses.get` takes, such as
+                `{"name": "FocalLoss", "gamma": 1.0}`, or what `keras.Model.compile` takes.
             metrics: `"auto"`: `DiceScore` and `ForegroundIoU` of the masks, as weighted metrics
                 (a pixel or image of `sample_weight` 0 has no part in them) where
                 `weighted_metrics` are not given.
@@ -281,7 +281,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             optimizer = current  # Compiled again with the same one, as Keras allows.
         if self.takes_modalities:
             optimizer = decoupled(optimizer)
-        if isinstance(loss, str):
+        if isinstance(loss, str) or (isinstance(loss, dict) and "name" in loss):
             loss = losses.get("standard" if loss == "auto" else loss)
         if isinstance(metrics, str) and metrics == "auto":
             metrics = {"masks": [DiceScore(), ForegroundIoU()]}
