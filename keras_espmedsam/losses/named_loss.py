@@ -33,11 +33,11 @@ def named_loss(registry, identifier, shape):
     if isinstance(identifier, Mapping):
         arguments = {key: value for key, value in identifier.items() if key != "name"}
         name = identifier.get("name")
-    if not isinstance(name, str):
+    if not isinstance(name, str) or name not in registry:
         raise InputError(
-            f"Received {identifier!r} as {registry.noun}; expected one of "
-            f"{', '.join(registry.names())}, a dict of such a name and arguments, or a "
-            "keras.losses.Loss."
+            f"Received loss={identifier!r}; expected one of {', '.join(registry.names())}, a dict "
+            "of such a name and arguments of its class, or a keras.losses.Loss"
+            f"{did_you_mean(name, registry.names())}"
         )
     entry = registry.load(name)
     if isinstance(entry, keras.losses.Loss):
