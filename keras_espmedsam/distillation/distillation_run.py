@@ -8,6 +8,7 @@ from keras_espmedsam import losses
 from keras_espmedsam.data import check_records
 from keras_espmedsam.distillation.config import DistillConfig
 from keras_espmedsam.distillation.distillation_dataset import DistillationDataset
+from keras_espmedsam.distillation.distiller import DecoupledDistiller
 from keras_espmedsam.distillation.feature_loss import FeatureLoss
 from keras_espmedsam.distillation.named_teacher import named_teacher
 from keras_espmedsam.distillation.teacher import Teacher
@@ -169,6 +170,28 @@ class DistillationRun:
         """
         normalization = medical.preprocessor.image_converter.normalization
         return Teacher(medical, normalization, features=features, name="medical")
+
+    def distiller(self, phase, student, common, domain):
+        """The model that trains the student in a phase.
+
+        Args:
+            phase: `DistillPhaseSettings`.
+            student: `ESPMedSAMImageSegmenter`.
+            common: list of `Teacher`, or `None`.
+            domain: `Teacher`, or `None`.
+        """
+        return DecoupledDistiller(
+            student,
+            common_teachers=common,
+            domain_teachers=domain,
+            phase=phase.phase,
+            losses=[
+                FeatureLoss(term.student, term.teacher, term.loss, term.weight)
+                for term in phase.losses
+            ],
+            label_losses=losses.get(phase.label_loss),
+            label_weight=phase.label_weight,
+        )
 
     def optimizer(self, phase, model, steps):
         """The optimiser of a phase.

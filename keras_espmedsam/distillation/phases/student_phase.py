@@ -58,10 +58,7 @@ class StudentPhase(DistillationPhase):
 
     def begin(self, run: Any, settings: Any) -> tuple[Any, Any, Any]:
         # A configuration is checked before Keras is imported.
-        from keras_espmedsam import losses
         from keras_espmedsam.distillation.copy_decoder import copy_decoder
-        from keras_espmedsam.distillation.distiller import DecoupledDistiller
-        from keras_espmedsam.distillation.feature_loss import FeatureLoss
 
         student = run.student()
         domain = common = None
@@ -80,17 +77,6 @@ class StudentPhase(DistillationPhase):
             labels=self.labels,
             caches=run.caches(student, common, domain),
         )
-        distiller = DecoupledDistiller(
-            student,
-            common_teachers=common,
-            domain_teachers=domain,
-            phase=settings.phase,
-            losses=[
-                FeatureLoss(term.student, term.teacher, term.loss, term.weight)
-                for term in settings.losses
-            ],
-            label_losses=losses.get(settings.label_loss),
-            label_weight=settings.label_weight,
-        )
+        distiller = run.distiller(settings, student, common, domain)
         distiller.compile(run.optimizer(settings, student, training.num_batches))
         return distiller, training, validation
