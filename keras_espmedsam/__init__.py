@@ -11,6 +11,7 @@ not wait for it.
 
 import contextlib
 import importlib
+from typing import TYPE_CHECKING
 
 from keras_espmedsam import _renamed
 from keras_espmedsam._startup import choose_backend
@@ -39,6 +40,24 @@ _PARTS = (
 __all__ = ["__version__", *_PARTS]
 
 
+# For editors and type checkers, which do not run what follows.
+if TYPE_CHECKING:
+    from keras_espmedsam import data as data
+    from keras_espmedsam import distillation as distillation
+    from keras_espmedsam import errors as errors
+    from keras_espmedsam import evaluation as evaluation
+    from keras_espmedsam import export as export
+    from keras_espmedsam import hub as hub
+    from keras_espmedsam import inference as inference
+    from keras_espmedsam import layers as layers
+    from keras_espmedsam import losses as losses
+    from keras_espmedsam import metrics as metrics
+    from keras_espmedsam import models as models
+    from keras_espmedsam import ops as ops
+    from keras_espmedsam import optimizers as optimizers
+    from keras_espmedsam import registries as registries
+    from keras_espmedsam import training as training
+
 _renamed.install()
 
 # Before any part imports Keras, which would insist on TensorFlow where only another backend is
@@ -48,10 +67,13 @@ with contextlib.suppress(ImportError):
 
 
 # As keras_espmedsam.training does, by itself: it would be the only use of the library lazy_loader.
-def __getattr__(name):
-    if name in _PARTS:
-        return importlib.import_module(f"keras_espmedsam.{name}")
-    raise AttributeError(f"module 'keras_espmedsam' has no attribute {name!r}")
+# Unseen by type checkers, so that they find a name that there is not.
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        if name in _PARTS:
+            return importlib.import_module(f"keras_espmedsam.{name}")
+        raise AttributeError(f"module 'keras_espmedsam' has no attribute {name!r}")
 
 
 def __dir__():

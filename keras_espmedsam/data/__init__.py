@@ -1,5 +1,7 @@
 """Images, masks and indexes of them. Importing this imports neither Keras nor a backend."""
 
+from typing import TYPE_CHECKING
+
 from keras_espmedsam._files import atomic_path
 from keras_espmedsam._renamed import old_attribute
 from keras_espmedsam.data.checking import check_records
@@ -52,5 +54,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
-    return old_attribute(__name__, name)
+# Unseen by type checkers, so that they find a name that there is not.
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        return old_attribute(__name__, name)

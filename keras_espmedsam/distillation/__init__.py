@@ -6,9 +6,21 @@ without pydantic there is all but the configurations.
 
 import importlib
 import sys
+from typing import TYPE_CHECKING
 
 from keras_espmedsam._startup import require
 from keras_espmedsam.distillation.copy_decoder import copy_decoder
+
+if TYPE_CHECKING:
+    from keras_espmedsam.distillation.config import DistillConfig as DistillConfig
+    from keras_espmedsam.distillation.distillation_dataset import (
+        DistillationDataset as DistillationDataset,
+    )
+    from keras_espmedsam.distillation.distillation_run import distill as distill
+    from keras_espmedsam.distillation.distiller import DecoupledDistiller as DecoupledDistiller
+    from keras_espmedsam.distillation.feature_loss import FeatureLoss as FeatureLoss
+    from keras_espmedsam.distillation.teacher import Teacher as Teacher
+    from keras_espmedsam.distillation.teacher_cache import TeacherCache as TeacherCache
 
 _MODULES = {
     "DecoupledDistiller": "distiller",
@@ -23,13 +35,16 @@ _MODULES = {
 __all__ = ["copy_decoder", *_MODULES]
 
 
-def __getattr__(name):
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in ("DistillConfig", "distill"):
-        for module in ("pydantic", "yaml"):
-            require(module, "Distillation by a configuration", "train")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+# Unseen by type checkers, so that they find a name that there is not.
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name in ("DistillConfig", "distill"):
+            for module in ("pydantic", "yaml"):
+                require(module, "Distillation by a configuration", "train")
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__():
@@ -40,4 +55,4 @@ def __dir__():
 # package beside Keras, as to load one, need not name them.
 if "keras" in sys.modules:
     for _name in ("DecoupledDistiller", "FeatureLoss", "Teacher"):
-        __getattr__(_name)
+        getattr(sys.modules[__name__], _name)

@@ -4,8 +4,16 @@ The parts are loaded when first used, so that formats are listed and recognised 
 """
 
 import importlib
+from typing import TYPE_CHECKING
 
 from keras_espmedsam._renamed import old_attribute
+
+if TYPE_CHECKING:
+    from keras_espmedsam.export._export_like_keras import export_like_keras as export_like_keras
+    from keras_espmedsam.export._export_model import export_model as export_model
+    from keras_espmedsam.export.exported_segmenter import ExportedSegmenter as ExportedSegmenter
+    from keras_espmedsam.export.formats import ExportFormat as ExportFormat
+    from keras_espmedsam.export.formats import get_format as get_format
 
 _PLACES = {
     "ExportFormat": "formats",
@@ -19,10 +27,13 @@ _PLACES = {
 __all__ = ["ExportFormat", "ExportedSegmenter", "export_like_keras", "export_model", "get_format"]
 
 
-def __getattr__(name):
-    if name in _PLACES:
-        return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
-    return old_attribute(__name__, name)
+# Unseen by type checkers, so that they find a name that there is not.
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        if name in _PLACES:
+            return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+        return old_attribute(__name__, name)
 
 
 def __dir__():

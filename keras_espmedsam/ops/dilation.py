@@ -21,7 +21,8 @@ def to_phases(x, rate):
 
 def from_phases(x, rate, size):
     """Undo `to_phases` for an image of `size` (height, width)."""
-    rows, columns, channels = *ops.shape(x)[1:3], x.shape[-1]
+    rows, columns = ops.shape(x)[1:3]
+    channels = x.shape[-1]
     x = ops.reshape(x, (-1, *rate, rows, columns, channels))
     x = ops.transpose(x, (0, 3, 1, 4, 2, 5))
     x = ops.reshape(x, (-1, rows * rate[0], columns * rate[1], channels))

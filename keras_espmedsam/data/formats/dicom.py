@@ -272,8 +272,8 @@ def _image(frame: np.ndarray, dataset: Any, number: int) -> Frame:
         if (slope, intercept) != (1, 0) and slope != 0:
             frame = frame * slope + intercept
             if meaning.whole:
-                whole = tuple(sorted(value * slope + intercept for value in meaning.whole))
-                meaning = dataclasses.replace(meaning, whole=whole)
+                low, high = sorted(value * slope + intercept for value in meaning.whole)
+                meaning = dataclasses.replace(meaning, whole=(low, high))
     window = window_function(_functions(dataset, number, "FrameVOILUT"), _little_endian(dataset))
     return Frame(frame, meaning=dataclasses.replace(meaning, window=window))
 

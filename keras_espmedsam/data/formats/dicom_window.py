@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -56,7 +56,11 @@ def _sigmoid(values, centre, width):
         return (1 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.float32)
 
 
-def first_number(value, default=None):
+@overload
+def first_number(value: Any, default: float) -> float: ...
+@overload
+def first_number(value: Any, default: None = None) -> float | None: ...
+def first_number(value: Any, default: float | None = None) -> float | None:
     """The first number of a field that may hold several, none, or what is no number.
 
     Args:

@@ -1,5 +1,7 @@
 """A phase by its name."""
 
+from collections.abc import Callable
+
 from keras_espmedsam.distillation.phases.distillation_phase import DistillationPhase
 from keras_espmedsam.distillation.phases.student_phase import StudentPhase
 from keras_espmedsam.errors import InputError, did_you_mean
@@ -49,7 +51,7 @@ def named_student_phase(name: str) -> StudentPhase:
     )
 
 
-def phases_with(condition) -> list[str]:
+def phases_with(condition: Callable[[DistillationPhase], bool]) -> list[str]:
     """The names of the phases for which a condition holds, for messages.
 
     Args:

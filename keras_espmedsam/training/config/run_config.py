@@ -1,9 +1,9 @@
 """The sections that the configurations of training and of distillation have in common."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 import pydantic_core
@@ -288,6 +288,8 @@ class RunSettings(Settings):
     tensorboard: bool = False
     early_stopping: EarlyStoppingSettings | None = None
     augmentation: AugmentationSettings = "medical"
+    if TYPE_CHECKING:  # A field of each run's own, with phases of its kind.
+        phases: list[Any]
 
     @pydantic.model_validator(mode="after")
     def _weights_of_what_is_drawn(self):
@@ -306,7 +308,7 @@ class RunSettings(Settings):
         return [self.output / f"{i}-{name}" for i, name in enumerate(names, start=1)]
 
 
-def check_names(found, known, what):
+def check_names(found: Iterable[str], known: Collection[str], what: str) -> None:
     """Refuse names that are not known.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+from typing import Any
 
 import keras
 import torch
@@ -37,7 +38,8 @@ class Replicas:
         self.function = function
         self.variables = variables
         self.model = model
-        self._known = self._wrapped = None
+        self._known: list[int] | None = None
+        self._wrapped: Any = None
 
     def __call__(self, *args, **kwargs):
         if not kwargs.get("training"):

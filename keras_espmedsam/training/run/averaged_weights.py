@@ -1,11 +1,13 @@
 """Moving averages of the weights, in the model's place while it is validated and written."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 
 
-def keeps_averages(optimizer):
+def keeps_averages(optimizer: Any) -> bool:
     """Whether an optimiser, or one that it wraps, keeps moving averages of the weights.
 
     Args:
@@ -27,7 +29,7 @@ def keeps_averages(optimizer):
 
 
 @contextlib.contextmanager
-def averaged(model):
+def averaged(model: keras.Model) -> Iterator[None]:
     """Give a model its averaged weights within the block, and its own again afterwards.
 
     `fit` itself puts them in at its very end, so what is chosen by validation must be they as

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from keras_espmedsam._files import locked
@@ -16,7 +17,7 @@ _ATTEMPTS = 20
 
 
 @contextlib.contextmanager
-def only_program(folder, name=LOCK):
+def only_program(folder: str | os.PathLike, name: str = LOCK) -> Iterator[None]:
     """Keep other programs out of a folder until the block ends.
 
     A file that a killed program left is no lock: the system frees it when the program ends. On a

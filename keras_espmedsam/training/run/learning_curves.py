@@ -3,11 +3,13 @@
 import csv
 import functools
 import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from keras_espmedsam._files import atomic_path
 
 
-def write_curves(folder, history):
+def write_curves(folder: Path, history: Mapping[str, Sequence[float | None]]) -> None:
     """Write `curves.csv` and, where matplotlib is installed, `curves.png`.
 
     Args:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 
-def random_states():
+def random_states() -> dict[str, np.ndarray]:
     """The states of Python's, NumPy's and, on torch, PyTorch's own generators.
 
     Keras keeps its seeds in variables, but shuffles arrays with the first two, and lets torch drop
@@ -41,7 +41,7 @@ def random_states():
     return states
 
 
-def set_random_states(states):
+def set_random_states(states: dict[str, np.ndarray]) -> None:
     """Put back what `random_states` gave; generators that are not there are left alone.
 
     Args:

@@ -2,8 +2,11 @@
 
 import contextlib
 import math
+import os
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -67,12 +70,12 @@ class RunFolder:
 
     def __init__(
         self,
-        folder,
-        monitor="val_loss",
-        mode="min",
-        patience=None,
-        tensorboard=False,
-        writes=True,
+        folder: str | os.PathLike,
+        monitor: str = "val_loss",
+        mode: str = "min",
+        patience: int | None = None,
+        tensorboard: bool = False,
+        writes: bool = True,
     ):
         if mode not in ("max", "min"):
             raise InputError(f"Received mode={mode!r}; expected 'max' or 'min'.")
@@ -85,13 +88,22 @@ class RunFolder:
         self.tensorboard = tensorboard
         self.writes = writes
         self.epoch = 0
-        self.history = {}
-        self.best = None
+        self.history: dict[str, list[float | None]] = {}
+        self.best: float | None = None
         self.best_epoch = 0
         self.stopped = False
-        self._random_states = None
+        self._random_states: dict[str, Any] | None = None
 
-    def fit(self, model, x=None, y=None, *, epochs, callbacks=(), **kwargs):
+    def fit(
+        self,
+        model: keras.Model,
+        x: Any = None,
+        y: Any = None,
+        *,
+        epochs: int,
+        callbacks: Iterable[keras.callbacks.Callback] = (),
+        **kwargs: Any,
+    ) -> dict[str, list[float | None]]:
         """Train until `epochs` epochs are done, those of earlier starts included.
 
         Args:
@@ -143,7 +155,7 @@ class RunFolder:
             time.sleep(0.1)
         return self.history
 
-    def is_done(self, epochs):
+    def is_done(self, epochs: int) -> bool:
         """Whether the run in the folder has ended: by its number of epochs, or early.
 
         Args:
@@ -156,7 +168,7 @@ class RunFolder:
         self._recall(read_state(self.folder / STATE)["information"])
         return self.stopped or self.epoch >= epochs
 
-    def said_best(self):
+    def said_best(self) -> str:
         """A sentence that says which epoch is the best.
 
         Raises:
@@ -177,7 +189,7 @@ class RunFolder:
         path = self.folder / STATE
         return read_state(path)["information"]["epoch"] if path.exists() else 0
 
-    def restore(self, model):
+    def restore(self, model: keras.Model) -> None:
         """Put the state in the folder, if there is one, into a model and its optimiser.
 
         Args:
@@ -199,7 +211,7 @@ class RunFolder:
             # What a kill between two files may have left behind.
             write_curves(self.folder, self.history)
 
-    def load_best(self, model):
+    def load_best(self, model: keras.Model) -> None:
         """Put the weights of the best epoch into a model; of a distiller, into its student.
 
         Args:
@@ -266,7 +278,7 @@ class RunFolder:
         write_curves(self.folder, self.history)
 
     @contextlib.contextmanager
-    def _alone(self):
+    def _alone(self) -> Iterator[None]:
         """Keep other programs out of the folder, and clear what a killed one left half-written."""
         with only_program(self.folder):
             for leftover in self.folder.glob(f"{PREFIX}*"):

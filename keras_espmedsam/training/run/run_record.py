@@ -2,11 +2,13 @@
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 
 import yaml
 
 from keras_espmedsam._files import PREFIX, atomic_path
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.training.config.run_config import RunSettings
 from keras_espmedsam.training.config.settings import load_settings
 from keras_espmedsam.training.run.folder_lock import LOCK, RUN_LOCK, only_program
 from keras_espmedsam.training.run.run_folder import STATE
@@ -21,7 +23,7 @@ _FREE = (
 
 
 @contextlib.contextmanager
-def hold_run(config, writes=True):
+def hold_run(config: RunSettings, writes: bool = True) -> Iterator[None]:
     """Keep other programs out of the folder of a run, from before it is begun until its end.
 
     Between the configuration that is written and the first epoch a model is built, perhaps for
@@ -50,7 +52,7 @@ def hold_run(config, writes=True):
             raise
 
 
-def begin_run(config):
+def begin_run(config: RunSettings) -> bool:
     """Write the configuration into the folder of the run, or compare it with the one there.
 
     Call it within `hold_run`. What has not trained a whole epoch, the run or one of its phases,

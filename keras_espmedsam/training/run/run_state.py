@@ -1,7 +1,10 @@
 """The state of a training run in one file, written whole or not at all."""
 
 import json
+import os
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +16,9 @@ from keras_espmedsam.training.run.random_states import random_states
 _INFORMATION, _RANDOM = "information", "random_"
 
 
-def write_state(path, variables, information):
+def write_state(
+    path: str | os.PathLike, variables: Sequence[keras.Variable], information: dict[str, Any]
+) -> None:
     """Write variables, random generators and what is known beside them to one `.npz` file.
 
     Args:
@@ -32,18 +37,17 @@ def write_state(path, variables, information):
 
     Source: ours.
     """
-    arrays = [_to_numpy(variable) for variable in variables]
     text = json.dumps({"information": information, "variables": _descriptions(variables)})
+    arrays: dict[str, Any] = {
+        _INFORMATION: np.frombuffer(text.encode(), "uint8"),
+        **{_key(i): _to_numpy(variable) for i, variable in enumerate(variables)},
+        **{_RANDOM + name: array for name, array in random_states().items()},
+    }
     with atomic_path(path) as temporary:
-        np.savez(
-            temporary,
-            **{_INFORMATION: np.frombuffer(text.encode(), "uint8")},
-            **{_key(i): array for i, array in enumerate(arrays)},
-            **{_RANDOM + name: array for name, array in random_states().items()},
-        )
+        np.savez(temporary, **arrays)
 
 
-def read_state(path):
+def read_state(path: str | os.PathLike) -> dict[str, Any]:
     """Read what `write_state` wrote.
 
     Returns:
@@ -73,7 +77,9 @@ def read_state(path):
     return state
 
 
-def assign_state(path, state, variables):
+def assign_state(
+    path: str | os.PathLike, state: dict[str, Any], variables: Sequence[keras.Variable]
+) -> None:
     """Put a state's arrays into variables, after all were compared with them.
 
     Args:
