@@ -81,6 +81,52 @@ def test_an_entry_point_with_an_extra(numbers, install):
     assert numbers.load("e") == 2.718
 
 
+@pytest.mark.parametrize("place", ["numbers package:E", "numbers_package:E:F", "[more]"])
+def test_an_entry_point_that_names_no_place(numbers, install, place):
+    install("E = 2.718\n", {"odd": place, "e": "numbers_package:E"})
+    assert numbers.load("e") == 2.718
+    with pytest.raises(InputError, match="The number 'odd', which another package added as '"):
+        numbers.load("odd")
+
+
+def test_an_entry_point_of_a_module_alone(numbers, install):
+    install("E = 2.718\n", {"all": "numbers_package"})
+    assert numbers.load("all").E == 2.718
+
+
+def test_a_script_among_the_modules_of_another_package_ends_no_program(numbers, install):
+    install("raise SystemExit(3)\n", {"e": "numbers_package:E"})
+    with pytest.raises(InputError, match=r"cannot be imported \(SystemExit: 3\)"):
+        numbers.load("e")
+    numbers.import_others()
+
+
+def test_one_name_of_two_packages(numbers, install, tmp_path):
+    install("E = 2.718\nF = 0\n", {"e": "numbers_package:E", "f": "numbers_package:F"})
+    info = tmp_path / "second-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: second\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[keras_espmedsam.numbers]\ne = numbers_package:F\nf = numbers_package:F\n"
+    )
+    importlib.invalidate_caches()
+    registry._entry_points.cache_clear()
+    assert numbers.names() == ("pi", "real", "e", "f")
+    with pytest.raises(InputError, match="'e' is added by several packages, as 'numbers_package:"):
+        numbers.load("e")
+    assert numbers.load("f") == 0
+
+
+def test_a_package_that_registers_what_its_entry_point_names(numbers, install):
+    install("class E:\n    pass\n", {"e": "numbers_package:E"})
+    for target in ("numbers_package:E", numbers.load("e")):
+        numbers.register("e", target)
+        assert numbers.load("e").__name__ == "E" and numbers.names() == ("pi", "real", "e")
+        numbers.unregister("e")
+    with pytest.raises(InputError, match="named 'e', which there is already"):
+        numbers.register("e", "math:e")
+
+
 def test_a_class_that_is_defined_anew_takes_the_place_of_the_old_one(numbers):
     def define(value):
         class Number:
@@ -114,6 +160,7 @@ def test_unknown_names(numbers, name):
         (3, "math:tau", "expected a string"),
         ("tau", "math.tau", 'expected "module:attribute"'),
         ("tau", "math:", 'expected "module:attribute"'),
+        ("tau", None, "Received None as the number 'tau'"),
     ],
 )
 def test_what_cannot_be_registered(numbers, name, target, message):

@@ -80,15 +80,22 @@ did you mean tau?
         name = self.check(name)
         if name in self._built_in:
             return _imported(self._built_in[name])
-        target = self._registered.get(name)
-        if target is None:
-            target = _entry_points(self.group)[name]
+        if name in self._registered:
+            target = self._registered[name]
+        else:
+            target, *others = _entry_points(self.group)[name]
+            if others:
+                raise InputError(
+                    f"The {self.noun} {name!r} is added by several packages, as {target!r} and "
+                    f"{others[0]!r}; remove one of them."
+                )
         if not isinstance(target, str):
             return target
         try:
             return _imported(target)
-        # Whatever the module of another package raises when it is imported.
-        except Exception as error:
+        # Whatever the module of another package raises when it is imported: a script, as which one
+        # may be written, ends the program.
+        except (Exception, SystemExit) as error:
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise InputError(
                 f"The {self.noun} {name!r}, which another package added as {target!r}, cannot be "
@@ -122,8 +129,16 @@ did you mean tau?
                 f"Received {target!r} as the place of the {self.noun} {name!r}; expected "
                 '"module:attribute", or the object itself.'
             )
+        if target is None:
+            raise InputError(
+                f"Received None as the {self.noun} {name!r}; expected the object itself, or "
+                '"module:attribute".'
+            )
         before = self._registered.get(name)
-        if name in self.names() and not _is_same(before, target):
+        # A package may do both: what it registers is what its entry point names.
+        installed = _entry_points(self.group).get(name, ()) if before is None else ()
+        is_known = name in self._built_in or name in self._registered or bool(installed)
+        if is_known and not (_is_same(before, target) or installed == (_place(target),)):
             raise InputError(
                 f"Received a {self.noun} named {name!r}, which there is already; choose another "
                 "name."
@@ -137,7 +152,17 @@ did you mean tau?
 
 def _imported(target: str) -> Any:
     module, _, attribute = target.partition(":")
-    return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+    # An entry point may end in extras, "module:attribute [extra]", and may name a module alone.
+    attribute = attribute.partition("[")[0].strip()
+    found = importlib.import_module(module.partition("[")[0].strip())
+    return functools.reduce(getattr, attribute.split("."), found) if attribute else found
+
+
+def _place(target: Any) -> Any:
+    """Where a class or a function is, as an entry point says it."""
+    if isinstance(target, str):
+        return target
+    return f"{getattr(target, '__module__', None)}:{getattr(target, '__qualname__', None)}"
 
 
 def _is_same(before: Any, target: Any) -> bool:
@@ -155,7 +180,10 @@ def _is_same(before: Any, target: Any) -> bool:
 
 
 @functools.cache
-def _entry_points(group: str) -> dict[str, str]:
-    # Installed packages do not change while a program runs.
-    found = importlib.metadata.entry_points(group=group)
-    return {one.name: f"{one.module}:{one.attr}" for one in found}
+def _entry_points(group: str) -> dict[str, tuple[str, ...]]:
+    # Installed packages do not change while a program runs. Each name with the places that packages
+    # give for it, unread: one that is no place is told when it is loaded.
+    found: dict[str, dict[str, None]] = {}
+    for one in importlib.metadata.entry_points(group=group):
+        found.setdefault(one.name, {})[one.value] = None
+    return {name: tuple(places) for name, places in found.items()}
