@@ -6,7 +6,9 @@ from pathlib import Path
 import keras
 
 from keras_espmedsam.errors import InputError, did_you_mean
+from keras_espmedsam.export._export_model import export_model
 from keras_espmedsam.export.formats import check_installed, get_format
+from keras_espmedsam.export.input_signature import signature_to_json
 from keras_espmedsam.export.other_process import export_elsewhere
 
 # Keras' names of the formats and ours; what PyTorch itself writes is none of ours.
@@ -19,8 +21,9 @@ FORMATS = {
 }
 # Of these an open height and width make 1 x 1, or operators that no phone has.
 SIZED = ("litert", "torch")
-# The options of Keras' export that another process can be told.
-OPTIONS = ("opset_version",)
+# What Keras' converters made of a model in another process had an output of another rank; ours is
+# run and compared.
+COMPARED = ("onnx", "openvino")
 
 
 def export_like_keras(
@@ -47,6 +50,9 @@ def export_like_keras(
             f'The format "torch" is written by PyTorch, and Keras runs on {backend} here; set '
             f"KERAS_BACKEND=torch, or choose one of {others}."
         )
+    if format in COMPARED and backend != "tensorflow":
+        _export_compared(model, filepath, format, input_signature, kwargs)
+        return
     if input_signature is None:
         input_signature = _signature(model, format)
     if backend == ("torch" if format == "torch" else "tensorflow"):
@@ -59,11 +65,10 @@ def export_like_keras(
             **kwargs,
         )
         return
-    unknown = sorted(set(kwargs) - set(OPTIONS))
-    if unknown:
+    if kwargs:
         raise InputError(
-            f"Received {', '.join(unknown)} with Keras on {backend}, where TensorFlow writes "
-            f"{format} in a process of its own; leave it out, set KERAS_BACKEND=tensorflow, or use "
+            f"Received {', '.join(sorted(kwargs))} with Keras on {backend}, where TensorFlow "
+            f"writes {format} in a process of its own; leave it out, set KERAS_BACKEND=tensorflow, or use "
             "export_for, which has precision= and size=."
         )
     check_installed(get_format(FORMATS[format]))
@@ -73,11 +78,22 @@ def export_like_keras(
         filepath=filepath,
         format=format,
         verbose=False,
-        input_signature=_to_json(input_signature),
-        **kwargs,
+        input_signature=signature_to_json(input_signature),
     )
     if verbose is None or verbose:
         print(f"Saved {format} at '{filepath}', written by TensorFlow.")
+
+
+def _export_compared(model, filepath, format, input_signature, options):
+    if getattr(model, "preprocessor", None) is None or input_signature is not None or options:
+        raise InputError(
+            f"Keras on {keras.backend.backend()} writes {format} of a task with a preprocessor "
+            "alone, and without an input_signature or other options; use export_for, which has "
+            'size= and batch_size=, choose "tf_saved_model", or set KERAS_BACKEND=tensorflow.'
+        )
+    (images,) = (one for one in keras.tree.flatten(model.input) if len(one.shape) == 4)
+    size = "any" if None in images.shape[1:3] else None
+    export_model(model, format, filepath, size=size, flavor="logits", overwrite=True)
 
 
 def _checked_format(format):
@@ -118,44 +134,3 @@ def _signature(model, format):
         return keras.InputSpec(shape=shape, dtype=one.dtype, name=one.name)
 
     return [keras.tree.map_structure(spec, model.input)]
-
-
-def _to_json(signature):
-    """A signature for the other process; a leaf of it becomes `{"spec": [shape, dtype, name]}`."""
-
-    def entry(one):
-        try:
-            shape = tuple(None if side is None else int(side) for side in one.shape)
-            dtype = keras.backend.standardize_dtype(one.dtype)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise InputError(
-                f"Received an input_signature with a {type(one).__name__} in it; expected "
-                "keras.InputSpec with a shape and a dtype."
-            ) from error
-        # As Keras takes them: a specification to the letter, and of a tensor any batch of its kind.
-        if not type(one).__name__.endswith("Spec"):
-            shape = (None, *shape[1:])
-        name = getattr(one, "name", None)
-        return {"spec": [shape, dtype, name if isinstance(name, str) else None]}
-
-    return None if signature is None else keras.tree.map_structure(entry, signature)
-
-
-def to_signature(value):
-    """The signature that was made ready for the other process.
-
-    Example:
-        >>> signature = to_signature([{"images": {"spec": [[1, 32, 32, 3], "float32", "images"]}}])
-        >>> signature[0]["images"].shape
-        (1, 32, 32, 3)
-
-    Source: ours.
-    """
-    if value is None:
-        return None
-    if isinstance(value, list):
-        return [to_signature(one) for one in value]
-    if set(value) == {"spec"}:
-        shape, dtype, name = value["spec"]
-        return keras.InputSpec(shape=tuple(shape), dtype=dtype, name=name)
-    return {key: to_signature(one) for key, one in value.items()}

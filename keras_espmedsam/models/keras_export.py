@@ -25,7 +25,8 @@ def exports_from_any_backend(decorated):
         its runtime and says how it is fed, use `export_for` of the tasks, which has any format of
         `keras_espmedsam.registries.export_formats`, smaller precisions and single modalities.
 
-        On JAX and PyTorch, TensorFlow writes in a process of its own.
+        On JAX and PyTorch, TensorFlow writes in a process of its own; `"onnx"` and `"openvino"`, of
+        tasks alone, are there what `export_for` writes with `flavor="logits"`, and compared.
 
         Args:
             filepath: str or path: a folder, or a file that ends in .onnx, .tflite, .xml or .pt2.
@@ -34,8 +35,7 @@ def exports_from_any_backend(decorated):
             verbose: bool, or `None` for Keras' choice. Whether to say where it was written.
             input_signature: as Keras takes it. `None` leaves the batch and the size open; of
                 `"litert"` and `"torch"`, which cannot, it is one image of the preprocessor's size.
-            **kwargs: handed to Keras; on JAX and PyTorch `opset_version` of `"onnx"`, and those of
-                `"torch"`.
+            **kwargs: handed to Keras; on JAX and PyTorch those of `"torch"` alone.
 
         Raises:
             InputError: for an unknown format, one that this backend cannot write, and options that
