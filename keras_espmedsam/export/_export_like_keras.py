@@ -68,8 +68,8 @@ def export_like_keras(
     if kwargs:
         raise InputError(
             f"Received {', '.join(sorted(kwargs))} with Keras on {backend}, where TensorFlow "
-            f"writes {format} in a process of its own; leave it out, set KERAS_BACKEND=tensorflow, or use "
-            "export_for, which has precision= and size=."
+            f"writes {format} in a process of its own; leave it out, set KERAS_BACKEND=tensorflow, "
+            "use export_for, which has precision= and size=."
         )
     check_installed(get_format(FORMATS[format]))
     Path(filepath).parent.mkdir(parents=True, exist_ok=True)
