@@ -69,7 +69,7 @@ def export_like_keras(
         raise InputError(
             f"Received {', '.join(sorted(kwargs))} with Keras on {backend}, where TensorFlow "
             f"writes {format} in a process of its own; leave it out, set KERAS_BACKEND=tensorflow, "
-            "use export_for, which has precision= and size=."
+            "or use export_for, which has precision= and size=."
         )
     check_installed(get_format(FORMATS[format]))
     Path(filepath).parent.mkdir(parents=True, exist_ok=True)
