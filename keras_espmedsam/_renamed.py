@@ -10,7 +10,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 _PACKAGE = "keras_espmedsam"
@@ -24,7 +24,11 @@ MODULES: dict[str, str | tuple[str, ...]] = {
     "checkpoints.matching": "converters.matching",
     "checkpoints.mobilesam": "converters.mobilesam",
     "checkpoints.names": "converters.names",
-    "checkpoints.output": ("hub.write_preset", "converters.untrained_segmenter"),
+    "checkpoints.output": (
+        "hub.write_preset",
+        "converters.matching",
+        "converters.untrained_segmenter",
+    ),
     "checkpoints.reader": "converters.reader",
     "checkpoints.sam": "converters.sam",
     "checksums": "hub.checksums",
@@ -32,10 +36,20 @@ MODULES: dict[str, str | tuple[str, ...]] = {
     "cli.inputs": "inference.input_files",
     "cli.recognize_files": "inference.recognize_files",
     "cli.segment_files": "inference.segment_files",
+    "data.deep_colour": "data.formats.deep_colour",
     "data.dicom": "data.formats.dicom",
+    "data.dicom_codecs": "data.formats.dicom_codecs",
+    "data.dicom_window": "data.formats.dicom_window",
+    "data.file_kinds": ("data.formats.file_kind", "data.formats.unread", "data.file_names"),
+    "data.lookup_table": "data.formats.lookup_table",
     "data.nifti": "data.formats.nifti",
     "data.overlay": "imaging.overlay",
-    "data.picture": "data.decoded_image",
+    "data.picture": (
+        "data.decoded_image",
+        "data.formats.image_source",
+        "data.formats.volume",
+        "data.layout",
+    ),
     "data.pictures": "data.images",
     "data.raster": "data.formats.raster",
     "data.tiff": "data.formats.tiff",
@@ -58,6 +72,7 @@ MODULES: dict[str, str | tuple[str, ...]] = {
     "models.host_call": "imaging.host_call",
     "models.kept_weights": "models.weight_rollback",
     "models.picture_batches": "inference.image_batches",
+    "models.raw_batch": "imaging.raw_batch",
     "preset_registry": ("hub.built_in_presets", "hub.from_preset"),
     "recognition": "inference.recognition",
     "training.augmentation": "training.data.augmentation",
@@ -67,6 +82,7 @@ MODULES: dict[str, str | tuple[str, ...]] = {
     "training.distill_config": "distillation.config",
     "training.distribution": "training.devices.distribution",
     "training.drawing": "training.data.batch_sampler",
+    "training.folder_lock": "training.run.folder_lock",
     "training.learning_curves": "training.run.learning_curves",
     "training.medical_ranges": "training.data.medical_ranges",
     "training.placed_pictures": "training.data.image_store",
@@ -84,6 +100,7 @@ MODULES: dict[str, str | tuple[str, ...]] = {
     "training.train_config": "training.config.train_config",
 }
 
+# By the module that has the new name. Arguments called after pictures are called after images too.
 ATTRIBUTES = {
     "data": {
         "Picture": "DecodedImage",
@@ -91,13 +108,33 @@ ATTRIBUTES = {
         "read_picture": "read_image",
         "read_pictures": "read_images",
     },
+    "data.decoded_image": {"Picture": "DecodedImage"},
+    "data.folder": {"picture_files": "image_files"},
+    "data.formats.image_source": {"PictureSource": "ImageSource"},
+    "data.images": {
+        "PictureFile": "ImageFile",
+        "inspect_picture_file": "inspect_image_file",
+        "read_picture": "read_image",
+        "read_pictures": "read_images",
+    },
     "export": {"export_task": "export_model"},
     "export._export_model": {"export_task": "export_model"},
+    "inference.image_batches": {"picture_batches": "image_batches"},
+    "models.image_converter": {"PictureConverter": "HostImageConverter"},
+    "training.config.run_config": {"PicturesSettings": "DataSettings"},
+    "training.data.batch_sampler": {"Drawing": "BatchSampler"},
+    "training.data.image_store": {"PlacedPictures": "ImageStore"},
+    "training.data.prefetch": {"ReadAhead": "Prefetch"},
+    "training.data.sampling_weights": {"balanced_groups": "sampling_weights"},
+    "training.devices.sharded_batches": {
+        "BatchShare": "ShardedBatches",
+        "Copies": "ReplicatedBatches",
+    },
 }
 
 
 class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Asked last, for modules that are found nowhere else."""
+    """Asked first: a folder that an update left behind would be a package without anything."""
 
     def __init__(self) -> None:
         self._specs: dict[str, importlib.machinery.ModuleSpec | None] = {}
@@ -113,14 +150,19 @@ class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         new = MODULES[spec.name.partition(".")[2]]
         names = [f"{_PACKAGE}.{name}" for name in ((new,) if isinstance(new, str) else new)]
-        _warn(spec.name, " and ".join(names))
+        # Frames of the import itself do not count.
+        _warn(spec.name, " and ".join(names), stacklevel=3)
         modules = [importlib.import_module(name) for name in names]
+        for module in modules:
+            if module.__name__.partition(".")[2] in ATTRIBUTES:
+                vars(module).setdefault("__getattr__", _answers_for(module))
         if len(modules) == 1:
             self._specs[spec.name] = modules[0].__spec__
             return modules[0]
         both = ModuleType(spec.name)
         for module in modules:
             vars(both).update({k: v for k, v in vars(module).items() if not k.startswith("__")})
+        vars(both)["__getattr__"] = _answers_for(*modules)
         return both
 
     def exec_module(self, module: ModuleType) -> None:
@@ -132,7 +174,7 @@ class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def install() -> None:
     """Let the old names of modules be imported; once, when the package is."""
     if not any(isinstance(finder, _OldNames) for finder in sys.meta_path):
-        sys.meta_path.append(_OldNames())
+        sys.meta_path.insert(0, _OldNames())
 
 
 def old_attribute(module: str, name: str) -> object:
@@ -148,11 +190,24 @@ def old_attribute(module: str, name: str) -> object:
     new = ATTRIBUTES.get(module.partition(".")[2], {}).get(name)
     if new is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    _warn(f"{module}.{name}", f"{module}.{new}")
+    _warn(f"{module}.{name}", f"{module}.{new}", stacklevel=4)
     return getattr(sys.modules[module], new)
 
 
-def _warn(old: str, new: str) -> None:
-    warnings.warn(
-        f"{old} is now {new}; the old name goes in version 0.3.", DeprecationWarning, stacklevel=4
-    )
+def _answers_for(*modules: ModuleType) -> Callable[[str], object]:
+    """A module's `__getattr__`: what `old_attribute` says of the first module that knows a name."""
+    renamed = {
+        name: module.__name__
+        for module in reversed(modules)
+        for name in ATTRIBUTES.get(module.__name__.partition(".")[2], {})
+    }
+
+    def answer(name: str) -> object:
+        return old_attribute(renamed.get(name, modules[0].__name__), name)
+
+    return answer
+
+
+def _warn(old: str, new: str, stacklevel: int) -> None:
+    message = f"{old} is now {new}; the old name goes in version 0.3."
+    warnings.warn(message, DeprecationWarning, stacklevel)

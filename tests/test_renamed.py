@@ -59,6 +59,32 @@ def test_old_names_of_functions(name):
     assert old is getattr(kem.data, _renamed.ATTRIBUTES["data"][name])
 
 
+def test_one_name_of_a_module_that_has_become_several(forgotten):
+    with pytest.warns(DeprecationWarning) as warned:
+        from keras_espmedsam.data.picture import Frame, Layout, Picture, Volume  # noqa: F401
+    assert Picture is kem.data.DecodedImage and Layout is kem.data.Layout
+    assert [str(one.message).partition(";")[0] for one in warned][-1] == (
+        "keras_espmedsam.data.decoded_image.Picture is now "
+        "keras_espmedsam.data.decoded_image.DecodedImage"
+    )
+    assert {one.filename for one in warned} == {__file__}
+
+
+def test_a_folder_that_an_update_left_behind_hides_nothing(tmp_path, forgotten, monkeypatch):
+    """Such as `__pycache__` of a module that has gone, in a checkout that was updated."""
+    (tmp_path / "checksums" / "__pycache__").mkdir(parents=True)
+    monkeypatch.setattr(kem, "__path__", [*kem.__path__, str(tmp_path)])
+    with pytest.warns(DeprecationWarning):
+        old = importlib.import_module("keras_espmedsam.checksums")
+    assert old is importlib.import_module("keras_espmedsam.hub.checksums")
+
+
+def test_no_old_name_is_one_of_today():
+    for old in _renamed.MODULES:
+        path = PACKAGE / old.replace(".", "/")
+        assert not path.with_suffix(".py").exists() and not (path / "__init__.py").exists(), old
+
+
 def test_names_that_never_were():
     with pytest.raises(ModuleNotFoundError, match=r"keras_espmedsam\.no_such"):
         importlib.import_module("keras_espmedsam.no_such")

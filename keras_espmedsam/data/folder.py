@@ -6,7 +6,9 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from keras_espmedsam._renamed import old_attribute
 from keras_espmedsam.data.file_names import file_stem, normal_name
 from keras_espmedsam.data.formats.file_kind import file_kind
 from keras_espmedsam.data.formats.unread import READ_INSTEAD, described
@@ -311,3 +313,10 @@ def _group(image, expression):
             "that finds in every image's name what must not be split further."
         )
     return found[1] if found.re.groups else found[0]
+
+
+# Unseen by type checkers, so that they find a name that there is not.
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        return old_attribute(__name__, name)
