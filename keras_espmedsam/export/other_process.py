@@ -184,9 +184,9 @@ def _write_job(task, job):
 
 
 def _export_job(model, job):
-    from keras_espmedsam.export._export_like_keras import to_signature
+    from keras_espmedsam.export.input_signature import signature_from_json
 
     options = job["options"]
-    signature = to_signature(options.pop("input_signature"))
+    signature = signature_from_json(options.pop("input_signature"))
     with _told(options["format"]):
         model.export(input_signature=signature, **options)

@@ -66,16 +66,14 @@ def make_function(task, request):
             "probabilities": tf.sigmoid(logits),
         }
 
-    if several:
+    # Their parameters' names are those of the artefact's inputs.
+    def of_both(images, modalities):
+        return run(images, modalities)
 
-        def function(images, modalities):
-            return run(images, modalities)
-    else:
+    def of_images(images):
+        return run(images)
 
-        def function(images):
-            return run(images)
-
-    return function, signature
+    return (of_both if several else of_images), signature
 
 
 def write_saved_model(task, request, path):

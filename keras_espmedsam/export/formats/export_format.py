@@ -45,18 +45,18 @@ class ExportFormat:
     Source: ours.
     """
 
-    suffix = ""
-    other_suffixes = ()
-    marker = None
-    runtime = "numpy"
-    writers = ()
-    install = EXTRA
-    backend = "tensorflow"
-    any_size = False
-    open_batch = False
-    precisions = ("float32",)
-    calibrated = False
-    keeps_quantized_layers = False
+    suffix: str = ""
+    other_suffixes: tuple[str, ...] = ()
+    marker: str | None = None
+    runtime: str = "numpy"
+    writers: tuple[str, ...] = ()
+    install: str = EXTRA
+    backend: str | None = "tensorflow"
+    any_size: bool = False
+    open_batch: bool = False
+    precisions: tuple[str, ...] = ("float32",)
+    calibrated: bool = False
+    keeps_quantized_layers: bool = False
 
     def __init__(self, name):
         self.name = name
