@@ -168,7 +168,7 @@ def _written(
 
 
 def _loaded(preset, modality, recognizer, count):
-    """The segmenter, and what recognises files or None; wrong names are told before Keras starts."""
+    """The segmenter and what recognises files, if any; wrong names are told before Keras starts."""
     if modality != AUTO:
         segmenter = load_segmenter(preset)
         prepare_for(count, segmenter)

@@ -20,7 +20,7 @@ def dtype_to_load(folder: str | os.PathLike) -> Any:
         `keras.DTypePolicy`, Keras' current one, or `None`: keras-hub decides.
 
     Example:
-        >>> dtype_to_load(kem.hub.presets_dir() / "espmedsam_nano_256") is None
+        >>> dtype_to_load(kem.hub.built_in_presets.presets_dir() / "espmedsam_nano_256") is None
         True
 
     Source: ours.
