@@ -108,9 +108,7 @@ class TiCImageClassifier(ImageClassifier):
         # === Layers ===
         self.backbone = backbone
         self.preprocessor = preprocessor
-        self.pooler = POOLINGS[pooling](
-            data_format="channels_last", dtype="float32", name="pooler"
-        )
+        self.pooler = POOLINGS[pooling](data_format="channels_last", dtype="float32", name="pooler")
         self.output_norm = keras.layers.LayerNormalization(
             epsilon=1e-6, dtype="float32", name="output_norm"
         )
