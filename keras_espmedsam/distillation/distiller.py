@@ -8,10 +8,13 @@ from keras_espmedsam.distillation.phases import named_student_phase
 from keras_espmedsam.distillation.steps import Steps
 from keras_espmedsam.distillation.teacher import Teacher
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.other_packages import deserialize_with_others
 from keras_espmedsam.losses import DiceFocalLoss, PatchLoss
 from keras_espmedsam.models.feature_specs import feature_specs
 from keras_espmedsam.models.image_encoder import as_image_encoder, image_encoder_of
 from keras_espmedsam.optimizers import decoupled, replicas
+from keras_espmedsam.registries import image_encoders
+from keras_espmedsam.registries import losses as mask_losses
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -417,8 +420,9 @@ class DecoupledDistiller(Steps, keras.Model):
     def from_config(cls, config):
         deserialize = keras.saving.deserialize_keras_object
         config = dict(config)
-        for key in ("student", "common_teachers", "domain_teachers", "label_losses"):
-            config[key] = deserialize(config[key])
+        for key in ("student", "common_teachers", "domain_teachers"):
+            config[key] = deserialize_with_others(config[key], image_encoders)
+        config["label_losses"] = deserialize_with_others(config["label_losses"], mask_losses)
         config["losses"] = {
             teacher: [deserialize(term) for term in terms]
             for teacher, terms in config["losses"].items()

@@ -3,6 +3,7 @@
 import keras
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.other_packages import deserialize_with_others
 from keras_espmedsam.losses.named_loss import named_loss
 from keras_espmedsam.registries import feature_losses
 
@@ -62,8 +63,5 @@ class FeatureLoss:
 
     @classmethod
     def from_config(cls, config):
-        # Of another package, which may not have been imported.
-        if not str(config["loss"].get("registered_name")).startswith("keras_espmedsam>"):
-            feature_losses.import_others()
-        loss = keras.saving.deserialize_keras_object(config["loss"])
+        loss = deserialize_with_others(config["loss"], feature_losses)
         return cls(**{**config, "loss": loss})

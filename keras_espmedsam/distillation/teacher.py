@@ -8,8 +8,10 @@ import numpy as np
 from keras import ops
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.other_packages import deserialize_with_others
 from keras_espmedsam.models.image_converter import MEAN, NORMALIZATIONS, STD
 from keras_espmedsam.models.image_encoder import as_image_encoder, image_encoder_of
+from keras_espmedsam.registries import image_encoders
 
 # What a model may expect of its images: what is subtracted from values of 0 to 255, and the
 # divisor.
@@ -145,7 +147,7 @@ class Teacher(keras.layers.Layer):
     def from_config(cls, config):
         config = dict(config)
         config.pop("trainable", None)
-        model = keras.saving.deserialize_keras_object(config.pop("model"))
+        model = deserialize_with_others(config.pop("model"), image_encoders)
         return cls(model, **config)
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.other_packages import deserialize_with_others
 from keras_espmedsam.layers.rematerialization import is_rematerializable
 from keras_espmedsam.layers.window_attention import CLOSED_TOKEN_BIAS
 from keras_espmedsam.models.feature_specs import feature_specs
@@ -396,10 +397,7 @@ def deserialize_within(config, dtype, image_shape=None):
                 f"{config['class_name']}, which is made for one size or takes any; leave it out."
             )
         inner["image_shape"] = image_shape
-    # Of another package, which may not have been imported.
-    if not str(config.get("registered_name")).startswith("keras_espmedsam>"):
-        image_encoders.import_others()
-    return keras.saving.deserialize_keras_object({**config, "config": inner})
+    return deserialize_with_others({**config, "config": inner}, image_encoders)
 
 
 def _check_names(encoder, names):

@@ -3,10 +3,12 @@
 import keras
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.other_packages import deserialize_with_others
 from keras_espmedsam.imaging.host_call import as_tuple, plain_refusals
 from keras_espmedsam.imaging.raw_batch import array_rows
 from keras_espmedsam.models.training_data import preprocessed
 from keras_espmedsam.models.weight_rollback import kept_weights
+from keras_espmedsam.registries import losses
 
 
 def trains_on_raw_images(decorated):
@@ -65,7 +67,7 @@ class _RawTraining:
 
     def compile_from_config(self, config):
         """Compile as saved; Keras leaves this to classes that override `compile`."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.compile(**deserialize_with_others(config, losses, "load with compile=False"))
         if self.built:
             self.optimizer.build(self.trainable_variables)
 

@@ -1,6 +1,5 @@
 """A family of things that are chosen by name, to which other packages add."""
 
-import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -102,15 +101,22 @@ did you mean tau?
                 f"imported ({type(error).__name__}: {reason}); mend or remove that package."
             ) from error
 
-    def import_others(self) -> None:
+    def import_others(self) -> list[str]:
         """Import what other packages have added; what cannot be imported is passed over.
 
         A saved file names classes that Keras finds once they are defined.
+
+        Returns:
+            A sentence for each that cannot be imported.
         """
+        faults = []
         for name in self.names():
             if name not in self._built_in:
-                with contextlib.suppress(InputError):
+                try:
                     self.load(name)
+                except InputError as error:
+                    faults.append(str(error))
+        return faults
 
     def register(self, name: str, target: Any) -> None:
         """Add a name in this program; see the class for how a package adds one for good.

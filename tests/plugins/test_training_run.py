@@ -1,6 +1,7 @@
 """An encoder and a loss of another package: in `espmedsam train`, in what it writes, in Python."""
 
 import functools
+import os
 import subprocess
 import sys
 
@@ -188,3 +189,64 @@ def test_a_registered_encoder_and_loss(installed_plugin, config):
     model.compile(optimizer="sgd", loss=loss)
     assert isinstance(model.backbone.image_encoder, toy_encoder.PatchEncoder)
     assert keras.ops.shape(model.backbone.image_encoder(np.zeros((1, 32, 48, 3)))) == (1, 2, 3, 8)
+
+
+def _in_another_program(lines, **environment):
+    lines = ["import keras, keras_espmedsam.models as models", *lines]
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    return found.stdout.splitlines(), found.stderr
+
+
+# Loading is the same on all backends, and a program of its own takes seconds to start.
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="two programs are slow to start")
+def test_what_is_saved_is_loaded_where_the_package_is_and_told_where_it_is_not(
+    toys, config, tmp_path
+):
+    toys()
+    build = kem.training.build_segmenter.build_segmenter
+    model = build(load_settings(TrainConfig, config).model, image_size=(32, 32))
+    model.compile(optimizer="sgd", loss={"name": "tversky", "beta": 0.25})
+    model.save(tmp_path / "model.keras")
+    model.save_to_preset(str(tmp_path / "preset"))
+    config["model"]["encoder"] = {"kind": "tic", "hidden_dims": [8, 8], "depths": [1, 1]} | {
+        "num_heads": [1, 1],
+        "kernel_size": 3,
+    }
+    model = build(load_settings(TrainConfig, config).model, image_size=(32, 32))
+    model.compile(optimizer="sgd", loss="tversky")
+    model.save(tmp_path / "loss.keras")
+    load = f"keras.saving.load_model({str(tmp_path / 'model.keras')!r})"
+    preset = f"models.ESPMedSAMImageSegmenter.from_preset({str(tmp_path / 'preset')!r})"
+    loss = f"keras.saving.load_model({str(tmp_path / 'loss.keras')!r}"
+    lines = [
+        f"print({load}.loss['masks'].beta)",
+        f"print({preset}.backbone.image_encoder.width)",
+        f"print({loss}).loss['masks'].beta)",
+    ]
+    found, stderr = _in_another_program(lines)
+    assert found == ["0.25", "8", "0.5"], stderr
+    tried = (load, preset, loss + ")", loss + ", compile=False).modalities")
+    lines = [f"try: print({one})\nexcept ValueError as error: print(error)" for one in tried]
+    found, stderr = _in_another_program(lines, PYTHONPATH="")
+    encoder = "The image encoder 'toy>PatchEncoder' of the module 'toy_encoder' is not known here"
+    encoder += "; install the package that defines it, or import it first."
+    assert found == [
+        encoder,
+        encoder,
+        "The loss 'toy>TverskyLoss' of the module 'toy_loss' is not known here; install the "
+        "package that defines it, or import it first, or load with compile=False.",
+        "('xray', 'fundus')",
+    ], stderr
+    # One that is installed and broken is told as such.
+    (tmp_path / "site-packages" / "toy_encoder.py").write_text("import no_such_library")
+    found, stderr = _in_another_program(lines[:1])
+    assert (
+        "'patches', which another package added as 'toy_encoder:PatchEncoder', cannot be imp"
+        in (found[0])
+    ), stderr
