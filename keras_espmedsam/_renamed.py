@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any
 
 _PACKAGE = "keras_espmedsam"
 
@@ -192,6 +193,17 @@ def old_attribute(module: str, name: str) -> object:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     _warn(f"{module}.{name}", f"{module}.{new}", stacklevel=4)
     return getattr(sys.modules[module], new)
+
+
+def old_member(old: str, new: str) -> Any:
+    """A property for the attribute or method of a class that was called `old` in version 0.1.0."""
+
+    def get(self: object) -> Any:
+        name = type(self).__name__
+        _warn(f"{name}.{old}", f"{name}.{new}", stacklevel=3)
+        return getattr(self, new)
+
+    return property(get)
 
 
 def _answers_for(*modules: ModuleType) -> Callable[[str], object]:

@@ -4,7 +4,9 @@ import importlib
 import pathlib
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import keras_espmedsam as kem
 from keras_espmedsam import _renamed
@@ -83,6 +85,14 @@ def test_no_old_name_is_one_of_today():
     for old in _renamed.MODULES:
         path = PACKAGE / old.replace(".", "/")
         assert not path.with_suffix(".py").exists() and not (path / "__init__.py").exists(), old
+
+
+def test_old_names_of_methods(tmp_path):
+    Image.fromarray(np.full((4, 6), 7, "uint8")).save(tmp_path / "a.png")
+    file = kem.data.inspect_image_file(tmp_path / "a.png")
+    with pytest.warns(DeprecationWarning, match=r"ImageFile\.pictures is now ImageFile\.images"):
+        (image,) = file.pictures(labels=True)
+    assert image.array.tolist() == [[7] * 6] * 4
 
 
 def test_names_that_never_were():

@@ -5,6 +5,7 @@ import importlib
 import pytest
 
 from keras_espmedsam import _renamed
+from keras_espmedsam.export import ExportedSegmenter
 
 
 def places(new):
@@ -32,3 +33,10 @@ def test_every_name_that_has_changed_is_found_where_version_0_1_0_had_it(new):
 def test_every_module_of_an_old_name_is_imported(old):
     module = importlib.import_module(f"keras_espmedsam.{old}")
     assert any(not name.startswith("_") for name in vars(module))
+
+
+def test_the_converter_of_an_artefact_is_found_under_its_old_name():
+    segmenter = ExportedSegmenter.__new__(ExportedSegmenter)
+    segmenter.image_converter = object()
+    with pytest.warns(DeprecationWarning, match=r"converter is now ExportedSegmenter\.image_conv"):
+        assert segmenter.converter is segmenter.image_converter

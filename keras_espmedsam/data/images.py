@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_espmedsam._renamed import old_member
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.formats.file_format import HEAD_BYTES, FileFormat
 from keras_espmedsam.data.formats.file_kind import file_kind
@@ -69,6 +70,8 @@ class ImageFile:
     def count(self) -> int:
         """The number of images in the file."""
         return self.source.count
+
+    pictures = old_member("pictures", "images")
 
     def images(
         self, labels: bool = False, intensity: Intensity | None = AUTO

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_espmedsam._renamed import old_member
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.formats import get_format
 from keras_espmedsam.export.request import OLD_FLAVORS, description_path, to_pixels
@@ -74,6 +75,8 @@ class ExportedSegmenter(SegmentsImages):
             intensity=description.get("intensity"),
         )
         self.intensity = self.image_converter.intensity
+
+    converter = old_member("converter", "image_converter")
 
     def predict_probabilities(self, images, indices):
         """As `ESPMedSAMImageSegmenter.predict_probabilities`, in batches of the artefact's size."""
