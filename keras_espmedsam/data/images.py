@@ -3,10 +3,12 @@
 import contextlib
 import dataclasses
 import itertools
+import numbers
 import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -164,6 +166,7 @@ def inspect_image_file(
 
     Source: ours.
     """
+    check_max_pixels(max_pixels)
     path = Path(path)
     format = _format_of(path)
     with quiet_libraries, _explained(path):
@@ -196,6 +199,18 @@ def inspect_image_file(
             f"{_VOLUME_FACTOR * max_pixels:,}, four times that for an image. {advice}"
         )
     return ImageFile(path, source, format)
+
+
+def check_max_pixels(max_pixels: Any) -> None:
+    """Refuse what is no limit of pixels.
+
+    Raises:
+        InputError: for it.
+
+    Source: ours.
+    """
+    if not isinstance(max_pixels, numbers.Real) or not float(max_pixels) >= 1:
+        raise InputError(f"Received max_pixels={max_pixels!r}; expected a number of 1 or more.")
 
 
 def read_images(

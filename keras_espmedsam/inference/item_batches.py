@@ -16,7 +16,8 @@ def batches(
         items: what holds one image each, or none.
         batch_size: the most images.
         size: height and width of an item's image; None where it holds none. Such an item keeps its
-            place in the order, takes none in a batch, and is never waited with.
+            place in the order, takes none in a batch, and is never waited with. What was collected
+        before `items` raises is given first.
 
     Example:
         >>> list(batches([1, 2, 3], 2, lambda item: (1, 1)))
@@ -27,14 +28,19 @@ def batches(
     Source: ours.
     """
     batch, count, pixels = [], 0, 0
-    for item in items:
-        batch.append(item)
-        found = size(item)
-        if found is not None:
-            count += 1
-            pixels += found[0] * found[1]
-        if not count or count == batch_size or pixels >= BATCH_PIXELS:
+    try:
+        for item in items:
+            batch.append(item)
+            found = size(item)
+            if found is not None:
+                count += 1
+                pixels += found[0] * found[1]
+            if not count or count == batch_size or pixels >= BATCH_PIXELS:
+                yield batch
+                batch, count, pixels = [], 0, 0
+    except Exception:
+        if batch:
             yield batch
-            batch, count, pixels = [], 0, 0
+        raise
     if batch:
         yield batch

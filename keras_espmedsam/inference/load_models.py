@@ -37,7 +37,7 @@ def load_segmenter(segmenter: Any) -> Any:
 
     Source: ours.
     """
-    if hasattr(segmenter, "segment"):
+    if hasattr(segmenter, "segment") and not isinstance(segmenter, type):
         return segmenter
     preset = _name(segmenter, "segmenter", "an ESPMedSAMImageSegmenter, an ExportedSegmenter")
     if is_artefact(preset):
@@ -61,7 +61,7 @@ def load_recognizer(recognizer: Any = None) -> Any:
 
     Source: ours.
     """
-    if hasattr(recognizer, "classify"):
+    if hasattr(recognizer, "classify") and not isinstance(recognizer, type):
         return recognizer
     if recognizer is None:
         recognizer = DEFAULT_RECOGNIZER

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.images import ImageFile
+from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import AUTO, Intensity, already_read
 from keras_espmedsam.inference.item_batches import batches
 from keras_espmedsam.inference.recognition import Recognition, check_classes, decide
@@ -63,6 +64,12 @@ class FileRecognizer:
             arrays, batch_size=self.batch_size, **already_read(self.classifier)
         )
         blank = found.get("blank", [False] * len(arrays))
+        if not len(found["probabilities"]) == len(blank) == len(arrays):
+            raise InputError(
+                f"The recogniser {type(self.classifier).__name__} gave "
+                f"{len(found['probabilities'])} rows of probabilities and {len(blank)} marks of "
+                f"blank images for {len(arrays)} images; expected one each."
+            )
         return list(zip(found["probabilities"], blank, strict=True))
 
     def _decide(self, classified):

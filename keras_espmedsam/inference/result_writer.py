@@ -55,10 +55,11 @@ class ResultWriter:
     ):
         paths = [paths] if isinstance(paths, str | os.PathLike) else paths
         self.output = Path(output)
-        sources = list(dict.fromkeys(Path(path) for path in paths))
+        # One file may be given from here and from the root.
+        sources = {os.path.abspath(path): Path(path) for path in paths}
         self.overlay = overlay
         self.overwrite = overwrite
-        self._names = dict(zip(sources, unique_names(sources), strict=True))
+        self._names = dict(zip(sources, unique_names(list(sources.values())), strict=True))
         self._sources = {os.path.realpath(path) for path in sources}
         self._volumes: dict[Path, list[np.ndarray]] = {}
         self._written: set[Path] = set()
@@ -123,6 +124,11 @@ class ResultWriter:
                 not to be replaced, is of a file that was not among the paths, or holds neither a
                 mask nor an error.
         """
+        if not isinstance(result, FileResult):
+            raise InputError(
+                f"Received a result of type {type(result).__name__}; expected a FileResult, one of "
+                "those that segment_files gives."
+            )
         if result.error is not None:
             self._volumes.pop(result.path, None)
             return []
@@ -134,6 +140,13 @@ class ResultWriter:
             )
         mask_path, overlay_path = self._mask_path(file, index), None
         places = [mask_path]
+        if file.one_mask_file and index:
+            due = len(self._volumes.get(result.path, ()))
+            if index != due:
+                raise InputError(
+                    f"Received the {file.format.image_word} {index + 1} of {result.path} where "
+                    f"{due + 1} was due; give the results of a file in their order."
+                )
         if self.overlay:
             overlay_path = self._overlay_path(file, index)
             places.append(overlay_path)
@@ -145,14 +158,14 @@ class ResultWriter:
                 self._written.add(overlay_path)
             masks: np.ndarray | list[np.ndarray] = mask
             if file.one_mask_file:
-                masks = self._volumes.setdefault(result.path, [])
+                masks = self._volumes[result.path] = self._volumes[result.path] if index else []
                 masks.append(np.asarray(mask, bool))
                 if index + 1 < result.count:
                     return []
                 del self._volumes[result.path]
             write_mask(mask_path, masks, image)
         except (OSError, InputError) as error:
-            reason = getattr(error, "strerror", None) or error
+            reason = getattr(error, "strerror", None) or str(error).rstrip(".")
             raise InputError(f"The result of {result.path} cannot be written: {reason}.") from error
         self._written.add(mask_path)
         return [mask_path]
@@ -184,12 +197,13 @@ class ResultWriter:
         return self.output / f"{self._name(file)}{_number(file, index)}_overlay.png"
 
     def _name(self, file: ImageFile) -> str:
-        if file.path not in self._names:
+        name = self._names.get(os.path.abspath(file.path))
+        if name is None:
             raise InputError(
                 f"Received a result of {file.path}, which was not among the paths that the writer "
                 "was made for; give it all of them, so that every file has a name of its own."
             )
-        return self._names[file.path]
+        return name
 
 
 def _number(file: ImageFile, index: int) -> str:

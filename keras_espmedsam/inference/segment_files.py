@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from keras_espmedsam.data.decoded_image import DecodedImage
-from keras_espmedsam.data.images import MAX_PIXELS, ImageFile, inspect_image_file
+from keras_espmedsam.data.images import (
+    MAX_PIXELS,
+    ImageFile,
+    check_max_pixels,
+    inspect_image_file,
+)
 from keras_espmedsam.errors import InputError, NoImageError, told_otherwise
 from keras_espmedsam.imaging.content import BLANK_MASK
 from keras_espmedsam.imaging.intensity import AUTO as AUTO_INTENSITY
@@ -91,8 +96,9 @@ def segment_files(
     """
     check_threshold(threshold)
     check_batch_size(batch_size)
+    check_max_pixels(max_pixels)
     intensity = parse_intensity(intensity)
-    if isinstance(paths, FilePath) or not isinstance(paths, Iterable):
+    if isinstance(paths, FilePath | bytes) or not isinstance(paths, Iterable):
         paths = [paths]
     if isinstance(paths, Sized):
         paths = list(paths)
@@ -264,6 +270,13 @@ class _Run:
         # A segmenter of one's own may give masks alone.
         blank = found.get("blank", [False] * len(batch))
         probabilities = found.get("probabilities", [None] * len(batch))
+        counts = {len(found["masks"]), len(probabilities), len(blank)}
+        if counts != {len(batch)}:
+            raise InputError(
+                f"The segmenter {type(self.segmenter).__name__} gave {len(found['masks'])} masks, "
+                f"{len(probabilities)} maps of probabilities and {len(blank)} marks of blank "
+                f"images for {len(batch)} images; expected one each."
+            )
         rows = zip(found["masks"], probabilities, blank, strict=True)
         for item, row in zip(batch, rows, strict=True):
             item.found = row

@@ -183,3 +183,34 @@ def test_a_result_of_neither_a_mask_nor_an_error_is_refused(image, tmp_path):
     with pytest.raises(InputError, match="neither a mask nor an error"):
         writer.write(FileResult(path, 0, 1, file=inspect_image_file(path)))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_may_be_given_from_here_and_from_the_root(image, output, monkeypatch):
+    path = image("eye.png")
+    monkeypatch.chdir(path.parent)
+    (result,) = results_of(path.relative_to(path.parent))
+    assert ResultWriter(output, [path]).write(result) == [output / "eye_mask.png"]
+    assert ResultWriter(output, [path, "eye.png"]).mask_paths(result.file) == [
+        output / "eye_mask.png"
+    ]
+
+
+def test_slices_come_in_their_order(output, tmp_path):
+    nibabel = pytest.importorskip("nibabel", reason="needs the extra medical")
+    path = tmp_path / "brain.nii.gz"
+    data = np.arange(6 * 5 * 3, dtype=np.uint8).reshape(6, 5, 3) * 2
+    nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), path)
+    results = list(results_of(path))
+    writer = ResultWriter(output, path)
+    writer.write(results[0])
+    with pytest.raises(InputError, match=r"the slice 3 of .* where 2 was due; give the results of"):
+        writer.write(results[2])
+    # From the first one on it begins anew.
+    assert [writer.write(one) for one in results] == [[], [], [output / "brain_mask.nii.gz"]]
+    mask = nibabel.load(output / "brain_mask.nii.gz")
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), data > 100)
+
+
+def test_what_is_no_result(image, output):
+    with pytest.raises(InputError, match="result of type str; expected a FileResult"):
+        ResultWriter(output, [image("x.png")]).write("x.png")

@@ -316,6 +316,11 @@ def test_intensity_is_what_the_call_says_or_else_the_segmenter(tmp_path, segment
         ({"paths": None}, "path of type NoneType"),
         ({"paths": np.zeros((4, 6), "uint8")}, "path of type ndarray.*use segment"),
         ({"paths": [b"x.png"]}, "path of type bytes"),
+        ({"paths": b"x.png"}, "path of type bytes"),
+        ({"max_pixels": "many"}, "max_pixels='many'; expected a number of 1 or more"),
+        ({"max_pixels": 0}, "max_pixels=0"),
+        ({"segmenter": Brightness}, "segmenter of type type"),
+        ({"recognizer": FirstPixel}, "recognizer of type type"),
         ({"segmenter": "nona"}, "Unknown preset 'nona'"),
         ({"segmenter": 3}, "segmenter of type int"),
     ],
@@ -446,3 +451,32 @@ def test_a_segmenter_of_ones_own_may_give_masks_alone(image, segmenter):
 
     (result,) = segment_files(MasksAlone(), image("x.png"), "xray")
     assert result.probabilities is None and result.mask.any() and not result.blank
+
+
+@pytest.mark.parametrize("modality", ["xray", "auto"])
+def test_what_was_read_before_the_paths_fail_has_results(image, segmenter, classifier, modality):
+    def paths():
+        yield from (image("1.png"), image("2.png"))
+        raise ConnectionError("the archive is gone")
+
+    results = segment_files(segmenter, paths(), modality, recognizer=classifier, batch_size=8)
+    assert [next(results).path.name for _ in range(2)] == ["1.png", "2.png"]
+    with pytest.raises(ConnectionError, match="the archive is gone"):
+        next(results)
+
+
+def test_models_of_ones_own_that_give_too_little(image, segmenter):
+    class OneMask(Brightness):
+        def segment(self, images, *args, **kwargs):
+            found = super().segment(images, *args, **kwargs)
+            return {**found, "masks": found["masks"][:0]}
+
+    class NoRow(FirstPixel):
+        def classify(self, images, batch_size=32):
+            return {"probabilities": np.zeros((0, 3))}
+
+    paths = [image("1.png"), image("2.png")]
+    for result in segment_files(OneMask(), paths, "xray"):
+        assert "The segmenter OneMask gave 0 masks" in str(result.error)
+    for result in segment_files(segmenter, paths, recognizer=NoRow()):
+        assert "The recogniser NoRow gave 0 rows of probabilities" in str(result.error)
