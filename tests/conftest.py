@@ -1,5 +1,6 @@
 """What all tests share: the compilation cache, the seeds, and where the shared files are."""
 
+import gc
 import importlib
 import os
 import random
@@ -19,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 _BACKENDS = set()
+_MAX_RESIDENT = 4 * 2**30
 
 
 def pytest_sessionfinish(session):
@@ -116,6 +118,22 @@ def _quick_compilation(request):
     if "keras" in sys.modules and importlib.import_module("keras").backend.backend() == "jax":
         config = importlib.import_module("jax").config
         config.update("jax_disable_most_optimizations", request.path.name != "test_parity.py")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _bounded_memory():
+    """Let JAX forget what it compiled once a process holds much: two of them ran up to 6 GiB each.
+
+    Where the memory is not told (outside of Linux), nothing is forgotten.
+    """
+    yield
+    statm = Path("/proc/self/statm")
+    if "jax" not in sys.modules or not statm.exists():
+        return
+    resident = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if resident > _MAX_RESIDENT:
+        importlib.import_module("jax").clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
