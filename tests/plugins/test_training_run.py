@@ -16,6 +16,7 @@ import keras_espmedsam as kem
 from keras_espmedsam import registries
 from keras_espmedsam.cli.main import app
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.training.build_segmenter import build_segmenter
 from keras_espmedsam.training.config.settings import load_settings
 from keras_espmedsam.training.config.train_config import TrainConfig
 from keras_espmedsam.training.run import learning_curves
@@ -179,9 +180,7 @@ def test_a_registered_encoder_and_loss(installed_plugin, config):
     registries.losses.register("tversky", "toy_loss:TverskyLoss")
     try:
         loss = kem.losses.get("tversky")["masks"]
-        model = kem.training.build_segmenter.build_segmenter(
-            load_settings(TrainConfig, config).model, image_size=(32, 32)
-        )
+        model = build_segmenter(load_settings(TrainConfig, config).model, image_size=(32, 32))
     finally:
         registries.image_encoders.unregister("patches")
         registries.losses.unregister("tversky")
@@ -209,8 +208,7 @@ def test_what_is_saved_is_loaded_where_the_package_is_and_told_where_it_is_not(
     toys, config, tmp_path
 ):
     toys()
-    build = kem.training.build_segmenter.build_segmenter
-    model = build(load_settings(TrainConfig, config).model, image_size=(32, 32))
+    model = build_segmenter(load_settings(TrainConfig, config).model, image_size=(32, 32))
     model.compile(optimizer="sgd", loss={"name": "tversky", "beta": 0.25})
     model.save(tmp_path / "model.keras")
     model.save_to_preset(str(tmp_path / "preset"))
@@ -218,7 +216,7 @@ def test_what_is_saved_is_loaded_where_the_package_is_and_told_where_it_is_not(
         "num_heads": [1, 1],
         "kernel_size": 3,
     }
-    model = build(load_settings(TrainConfig, config).model, image_size=(32, 32))
+    model = build_segmenter(load_settings(TrainConfig, config).model, image_size=(32, 32))
     model.compile(optimizer="sgd", loss="tversky")
     model.save(tmp_path / "loss.keras")
     load = f"keras.saving.load_model({str(tmp_path / 'model.keras')!r})"
