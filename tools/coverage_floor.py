@@ -8,6 +8,7 @@ is listed under `below`, with its own floor and the reason why its lines are not
 when something is below its floor, or a reason is given for a file that needs none any more.
 """
 
+import argparse
 import json
 import pathlib
 import sys
@@ -62,7 +63,10 @@ def ranges(lines):
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def main(path):
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("path", help="a file of `coverage json`")
+    path = parser.parse_args().path
     measured = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     floors = json.loads(FLOORS.read_text(encoding="utf-8"))
     found = list(faults(measured, floors))
@@ -76,4 +80,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main())
