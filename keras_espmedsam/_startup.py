@@ -102,14 +102,15 @@ def require(module: str, purpose: str, extra: str = "medical") -> ModuleType:
         ) from error
 
 
-def import_models(tell: Callable[[str], None] | None = None) -> ModuleType:
-    """Import Keras with the chosen backend, then our models; quietly, and as fast as it can be.
+def import_with_keras(module: str, tell: Callable[[str], None] | None = None) -> ModuleType:
+    """Import Keras with the chosen backend, then what needs it; quietly, and as fast as it can be.
 
     Args:
+        module: what is imported after Keras, such as `"keras_espmedsam.models"`.
         tell: called with a sentence when that will take seconds.
 
     Returns:
-        The module `keras_espmedsam.models`.
+        The module.
 
     Raises:
         InputError: when no backend is installed, or not the chosen one.
@@ -127,7 +128,7 @@ def import_models(tell: Callable[[str], None] | None = None) -> ModuleType:
         with silent, no_collection():
             importlib.import_module("keras")
             with tensorflow_hidden():
-                return importlib.import_module("keras_espmedsam.models")
+                return importlib.import_module(module)
     except (ImportError, ValueError) as error:
         raise InputError(
             f"Keras cannot be started on the backend {backend} (from KERAS_BACKEND or keras.json): "
@@ -136,7 +137,7 @@ def import_models(tell: Callable[[str], None] | None = None) -> ModuleType:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow as quietly as `import_models` does Keras; nothing where there is none.
+    """Import TensorFlow as quietly as `import_with_keras` does Keras; nothing where there is none.
 
     Source: ours.
     """

@@ -118,7 +118,9 @@ def imported(tree, package, base):
         base: the package that relative imports begin from, without the package's name.
     """
     for node in imports_of(tree):
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.Call):
+            names = [node.args[0].value]
+        elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif node.level:
             start = [package, *filter(None, base.split("."))]
@@ -133,15 +135,29 @@ def imported(tree, package, base):
 
 
 def imports_of(node):
-    """All import statements below a node, but those for type checkers alone."""
+    """All import statements below a node, but those for type checkers alone.
+
+    `import_module("...")` is one too; what is imported by a name from a table is not seen.
+    """
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import | ast.ImportFrom):
+        if isinstance(child, ast.Import | ast.ImportFrom) or is_import_call(child):
             yield child
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             for other in child.orelse:
                 yield from imports_of(other)
         else:
             yield from imports_of(child)
+
+
+def is_import_call(node):
+    """Whether a node is `importlib.import_module` of a name that is written out."""
+    return (
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] == "import_module"
+        and bool(node.args)
+        and isinstance(node.args[0], ast.Constant)
+        and isinstance(node.args[0].value, str)
+    )
 
 
 def nearest(name, modules):

@@ -1,6 +1,7 @@
 """Run the test of Keras' verbs on each backend and write what it found into docs/keras_verbs.md.
 
     python tools/keras_verbs.py [--backends torch tensorflow jax]
+    python tools/keras_verbs.py --reports torch=torch.xml jax=jax.xml     # of `pytest --junitxml`
 
 Source: ours.
 """
@@ -35,8 +36,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backends", nargs="+", default=BACKENDS, choices=BACKENDS)
     parser.add_argument("--slow", action="store_true", help="also what takes minutes")
+    parser.add_argument("--reports", nargs="+", metavar="BACKEND=FILE", help="of runs already done")
     arguments = parser.parse_args()
-    found = {backend: run(backend, arguments.slow) for backend in arguments.backends}
+    if arguments.reports:
+        found = {name: read(path) for name, path in (one.split("=") for one in arguments.reports)}
+    else:
+        found = {backend: run(backend, arguments.slow) for backend in arguments.backends}
     OUTPUT.write_text(table(found), encoding="utf-8")
     failed = sum(result == "FAILED" for rows in found.values() for _, result in rows.values())
     print(f"Wrote {OUTPUT.relative_to(REPOSITORY)}; {failed} failed.")
@@ -54,8 +59,17 @@ def run(backend, slow):
             env={**os.environ, "KERAS_BACKEND": backend},
             check=False,
         )
-        cases = ElementTree.parse(report).getroot().iter("testcase")
-        return dict(_result(number, case) for number, case in enumerate(cases))
+        return read(report)
+
+
+def read(report):
+    """The same of a report that may hold other tests too."""
+    cases = [
+        case
+        for case in ElementTree.parse(report).getroot().iter("testcase")
+        if case.get("classname", "").endswith("test_keras_verbs")
+    ]
+    return dict(_result(number, case) for number, case in enumerate(cases))
 
 
 def _result(number, case):

@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from keras_espmedsam import _startup
 from keras_espmedsam._startup import (
     choose_backend,
     import_tensorflow,
+    import_with_keras,
     no_collection,
     tensorflow_hidden,
 )
@@ -23,13 +23,14 @@ _TOO_FEW_TO_TRACE = 8
 
 
 def import_models() -> Any:
-    """Import Keras and our models; see `keras_espmedsam._startup.import_models`.
+    """Import Keras and our models; see `keras_espmedsam._startup.import_with_keras`.
 
     Source: ours.
     """
     console = stderr()
     # Not a moving status: it would be discarded with the rest.
-    return _startup.import_models(console.print if console.is_terminal else None)
+    tell = console.print if console.is_terminal else None
+    return import_with_keras("keras_espmedsam.models", tell)
 
 
 def import_segmenter_class() -> Any:

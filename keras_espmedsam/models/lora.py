@@ -102,6 +102,9 @@ class _Adapted:
     def save_lora_weights(self, filepath):
         """Write the adapters alone.
 
+        What was trained beside them, such as a task's head or a modality's controller, is not in
+        the file: save the task for that.
+
         Args:
             filepath: str or path, ending in `.lora.h5`.
 

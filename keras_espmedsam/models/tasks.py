@@ -79,8 +79,9 @@ class _ImageTask:
         """A copy for inference, with batch normalisation folded into the convolutions.
 
         Returns:
-            A task of this class, not trainable, that gives the same to rounding (1e-4). It cannot
-            be saved: save this one. Exporting this one folds by itself.
+            A task of this class, not trainable, that gives the same to rounding (1e-4; of a
+            quantised task some values are rounded otherwise, a few thousandths of a logit). It
+            cannot be saved: save this one. Exporting this one folds by itself.
 
         Source: ours.
         """
