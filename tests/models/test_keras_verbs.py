@@ -24,6 +24,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype="uint8"
 MASKS = (np.random.default_rng(1).random((4, 64, 64, 1)) > 0.5).astype("uint8")
 LABELS = np.array([0, 1, 0, 1])
 TORCH = keras.backend.backend() == "torch"
+TENSORFLOW = keras.backend.backend() == "tensorflow"
 _VERBS = []
 
 
@@ -103,7 +104,13 @@ def rows(x, wanted):
 
 
 def compiled(model, optimizer=None, **options):
+    """Compiled as a user does, but for TensorFlow's tracing, which takes most of these tests' time.
+
+    What a trace changes is tried by the verbs that say how a model is run.
+    """
     keras.utils.set_random_seed(3)
+    if TENSORFLOW and not {"run_eagerly", "jit_compile", "steps_per_execution"} & set(options):
+        options["run_eagerly"] = True
     model.compile(optimizer or keras.optimizers.SGD(1e-3), **options)
     return model
 
@@ -410,7 +417,7 @@ def quantize_float8(model, kind, build, tmp_path):
 def run_eagerly(model, kind, build, tmp_path):
     other = keras.models.clone_model(model)
     other.set_weights(model.get_weights())
-    fit(compiled(model), kind)
+    fit(compiled(model, run_eagerly=False), kind)
     fit(compiled(other, run_eagerly=True), kind)
     assert_same(other, model, 1e-5)
 
