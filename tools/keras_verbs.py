@@ -25,8 +25,8 @@ What a user of Keras may call on our models, and what it does: each row was trie
 `tests/models/test_keras_verbs.py`, which compares numbers. "{same}" is what Keras documents.
 Written by `python tools/keras_verbs.py`; do not edit.
 
-`compile(jit_compile=True)` is tried by `make test-slow` alone; on PyTorch, TorchDynamo cannot compile
-models of any size. `export` is in [export.md](export.md); LoRA is tested in `tests/models/test_lora.py`.
+`compile(jit_compile=True)` is tried by `make test-slow` alone, and not in this table. `export` is in
+[export.md](export.md); LoRA is tested in `tests/models/test_lora.py`.
 
 | verb | models | {backends} |
 |---|---|{lines}
