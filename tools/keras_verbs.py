@@ -25,7 +25,7 @@ What a user of Keras may call on our models, and what it does: each row was trie
 `tests/models/test_keras_verbs.py`, which compares numbers. "{same}" is what Keras documents.
 Written by `python tools/keras_verbs.py`; do not edit.
 
-`compile(jit_compile=True)` is tried by `make test-slow` alone, and not in this table. `export` is in
+`compile(jit_compile=True)` is tried by `make test-slow` alone and is not here. `export` is in
 [export.md](export.md); LoRA is tested in `tests/models/test_lora.py`.
 
 | verb | models | {backends} |
