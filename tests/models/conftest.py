@@ -117,6 +117,11 @@ def run(model, inputs):
     return keras.Model.predict_on_batch(model, inputs)
 
 
+def run_at_its_size(model, inputs):
+    """Run with sizes that layers see: TensorFlow's graph for a second size leaves them open."""
+    return model(inputs) if keras.backend.backend() == "tensorflow" else run(model, inputs)
+
+
 def compiled(function):
     """A function of tensors as one program on JAX, which else compiles every operation apart."""
     if keras.backend.backend() != "jax":
@@ -140,6 +145,7 @@ def build():
         samples=Samples,
         array=array,
         run=run,
+        run_at_its_size=run_at_its_size,
         compiled=compiled,
     )
 
