@@ -9,6 +9,8 @@ import os
 import pathlib
 from typing import Any
 
+from keras_espmedsam._files import atomic_path
+
 
 def dtype_to_load(folder: str | os.PathLike) -> Any:
     """The `dtype` with which keras-hub is to load a preset, where it would fail without one.
@@ -44,9 +46,8 @@ def leave_out_mixed_dtype(folder: str | os.PathLike) -> None:
     config = _read(folder)
     if _is_mixed(config):
         config["config"]["dtype"] = None
-        (pathlib.Path(folder) / "config.json").write_text(
-            json.dumps(config, indent=4), encoding="utf-8"
-        )
+        with atomic_path(pathlib.Path(folder) / "config.json") as temporary:
+            temporary.write_text(json.dumps(config, indent=4), encoding="utf-8")
 
 
 def _read(folder):

@@ -12,7 +12,9 @@ import h5py
 import keras
 import numpy as np
 
+from keras_espmedsam._files import atomic_path
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.models.image_encoder import image_encoder_of
 from keras_espmedsam.models.model_layers import model_layers
 
 LORA_LAYER_NAMES = ("qkv", "projection", "dense_1", "dense_2", "query", "value")
@@ -126,7 +128,7 @@ class _Adapted:
                 "Received save_lora_weights() for a model without adapters; call enable_lora(rank) "
                 "first."
             )
-        with h5py.File(path, "w") as file:
+        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
             file["lora/vars/rank"] = next(one.lora_rank for one in layers if _is_adapted(one))
             for i, layer in enumerate(layers):
                 if _is_adapted(layer):
@@ -302,19 +304,19 @@ def _targets(model, names):
         if unknown or not wanted:
             raise InputError(
                 f"Received target_layer_names={wanted} for enable_lora(), "
-                f"{_quoted(unknown) or 'none'} of which fit a layer that can have an adapter; "
-                f"expected names among {_quoted(known)}."
+                f"{_listed(unknown) or 'none'} of which fit a layer that can have an adapter; "
+                f"expected names among {_listed(known)}."
             )
         return found
     # An encoder of the user's own may have no such names, and would be frozen without a word.
-    encoder = getattr(model, "image_encoder", model)
+    encoder = image_encoder_of(model)
     inside = {id(layer) for layer in model_layers(encoder)}
     if not any(id(layer) in inside for layer in found):
         own = {layer.name for layer in adaptable if id(layer) in inside}
         raise InputError(
-            f"Received enable_lora() for an image encoder without layers named {_quoted(wanted)}; "
+            f"Received enable_lora() for an image encoder without layers named {_listed(wanted)}; "
             + (
-                f"give target_layer_names among its own: {_quoted(own)}."
+                f"give target_layer_names among its own: {_listed(own)}."
                 if own
                 else "it has none that can have an adapter; to adapt the decoder alone give "
                 'target_layer_names=["query", "value"].'
@@ -323,7 +325,7 @@ def _targets(model, names):
     return found
 
 
-def _quoted(names):
+def _listed(names):
     names = sorted(map(str, names))
     more = f" and {len(names) - 12} others" if len(names) > 12 else ""
     return ", ".join(names[:12]) + more
