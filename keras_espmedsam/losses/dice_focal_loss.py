@@ -8,8 +8,23 @@ from keras_espmedsam.losses.focal_loss import FocalLoss, MeanFocalLoss
 from keras_espmedsam.losses.pixel_loss import PixelLoss
 
 
+class _WeightedSum:
+    """What both forms share: the sum of `self.dice` and `self.focal`, and their weights."""
+
+    def call(self, y_true, y_pred):
+        dice = self.dice.call(y_true, y_pred)
+        return self.dice_weight * dice + self.focal_weight * self.focal.call(y_true, y_pred)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "dice_weight": self.dice_weight,
+            "focal_weight": self.focal_weight,
+        }
+
+
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class DiceFocalLoss(PixelLoss):
+class DiceFocalLoss(_WeightedSum, PixelLoss):
     """`dice_weight * DiceLoss + focal_weight * FocalLoss`, per image.
 
     Args:
@@ -44,20 +59,9 @@ class DiceFocalLoss(PixelLoss):
         self.dice = DiceLoss()
         self.focal = FocalLoss()
 
-    def call(self, y_true, y_pred):
-        dice = self.dice.call(y_true, y_pred)
-        return self.dice_weight * dice + self.focal_weight * self.focal.call(y_true, y_pred)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "dice_weight": self.dice_weight,
-            "focal_weight": self.focal_weight,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
-class PublishedDiceFocalLoss(BatchLoss):
+class PublishedDiceFocalLoss(_WeightedSum, BatchLoss):
     """`dice_weight * BatchDiceLoss + focal_weight * MeanFocalLoss`, over the whole batch.
 
     `DiceFocalLoss` is the same sum of the forms per image and per pixel, and the default.
@@ -92,14 +96,3 @@ class PublishedDiceFocalLoss(BatchLoss):
         self.focal_weight = focal_weight
         self.dice = BatchDiceLoss()
         self.focal = MeanFocalLoss()
-
-    def call(self, y_true, y_pred):
-        dice = self.dice.call(y_true, y_pred)
-        return self.dice_weight * dice + self.focal_weight * self.focal.call(y_true, y_pred)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "dice_weight": self.dice_weight,
-            "focal_weight": self.focal_weight,
-        }
