@@ -78,7 +78,7 @@ class ExportFormat:
 
         Source: ours.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} lacks the method write().")
 
     def load(self, path):
         """Load an artefact into the format's own runtime.
@@ -92,7 +92,7 @@ class ExportFormat:
 
         Source: ours.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} lacks the method load().")
 
     def files(self, path):
         """The files of the artefact at a path, the main one first.
