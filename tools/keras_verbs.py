@@ -25,8 +25,7 @@ What a user of Keras may call on our models, and what it does: each row was trie
 `tests/models/test_keras_verbs.py`, which compares numbers. "{same}" is what Keras documents.
 Written by `python tools/keras_verbs.py`; do not edit.
 
-`compile(jit_compile=True)` is tried by `make test-slow` alone and is not here. `export` is in
-[export.md](export.md); LoRA is tested in `tests/models/test_lora.py`.
+`export` is in [export.md](export.md); LoRA is tested in `tests/models/test_lora.py`.
 
 | verb | models | {backends} |
 |---|---|{lines}
@@ -36,26 +35,24 @@ Written by `python tools/keras_verbs.py`; do not edit.
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backends", nargs="+", default=BACKENDS, choices=BACKENDS)
-    parser.add_argument("--slow", action="store_true", help="also what takes minutes")
     parser.add_argument("--reports", nargs="+", metavar="BACKEND=FILE", help="of runs already done")
     arguments = parser.parse_args()
     if arguments.reports:
         found = {name: read(path) for name, path in (one.split("=") for one in arguments.reports)}
     else:
-        found = {backend: run(backend, arguments.slow) for backend in arguments.backends}
+        found = {backend: run(backend) for backend in arguments.backends}
     OUTPUT.write_text(table(found), encoding="utf-8")
     failed = sum(result == "FAILED" for rows in found.values() for _, result in rows.values())
     print(f"Wrote {OUTPUT.relative_to(REPOSITORY)}; {failed} failed.")
     sys.exit(failed > 0)
 
 
-def run(backend, slow):
+def run(backend):
     """dict of (verb, model) to the order in which it ran and what was found."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        marks = ["-m", "slow or not slow"] if slow else []
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *marks, *TESTS],
+            [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *TESTS],
             cwd=REPOSITORY,
             env={**os.environ, "KERAS_BACKEND": backend},
             check=False,

@@ -12,6 +12,7 @@ from keras_espmedsam.hub.other_packages import deserialize_with_others
 from keras_espmedsam.losses import DiceFocalLoss, PatchLoss
 from keras_espmedsam.models.feature_specs import feature_specs
 from keras_espmedsam.models.image_encoder import as_image_encoder, image_encoder_of
+from keras_espmedsam.models.jit_compilation import check_jit_compile
 from keras_espmedsam.optimizers import decoupled, replicas
 from keras_espmedsam.registries import image_encoders
 from keras_espmedsam.registries import losses as mask_losses
@@ -250,7 +251,7 @@ class DecoupledDistiller(Steps, keras.Model):
             optimizer: `"auto"` (Adam at the published rate of the phase), a name or a
                 `keras.optimizers.Optimizer`; wrapped in `DecoupledOptimizer`, so that each
                 controller has a state of its own.
-            **kwargs: such as `jit_compile` and `run_eagerly`.
+            **kwargs: such as `run_eagerly`, and but for PyTorch `jit_compile`.
 
         Example, with the class's `distiller`:
             >>> distiller.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05))
@@ -259,6 +260,7 @@ class DecoupledDistiller(Steps, keras.Model):
 
         Source: rates: ESP-MedSAM (arXiv 2407.14153) and its authors' sibling projects.
         """
+        check_jit_compile(kwargs.get("jit_compile"))
         if isinstance(optimizer, str) and optimizer == "auto":
             optimizer = keras.optimizers.Adam(self._kind.learning_rate)
         super().compile(optimizer=decoupled(keras.optimizers.get(optimizer)), **kwargs)

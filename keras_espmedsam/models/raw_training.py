@@ -6,6 +6,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.other_packages import deserialize_with_others
 from keras_espmedsam.imaging.host_call import as_tuple, plain_refusals
 from keras_espmedsam.imaging.raw_batch import array_rows
+from keras_espmedsam.models.jit_compilation import loaded_jit_compile
 from keras_espmedsam.models.training_data import preprocessed
 from keras_espmedsam.models.weight_rollback import kept_weights
 from keras_espmedsam.registries import losses
@@ -67,7 +68,8 @@ class _RawTraining:
 
     def compile_from_config(self, config):
         """Compile as saved; Keras leaves this to classes that override `compile`."""
-        self.compile(**deserialize_with_others(config, losses, "load with compile=False"))
+        options = deserialize_with_others(config, losses, "load with compile=False")
+        self.compile(**loaded_jit_compile(options))
         if self.built:
             self.optimizer.build(self.trainable_variables)
 

@@ -83,3 +83,13 @@ def test_config_round_trip():
 def test_contradicting_arguments_are_named(change, words):
     with pytest.raises(ValueError, match=words):
         kem.models.TiCBackbone(**{**SMALL, **change})
+
+
+def test_weights_are_in_one_order_on_every_backend():
+    backbone = kem.models.TiCBackbone(
+        hidden_dims=(8, 8), depths=(1, 1), num_heads=(1, 2), kernel_size=3, neck_dim=8
+    )
+    expected = ["patch_embedding", "stage_0_merging", "neck", "stage_0_block_0", "stage_1_block_0"]
+    for variables in (backbone.weights, backbone.variables, backbone.trainable_weights):
+        layers = [variable.path.split("/")[0] for variable in variables]
+        assert list(dict.fromkeys(layers)) == expected

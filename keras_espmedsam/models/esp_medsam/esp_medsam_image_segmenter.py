@@ -16,6 +16,7 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor i
     ESPMedSAMImageSegmenterPreprocessor,
 )
 from keras_espmedsam.models.esp_medsam.pixel_weights import weigh_classes
+from keras_espmedsam.models.jit_compilation import check_jit_compile
 from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
 from keras_espmedsam.models.raw_training import trains_on_raw_images
 from keras_espmedsam.models.tasks import ImageSegmenter
@@ -264,7 +265,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             metrics: `"auto"`: `DiceScore` and `ForegroundIoU` of the masks, as weighted metrics
                 (a pixel or image of `sample_weight` 0 has no part in them) where
                 `weighted_metrics` are not given.
-            **kwargs: see `keras.Model.compile`.
+            **kwargs: see `keras.Model.compile`. On PyTorch not `jit_compile=True`.
 
         Example:
             >>> segmenter.compile(optimizer="sgd")
@@ -273,6 +274,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
         Source: losses: ESP-MedSAM (arXiv 2407.14153); the decoupled optimiser is ours.
         """
+        check_jit_compile(kwargs.get("jit_compile"))
         if isinstance(optimizer, str) and optimizer == "auto":
             optimizer = keras.optimizers.AdamW(1e-4)
         optimizer = keras.optimizers.get(optimizer)

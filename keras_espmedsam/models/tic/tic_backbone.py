@@ -163,6 +163,26 @@ class TiCBackbone(FeaturePyramidBackbone, StagedImageEncoder):
         self.adapter_zero_init = adapter_zero_init
         self.image_shape = tuple(image_shape)
 
+    # Keras on PyTorch orders a model's layers otherwise than on TensorFlow and JAX, and a saved
+    # optimizer finds its slots by the order of the weights.
+
+    @property
+    def variables(self):
+        return self._in_one_order(super().variables)
+
+    @property
+    def weights(self):
+        return self._in_one_order(super().weights)
+
+    def _in_one_order(self, variables):
+        blocks = (block for stage in self.blocks for block in stage)
+        layers = [self.patch_embedding, *self.mergings, self.neck, *blocks]
+        order = {}
+        for layer in layers:
+            for variable in () if layer is None else layer.variables:
+                order.setdefault(id(variable), len(order))
+        return sorted(variables, key=lambda variable: order.get(id(variable), len(order)))
+
     def get_config(self):
         return {
             **super().get_config(),

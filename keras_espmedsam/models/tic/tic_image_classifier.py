@@ -14,6 +14,7 @@ from keras_espmedsam.imaging.raw_batch import (
     named_inputs,
 )
 from keras_espmedsam.models.class_weights import weights_by_class
+from keras_espmedsam.models.jit_compilation import check_jit_compile
 from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
 from keras_espmedsam.models.raw_training import trains_on_raw_images
 from keras_espmedsam.models.sample_weights import image_weights
@@ -206,7 +207,7 @@ class TiCImageClassifier(ImageClassifier):
             optimizer: `"auto"` (AdamW, 1e-3), a name or `keras.optimizers.Optimizer`.
             loss: `"auto"`: sparse categorical cross-entropy of the logits.
             metrics: `"auto"`: accuracy.
-            **kwargs: see `keras.Model.compile`.
+            **kwargs: see `keras.Model.compile`. On PyTorch not `jit_compile=True`.
 
         Example:
             >>> classifier.compile(optimizer="sgd")
@@ -215,6 +216,7 @@ class TiCImageClassifier(ImageClassifier):
 
         Source: ours.
         """
+        check_jit_compile(kwargs.get("jit_compile"))
         if isinstance(optimizer, str) and optimizer == "auto":
             optimizer = keras.optimizers.AdamW(1e-3)
         if isinstance(metrics, str) and metrics == "auto":
