@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_espmedsam.ops.device_constant import device_constant
 from keras_espmedsam.ops.linear_resize import resize_matrix
 
 
@@ -36,16 +37,16 @@ class PositionEmbedding(keras.layers.Layer):
         # Decided here, so that the usual case is one addition.
         self.resizing = None
         if table_size != size:
-            self.resizing = [
-                resize_matrix(source, target)
-                for source, target in zip(table_size, size, strict=True)
-            ]
+            self.resizing = list(zip(table_size, size, strict=True))
         self.built = True
 
     def call(self, x):
         table = ops.cast(self.table, x.dtype)
         if self.resizing is not None:
-            rows, columns = (ops.cast(matrix, x.dtype) for matrix in self.resizing)
+            rows, columns = (
+                ops.cast(device_constant(resize_matrix, *lengths, like=x), x.dtype)
+                for lengths in self.resizing
+            )
             table = ops.einsum("yh,xw,hwc->yxc", rows, columns, table)
         return x + table
 

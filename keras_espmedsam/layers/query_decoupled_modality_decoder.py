@@ -1,6 +1,7 @@
 """Query-Decoupled Modality Decoder: one learned query per modality paints its mask."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_espmedsam.layers.activations import gelu
@@ -11,9 +12,20 @@ from keras_espmedsam.layers.mlp import MLP
 from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
 from keras_espmedsam.layers.two_way_transformer import TwoWayTransformer
 from keras_espmedsam.layers.upscaling_conv2d import UpscalingConv2D
+from keras_espmedsam.ops.device_constant import device_constant
 
 # SAM's: two transposed convolutions of stride 2 follow the transformer.
 UPSCALING = 4
+
+
+def _of_each_sample(by_modality, modalities):
+    """The number of each sample's modality, `(batch,)`, of a tuple with one for each modality."""
+    modalities = ops.convert_to_tensor(modalities)
+    return ops.take(device_constant(_as_int32, by_modality, like=modalities), modalities)
+
+
+def _as_int32(numbers):
+    return np.array(numbers, "int32")
 
 
 def _random_query():
@@ -276,8 +288,8 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
                 "Received no modalities for a decoder with added queries, which only samples of "
                 "their modality see; give one index per image also with all_queries."
             )
-        places = [max(index - self.num_queries + 1, 0) for index in self.query_indices]
-        return ops.take(ops.convert_to_tensor(places, dtype="int32"), modalities)
+        places = tuple(max(index - self.num_queries + 1, 0) for index in self.query_indices)
+        return _of_each_sample(places, modalities)
 
     def with_own_added_query(self, queries, place):
         """Append each sample's added query, and say where it is hidden: where there is none."""
@@ -317,10 +329,10 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
     def own_query(self, kernels, modalities):
         """Each sample's row, `(batch, 1, channels // 8)`, of `(batch, queries, ...)`."""
         # All added queries share the last row.
-        rows = [min(index, self.num_queries) for index in self.query_indices]
+        rows = tuple(min(index, self.num_queries) for index in self.query_indices)
         if len(rows) == 1:
             return kernels[:, rows[0] : rows[0] + 1]
-        index = ops.take(ops.convert_to_tensor(rows, dtype="int32"), modalities)
+        index = _of_each_sample(rows, modalities)
         choice = ops.one_hot(index, kernels.shape[1], dtype="float32")
         return ops.sum(kernels * choice[:, :, None], axis=1, keepdims=True)
 

@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from keras_espmedsam.layers.key_value_tokens import KeyValueTokens
-from keras_espmedsam.layers.relative_positions import RelativePositions
+from keras_espmedsam.layers.relative_positions import RelativePositions, key_places
+from keras_espmedsam.ops.device_constant import device_constant
 from keras_espmedsam.ops.fused_attention import fused_attention
 
 
@@ -72,7 +73,8 @@ class RelativePositionAttention(keras.layers.Layer):
         qkv = ops.transpose(qkv, (2, 0, 3, 1, 4))
         queries, keys, values = qkv[0], qkv[1], qkv[2]
         biases = self.positions(ops.reshape(queries, (batch, heads, height, width, dim)))
-        places = ops.cast(self.positions.places, keys.dtype)
+        places = device_constant(key_places, height, width, like=keys)
+        places = ops.cast(places, keys.dtype)
         places = ops.broadcast_to(places, (batch, heads, *places.shape))
         queries = ops.concatenate([queries * dim**-0.5, biases], axis=-1)
         keys = ops.concatenate([keys, places], axis=-1)

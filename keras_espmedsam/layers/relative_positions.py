@@ -4,7 +4,29 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_espmedsam.ops.device_constant import device_constant
 from keras_espmedsam.ops.linear_resize import resize_matrix
+
+
+def key_places(height, width):
+    """Which row and which column each key of a map is in.
+
+    Args:
+        height, width: int. Of the map.
+
+    Returns:
+        float32 array `(height * width, height + width)` of two ones in each row.
+
+    Source: ours.
+    """
+    y, x = np.divmod(np.arange(height * width), width)
+    return np.concatenate([np.eye(height)[y], np.eye(width)[x]], axis=1).astype("float32")
+
+
+def _distances(size):
+    """`(size, size)`: where the vector of a query's and a key's place is in the table."""
+    places = np.arange(size)
+    return places[:, None] - places[None] + size - 1
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -41,20 +63,18 @@ class RelativePositions(keras.layers.Layer):
             )
             for axis, length in zip("hw", table_size, strict=True)
         )
+        # Lengths of the tables where they are resized.
         self.resizing = [
-            resize_matrix(2 * source - 1, 2 * target - 1) if source != target else None
+            (2 * source - 1, 2 * target - 1) if source != target else None
             for source, target in zip(table_size, size, strict=True)
         ]
-        y, x = np.divmod(np.arange(size[0] * size[1]), size[1])
-        # Which row and which column a key is in: (height * width, height + width).
-        self.places = np.concatenate([np.eye(size[0])[y], np.eye(size[1])[x]], axis=1)
         self.built = True
 
     def call(self, queries):
         batch, heads, height, width, _ = ops.shape(queries)
         rows, columns = (
-            self._vectors(table, size, matrix)
-            for table, size, matrix in zip(
+            self._vectors(table, size, resizing, like=queries)
+            for table, size, resizing in zip(
                 (self.rows, self.columns), (height, width), self.resizing, strict=True
             )
         )
@@ -63,13 +83,13 @@ class RelativePositions(keras.layers.Layer):
         biases = ops.concatenate([by_row, by_column], axis=-1)
         return ops.reshape(biases, (batch, heads, height * width, height + width))
 
-    def _vectors(self, table, size, matrix):
+    def _vectors(self, table, size, resizing, like):
         """`(size, size, channels)`: for a query's place the vectors of all keys' places."""
         table = ops.cast(table, self.compute_dtype)
-        if matrix is not None:
+        if resizing is not None:
+            matrix = device_constant(resize_matrix, *resizing, like=like)
             table = ops.matmul(ops.cast(matrix, table.dtype), table)
-        places = np.arange(size)
-        return ops.take(table, places[:, None] - places[None] + size - 1, axis=0)
+        return ops.take(table, device_constant(_distances, size, like=like), axis=0)
 
     def compute_output_shape(self, input_shape):
         batch, heads, height, width, _ = input_shape

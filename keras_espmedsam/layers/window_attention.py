@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
+from keras_espmedsam.ops.device_constant import device_constant
 from keras_espmedsam.ops.padding import ceil_divide
 from keras_espmedsam.ops.windows import join_windows, split_windows
 
@@ -87,7 +88,6 @@ class WindowAttention(keras.layers.Layer):
         self.position_bias = self.add_weight(
             shape=(self.num_heads, self.window_size**2), initializer="zeros", name="position_bias"
         )
-        self.position_index = relative_position_index(self.window_size)
         self.tokens = []
         for k in range(self.num_modalities):
             weights = ModalityVariables(
@@ -120,10 +120,9 @@ class WindowAttention(keras.layers.Layer):
         qkv = ops.transpose(qkv, (0, 2, 1, 3))
         q, k, v = qkv[..., :dim], qkv[..., dim : 2 * dim], qkv[..., 2 * dim :]
         q = q * (dim**-0.5)
+        index = device_constant(relative_position_index, self.window_size, like=x)
         bias = ops.take(
-            ops.cast(self.position_bias, self.compute_dtype),
-            self.position_index.reshape(-1),
-            axis=1,
+            ops.cast(self.position_bias, self.compute_dtype), ops.reshape(index, (-1,)), axis=1
         )
         bias = ops.reshape(bias, (1, heads, tokens, tokens))
         logits = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) + bias

@@ -57,7 +57,7 @@ def test_config_at_another_size(build, encoder):
     larger.set_weights(encoder.get_weights())
     assert larger.position_grid == (4, 6)
     table, rows = larger.position_embedding, larger.blocks[1].attention.positions
-    assert table.resizing[0].shape == (8, 4) and rows.resizing[1].shape == (23, 11)
+    assert table.resizing[0] == (4, 8) and rows.resizing[1] == (11, 23)
     assert larger.blocks[0].attention.positions.resizing == [None, None]
     assert larger.output.shape == (None, 8, 12, 16)
 

@@ -1,0 +1,63 @@
+"""Arrays that follow from a layer's configuration, kept on the device that uses them."""
+
+import functools
+
+import keras
+from keras import ops
+
+# Of each function and its arguments on each device. Far more than the forms of one model; a
+# program that goes through many sizes of maps drops the oldest.
+MOST_KEPT = 256
+
+
+def device_constant(make, *args, like):
+    """`make(*args)`, an array, where `like` lies, and on PyTorch uploaded there only once.
+
+    PyTorch runs a layer operation by operation, so that an array or a number made in `call` is
+    uploaded in every step, and each upload makes a GPU wait for the host. On TensorFlow and JAX
+    such an array is a part of the compiled program.
+
+    Args:
+        make: a function that gives an array, the same one whenever it gets the same arguments;
+            one that has a name of its own, as it is what the array is found by.
+        args: hashable.
+        like: the tensor, not a `keras.Variable`, that the constant is used with.
+
+    Returns:
+        Tensor of `make(*args)`'s dtype, not to be written to; on JAX the array.
+
+    Example:
+        >>> places = device_constant(np.arange, 3, like=keras.ops.ones((2, 3)))
+        >>> keras.ops.convert_to_numpy(places).tolist()
+        [0, 1, 2]
+
+    Source: ours.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        # No tensor: under gradient checkpointing it would be traced, and a function with a gradient
+        # of its own cannot close over it.
+        return make(*args)
+    if backend == "torch" and _is_plain(like):
+        return _uploaded(make, args, like.device)
+    return ops.convert_to_tensor(make(*args))
+
+
+def _is_plain(like):
+    """Whether what is made here is an ordinary tensor, which can be used anywhere later.
+
+    Not where a graph is captured: what would be kept is a value of that graph.
+    """
+    import torch
+
+    plain = type(like) in (torch.Tensor, torch.nn.Parameter)
+    return plain and not torch.compiler.is_compiling()
+
+
+@functools.lru_cache(MOST_KEPT)
+def _uploaded(make, args, device):
+    import torch
+
+    # What is made within `torch.inference_mode` could never be a part of a training step.
+    with torch.inference_mode(False):
+        return torch.as_tensor(make(*args), device=device)
