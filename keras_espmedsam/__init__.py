@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from keras_espmedsam import _renamed
+from keras_espmedsam._compile_cache import compile_cache
 from keras_espmedsam._startup import choose_backend
 
 __version__ = "0.1.0"
@@ -37,7 +38,7 @@ _PARTS = (
     "training",
 )
 
-__all__ = ["__version__", *_PARTS]
+__all__ = ["__version__", "compile_cache", *_PARTS]
 
 
 # For editors and type checkers, which do not run what follows.

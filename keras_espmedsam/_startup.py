@@ -158,11 +158,6 @@ def silence_backends() -> None:
     # TensorFlow's C++ part reads these when it is imported, hence not later than here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT)
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    # JAX compiles for many seconds; kept on disk, only the first run of a preset waits for it.
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "keras-espmedsam" / "jax"))
-    # A model is many small compilations besides the large one.
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     for name in ("tensorflow", "absl", "jax"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if not sys.warnoptions:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from keras_espmedsam._startup import require
+from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import errors_reported
 from keras_espmedsam.cli.loading import DEFAULT_PRESET, import_models
 from keras_espmedsam.cli.train import Strict, say, verbosity
@@ -67,6 +68,7 @@ def add_modality(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn.")] = 0,
     strict: Strict = False,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Add a modality to a preset: a controller and a query of its own, trained on your images.
 
@@ -129,6 +131,7 @@ def add_modality(
             },
         )
         check_preset(preset)
+        keep_compiled(compile_cache)
         import_models()
         from keras_espmedsam.training import train
 

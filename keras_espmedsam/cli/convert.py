@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import errors_reported, stderr
 from keras_espmedsam.cli.loading import import_segmenter_class
 
@@ -51,6 +52,7 @@ def espmedsam(
             "released weights saw is unpublished."
         ),
     ] = "stretch",
+    compile_cache: CompileCache = None,
 ) -> None:
     """Make a preset from released ESP-MedSAM checkpoints.
 
@@ -64,6 +66,7 @@ def espmedsam(
       espmedsam convert espmedsam a.pth b.pth --modality fundus --modality xray --output both
     """
     with errors_reported():
+        keep_compiled(compile_cache)
         import_segmenter_class()
         from keras_espmedsam.converters import convert_espmedsam
 
@@ -83,6 +86,7 @@ def mobilesam(
         ),
     ],
     output: _Output,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Make a preset to train from: encoder and decoder transformer from MobileSAM.
 
@@ -91,6 +95,7 @@ def mobilesam(
       espmedsam convert mobilesam mobile_sam.pt --output presets/from_mobilesam
     """
     with errors_reported():
+        keep_compiled(compile_cache)
         import_segmenter_class()
         from keras_espmedsam.converters import convert_mobilesam
 
@@ -113,6 +118,7 @@ def sam(
     image_size: _ImageSize = None,
     tokens: _Tokens = 10,
     adapter: _Adapter = True,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Make a preset of the medical teacher to train: encoder and decoder transformer from SAM.
 
@@ -123,6 +129,7 @@ def sam(
       espmedsam convert sam sam_vit_b.pth --output presets/teacher --image-size 512
     """
     with errors_reported():
+        keep_compiled(compile_cache)
         import_segmenter_class()
         from keras_espmedsam.converters import convert_sam
 
@@ -146,6 +153,7 @@ def keras_hub(
     image_size: _ImageSize = None,
     tokens: _Tokens = 10,
     adapter: _Adapter = True,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Make a preset of the medical teacher to train, as `sam` does, from keras-hub's SAM.
 
@@ -154,6 +162,7 @@ def keras_hub(
       espmedsam convert keras-hub sam_base_sa1b --output presets/teacher
     """
     with errors_reported():
+        keep_compiled(compile_cache)
         import_segmenter_class()
         from keras_espmedsam.converters import convert_keras_hub_sam
 

@@ -1,5 +1,6 @@
 """`espmedsam distill`: teach a light segmenter what larger models know."""
 
+from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import errors_reported
 from keras_espmedsam.cli.loading import import_models
 from keras_espmedsam.cli.train import (
@@ -18,6 +19,7 @@ def distill(
     changes: Changes = None,
     output: Output = None,
     strict: Strict = False,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Distil a light segmenter from teachers, in the phases of the paper.
 
@@ -35,6 +37,7 @@ def distill(
     """
     with errors_reported():
         settings = read_config("DistillConfig", config, changes, output, strict)
+        keep_compiled(compile_cache)
         import_models()
         from keras_espmedsam.distillation import distill as run
 

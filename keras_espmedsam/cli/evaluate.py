@@ -10,6 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
+from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import (
     INTENSITY_OPTION,
     SOME_FAILED,
@@ -92,6 +93,7 @@ def evaluate(
         bool,
         typer.Option("--resume", help="Go on where the same command was interrupted or failed."),
     ] = False,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Evaluate a preset on labelled data, each image at its own size.
 
@@ -135,6 +137,7 @@ def evaluate(
             if resume and log is not None:
                 count = f"{log.count} images are measured already, in {log.path}."
                 stderr().print(count if log.count else "There is nothing to resume: starting anew.")
+            keep_compiled(compile_cache)
             segmenter = load_segmenter(preset)
             try:
                 with progress_bar() as bar:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from keras_espmedsam._startup import import_tensorflow
+from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import errors_reported, stderr
 from keras_espmedsam.cli.loading import load_task
 from keras_espmedsam.errors import InputError
@@ -75,6 +76,7 @@ def export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there already.")
     ] = False,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Write a preset for another runtime, run it there and compare it with the Keras model.
 
@@ -94,6 +96,7 @@ def export(
             raise InputError("Received both --size and --any-size; give one of them.")
         export_formats.check(format)
         check_preset(preset)
+        keep_compiled(compile_cache)
         task = load_task(preset)
         import_tensorflow()  # What writes and what compares would, and not quietly.
         console = stderr()

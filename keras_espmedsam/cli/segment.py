@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import (
     INTENSITY_OPTION,
     NOTHING_DONE,
@@ -79,6 +80,7 @@ def segment(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results that exist already.")
     ] = False,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Segment images, and write a mask of the same size for each.
 
@@ -114,6 +116,7 @@ def segment(
             raise InputError("None of the files can be read, so nothing was done.")
         writer.check(files)
         count = sum(file.count for file in files)
+        keep_compiled(compile_cache)
         segmenter, classifier = _loaded(preset, modality, recognizer, count)
         results = segment_files(
             segmenter,

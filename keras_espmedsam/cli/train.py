@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import errors_reported, stderr
 from keras_espmedsam.cli.loading import import_models
 
@@ -37,6 +38,7 @@ def train(
     changes: Changes = None,
     output: Output = None,
     strict: Strict = False,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Train a segmenter on your own images.
 
@@ -54,6 +56,7 @@ def train(
     """
     with errors_reported():
         settings = read_config("TrainConfig", config, changes, output, strict)
+        keep_compiled(compile_cache)
         import_models()
         from keras_espmedsam.training import train as run
 
