@@ -10,9 +10,11 @@ from keras_espmedsam.distillation.teacher import Teacher
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.other_packages import deserialize_with_others
 from keras_espmedsam.losses import DiceFocalLoss, PatchLoss
+from keras_espmedsam.models.compile_notice import compile_notices
 from keras_espmedsam.models.feature_specs import feature_specs
 from keras_espmedsam.models.image_encoder import as_image_encoder, image_encoder_of
 from keras_espmedsam.models.jit_compilation import check_jit_compile
+from keras_espmedsam.ops.device_constant import device_number
 from keras_espmedsam.optimizers import decoupled, replicas
 from keras_espmedsam.registries import image_encoders
 from keras_espmedsam.registries import losses as mask_losses
@@ -265,6 +267,11 @@ class DecoupledDistiller(Steps, keras.Model):
             optimizer = keras.optimizers.Adam(self._kind.learning_rate)
         super().compile(optimizer=decoupled(keras.optimizers.get(optimizer)), **kwargs)
 
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """Distil; see `keras.Model.fit`."""
+        with compile_notices(self, kwargs) as arguments:
+            return super().fit(x, y, *args, **arguments)
+
     # === Inside ===
 
     def _features(self, images, modalities, controllers, training):
@@ -295,10 +302,12 @@ class DecoupledDistiller(Steps, keras.Model):
         found = [teacher(part["images"], modalities) for teacher in teachers]
         if len(teachers) == 1:
             return found[0]
+        numbers = [device_number(k, like=modalities) for k in range(len(found))]
+        own = [ops.reshape(ops.equal(modalities, k), (-1, 1, 1, 1)) for k in numbers]
         targets = {}
         for name in found[0]:
-            own = [ops.reshape(ops.equal(modalities, k), (-1, 1, 1, 1)) for k in range(len(found))]
-            values = [ops.where(mask, f[name], 0) for mask, f in zip(own, found, strict=True)]
+            nothing = device_number(0, like=found[0][name])
+            values = [ops.where(mask, f[name], nothing) for mask, f in zip(own, found, strict=True)]
             targets[name] = sum(values[1:], values[0])
         return targets
 

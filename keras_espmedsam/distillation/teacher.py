@@ -11,6 +11,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.other_packages import deserialize_with_others
 from keras_espmedsam.models.image_converter import MEAN, NORMALIZATIONS, STD
 from keras_espmedsam.models.image_encoder import as_image_encoder, image_encoder_of
+from keras_espmedsam.ops.device_constant import device_constant
 from keras_espmedsam.registries import image_encoders
 
 # What a model may expect of its images: what is subtracted from values of 0 to 255, and the
@@ -100,7 +101,9 @@ class Teacher(keras.layers.Layer):
         images = ops.cast(images, "float32")
         if self.normalization != "imagenet":
             given = (MEAN, STD, *EXPECTED[self.normalization])
-            own_mean, own_std, mean, divisor = (ops.convert_to_tensor(v, "float32") for v in given)
+            own_mean, own_std, mean, divisor = (
+                device_constant(_as_float32, v, like=images) for v in given
+            )
             images = (images * own_std + own_mean - mean) / divisor
         if self.image_size is not None and tuple(images.shape[1:3]) != self.image_size:
             images = ops.image.resize(
@@ -149,6 +152,10 @@ class Teacher(keras.layers.Layer):
         config.pop("trainable", None)
         model = deserialize_with_others(config.pop("model"), image_encoders)
         return cls(model, **config)
+
+
+def _as_float32(values):
+    return np.array(values, "float32")
 
 
 def _encoder(model):

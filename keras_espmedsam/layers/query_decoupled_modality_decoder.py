@@ -12,20 +12,18 @@ from keras_espmedsam.layers.mlp import MLP
 from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
 from keras_espmedsam.layers.two_way_transformer import TwoWayTransformer
 from keras_espmedsam.layers.upscaling_conv2d import UpscalingConv2D
-from keras_espmedsam.ops.device_constant import device_constant
+from keras_espmedsam.ops.device_constant import device_constant, device_number
 
 # SAM's: two transposed convolutions of stride 2 follow the transformer.
 UPSCALING = 4
 
 
-def _of_each_sample(by_modality, modalities):
-    """The number of each sample's modality, `(batch,)`, of a tuple with one for each modality."""
-    modalities = ops.convert_to_tensor(modalities)
-    return ops.take(device_constant(_as_int32, by_modality, like=modalities), modalities)
-
-
 def _as_int32(numbers):
     return np.array(numbers, "int32")
+
+
+def _one_hot(rows, count):
+    return np.eye(count, dtype="float32")[list(rows)]
 
 
 def _random_query():
@@ -289,7 +287,8 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
                 "their modality see; give one index per image also with all_queries."
             )
         places = tuple(max(index - self.num_queries + 1, 0) for index in self.query_indices)
-        return _of_each_sample(places, modalities)
+        modalities = ops.convert_to_tensor(modalities)
+        return ops.take(device_constant(_as_int32, places, like=modalities), modalities)
 
     def with_own_added_query(self, queries, place):
         """Append each sample's added query, and say where it is hidden: where there is none."""
@@ -299,7 +298,7 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
             own, hidden = values[0], None
         else:
             own = select_modality([ops.zeros_like(values[0]), *values], place)
-            hidden = ops.equal(place, 0)[:, None]
+            hidden = ops.equal(place, device_number(0, like=place))[:, None]
             hidden = ops.concatenate([ops.zeros((batch, count), "bool"), hidden], axis=1)
         own = ops.broadcast_to(ops.reshape(own, (-1, 1, channels)), (batch, 1, channels))
         return ops.concatenate([queries, own], axis=1), hidden
@@ -322,7 +321,9 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
             return networks[0](query)
         kernel = ops.zeros((1, 1, query.shape[-1] // 8), "float32")
         for i, network in enumerate(networks):
-            own = place > 0 if self.shared_hypernetwork else ops.equal(place, i + 1)
+            own = place > 0
+            if not self.shared_hypernetwork:
+                own = ops.equal(place, device_number(i + 1, like=place))
             kernel = ops.where(own[:, None, None], network(query), kernel)
         return kernel
 
@@ -332,8 +333,8 @@ class QueryDecoupledModalityDecoder(keras.layers.Layer):
         rows = tuple(min(index, self.num_queries) for index in self.query_indices)
         if len(rows) == 1:
             return kernels[:, rows[0] : rows[0] + 1]
-        index = _of_each_sample(rows, modalities)
-        choice = ops.one_hot(index, kernels.shape[1], dtype="float32")
+        choices = device_constant(_one_hot, rows, kernels.shape[1], like=kernels)
+        choice = ops.take(choices, modalities, axis=0)
         return ops.sum(kernels * choice[:, :, None], axis=1, keepdims=True)
 
     def compute_output_spec(

@@ -1,11 +1,10 @@
 """SAM's two-way transformer: queries read the image, the image reads the queries."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_espmedsam.layers.mlp import MLP
-from keras_espmedsam.ops.device_constant import device_constant
+from keras_espmedsam.ops.device_constant import device_number
 
 LAYER_NORM_EPSILON = 1e-5
 
@@ -68,7 +67,7 @@ class DownsampledAttention(keras.layers.Layer):
         logits = ops.cast(logits, "float32")
         if hidden is not None:
             # Chosen and not added, so that not even a NaN of a hidden key gets through.
-            never = device_constant(np.float32, -float("inf"), like=logits)
+            never = device_number(-float("inf"), like=logits)
             logits = ops.where(hidden[:, None, None, :], never, logits)
         weights = ops.softmax(logits, axis=-1)
         out = ops.transpose(ops.matmul(ops.cast(weights, v.dtype), v), (0, 2, 1, 3))

@@ -1,11 +1,10 @@
 """What losses with one value for a whole batch have in common."""
 
-import keras
-
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.losses.reduced_loss import ReducedLoss
 
 
-class BatchLoss(keras.losses.Loss):
+class BatchLoss(ReducedLoss):
     """A loss whose `call` gives one value; weights per image or pixel have no place in it.
 
     The value comes as a vector: scalars Keras would sum over the replicas of `tf.distribute`, and

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_espmedsam.losses.image_loss import ImageLoss
 from keras_espmedsam.losses.parts import as_float32, each_image
+from keras_espmedsam.ops.device_constant import device_number
 
 # Below this square of a feature's length it counts as zero.
 SMALLEST_SQUARE = 1e-12
@@ -47,4 +48,5 @@ class CosineEmbeddingLoss(ImageLoss):
 def _directions(x):
     # Not `ops.normalize`, whose gradient at zero is NaN on torch.
     squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
-    return x * ops.rsqrt(ops.maximum(squares, SMALLEST_SQUARE))
+    least = device_number(SMALLEST_SQUARE, like=squares)
+    return x * ops.rsqrt(ops.maximum(squares, least))

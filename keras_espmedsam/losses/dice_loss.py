@@ -7,6 +7,7 @@ from keras_espmedsam.losses.batch_loss import BatchLoss
 from keras_espmedsam.losses.parts import as_float32, as_float32_and_weights, each_image
 from keras_espmedsam.losses.pixel_loss import PixelLoss
 from keras_espmedsam.losses.weights import mean_weight
+from keras_espmedsam.ops.device_constant import device_number
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -103,5 +104,6 @@ def _weighted_dice_loss(y_true, logits, smoothing, weights):
     overlap = ops.sum(probability * y_true, axis=axis)
     total = ops.sum(probability, axis=axis) + ops.sum(weights * y_true, axis=axis)
     # Where no pixel counts, all of it is 0.
-    dice = (2 * overlap + smoothing) / ops.where(mean > 0, total + smoothing, 1)
+    divisor = ops.where(mean > 0, total + smoothing, device_number(1, like=total))
+    dice = (2 * overlap + smoothing) / divisor
     return mean * (1 - dice)

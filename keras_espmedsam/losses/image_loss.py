@@ -1,12 +1,11 @@
 """What losses of features have in common."""
 
-import keras
-
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.losses.reduced_loss import ReducedLoss
 from keras_espmedsam.losses.weights import is_per_image
 
 
-class ImageLoss(keras.losses.Loss):
+class ImageLoss(ReducedLoss):
     """A loss with one value per image, to which a weight per image applies and none per pixel.
 
     Source: ours.

@@ -1,11 +1,10 @@
 """What losses of masks with one value per image have in common."""
 
-import keras
-
+from keras_espmedsam.losses.reduced_loss import ReducedLoss
 from keras_espmedsam.losses.weights import per_pixel
 
 
-class PixelLoss(keras.losses.Loss):
+class PixelLoss(ReducedLoss):
     """A loss with one value per image that honours a weight per image and a weight per pixel.
 
     With a weight per pixel the value of an image is that of its pixels of weight above 0, as if

@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.ops.device_constant import device_number
 
 
 def per_pixel(owner, sample_weight, y_pred):
@@ -58,7 +59,8 @@ def mean_weight(weights, axis):
 
     Source: ours.
     """
-    number = ops.maximum(ops.sum(ops.cast(weights > 0, "float32"), axis=axis), 1)
+    number = ops.sum(ops.cast(weights > 0, "float32"), axis=axis)
+    number = ops.maximum(number, device_number(1, like=number))
     return ops.sum(weights, axis=axis) / number, number
 
 

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_espmedsam.losses.weights import mean_weight, per_pixel
+from keras_espmedsam.ops.device_constant import device_number
 
 
 class _MeanOverlap(keras.metrics.Metric):
@@ -31,7 +32,8 @@ class _MeanOverlap(keras.metrics.Metric):
         else:
             overlap = ops.sum(pixels * y_true * y_pred, axis=axes)
             total = ops.sum(pixels * y_true, axis=axes) + ops.sum(pixels * y_pred, axis=axes)
-        value = ops.where(total > 0, self.measure(overlap, ops.where(total > 0, total, 1)), 1.0)
+        one = device_number(1, like=total)
+        value = ops.where(total > 0, self.measure(overlap, ops.where(total > 0, total, one)), one)
         if pixels is not None:
             # An image counts as in the losses: by the mean weight of what is known of it.
             weight, _ = mean_weight(pixels, axes)
@@ -45,7 +47,9 @@ class _MeanOverlap(keras.metrics.Metric):
         self.count.assign_add(ops.sum(weight))
 
     def result(self):
-        return self.total / ops.maximum(self.count, keras.config.epsilon())
+        count = ops.convert_to_tensor(self.count)
+        least = device_number(keras.config.epsilon(), like=count)
+        return self.total / ops.maximum(count, least)
 
     def get_config(self):
         return {**super().get_config(), "threshold": self.threshold}
@@ -104,4 +108,5 @@ class ForegroundIoU(_MeanOverlap):
         super().__init__(threshold=threshold, name=name, dtype=dtype, **kwargs)
 
     def measure(self, overlap, total):
-        return overlap / ops.where(total > overlap, total - overlap, 1)
+        union = total - overlap
+        return overlap / ops.where(total > overlap, union, device_number(1, like=union))

@@ -1,4 +1,4 @@
-"""Arrays that follow from a layer's configuration, kept on the device that uses them."""
+"""Arrays and numbers that a layer is configured with, kept on the device that uses them."""
 
 import functools
 
@@ -41,6 +41,37 @@ def device_constant(make, *args, like):
     if backend == "torch" and _is_plain(like):
         return _uploaded(make, args, like.device)
     return ops.convert_to_tensor(make(*args))
+
+
+def device_number(value, like):
+    """A number for those of Keras' operations that make a tensor of it, such as `where`.
+
+    On PyTorch this tensor would be uploaded in every step; see `device_constant`. Operators
+    (`x + 1`) and `ops.sum(x) / 2` make none.
+
+    Args:
+        value: bool, int or float.
+        like: the tensor that it is used with.
+
+    Returns:
+        On PyTorch a tensor of no axes, of `like`'s dtype; elsewhere the number.
+
+    Example:
+        >>> x = keras.ops.array([-1.0, 2.0])
+        >>> keras.ops.convert_to_numpy(keras.ops.maximum(x, device_number(0, like=x))).tolist()
+        [0.0, 2.0]
+
+    Source: ours.
+    """
+    if keras.backend.backend() == "torch" and _is_plain(like):
+        return _uploaded(_torch_scalar, (value, like.dtype), like.device)
+    return value
+
+
+def _torch_scalar(value, dtype):
+    import torch
+
+    return torch.tensor(value, dtype=dtype)
 
 
 def _is_plain(like):

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_espmedsam.ops.device_constant import device_constant, device_number
 from keras_espmedsam.ops.padding import ceil_divide, pad_axis, pad_to_multiple, slice_axis
 
 TILE_SIZE = 8
@@ -154,11 +155,8 @@ def _attend(
     """Attention in strips of tiles: `(strips, tile[0], width, channels)` to the same."""
     channels = q.shape[-1]
     radius = tuple(size // 2 for size in kernel_size)
-    bias = _window_bias(tile, cell, kernel_size)
+    bias = device_constant(_window_bias, tile, cell, kernel_size, like=q)
     queries, keys = bias.shape
-    if keras.backend.backend() != "jax":
-        # Under gradient checkpointing JAX traces it, and the gradient could not close over it.
-        bias = ops.convert_to_tensor(bias)
     strips = ops.shape(q)[0]
     chunk = None
     if isinstance(strips, int) and isinstance(columns, int):
@@ -202,7 +200,7 @@ def _attend(
         logits = ops.cast(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))), "float32") + bias
         if valid is not None:
             inside = ops.transpose(valid, (0, 1, 3, 2))
-            logits = ops.where(inside > 0, logits, FORBIDDEN)
+            logits = ops.where(inside > 0, logits, device_number(FORBIDDEN, like=logits))
         return logits
 
     def forward(chunk):
@@ -211,7 +209,7 @@ def _attend(
         k, v, valid = split(kv)
         logits = logits_of(q, k, valid)
         highest = ops.max(logits, axis=-1, keepdims=True)
-        weights = ops.exp(ops.maximum(logits - highest, LOWEST))
+        weights = _exp(logits - highest)
         total = ops.sum(weights, axis=-1, keepdims=True)
         weights = weights / total
         if factors:
@@ -227,7 +225,7 @@ def _attend(
         out, log_total, upstream, upstream_log = (
             query_tiles(x) for x in (out, log_total, upstream, upstream_log)
         )
-        weights = ops.exp(ops.maximum(logits_of(q, k, valid) - log_total, LOWEST))
+        weights = _exp(logits_of(q, k, valid) - log_total)
         # The softmax's gradient subtracts the mean; the log of the denominator adds its own.
         mean = ops.sum(out * upstream, axis=-1, keepdims=True) - upstream_log
         upstream = ops.cast(upstream, q.dtype)
@@ -266,6 +264,10 @@ def _attend(
 
     # An argument too: what JAX traces cannot be closed over by a function with its own gradient.
     return attend(q, kv, *factors)
+
+
+def _exp(x):
+    return ops.exp(ops.maximum(x, device_number(LOWEST, like=x)))
 
 
 def _by_chunks(function, inputs, count, chunk):

@@ -67,6 +67,10 @@ class BatchLayers:
     def __call__(self, images, masks, entropy):
         if not self.layers:
             return images, masks
+        with _on_host():
+            return self._changed(images, masks, entropy)
+
+    def _changed(self, images, masks, entropy):
         images = keras.ops.convert_to_tensor(images.astype("float32"))
         if masks is not None:
             masks = keras.ops.convert_to_tensor(masks.astype("float32"))
@@ -82,6 +86,14 @@ class BatchLayers:
         if masks is not None:
             masks = (keras.ops.convert_to_numpy(masks) >= 0.5).astype("uint8")
         return images, masks
+
+
+def _on_host():
+    """Where data are made beside the model that an accelerator computes: it would have to wait."""
+    try:
+        return keras.device("cpu")
+    except RuntimeError:  # JAX was told (JAX_PLATFORMS) to do without.
+        return contextlib.nullcontext()
 
 
 @contextlib.contextmanager

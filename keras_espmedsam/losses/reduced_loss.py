@@ -1,0 +1,32 @@
+"""What all losses of ours have in common: their mean needs nothing of the host."""
+
+import copy
+import math
+
+import keras
+from keras import ops
+
+
+class ReducedLoss(keras.losses.Loss):
+    """A Keras loss whose mean is taken, on PyTorch, without uploading what it is divided by.
+
+    Keras makes a tensor of the number of values, in every step and for every loss, and an upload
+    makes a GPU wait for the host. The value is the same, bit for bit.
+
+    Source: ours.
+    """
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        # On the other backends the number is a part of the compiled program; and with Keras' masks
+        # the mean is another.
+        if (
+            keras.backend.backend() != "torch"
+            or self.reduction not in ("sum_over_batch_size", "mean")
+            or getattr(y_pred, "_keras_mask", None) is not None
+        ):
+            return super().__call__(y_true, y_pred, sample_weight)
+        unreduced = copy.copy(self)
+        unreduced.reduction = None
+        values = keras.losses.Loss.__call__(unreduced, y_true, y_pred, sample_weight)
+        count = math.prod(values.shape)
+        return ops.sum(values) / count if count else values
