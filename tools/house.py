@@ -18,7 +18,10 @@ import sys
 PACKAGE = "keras_espmedsam"
 # From the bottom to the top; those of one line import each other in one direction or not at all.
 FLOORS = (
-    ("errors", "_compile_cache", "_files", "_renamed", "_startup", "_upward", "registries"),
+    (
+        *("errors", "registries", "_compile_cache", "_compile_notice", "_files", "_renamed"),
+        *("_startup", "_upward"),
+    ),
     ("imaging", "ops"),
     ("layers", "losses", "metrics", "optimizers"),
     ("data",),

@@ -1,5 +1,7 @@
 """Multi-Modal Decoupled Knowledge Distillation as a Keras model with a `train_step` of its own."""
 
+import inspect
+
 import keras
 from keras import ops
 
@@ -267,10 +269,11 @@ class DecoupledDistiller(Steps, keras.Model):
             optimizer = keras.optimizers.Adam(self._kind.learning_rate)
         super().compile(optimizer=decoupled(keras.optimizers.get(optimizer)), **kwargs)
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(self, *args, **kwargs):
         """Distil; see `keras.Model.fit`."""
-        with compile_notices(self, kwargs) as arguments:
-            return super().fit(x, y, *args, **arguments)
+        given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        with compile_notices(self, given) as arguments:
+            return super().fit(**arguments)
 
     # === Inside ===
 

@@ -6,6 +6,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.other_packages import deserialize_with_others
 from keras_espmedsam.imaging.host_call import as_tuple, plain_refusals
 from keras_espmedsam.imaging.raw_batch import array_rows
+from keras_espmedsam.models.compile_notice import compile_notices
 from keras_espmedsam.models.jit_compilation import loaded_jit_compile
 from keras_espmedsam.models.training_data import preprocessed
 from keras_espmedsam.models.weight_rollback import kept_weights
@@ -153,10 +154,9 @@ class _RawTraining:
             # Arrays are shuffled by their own data set; of sources, Keras shuffles a PyDataset, but
             # not one that counts epochs and draws anew in each: it reads ahead in order.
             shuffle = shuffle and isinstance(x, keras.utils.PyDataset) and not hasattr(x, "epoch")
-            with kept_weights(self), plain_refusals():
-                return keras.Model.fit(
-                    self, data, validation_data=validation_data, shuffle=shuffle, **kwargs
-                )
+            kwargs |= {"validation_data": validation_data, "shuffle": shuffle}
+            with kept_weights(self), plain_refusals(), compile_notices(self, kwargs) as arguments:
+                return keras.Model.fit(self, data, **arguments)
         finally:
             self._ready_validation_data = None
 
@@ -172,8 +172,8 @@ class _RawTraining:
         data = x
         if x is None or x is not getattr(self, "_ready_validation_data", None):
             data, _ = preprocessed(self, x, y, sample_weight, batch_size, needs_targets=True)
-        with kept_weights(self), plain_refusals():
-            return keras.Model.evaluate(self, data, **kwargs)
+        with kept_weights(self), plain_refusals(), compile_notices(self, kwargs) as arguments:
+            return keras.Model.evaluate(self, data, **arguments)
 
     def predict(self, x, *, batch_size=None, **kwargs):
         """The model's own outputs, logits, for raw images; sources as in `fit`.
@@ -187,8 +187,8 @@ class _RawTraining:
         Source: ours.
         """
         data, _ = preprocessed(self, x, None, None, batch_size)
-        with kept_weights(self), plain_refusals():
-            return keras.Model.predict(self, data, **kwargs)
+        with kept_weights(self), plain_refusals(), compile_notices(self, kwargs) as arguments:
+            return keras.Model.predict(self, data, **arguments)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """One step on one batch of raw images and targets; see `keras.Model.train_on_batch`."""

@@ -1,0 +1,72 @@
+"""A sentence about compilation, for whoever waits for it."""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from keras_espmedsam._compile_cache import FOLDER_VARIABLE
+from keras_espmedsam._startup import choose_backend
+
+PATIENCE = 5.0
+"""Seconds that are waited in silence."""
+
+# PyTorch compiles nothing here.
+_COMPILERS = {"jax": "JAX", "tensorflow": "TensorFlow"}
+
+
+class CompileNotice:
+    """Say that something is being compiled, once, if it is not done after five seconds.
+
+    Args:
+        tell: called with a sentence, from another thread.
+
+    Example:
+        >>> notice = CompileNotice(print)
+        >>> notice.begin("the first training step", "the next are quick")
+        >>> notice.end()  # Not five seconds later: nothing is printed.
+
+    Source: ours.
+    """
+
+    def __init__(self, tell: Callable[[str], Any]):
+        self._tell = tell
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
+
+    def begin(self, what: str, then: str) -> None:
+        """Wait from now on.
+
+        Args:
+            what: what is compiled, such as `"the first training step"`.
+            then: how it goes on, such as `"the next are quick"`.
+        """
+        compiler = _COMPILERS.get(choose_backend())
+        if compiler is None or self._timer is not None:
+            return
+        sentence = f"{compiler} compiles {what}, which can take a minute or more; {then}."
+        self._timer = threading.Timer(PATIENCE, self._say, [sentence + _hint(compiler)])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self) -> None:
+        """Say nothing any more; when this returns, no sentence is on its way."""
+        with self._lock:
+            self._tell = _nothing
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _say(self, sentence: str) -> None:
+        with self._lock:
+            self._tell(sentence)
+
+
+def _nothing(sentence: str) -> None:
+    """In place of `tell` once it is done."""
+
+
+def _hint(compiler: str) -> str:
+    # Whoever has set or unset the folder knows of it; the commands always do.
+    if compiler != "JAX" or FOLDER_VARIABLE in os.environ:
+        return ""
+    return " keras_espmedsam.compile_cache() keeps it for the next run."
