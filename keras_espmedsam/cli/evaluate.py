@@ -21,7 +21,7 @@ from keras_espmedsam.cli.console import (
     stderr,
     stdout,
 )
-from keras_espmedsam.cli.loading import DEFAULT_PRESET, load_segmenter
+from keras_espmedsam.cli.loading import DEFAULT_PRESET, compile_notice, load_segmenter
 from keras_espmedsam.cli.report_files import ReportFiles
 from keras_espmedsam.data.images import MAX_PIXELS
 from keras_espmedsam.data.index import read_index
@@ -140,15 +140,20 @@ def evaluate(
             keep_compiled(compile_cache)
             segmenter = load_segmenter(preset)
             try:
-                with progress_bar() as bar:
+                with progress_bar() as bar, compile_notice(segmenter, bar.console.print) as first:
                     notices = Notices(bar.console)
                     task = bar.add_task("Evaluating", total=len(records))
+
+                    def advance(count: int) -> None:
+                        first.end()
+                        bar.advance(task, count)
+
                     report = evaluate_records(
                         segmenter,
                         records,
                         batch_size,
                         paper_metrics,
-                        progress=lambda count: bar.advance(task, count),
+                        progress=advance,
                         preset=preset,
                         max_pixels=max_pixels,
                         mirror=mirror,

@@ -1,9 +1,10 @@
 """Importing Keras and loading a model, late and quietly."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from keras_espmedsam._compile_notice import CompileNotice
 from keras_espmedsam._startup import (
     choose_backend,
     import_tensorflow,
@@ -93,6 +94,28 @@ def prepare_for(count: int, *models: Any) -> None:
     if choose_backend() == "tensorflow" and count <= _TOO_FEW_TO_TRACE:
         for model in models:
             model.run_eagerly = True
+
+
+@contextlib.contextmanager
+def compile_notice(model: Any, tell: Callable[[str], None]) -> Iterator[CompileNotice]:
+    """Say that a model is being compiled, if its first results take more than five seconds.
+
+    Args:
+        model: as `load_segmenter` gives it, after `prepare_for`.
+        tell: called with a sentence, from another thread.
+
+    Yields:
+        What is told of the first results, by its `end`.
+
+    Source: ours.
+    """
+    notice = CompileNotice(tell)
+    if not getattr(model, "run_eagerly", True):  # An artefact is compiled already.
+        notice.begin("the model for the first images", "the next ones are quick")
+    try:
+        yield notice
+    finally:
+        notice.end()
 
 
 def _load(load: Callable[[str], Any], preset: str) -> Any:

@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,7 @@ from keras_espmedsam.cli.console import (
 )
 from keras_espmedsam.cli.loading import (
     DEFAULT_PRESET,
+    compile_notice,
     load_recognizer,
     load_segmenter,
     prepare_for,
@@ -129,7 +130,7 @@ def segment(
             intensity=said,
         )
         writer.make_folder()
-        masks = _written(results, writer, count)
+        masks = _written(results, writer, count, segmenter)
     for path in (path for written in masks.values() for path in written):
         typer.echo(path)
     failures = len(inputs.files) - len(no_images) - len(masks)
@@ -142,15 +143,16 @@ def segment(
 
 
 def _written(
-    results: Iterable[FileResult], writer: ResultWriter, count: int
+    results: Iterable[FileResult], writer: ResultWriter, count: int, segmenter: Any
 ) -> dict[Path, list[Path]]:
     """Write and tell results as they come; the masks of each file that is done as a whole."""
     masks: dict[Path, list[Path]] = {}
     failed: set[Path] = set()
-    with progress_bar() as bar:
+    with progress_bar() as bar, compile_notice(segmenter, bar.console.print) as first:
         notices = Notices(bar.console)
         task = bar.add_task("Segmenting", total=count)
         for result in results:
+            first.end()
             bar.advance(task, result.count - (result.index or 0) if result.error else 1)
             if result.path in failed:
                 continue
