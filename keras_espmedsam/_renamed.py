@@ -101,23 +101,20 @@ MODULES: dict[str, str | tuple[str, ...]] = {
     "training.train_config": "training.config.train_config",
 }
 
+# Found in `data` as well as in the file that has them.
+_READING = {
+    "inspect_picture_file": "inspect_image_file",
+    "read_picture": "read_image",
+    "read_pictures": "read_images",
+}
+
 # By the module that has the new name. Arguments called after pictures are called after images too.
 ATTRIBUTES = {
-    "data": {
-        "Picture": "DecodedImage",
-        "inspect_picture_file": "inspect_image_file",
-        "read_picture": "read_image",
-        "read_pictures": "read_images",
-    },
+    "data": {"Picture": "DecodedImage", **_READING},
     "data.decoded_image": {"Picture": "DecodedImage"},
     "data.folder": {"picture_files": "image_files"},
     "data.formats.image_source": {"PictureSource": "ImageSource"},
-    "data.images": {
-        "PictureFile": "ImageFile",
-        "inspect_picture_file": "inspect_image_file",
-        "read_picture": "read_image",
-        "read_pictures": "read_images",
-    },
+    "data.images": {"PictureFile": "ImageFile", **_READING},
     "export": {"export_task": "export_model"},
     "export._export_model": {"export_task": "export_model"},
     "inference.image_batches": {"picture_batches": "image_batches"},

@@ -87,10 +87,11 @@ def sam_tensors(model: Any, source: str) -> dict[str, np.ndarray]:
 
     Source: ours.
     """
+    from keras_espmedsam.models.image_encoder import image_encoder_of
+
     backbone = getattr(model, "backbone", model)
-    encoder = getattr(backbone, "image_encoder", backbone)
     try:
-        tensors = _encoder_tensors(encoder)
+        tensors = _encoder_tensors(image_encoder_of(model))
     except (AttributeError, IndexError, ValueError) as error:
         raise InputError(
             f"{source} ({type(model).__name__}) has no image encoder of SAM with position tables "
