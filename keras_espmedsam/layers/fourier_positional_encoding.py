@@ -4,6 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_espmedsam.ops.device_constant import device_constant
+
+
+def _centres(size):
+    return (np.arange(size, dtype="float32") + np.float32(0.5)) / np.float32(size) * 2 - 1
+
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class FourierPositionalEncoding(keras.layers.Layer):
@@ -47,6 +53,8 @@ class FourierPositionalEncoding(keras.layers.Layer):
         _, height, width, _ = ops.shape(x)
 
         def centres(size):
+            if isinstance(size, int):
+                return device_constant(_centres, size, like=x)
             return (ops.cast(ops.arange(size), "float32") + 0.5) / ops.cast(size, "float32") * 2 - 1
 
         horizontal = centres(width)[None, :, None] * self.matrix[0]
