@@ -15,6 +15,16 @@ from keras_espmedsam.hub.saved_dtype import dtype_to_load, leave_out_mixed_dtype
 _PART = contextvars.ContextVar("part", default=False)
 
 
+def _find_in_legacy_files(decorated):
+    """Let Keras' legacy .h5 files of a model load without `custom_objects`.
+
+    They name the model's class without its package, and all that is in it as other files do.
+    """
+    import keras
+
+    keras.saving.get_custom_objects()[decorated.__name__] = decorated
+
+
 def _load_undrawn(load):
     # Not at the top: the names of the presets are listed without Keras.
     from keras_espmedsam.hub.initial_values import load_undrawn
@@ -130,6 +140,8 @@ def knows_builtin_presets(has_weights: bool = True) -> Callable[[type], type]:
         decorated.save_to_preset = save_to_preset
         decorated.presets = _BuiltinPresets()
         decorated.from_preset = classmethod(from_preset)
+        if has_weights:
+            _find_in_legacy_files(decorated)
         return decorated
 
     return decorate
