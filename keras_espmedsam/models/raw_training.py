@@ -67,6 +67,19 @@ class _RawTraining:
         """As `make_train_function`."""
         return keras.Model.make_predict_function(self, force or _has_other_weights(self))
 
+    if keras.backend.backend() == "torch":  # The others run what they have traced.
+
+        def predict_step(self, data):
+            """As Keras'; of a shape that it has seen PyTorch repeats what was done."""
+            from keras_espmedsam.models.torch_capture import CapturedInference
+
+            x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+            if self.run_eagerly:
+                return self(x, training=False)
+            if not hasattr(self, "_captured_inference"):
+                self._captured_inference = CapturedInference()
+            return self._captured_inference(self, x)
+
     def compile_from_config(self, config):
         """Compile as saved; Keras leaves this to classes that override `compile`."""
         options = deserialize_with_others(config, losses, "load with compile=False")

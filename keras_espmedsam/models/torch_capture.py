@@ -1,0 +1,193 @@
+"""PyTorch runs a model for inference as one recorded program, without Keras' work for each layer.
+
+Keras decides anew in every layer and operation what is called with which dtype and shape: for a
+small image that takes most of the time. JAX and TensorFlow pay for it once, when they trace; here
+PyTorch's own operations are recorded once for each shape and then repeated as they are.
+
+`torch.export` and `torch.jit.trace` take as long to record as ten images take to run, and
+`torch.compile` takes minutes; the first two also keep weights that were exchanged since.
+"""
+
+import collections
+import operator
+import threading
+
+import keras
+import numpy as np
+import torch
+
+from keras_espmedsam.models.model_layers import model_layers
+from keras_espmedsam.models.torch_recording import record
+
+MAX_SHAPES = 8
+# A repetition differs from the model by nothing, but on GPUs that add in any order.
+TOLERANCE = 1e-5
+
+
+class CapturedInference:
+    """Runs a model; from the third time on that it sees a shape it repeats what was done.
+
+    The first time of a shape the model is run as ever, since most programs see one image. The
+    second time its operations are recorded as they run. The third time, and as long as the inputs
+    were no others, it is run in both ways, and what does not give the same is never repeated.
+    Weights are used by reference; where one or a layer was exchanged, all is recorded anew.
+
+    Args:
+        max_shapes: int. Shapes that are kept; of more, those not seen for longest are forgotten.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> captured = CapturedInference()
+        >>> with torch.no_grad():
+        ...     outputs = [captured(model, torch.ones((3, 2))) for _ in range(4)]
+        >>> outputs[3].shape
+        torch.Size([3, 1])
+
+    Source: ours.
+    """
+
+    def __init__(self, max_shapes=MAX_SHAPES):
+        self.max_shapes = max_shapes
+        self._state = None
+        self._shapes = collections.OrderedDict()
+        self._lock = threading.RLock()
+
+    def __call__(self, model, inputs):
+        """`model(inputs, training=False)`.
+
+        Args:
+            model: `keras.Model`, the same in every call.
+            inputs: an array or tensor, or a structure of them.
+
+        Returns:
+            The model's outputs.
+        """
+        leaves = _tensors(inputs)
+        if leaves is None:
+            return model(inputs, training=False)
+        inputs = keras.tree.pack_sequence_as(inputs, leaves)
+        with self._lock:
+            shape = self._shape(model, inputs, leaves)
+            if shape.program is None or not shape.is_proven:
+                return shape.approach(model, inputs, leaves, self._state)
+        return shape.program(leaves)
+
+    def _shape(self, model, inputs, leaves):
+        """What is known of the inputs' shape, of this model as it is now."""
+        if self._state is not None and not self._state.is_still(model):
+            self._state = None
+            self._shapes.clear()
+        key = (
+            str(keras.tree.map_structure(lambda _: 0, inputs)),
+            *((leaf.shape, leaf.dtype, leaf.device) for leaf in leaves),
+        )
+        shape = self._shapes.pop(key, None)
+        if shape is None:
+            shape = _Shape()
+        elif self._state is None:
+            self._state = _State(model)
+        self._shapes[key] = shape
+        while len(self._shapes) > self.max_shapes:
+            self._shapes.popitem(last=False)
+        # Who listens to layers is told of what they do: they are called.
+        return _Shape() if self._state is not None and self._state.has_hooks() else shape
+
+
+class _Shape:
+    """What is known of the inputs of one shape."""
+
+    def __init__(self):
+        self.is_seen = self.is_plain = self.is_proven = False
+        self.program = None
+        self.recorded = None  # Inputs that the program was recorded with.
+        self.agrees = False  # Whether it gave the same for these at least.
+
+    def approach(self, model, inputs, leaves, state):
+        """The model's outputs, and one step on the way to a program that can be trusted."""
+        if not self.is_seen or self.is_plain:
+            self.is_seen = True
+            return model(inputs, training=False)
+        if self.program is None:
+            self.recorded = [leaf.clone() for leaf in leaves]
+            outputs, self.program = record(
+                lambda leaves: model(keras.tree.pack_sequence_as(inputs, leaves), training=False),
+                leaves,
+                state.values,
+            )
+            self.is_plain = self.program is None
+            return outputs
+        differs = not all(map(torch.equal, leaves, self.recorded))
+        if self.agrees and not differs:
+            return self.program(leaves)
+        outputs = model(inputs, training=False)
+        self.agrees = _agree(outputs, self.program(leaves))
+        self.is_proven = self.agrees and differs
+        self.is_plain = not self.agrees
+        if self.is_proven or self.is_plain:
+            self.recorded = None
+        if self.is_plain:
+            self.program = None
+        return outputs
+
+
+def _tensors(inputs):
+    """The inputs as a list of tensors on Keras' device; `None` where nothing is repeated."""
+    if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+        return None  # Someone differentiates, or has a mode of their own.
+    leaves = []
+    for leaf in keras.tree.flatten(inputs):
+        is_array = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf"
+        if not is_array and not isinstance(leaf, torch.Tensor):
+            return None  # Keras converts, or refuses, what else there is.
+        leaf = keras.ops.convert_to_tensor(leaf)
+        # `meta` has no values that could be compared; of another class it is someone's own.
+        if type(leaf) is not torch.Tensor or leaf.is_meta:
+            return None
+        if torch.is_autocast_enabled(leaf.device.type):
+            return None
+        leaves.append(leaf)
+    return leaves
+
+
+def _agree(outputs, repeated):
+    """Whether a program gave what the model gave."""
+    pairs = zip(keras.tree.flatten(outputs), keras.tree.flatten(repeated), strict=True)
+    return all(
+        torch.is_tensor(one)
+        and one.shape == other.shape
+        and one.dtype == other.dtype
+        and torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+        for one, other in pairs
+    )
+
+
+class _State:
+    """What a program rests on besides its inputs: where the weights are, and how layers are set."""
+
+    def __init__(self, model):
+        self.variables = model.variables
+        self.values = [variable.value for variable in self.variables]
+        self.places = [value.data_ptr() for value in self.values]
+        # Without the model's own attributes, which Keras sets in every call of `predict`.
+        self.layers = [vars(layer) for layer in model_layers(model) if layer is not model]
+        self.attributes = [tuple(layer.values()) for layer in self.layers]
+        self.listened = [vars(model), *self.layers]
+
+    def is_still(self, model):
+        """Whether all of it is as it was."""
+        return (
+            _are_same(self.variables, model.variables)
+            and _are_same(self.values, (variable.value for variable in self.variables))
+            # `tensor.data = other` and `module.to(...)` keep the object and exchange its memory.
+            and self.places == [value.data_ptr() for value in self.values]
+            and all(map(_are_same, self.attributes, map(dict.values, self.layers)))
+        )
+
+    def has_hooks(self):
+        """Whether someone listens to a layer, with torch's `register_forward_hook`."""
+        return any(one["_forward_hooks"] or one["_forward_pre_hooks"] for one in self.listened)
+
+
+def _are_same(one, other):
+    other = list(other)
+    return len(one) == len(other) and all(map(operator.is_, one, other))

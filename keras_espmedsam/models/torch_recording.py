@@ -1,0 +1,288 @@
+"""Records what PyTorch does for one input, as a program that does it for others.
+
+What no input takes part in is not repeated: indices and masks are kept as they came, and so are
+views of weights, which change with their weight. What is computed from a weight is computed anew.
+"""
+
+import math
+
+import keras
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode  # As in "Extending PyTorch".
+from torch.utils.weak import WeakTensorKeyDictionary
+
+# In all. What comes later is computed anew each time.
+MAX_CONSTANT_BYTES = 2**26
+
+# What a tensor is: an input or computed anew; a weight or a view of one; always the same.
+_ANEW, _WEIGHT, _CONSTANT = "anew", "weight", "constant"
+
+# They take a tensor's values out of PyTorch's sight.
+_READERS = {
+    torch.Tensor.numpy,
+    torch.Tensor.tolist,
+    torch.Tensor.__array__,
+    torch.Tensor.__dlpack__,
+}
+_VALUE_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+
+
+class _NotRepeatableError(Exception):
+    """What was done depends on values that another input would not have."""
+
+
+def record(function, inputs, weights):
+    """Call a function and write down what PyTorch does.
+
+    Args:
+        function: of one list of tensors, to a structure of tensors.
+        inputs: list of tensors.
+        weights: list of tensors that keep their place for as long as the program is used; their
+            values may change.
+
+    Returns:
+        The function's outputs, and the program: a function of a list of tensors, of the same
+        shapes, dtypes and device, that gives the outputs for them. It is `None` where the function
+        reads values of its inputs or weights, or writes into them.
+
+    Example:
+        >>> with torch.no_grad():
+        ...     _, double = record(lambda inputs: 2 * inputs[0], [torch.ones(2)], [])
+        >>> double([torch.full((2,), 4.0)])
+        tensor([8., 8.])
+
+    Source: ours.
+    """
+    recording = _Recording(inputs, weights)
+    try:
+        with _Readers(recording), recording:
+            outputs = function(inputs)
+        return outputs, recording.program(outputs)
+    except Exception:  # Keras raises all of them as others; a true one is raised again.
+        return function(inputs), None
+
+
+class _Readers(TorchFunctionMode):
+    """Refuses that values are read where a recording does not see it."""
+
+    def __init__(self, recording):
+        super().__init__()
+        self.recording = recording
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in _READERS and self.recording.kind(args[0]) != _CONSTANT:
+            raise _NotRepeatableError
+        return func(*args, **(kwargs or {}))
+
+
+class _Recording(TorchDispatchMode):
+    """The operations, and of each tensor its number, what it is and whose memory it shows."""
+
+    def __init__(self, inputs, weights):
+        super().__init__()
+        self.steps = []  # (operation, args, kwargs, outputs, whether it writes); tensors by number.
+        self.kinds, self.roots = [], []
+        self.kept = {}  # Tensors by number, of what is not computed anew.
+        self.written, self.written_anew = set(), set()  # Roots.
+        self.constant_bytes = 0
+        # Weak, so that the model's memory is free as soon as it lets go of it.
+        self.numbers = WeakTensorKeyDictionary()
+        self.inputs = [self._add(tensor, _ANEW) for tensor in inputs]
+        for weight in weights:
+            if weight not in self.numbers:
+                self.kept[self._add(weight, _WEIGHT)] = weight
+        self.foreign = set(self.roots)  # Roots that must not be written into.
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        tensors = _tensors_in((args, kwargs))
+        if any(type(one) not in (torch.Tensor, torch.nn.Parameter) for one in tensors):
+            raise _NotRepeatableError
+        if func is torch.ops.aten.lift_fresh.default and args[0] not in self.numbers:
+            self.kept[self._add(args[0], _CONSTANT)] = args[0]  # Made of numbers just now.
+        roots = {_memory(one): self.roots[self._number(one)] for one in tensors}
+        kind = self._outcome(func, args, tensors)
+        written = self._write(func, args, kwargs, kind)
+        step = (func, *_numbered((args, kwargs), self.numbers))
+        outputs = func(*args, **kwargs)
+        for one in _tensors_in(outputs):
+            if one not in self.numbers:
+                self._add_output(one, kind, roots.get(_memory(one)))
+        self.steps.append((*step, _numbered(outputs, self.numbers), written))
+        return outputs
+
+    def kind(self, tensor):
+        """What a tensor is."""
+        number = self._number(tensor)
+        return _ANEW if self.roots[number] in self.written_anew else self.kinds[number]
+
+    def _number(self, tensor):
+        if tensor not in self.numbers:
+            # From before, and no weight: used by reference, and what comes of it is made anew.
+            number = self._add(tensor, _ANEW)
+            self.foreign.add(number)
+            self.kept[number] = tensor
+        return self.numbers[tensor]
+
+    def _add(self, tensor, kind, root=None):
+        number = _Number(len(self.kinds))
+        self.kinds.append(kind)
+        self.roots.append(number if root is None else root)
+        self.numbers[tensor] = number
+        return number
+
+    def _add_output(self, tensor, kind, root):
+        if kind == _WEIGHT and (root is None or self.kinds[root] != _WEIGHT):
+            kind = _ANEW  # Computed from a weight, and no view of it.
+        if kind == _CONSTANT and root is None:
+            self.constant_bytes += tensor.nbytes
+            if self.constant_bytes > MAX_CONSTANT_BYTES:
+                kind = _ANEW
+        number = self._add(tensor, kind, root)
+        if kind != _ANEW:
+            self.kept[number] = tensor
+
+    def _outcome(self, func, args, tensors):
+        """What an operation's outputs are."""
+        kinds = {self.kind(one) for one in tensors}
+        if _VALUE_DEPENDENT & set(func.tags) and kinds - {_CONSTANT}:
+            # Indexing depends on values where a mask picks some of them, and only there.
+            if func is not torch.ops.aten.index.Tensor or any(
+                one.dtype in (torch.bool, torch.uint8) for one in args[1] if one is not None
+            ):
+                raise _NotRepeatableError
+        if _ANEW in kinds or torch.Tag.nondeterministic_seeded in func.tags:
+            return _ANEW
+        return _WEIGHT if _WEIGHT in kinds else _CONSTANT
+
+    def _write(self, func, args, kwargs, kind):
+        """Whether an operation writes into an argument, which it may where that is its own."""
+        if not func._schema.is_mutable:
+            return False
+        for position, argument in enumerate(func._schema.arguments):
+            if argument.alias_info is None or not argument.alias_info.is_write:
+                continue
+            value = args[position] if position < len(args) else kwargs.get(argument.name)
+            for tensor in _tensors_in(value):
+                root = self.roots[self.numbers[tensor]]
+                if root in self.foreign:
+                    raise _NotRepeatableError
+                self.written.add(root)
+                if kind != _CONSTANT:
+                    self.written_anew.add(root)
+        return True
+
+    def program(self, outputs):
+        """The function of a list of inputs that does all of it again."""
+        outputs = _numbered(outputs, self.numbers)
+        constants = {
+            number: tensor
+            for number, tensor in self.kept.items()
+            if self.roots[number] not in self.written
+        }
+        live, steps = set(_numbers_in(outputs)), []
+        for step in reversed(self.steps):
+            _, args, kwargs, made, written = step
+            if written or any(one in live and one not in constants for one in _numbers_in(made)):
+                steps.append(step)
+                live.update(_numbers_in((args, kwargs)))
+        return _compiled(steps[::-1], self.inputs, outputs, constants)
+
+
+# === Tensors by number ===
+
+
+class _Number(int):
+    """A tensor's number, told from the integers among an operation's arguments by its class."""
+
+
+def _tensors_in(values):
+    return [one for one in keras.tree.flatten(values) if isinstance(one, torch.Tensor)]
+
+
+def _numbers_in(values):
+    return [one for one in keras.tree.flatten(values) if isinstance(one, _Number)]
+
+
+def _numbered(values, numbers):
+    return keras.tree.map_structure(
+        lambda one: numbers[one] if isinstance(one, torch.Tensor) else one, values
+    )
+
+
+def _memory(tensor):
+    """What tells the memory of a tensor from all others' while it lives."""
+    place = tensor.untyped_storage().data_ptr()
+    return (tensor.device, place) if place else id(tensor)
+
+
+# === The program ===
+
+
+def _compiled(steps, inputs, outputs, constants):
+    """A Python function of one line for each step, which lets go of what is not used any more."""
+    last_use = {}
+    for index, (_, args, kwargs, made, _) in enumerate(steps):
+        last_use.update(dict.fromkeys(_numbers_in((args, kwargs, made)), index))
+    staying = {*_numbers_in(outputs), *constants}
+    ending = [[] for _ in steps]
+    for number, index in last_use.items():
+        if number not in staying:
+            ending[index].append(f"t{number}")
+    names = _Names(constants)
+    lines = [f"{''.join(f't{number}, ' for number in inputs)} = inputs"]
+    lines.append("del inputs")
+    for (func, args, kwargs, made, _), ended in zip(steps, ending, strict=True):
+        named = [f"{key}={names.of(value)}" for key, value in kwargs.items()]
+        call = f"{names.bound(func)}({', '.join([*map(names.of, args), *named])})"
+        lines.append(f"{_targets(made, constants)} = {call}")
+        if ended:
+            lines.append(f"del {', '.join(ended)}")
+    found = keras.tree.flatten(outputs)
+    lines.append(f"return [{', '.join(map(names.output, found))}]")
+    exec("def program(inputs):\n  " + "\n  ".join(lines), names.values)
+    program = names.values["program"]
+    return lambda inputs: keras.tree.pack_sequence_as(outputs, program(inputs))
+
+
+def _targets(made, constants):
+    """What an operation's outputs are assigned to."""
+    if isinstance(made, list | tuple):
+        return "".join(f"{_targets(one, constants)}, " for one in made)
+    # What is kept has its name already.
+    return f"t{made}" if isinstance(made, _Number) and made not in constants else "_"
+
+
+class _Names:
+    """Python's words for an operation's arguments; `values` are what they mean."""
+
+    def __init__(self, constants):
+        self.constants = constants
+        self.values = {}
+        self._bound = {}
+
+    def of(self, value):
+        if isinstance(value, _Number):
+            if value not in self.constants:
+                return f"t{value}"
+            return self.bound(self.constants[value])
+        if isinstance(value, list | tuple):
+            return f"[{', '.join(map(self.of, value))}]"
+        if type(value) in (bool, int, type(None)) or (
+            type(value) is float and math.isfinite(value)
+        ):
+            return repr(value)
+        return self.bound(value)
+
+    def bound(self, value):
+        """Of an object by reference."""
+        if id(value) not in self._bound:
+            self._bound[id(value)] = f"c{len(self._bound)}"
+            self.values[self._bound[id(value)]] = value
+        return self._bound[id(value)]
+
+    def output(self, value):
+        # A copy, so that nobody writes into what is kept.
+        is_kept = isinstance(value, _Number) and value in self.constants
+        return self.of(value) + (".clone()" if is_kept else "")
