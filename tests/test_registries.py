@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from keras_espmedsam import registries
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.registries import registry
 from keras_espmedsam.registries.registry import Registry
 
@@ -74,6 +74,20 @@ def test_others_are_imported_together(numbers, install):
     install("E = 2.718\n", {"e": "numbers_package:E", "none": "no_such_package:E"})
     numbers.import_others()
     assert "numbers_package" in sys.modules
+
+
+def test_an_entry_point_with_the_name_of_a_built_in_one_is_told(numbers, install):
+    install("E = 2.718\n", {"pi": "numbers_package:E", "real": "numbers:Real.__name__"})
+    with pytest.warns(InputWarning) as caught:
+        assert numbers.load("pi") == pytest.approx(3.14159265)
+        assert numbers.load("real") == "Real"  # Of the same place: nothing is passed over.
+        assert numbers.names() == ("pi", "real")
+    assert [str(one.message) for one in caught] == [
+        "The number 'pi' that an installed package adds as 'numbers_package:E' is passed over: "
+        "there is a built-in one of that name; rename it in that package."
+    ]
+    with pytest.raises(InputError, match="which there is already"):
+        numbers.register("pi", "numbers_package:E")
 
 
 def test_an_entry_point_with_an_extra(numbers, install):

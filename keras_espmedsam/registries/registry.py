@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from keras_espmedsam.errors import InputError, did_you_mean
+from keras_espmedsam.errors import InputError, did_you_mean, warn_of_input
 
 
 class Registry:
@@ -43,11 +43,12 @@ did you mean tau?
         self.group = f"keras_espmedsam.{family}"
         self._built_in = dict(built_in)
         self._registered: dict[str, Any] = {}
+        self._told: set[str] = set()
 
     def names(self) -> tuple[str, ...]:
         """All known names: the built-in ones, then those of other packages."""
         return tuple(
-            dict.fromkeys((*self._built_in, *sorted(_entry_points(self.group)), *self._registered))
+            dict.fromkeys((*self._built_in, *sorted(self._installed()), *self._registered))
         )
 
     def __contains__(self, name: object) -> bool:
@@ -78,11 +79,12 @@ did you mean tau?
         """
         name = self.check(name)
         if name in self._built_in:
+            self._installed()  # Whoever has installed one of this name means that one.
             return _imported(self._built_in[name])
         if name in self._registered:
             target = self._registered[name]
         else:
-            target, *others = _entry_points(self.group)[name]
+            target, *others = self._installed()[name]
             if others:
                 raise InputError(
                     f"The {self.noun} {name!r} is added by several packages, as {target!r} and "
@@ -142,7 +144,7 @@ did you mean tau?
             )
         before = self._registered.get(name)
         # A package may do both: what it registers is what its entry point names.
-        installed = _entry_points(self.group).get(name, ()) if before is None else ()
+        installed = self._installed().get(name, ()) if before is None else ()
         is_known = name in self._built_in or name in self._registered or bool(installed)
         if is_known and not (_is_same(before, target) or installed == (_place(target),)):
             raise InputError(
@@ -154,6 +156,21 @@ did you mean tau?
     def unregister(self, name: str) -> None:
         """Remove what `register` added, as a test does when it ends."""
         self._registered.pop(name, None)
+
+    def _installed(self) -> dict[str, tuple[str, ...]]:
+        """What installed packages add, each name with its places; warns of names that are taken."""
+        found = _entry_points(self.group)
+        taken = {name: places for name, places in found.items() if name in self._built_in}
+        for name, places in taken.items():
+            others = [place for place in places if place != self._built_in[name]]
+            if others and name not in self._told:
+                self._told.add(name)
+                warn_of_input(
+                    f"The {self.noun} {name!r} that an installed package adds as {others[0]!r} is "
+                    "passed over: there is a built-in one of that name; rename it in that package.",
+                    3,
+                )
+        return {name: places for name, places in found.items() if name not in taken}
 
 
 def _imported(target: str) -> Any:
