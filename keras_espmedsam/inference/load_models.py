@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import sys
 import threading
 from typing import Any
 
@@ -143,7 +144,8 @@ def _name(value, argument, expected):
 
 
 def _from_preset(class_name, preset):
-    resolve_preset(preset)  # A wrong name is told before Keras starts.
+    if "keras" not in sys.modules:
+        resolve_preset(preset)  # A wrong name is told before Keras starts; else by `from_preset`.
     model_class = upward(class_name)
     try:
         return model_class.from_preset(preset)
