@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import importlib.util
 import os
 import random
 import sys
@@ -134,6 +135,27 @@ def _bounded_memory():
     if resident > _MAX_RESIDENT:
         importlib.import_module("jax").clear_caches()
         gc.collect()
+
+
+@pytest.fixture(scope="session")
+def transfers():
+    """`transfers(step)`: where our code goes between host and device, dict of place to number.
+
+    Keras' own trips are left out: the means of its losses, its optimisers' counts, its seeds.
+    """
+    if importlib.import_module("keras").backend.backend() != "torch":
+        pytest.skip("JAX and TensorFlow run a compiled program, of which constants are a part")
+    path = REPOSITORY / "benchmarks" / "device_transfers.py"
+    spec = importlib.util.spec_from_file_location("device_transfers", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def ours(step, **options):
+        found = module.counted(step, **options)
+        places = {**found.uploads, **found.reads}
+        return {place: n for place, n in places.items() if not place.startswith("Keras:")}
+
+    return ours
 
 
 @pytest.fixture(scope="session")

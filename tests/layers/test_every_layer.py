@@ -283,6 +283,21 @@ def test_samples_do_not_meet(name, run, randomize):
     keras.tree.map_structure(compare, found, expected)
 
 
+@pytest.mark.parametrize("name", CALLED)
+def test_a_step_of_training_asks_nothing_of_the_host(name, randomize, transfers):
+    """An upload or a read makes a GPU wait; constants are uploaded once."""
+    layer = _made(name, randomize)
+    inputs = keras.tree.map_structure(keras.ops.convert_to_tensor, _inputs(name))
+
+    def step():
+        outputs = keras.tree.flatten(layer(*inputs))
+        loss = sum(keras.ops.sum(y) for y in outputs)
+        if loss.requires_grad:
+            loss.backward()
+
+    assert transfers(step, before=1) == {}
+
+
 @pytest.mark.parametrize("name", sorted(set(CALLED) - set(WITHOUT_BATCH)))
 def test_gradients_are_finite(name, randomize, input_gradient):
     inputs = _inputs(name)

@@ -127,6 +127,44 @@ def test_gradients_are_finite_and_nothing_costs_nothing(loss, batch, extreme, in
 
 
 @every
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", None])
+def test_it_asks_nothing_of_the_host(loss, reduction, batch, transfers):
+    """An upload or a read makes a GPU wait."""
+    y_true, logits = map(keras.ops.convert_to_tensor, batch)
+    logits.requires_grad_()
+    weights = {"none": None}
+    if loss in PER_IMAGE:
+        weights["per image"] = keras.ops.ones((4,))
+    if loss in PER_PIXEL:
+        weights["per pixel"] = keras.ops.ones(SHAPE)
+    for kind, given in weights.items():
+        options = {} if given is None else {"sample_weight": given}
+
+        def step(options=options):
+            value = loss(reduction=reduction)(y_true, logits, **options)
+            (value if reduction else keras.ops.sum(value)).backward()
+
+        assert transfers(step, before=1) == {}, kind
+
+
+@every
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "mean", "mean_with_sample_weight"])
+def test_the_mean_is_keras_own_bit_for_bit(loss, reduction, batch):
+    """Also where, on torch, it is taken without uploading the number of values."""
+    ours = loss(reduction=reduction)
+
+    class Plain(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return ours.call(y_true, y_pred)
+
+    shapes = [None] if loss in WHOLE_BATCH else [None, (4,), (4, 1), (1,), ()]
+    for shape in shapes:
+        weight = None if shape is None else np.random.default_rng(0).random(shape).astype("float32")
+        expected = Plain(reduction=reduction)(*batch, sample_weight=weight)
+        assert array(ours(*batch, sample_weight=weight)) == array(expected), shape
+
+
+@every
 def test_round_trip(loss, batch):
     known = inspect.signature(loss).parameters.values()
     values = {one.name: 0.3 for one in known if isinstance(one.default, float)}

@@ -43,6 +43,21 @@ def test_mean_over_the_images_of_all_batches(metric_class, threshold, batch):
 
 
 @both
+@pytest.mark.parametrize("shape", [None, (5,), (5, 3, 5)])
+def test_it_asks_nothing_of_the_host(metric_class, shape, batch, transfers):
+    """An upload or a read makes a GPU wait."""
+    metric = metric_class()
+    y_true, logits = map(keras.ops.convert_to_tensor, batch)
+    weight = None if shape is None else keras.ops.ones(shape)
+
+    def step():
+        metric.update_state(y_true, logits, sample_weight=weight)
+        metric.result()
+
+    assert transfers(step, before=1) == {}
+
+
+@both
 def test_empty_masks(metric_class):
     empty = np.zeros((1, 3, 5, 1), "float32")
     metric = metric_class()
