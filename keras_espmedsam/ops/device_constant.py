@@ -38,9 +38,9 @@ def device_constant(make, *args, like):
         # No tensor: under gradient checkpointing it would be traced, and a function with a gradient
         # of its own cannot close over it.
         return make(*args)
-    if backend == "torch" and _is_plain(like):
-        return _uploaded(make, args, like.device)
-    return ops.convert_to_tensor(make(*args))
+    if backend == "tensorflow":
+        return ops.convert_to_tensor(make(*args))
+    return _uploaded(make, args, like.device) if _is_plain(like) else _made(make, args, like.device)
 
 
 def device_number(value, like):
@@ -82,7 +82,13 @@ def _is_plain(like):
     import torch
 
     plain = type(like) in (torch.Tensor, torch.nn.Parameter)
-    return plain and not torch.compiler.is_compiling()
+    return plain and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
+
+
+def _made(make, args, device):
+    import torch
+
+    return torch.as_tensor(make(*args), device=device)
 
 
 @functools.lru_cache(MOST_KEPT)
@@ -91,4 +97,4 @@ def _uploaded(make, args, device):
 
     # What is made within `torch.inference_mode` could never be a part of a training step.
     with torch.inference_mode(False):
-        return torch.as_tensor(make(*args), device=device)
+        return _made(make, args, device)
