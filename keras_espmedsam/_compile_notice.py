@@ -11,6 +11,8 @@ from keras_espmedsam._startup import choose_backend
 PATIENCE = 5.0
 """Seconds that are waited in silence."""
 
+_hinted: list[bool] = []  # Once in a program.
+
 # PyTorch compiles nothing here.
 _COMPILERS = {"jax": "JAX", "tensorflow": "TensorFlow"}
 
@@ -45,7 +47,7 @@ class CompileNotice:
         if compiler is None or self._timer is not None:
             return
         sentence = f"{compiler} compiles {what}, which can take a minute or more; {then}."
-        self._timer = threading.Timer(PATIENCE, self._say, [sentence + _hint(compiler)])
+        self._timer = threading.Timer(PATIENCE, self._say, [sentence, compiler])
         self._timer.daemon = True
         self._timer.start()
 
@@ -56,9 +58,10 @@ class CompileNotice:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _say(self, sentence: str) -> None:
+    def _say(self, sentence: str, compiler: str) -> None:
         with self._lock:
-            self._tell(sentence)
+            if self._tell is not _nothing:
+                self._tell(sentence + _hint(compiler))
 
 
 def _nothing(sentence: str) -> None:
@@ -67,6 +70,7 @@ def _nothing(sentence: str) -> None:
 
 def _hint(compiler: str) -> str:
     # Whoever has set or unset the folder knows of it; the commands always do.
-    if compiler != "JAX" or FOLDER_VARIABLE in os.environ:
+    if compiler != "JAX" or FOLDER_VARIABLE in os.environ or _hinted:
         return ""
+    _hinted.append(True)
     return " keras_espmedsam.compile_cache() keeps it for the next run."

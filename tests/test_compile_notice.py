@@ -30,6 +30,7 @@ class Timer:
 def timers(monkeypatch):
     monkeypatch.setattr(_compile_notice.threading, "Timer", Timer)
     monkeypatch.setattr(Timer, "made", [])
+    monkeypatch.setattr(_compile_notice, "_hinted", [])
     monkeypatch.setenv(FOLDER, "")
 
     def on(backend):
@@ -92,3 +93,9 @@ def test_what_could_be_kept_is_hinted_at(timers, monkeypatch, backend, folder, h
     made[0].fire()
     hint = " keras_espmedsam.compile_cache() keeps it for the next run."
     assert said[0].endswith(hint) is hinted
+
+    again = CompileNotice(said.append)
+    again.begin("c", "d")
+    made[1].fire()
+    assert said[1].startswith("JAX" if backend == "jax" else "TensorFlow")
+    assert hint not in said[1]
