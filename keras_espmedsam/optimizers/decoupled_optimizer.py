@@ -1,11 +1,16 @@
 """An optimiser with a state of its own for each modality, which moves only with its samples."""
 
+import contextlib
 import dataclasses
+import warnings
 
 import keras
 from keras import ops
 
 from keras_espmedsam.optimizers import replicas
+from keras_espmedsam.optimizers.elementwise import is_elementwise
+from keras_espmedsam.optimizers.flat_step import FlatStep, built, can_be_flat
+from keras_espmedsam.optimizers.flat_tensors import in_jax_trace
 from keras_espmedsam.optimizers.given_optimizer import (
     configuration,
     given_rate,
@@ -152,6 +157,8 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
                 f"{variables[0].path}."
             )
         self._take_over_exclusions()
+        if not is_elementwise(self.optimizer):
+            _warn_of_slow_way(type(self.optimizer))
         modalities = {getattr(variable, "modality", None) for variable in variables}
         by_modality = []
         # The shared ones first.
@@ -162,7 +169,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
                     rates.setdefault(self._multiplier(variable.path), []).append(variable)
             by_modality.append(
                 [
-                    _Group(self._copy(modality, rate, own), rate, own)
+                    self._group(modality, rate, own)
                     for rate, own in sorted(rates.items(), reverse=True)
                 ]
             )
@@ -180,8 +187,8 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
             if attribute not in known and not hasattr(self, attribute):
                 setattr(self, attribute, value)
 
-    def _copy(self, modality, rate, variables):
-        """An optimiser like the given one, built for some variables."""
+    def _group(self, modality, rate, variables):
+        """Some variables with an optimiser like the given one, built for them."""
         config = configuration(self.optimizer)
         if not is_number(given_rate(self)) and "relative_step" in config:
             config["relative_step"] = False  # As Adafactor does under a schedule.
@@ -197,14 +204,17 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         exempt = [variable for variable in variables if not self._use_weight_decay(variable)]
         if len(exempt) == len(variables):
             config["weight_decay"] = None  # On PyTorch Keras fails where nothing is to decay.
-        copy = type(self.optimizer).from_config(config)
+        copy = type(self.optimizer).from_config(dict(config))
         copy.exclude_from_weight_decay(var_list=exempt)
-        copy.build(variables)
+        slots = built(copy, variables)
+        flat = None
+        if can_be_flat(self.optimizer, variables):
+            flat = FlatStep(copy, slots, config, variables, exempt)
         if copy.use_ema:
             # Keras starts them at zero, which stays until the first step of the modality.
             for average, variable in zip(_averages(copy), variables, strict=True):
                 average.assign(ops.copy(variable.value))
-        return copy
+        return _Group(copy, rate, variables, flat)
 
     def exclude_from_weight_decay(self, var_list=None, var_names=None):
         if self.built:
@@ -228,40 +238,36 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         found = {id(v): g for v, g in zip(variables, gradients, strict=True)}
         steps, present = [], []
         for groups in self._by_modality():
-            own = [[found.pop(id(variable), None) for variable in g.variables] for g in groups]
-            given = [g for gradients in own for g in gradients if g is not None]
-            if given:
-                steps.append((groups, own))
-                present.append(ops.any(ops.stack([ops.any(ops.not_equal(g, 0)) for g in given])))
+            parts = [_Part(g, [found.pop(id(v), None) for v in g.variables]) for g in groups]
+            parts = [part for part in parts if any(part.given)]
+            if parts:
+                steps.append(parts)
+                tensors = [g for part in parts for g in part.gradients if g is not None]
+                present.append(ops.any(ops.stack([ops.any(ops.not_equal(g, 0)) for g in tensors])))
         if found or not steps:
             raise ValueError(
                 f"{self.name!r} received {len(variables)} variables, {len(found)} of them unknown, "
                 f"and gradients of {sum(g is not None for g in gradients)}; expected variables "
                 "that it was built with, and a gradient of one at least."
             )
-        if keras.backend.backend() == "torch":
-            # One transfer from the device for all; what is absent costs nothing more.
-            for step, flag in zip(steps, ops.convert_to_numpy(ops.stack(present)), strict=True):
-                if flag:
-                    self._step(*step)
-        else:
-            for step, flag in zip(steps, present, strict=True):
-                self._step_where(flag, *step)
+        for parts, flag in zip(steps, _as_far_as_known(present), strict=True):
+            if flag is not False:
+                self._step(parts, None if flag is True else flag)
         self.iterations.assign_add(1)
 
-    def _step_where(self, present, groups, gradients):
-        state = [v for group in groups for v in (*group.variables, *group.optimizer.variables)]
-        before = [ops.stop_gradient(ops.copy(variable.value)) for variable in state]
-        self._step(groups, gradients)
-        for variable, value in zip(state, before, strict=True):
-            variable.assign(ops.where(present, variable.value, value))
-
-    def _step(self, groups, gradients):
-        gradients = self._clipped(gradients)
-        for group, own in zip(groups, gradients, strict=True):
-            if any(gradient is not None for gradient in own):
-                group.optimizer.learning_rate = self.learning_rate * group.multiplier
-                group.optimizer.apply(replicas.shares(own), group.variables)
+    def _step(self, parts, present):
+        """A step of one modality; `present` is a tensor, or `None` where it is known to be."""
+        clipped = self._clipped([part.gradients for part in parts])
+        for part, gradients in zip(parts, clipped, strict=True):
+            group = part.group
+            rate = self.learning_rate * group.multiplier
+            if group.flat is None:
+                _step_by_variable(group, rate, gradients, present)
+                continue
+            _warn_of_missing(group.variables, part.given)
+            with _kept_unless(present, [group.optimizer.learning_rate]):
+                group.optimizer.learning_rate = rate
+            group.flat.apply(gradients, part.given, present)
 
     def _clipped(self, gradients):
         """By the norm of all of a modality's gradients, which no copy sees with multipliers."""
@@ -313,6 +319,71 @@ class _Group:
     optimizer: keras.optimizers.Optimizer
     multiplier: float
     variables: list
+    flat: FlatStep | None
+
+
+class _Part:
+    """What a group got in a step: gradients, joined where its step is taken on vectors."""
+
+    def __init__(self, group, gradients):
+        self.group = group
+        self.given = [gradient is not None for gradient in gradients]
+        joins = group.flat is not None and any(self.given)
+        self.gradients = group.flat.joined(gradients) if joins else gradients
+
+
+def _as_far_as_known(present):
+    """Flags of presence as bool where reading them makes nothing wait; as tensors elsewhere."""
+    backend = keras.backend.backend()
+    on_processor = backend == "torch" and present[0].device.type == "cpu"
+    if on_processor or (backend == "jax" and not any(map(in_jax_trace, present))):
+        return [bool(flag) for flag in present]
+    return present
+
+
+@contextlib.contextmanager
+def _kept_unless(present, state):
+    """Take back what the block does to variables where there is no step after all."""
+    if present is None:
+        yield
+        return
+    before = [ops.stop_gradient(ops.copy(variable.value)) for variable in state]
+    yield
+    for variable, value in zip(state, before, strict=True):
+        variable.assign(ops.where(present, variable.value, value))
+
+
+def _step_by_variable(group, rate, gradients, present):
+    """The slow way, of optimisers and variables that cannot be joined."""
+    with _kept_unless(present, [*group.variables, *group.optimizer.variables]):
+        group.optimizer.learning_rate = rate
+        group.optimizer.apply(replicas.shares(gradients), group.variables)
+
+
+def _warn_of_missing(variables, given):
+    missing = [variable.path for variable, had in zip(variables, given, strict=True) if not had]
+    if missing:
+        warnings.warn(
+            f"Gradients do not exist for the variables {', '.join(missing)}, which stay as they "
+            "are in this step.",
+            stacklevel=2,
+        )
+
+
+_warned_of = set()
+
+
+def _warn_of_slow_way(kind):
+    """Once for each class: many build their optimisers again and again."""
+    if kind not in _warned_of:
+        _warned_of.add(kind)
+        warnings.warn(
+            f"{kind.__name__} is not known to act element by element, so DecoupledOptimizer "
+            "updates one variable after the other and the first step takes longer to compile. "
+            "AdamW, SGD and Keras' other elementwise optimizers step on all at once; so does a "
+            "class of your own with the attribute elementwise = True.",
+            stacklevel=2,
+        )
 
 
 def _averages(optimizer):
