@@ -234,9 +234,9 @@ DOCUMENT = """\
 On PyTorch, which runs operation by operation, each of them makes a GPU wait for the host or the
 host for the GPU. Counted in one step of `{preset}`, batch 2, after the first ones; the
 batch itself is uploaded before.{against} Keras' own are the mean that it keeps of every loss (the
-number of values, and what an empty mean is) and the optimiser's count of steps. After each batch,
-or every `steps_per_execution` batches, Keras also reads all losses and metrics for its callbacks;
-layers with dropout read the state of their seed.
+number of values, and what an empty mean is) and the optimiser's count of steps. After each batch
+Keras also reads all losses and metrics for its callbacks; layers with dropout read the state of
+their seed.
 
 On JAX a step is one compiled program, which `tests/models/test_device_transfers.py` runs under
 `jax.transfer_guard("disallow")`. On TensorFlow it is a graph, of which constants are a part.

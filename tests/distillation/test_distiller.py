@@ -58,6 +58,24 @@ def test_ten_steps_give_the_same_losses_on_every_backend(both, tiny):
     np.testing.assert_allclose(steps(distiller, *batches), TEN_LOSSES, atol=1e-5)
 
 
+@pytest.mark.parametrize("phase", ["controllers", "common", "both", "joint"])
+@pytest.mark.parametrize("of_each", [False, True])
+def test_a_step_asks_nothing_of_the_host(phase, of_each, tiny, transfers):
+    """An upload or a read makes a GPU wait; the teachers' constants and masks are no exception."""
+    options = {}
+    if of_each and phase != "common":
+        options["domain_teachers"] = {
+            name: Teacher(tiny.convolution(), "unit", name=name) for name in tiny.names
+        }
+    _, distiller = make(tiny, phase, **options)
+    streams = {"both": ("common", "domain"), "common": ("common",)}.get(phase, ("domain",))
+    batch = keras.tree.map_structure(keras.ops.convert_to_tensor, tiny.batch(*streams))
+    distiller.make_train_function()
+    places = transfers(lambda: distiller.train_function([batch]))
+    # On a CPU, where nothing waits, the optimiser asks which modalities are present.
+    assert {place for place in places if not place.startswith("optimizers/")} == set()
+
+
 def test_controllers_phase_moves_the_controller_of_the_batch_and_nothing_else(tiny):
     student, distiller = make(tiny, "controllers")
     # Momentum of every controller first: an idle one must not drift on it.
