@@ -8,7 +8,7 @@ from keras_espmedsam.imaging.host_call import as_tuple, plain_refusals
 from keras_espmedsam.imaging.raw_batch import array_rows
 from keras_espmedsam.models.compile_notice import compile_notices
 from keras_espmedsam.models.jit_compilation import loaded_jit_compile
-from keras_espmedsam.models.training_data import preprocessed
+from keras_espmedsam.models.training_data import one_batch_at_once, preprocessed
 from keras_espmedsam.models.weight_rollback import kept_weights
 from keras_espmedsam.registries import losses
 

@@ -82,13 +82,17 @@ def _holds_images(x):
 
 def _from_source(task, source, class_weight, needs_targets):
     def prepare(*batch):
+        """A tuple also of images alone, of which Keras' loaders else make several structures.
+
+        Each is another program on TensorFlow and JAX, compiled anew.
+        """
         batch = batch[0] if len(batch) == 1 and isinstance(batch[0], tuple | list) else batch
         x, y, sample_weight = batch_parts(batch)
         if needs_targets and y is None:
             raise InputError(
                 "Received a data source of images without targets; expected (images, targets)."
             )
-        return task.prepare_batch(x, y, sample_weight, class_weight)
+        return as_tuple(task.prepare_batch(x, y, sample_weight, class_weight))
 
     if isinstance(source, keras.utils.PyDataset):
         return MappedPyDataset(source, prepare)
@@ -151,9 +155,7 @@ def _from_data_loader(loader, prepare):
     class PreparedLoader(type(loader)):
         def __iter__(self):
             for batch in _collated(super().__iter__()):
-                ready = prepare(batch)
-                # Keras on TensorFlow takes tuples from a loader, not the dict by itself.
-                yield keras.tree.map_structure(torch.as_tensor, as_tuple(ready))
+                yield keras.tree.map_structure(torch.as_tensor, prepare(batch))
 
     prepared = copy.copy(loader)
     prepared.__class__ = PreparedLoader
@@ -179,9 +181,30 @@ def _from_iterator(batches, prepare):
     empty = True
     for batch in batches:
         empty = False
-        yield as_tuple(prepare(batch))
+        yield prepare(batch)
     if empty:
         raise InputError("Received a generator that yields nothing; give one of batches.")
+
+
+def one_batch_at_once(data):
+    """Images that make one batch, as a source that costs nothing; any other source as it is.
+
+    On TensorFlow Keras makes a tf.data pipeline of every other source, for which TensorFlow traces
+    four functions in each call, and prepares the first batch twice. For one small image that is
+    twice the time of the model.
+
+    Args:
+        data: a source from `preprocessed`.
+
+    Returns:
+        A source that `keras.Model.predict` takes.
+    """
+    several = not isinstance(data, ArrayDataset) or data.num_batches != 1
+    if keras.backend.backend() != "tensorflow" or several:
+        return data
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensors(data[0])
 
 
 class MappedPyDataset(keras.utils.PyDataset):
@@ -251,7 +274,8 @@ class ArrayDataset(keras.utils.PyDataset):
     def __getitem__(self, index):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         x, y, sample_weight = (_chosen(part, rows) for part in (self.x, self.y, self.sample_weight))
-        return self.task.prepare_batch(x, y, sample_weight, self.class_weight)
+        # A tuple, as in `_from_source`.
+        return as_tuple(self.task.prepare_batch(x, y, sample_weight, self.class_weight))
 
     def on_epoch_begin(self):
         if self.shuffle:
