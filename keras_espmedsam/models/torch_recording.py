@@ -54,6 +54,7 @@ def record(function, inputs, weights):
 
     Source: ours.
     """
+    inputs = [one.detach() for one in inputs]  # Objects of their own, also where one comes twice.
     recording = _Recording(inputs, weights)
     try:
         with _Readers(recording), recording:
@@ -100,7 +101,10 @@ class _Recording(TorchDispatchMode):
         if any(type(one) not in (torch.Tensor, torch.nn.Parameter) for one in tensors):
             raise _NotRepeatableError
         if func is torch.ops.aten.lift_fresh.default and args[0] not in self.numbers:
-            self.kept[self._add(args[0], _CONSTANT)] = args[0]  # Made of numbers just now.
+            # Made of numbers just now; whatever writes into it is not repeated.
+            number = self._add(args[0], _CONSTANT)
+            self.kept[number] = args[0]
+            self.foreign.add(number)
         roots = {_memory(one): self.roots[self._number(one)] for one in tensors}
         kind = self._outcome(func, args, tensors)
         written = self._write(func, args, kwargs, kind)
