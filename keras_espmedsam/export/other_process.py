@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import importlib
 import json
 import os
@@ -40,6 +41,8 @@ def write(task, request, target, description, calibration):
     """
     with _told(request.format.name):
         request.format.write(task.fold(), request, target, description, calibration)
+    # A converter's graphs are circles of hundreds of MiB, and the comparison comes next.
+    gc.collect()
 
 
 @contextlib.contextmanager

@@ -1,16 +1,12 @@
 """ONNX: one file, for ONNX Runtime and most other runtimes."""
 
 import json
-import logging
-import os
 from pathlib import Path
 
 import numpy as np
 
 from keras_espmedsam.export.formats.export_format import PRECISIONS, ExportFormat
 
-# The latest that tf2onnx 1.17 writes.
-OPSET = 18
 # What holds the weights; those of the controllers are gathered by modality.
 QUANTIZED = ("Conv", "MatMul", "Gather")
 
@@ -33,18 +29,12 @@ class ONNX(ExportFormat):
 
     def write(self, task, request, path, description, calibration):
         import onnx
-        import tensorflow as tf
-        import tf2onnx
 
+        from keras_espmedsam.export.onnx_graph import to_onnx
         from keras_espmedsam.export.tensorflow_graph import make_function
 
         function, signature = make_function(task, request)
-        logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-        # Without it tf2onnx copies the whole graph before each of its passes.
-        os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
-        model, _ = tf2onnx.convert.from_function(
-            tf.function(function, input_signature=signature), input_signature=signature, opset=OPSET
-        )
+        model = to_onnx(function, signature, task.variables)
         _drop_whole_slices(model)
         if request.precision == "float16":
             model = _to_float16(model)
