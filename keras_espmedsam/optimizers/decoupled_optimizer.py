@@ -202,8 +202,9 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
             if config[key]:
                 config[key] /= replicas.count()  # Copies get that fraction of the gradients.
         exempt = [variable for variable in variables if not self._use_weight_decay(variable)]
-        if len(exempt) == len(variables):
-            config["weight_decay"] = None  # On PyTorch Keras fails where nothing is to decay.
+        if len(exempt) == len(variables) and config["weight_decay"] is not None:
+            # On PyTorch Keras fails where nothing is to decay; AdamW takes no `None`.
+            config["weight_decay"], exempt = 0.0, []
         copy = type(self.optimizer).from_config(dict(config))
         copy.exclude_from_weight_decay(var_list=exempt)
         slots = built(copy, variables)
