@@ -6,6 +6,7 @@ from keras_espmedsam.layers.conv_norm import ConvNorm
 from keras_espmedsam.layers.mlp import MLP
 from keras_espmedsam.layers.modality_adapter import ModalityAdapter
 from keras_espmedsam.layers.window_attention import LAYER_NORM_EPSILON
+from keras_espmedsam.ops.bands import in_bands
 
 
 class AdaptedBlock(keras.layers.Layer):
@@ -62,10 +63,19 @@ class AdaptedBlock(keras.layers.Layer):
     def finish(self, x, modalities, controllers, training):
         """What follows the attention and its residual."""
         x = self.local_conv(x, training=training)
-        y = self.mlp(x)
+        own = None
         if self.adapter is not None and controllers:
-            y = y + self.adapter(x, modalities)
-        return x + y
+            own = self.adapter.own_weights(modalities)
+
+        def feed_forward(x):
+            y = self.mlp(x)
+            if own is not None:
+                y = y + self.adapter.adapt(x, own)
+            return x + y
+
+        if training:
+            return feed_forward(x)
+        return in_bands(feed_forward, x, self.mlp.dims[0])
 
     def controller_layers(self, index):
         """The two layers that hold the controller of modality `index`: token and adapter."""

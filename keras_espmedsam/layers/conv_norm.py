@@ -86,7 +86,7 @@ class ConvNorm(keras.layers.Layer):
         x = self.conv(x)
         if self.norm is not None:
             x = self.norm(x, training=training)
-        return gelu(x) if self.activation else x
+        return gelu(x, overwrite=True) if self.activation else x
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape

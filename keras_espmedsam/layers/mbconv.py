@@ -5,6 +5,7 @@ import keras
 from keras_espmedsam.layers.activations import gelu
 from keras_espmedsam.layers.conv_norm import ConvNorm
 from keras_espmedsam.layers.rematerialization import rematerializable
+from keras_espmedsam.ops.bands import in_bands
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -43,10 +44,16 @@ class MBConv(keras.layers.Layer):
 
     @rematerializable
     def call(self, x, training=None):
+        if training:
+            return self._block(x, training)
+        # By the depthwise convolution a row depends on the two beside it.
+        return in_bands(self._block, x, x.shape[-1] * self.expand_ratio, halo=1)
+
+    def _block(self, x, training=False):
         y = self.expand(x, training=training)
         y = self.depthwise(y, training=training)
         y = self.project(y, training=training)
-        return gelu(x + y)
+        return gelu(x + y, overwrite=True)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -3,6 +3,7 @@
 import keras
 
 from keras_espmedsam.layers.activations import gelu
+from keras_espmedsam.layers.dense import Dense
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -38,7 +39,7 @@ class MLP(keras.layers.Layer):
         )
         last = len(self.dims) - 1
         self.dense_layers = [
-            keras.layers.Dense(
+            Dense(
                 dim,
                 kernel_initializer="zeros" if zero_init and i == last else "glorot_uniform",
                 name=f"dense_{i + 1}",
@@ -62,7 +63,8 @@ class MLP(keras.layers.Layer):
         for i, dense in enumerate(self.dense_layers):
             x = dense(x)
             if i + 1 < len(self.dense_layers):
-                x = self.activation(x)
+                is_gelu = self.activation is gelu
+                x = gelu(x, overwrite=True) if is_gelu else self.activation(x)
         return x
 
     def compute_output_shape(self, input_shape):

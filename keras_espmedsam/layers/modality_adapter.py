@@ -68,20 +68,30 @@ class ModalityAdapter(keras.layers.Layer):
         self.built = True
 
     def call(self, x, modalities=None):
-        def weight(name):
-            values = [ops.cast(adapter[name], self.compute_dtype) for adapter in self.adapters]
-            return select_modality(values, modalities)
+        return self.adapt(x, self.own_weights(modalities))
 
+    def own_weights(self, modalities):
+        """dict of name to each sample's own weight, for `adapt`."""
+        return {
+            name: select_modality(
+                [ops.cast(adapter[name], self.compute_dtype) for adapter in self.adapters],
+                modalities,
+            )
+            for name in self.adapters[0].shapes
+        }
+
+    def adapt(self, x, own):
+        """As `call`, with the weights that `own_weights` gave; `x` may be a part of the map."""
         batch, height, width, channels = ops.shape(x)
         tokens = ops.reshape(x, (batch, height * width, channels))
         wide = ops.cast(tokens, "float32")
         centred = wide - ops.mean(wide, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
         normed = ops.cast(centred * ops.rsqrt(variance + LAYER_NORM_EPSILON), x.dtype)
-        y = normed * weight("norm_gamma")[:, None, :] + weight("norm_beta")[:, None, :]
-        y = ops.matmul(y, weight("dense_1_kernel")) + weight("dense_1_bias")[:, None, :]
-        y = gelu(y)
-        y = ops.matmul(y, weight("dense_2_kernel")) + weight("dense_2_bias")[:, None, :]
+        y = normed * own["norm_gamma"][:, None, :] + own["norm_beta"][:, None, :]
+        y = ops.matmul(y, own["dense_1_kernel"]) + own["dense_1_bias"][:, None, :]
+        y = gelu(y, overwrite=True)
+        y = ops.matmul(y, own["dense_2_kernel"]) + own["dense_2_bias"][:, None, :]
         return ops.reshape(y, (batch, height, width, channels))
 
     def compute_output_shape(self, input_shape):

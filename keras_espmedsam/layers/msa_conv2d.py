@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_espmedsam.layers.dense import Dense
 from keras_espmedsam.layers.inter_pooling import InterPooling
 from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
 from keras_espmedsam.ops import merge_attentions, msa_conv2d
@@ -137,7 +138,7 @@ class MSAConv2D(keras.layers.Layer):
             "dtype": dtype,
         }
         # Along the channels: queries, keys, values, which is the order of the released weights.
-        self.qkv = keras.layers.Dense(
+        self.qkv = Dense(
             3 * channels,
             kernel_initializer=_own(self.kernel_initializer),
             bias_initializer=_own(self.bias_initializer),

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_espmedsam.layers.dense import Dense
 from keras_espmedsam.layers.key_value_tokens import KeyValueTokens
 from keras_espmedsam.layers.relative_positions import RelativePositions, key_places
 from keras_espmedsam.ops.device_constant import device_constant
@@ -52,8 +53,8 @@ class RelativePositionAttention(keras.layers.Layer):
             )
         self.head_dim = channels // self.num_heads
         dtype = self.dtype_policy
-        self.qkv = keras.layers.Dense(3 * channels, name="qkv", dtype=dtype)
-        self.projection = keras.layers.Dense(channels, name="projection", dtype=dtype)
+        self.qkv = Dense(3 * channels, name="qkv", dtype=dtype)
+        self.projection = Dense(channels, name="projection", dtype=dtype)
         self.qkv.build(input_shape)
         self.projection.build(input_shape)
         self.positions = RelativePositions(self.table_size, name="positions", dtype=dtype)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_espmedsam.layers.dense import Dense
 from keras_espmedsam.layers.mlp import MLP
 from keras_espmedsam.ops.device_constant import device_number
 
@@ -45,10 +46,9 @@ class DownsampledAttention(keras.layers.Layer):
             )
         self.head_dim = inner // self.num_heads
         self.query, self.key, self.value = (
-            keras.layers.Dense(inner, name=name, dtype=self.dtype_policy)
-            for name in ("query", "key", "value")
+            Dense(inner, name=name, dtype=self.dtype_policy) for name in ("query", "key", "value")
         )
-        self.projection = keras.layers.Dense(channels, name="projection", dtype=self.dtype_policy)
+        self.projection = Dense(channels, name="projection", dtype=self.dtype_policy)
         for dense in (self.query, self.key, self.value):
             dense.build((None, None, channels))
         self.projection.build((None, None, inner))

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_espmedsam.layers.dense import Dense
 from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
+from keras_espmedsam.ops.bands import in_bands
 from keras_espmedsam.ops.device_constant import device_constant
-from keras_espmedsam.ops.padding import ceil_divide
-from keras_espmedsam.ops.windows import join_windows, split_windows
+from keras_espmedsam.ops.windows import cut_windows, lay_windows, pad_to_windows
 
 LAYER_NORM_EPSILON = 1e-5
 # The release draws the controller's token from U(-b, b), b^2 = 6 / (3 * 16 * 16 + 16).
@@ -81,8 +82,8 @@ class WindowAttention(keras.layers.Layer):
         self.norm = keras.layers.LayerNormalization(
             epsilon=LAYER_NORM_EPSILON, name="norm", dtype=dtype
         )
-        self.qkv = keras.layers.Dense(3 * channels, name="qkv", dtype=dtype)
-        self.projection = keras.layers.Dense(channels, name="projection", dtype=dtype)
+        self.qkv = Dense(3 * channels, name="qkv", dtype=dtype)
+        self.projection = Dense(channels, name="projection", dtype=dtype)
         for layer in (self.norm, self.qkv, self.projection):
             layer.build((None, None, channels))
         self.position_bias = self.add_weight(
@@ -101,18 +102,39 @@ class WindowAttention(keras.layers.Layer):
             self.tokens.append(weights)
         self.built = True
 
-    def call(self, x, modalities=None, controllers=True):
-        size = self.window_size
-        shape = ops.shape(x)
-        batch, channels = shape[0], shape[-1]
-        windows = ceil_divide(shape[1], size) * ceil_divide(shape[2], size)
-        x = split_windows(x, size)
-        x = ops.reshape(x, (batch * windows, size * size, channels))
-        x = self.attend(self.norm(x), modalities, controllers, batch, windows)
-        return join_windows(ops.reshape(x, (-1, size, size, channels)), shape)
+    def call(self, x, modalities=None, controllers=True, training=None):
+        size, channels = self.window_size, x.shape[-1]
+        height, width = ops.shape(x)[1:3]
+        own = None
+        if self.num_modalities and controllers:
+            own = [
+                select_modality(
+                    [ops.cast(w[name], self.compute_dtype) for w in self.tokens], modalities
+                )
+                for name in ("token", "bias")
+            ]
 
-    def attend(self, x, modalities, controllers, batch, windows):
-        """Attention inside `(batch * windows, window_size**2, channels)` normalised tokens."""
+        def attend(x):
+            batch, rows, columns = ops.shape(x)[0], ops.shape(x)[1] // size, ops.shape(x)[2] // size
+            x = ops.reshape(cut_windows(x, size), (batch * rows * columns, size**2, channels))
+            x = self.attend(self.norm(x), own, batch, rows * columns)
+            x = ops.reshape(x, (-1, size, size, channels))
+            return lay_windows(x, batch, rows, columns)
+
+        x = pad_to_windows(x, size)
+        if training:
+            x = attend(x)
+        else:
+            # Of a place there are query, key and value, and for each head the weights of its keys.
+            widest = max(3 * channels, self.num_heads * size**2)
+            x = in_bands(attend, x, widest, unit=size)
+        return x[:, :height, :width, :]
+
+    def attend(self, x, own, batch, windows):
+        """Attention inside `(batch * windows, window_size**2, channels)` normalised tokens.
+
+        `own` is each sample's own token and the bias of its logit, or `None` to go without.
+        """
         heads, dim = self.num_heads, self.head_dim
         tokens = self.window_size**2
         # Laid out per head as (q, k, v), which is the order of the released weights.
@@ -126,14 +148,12 @@ class WindowAttention(keras.layers.Layer):
         )
         bias = ops.reshape(bias, (1, heads, tokens, tokens))
         logits = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) + bias
-        if not (self.num_modalities and controllers):
+        if own is None:
             weights = self.softmax(logits)
             out = ops.matmul(weights, v)
         else:
-            own = [ops.cast(w["token"], self.compute_dtype) for w in self.tokens]
-            own_bias = [ops.cast(w["bias"], self.compute_dtype) for w in self.tokens]
-            token = select_modality(own, modalities)[:, None, :, None, :]
-            token_bias = select_modality(own_bias, modalities)[:, None, :, None, None]
+            token = own[0][:, None, :, None, :]
+            token_bias = own[1][:, None, :, None, None]
             # One token per sample for all its windows: (batch * windows, heads, 1, dim).
             token = ops.broadcast_to(token, (batch, windows, heads, 1, dim))
             token = ops.reshape(token, (batch * windows, heads, 1, dim))

@@ -66,7 +66,7 @@ class WindowAttentionBlock(AdaptedBlock):
 
     @rematerializable
     def call(self, x, modalities=None, controllers=True, training=None):
-        x = x + self.attention(x, modalities, controllers=controllers)
+        x = x + self.attention(x, modalities, controllers=controllers, training=training)
         return self.finish(x, modalities, controllers, training)
 
     def get_config(self):

@@ -17,7 +17,16 @@ def split_windows(x, size):
 
     Source: SAM (arXiv 2304.02643) and TinyViT (arXiv 2207.10666).
     """
-    x = pad_to_multiple(pad_to_multiple(x, size, 1), size, 2)
+    return cut_windows(pad_to_windows(x, size), size)
+
+
+def pad_to_windows(x, size):
+    """The map with zeros at the right and bottom, so that it is made of whole windows."""
+    return pad_to_multiple(pad_to_multiple(x, size, 1), size, 2)
+
+
+def cut_windows(x, size):
+    """As `split_windows`, a map of whole windows."""
     batch, height, width, channels = ops.shape(x)
     rows, columns = height // size, width // size
     x = ops.reshape(x, (batch, rows, size, columns, size, channels))
@@ -38,9 +47,14 @@ def join_windows(x, shape):
     Source: as `split_windows`.
     """
     batch, height, width = shape[:3]
+    size = x.shape[1]
+    x = lay_windows(x, batch, ceil_divide(height, size), ceil_divide(width, size))
+    return x[:, :height, :width, :]
+
+
+def lay_windows(x, batch, rows, columns):
+    """The inverse of `cut_windows`, for so many rows and columns of windows."""
     size, channels = x.shape[1], x.shape[-1]
-    rows, columns = ceil_divide(height, size), ceil_divide(width, size)
     x = ops.reshape(x, (batch, rows, columns, size, size, channels))
     x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-    x = ops.reshape(x, (batch, rows * size, columns * size, channels))
-    return x[:, :height, :width, :]
+    return ops.reshape(x, (batch, rows * size, columns * size, channels))
