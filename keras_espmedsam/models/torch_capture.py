@@ -68,9 +68,9 @@ class CapturedInference:
         inputs = keras.tree.pack_sequence_as(inputs, leaves)
         with self._lock:
             shape = self._shape(model, inputs, leaves)
-            if shape.program is None or not shape.is_proven:
+            if shape.is_open:
                 return shape.approach(model, inputs, leaves, self._state)
-        return shape.program(leaves)
+        return shape.program(leaves) if shape.is_proven else model(inputs, training=False)
 
     def _shape(self, model, inputs, leaves):
         """What is known of the inputs' shape, of this model as it is now."""
@@ -79,34 +79,35 @@ class CapturedInference:
             self._shapes.clear()
         key = (
             str(keras.tree.map_structure(lambda _: 0, inputs)),
-            *((leaf.shape, leaf.dtype, leaf.device) for leaf in leaves),
+            *((leaf.shape, leaf.stride(), leaf.dtype, leaf.device) for leaf in leaves),
         )
         shape = self._shapes.pop(key, None)
-        if shape is None:
-            shape = _Shape()
-        elif self._state is None:
-            self._state = _State(model)
-        self._shapes[key] = shape
+        is_new = shape is None
+        self._shapes[key] = shape = _Shape() if is_new else shape
         while len(self._shapes) > self.max_shapes:
             self._shapes.popitem(last=False)
-        # Who listens to layers is told of what they do: they are called.
-        return _Shape() if self._state is not None and self._state.has_hooks() else shape
+        if is_new:
+            return _CALLED
+        self._state = self._state or _State(model)
+        return _CALLED if self._state.must_call() else shape
 
 
 class _Shape:
-    """What is known of the inputs of one shape."""
+    """What is known of the inputs of one shape that was seen before.
 
-    def __init__(self):
-        self.is_seen = self.is_plain = self.is_proven = False
+    Args:
+        is_open: bool. Whether a program may still come of it.
+    """
+
+    def __init__(self, is_open=True):
+        self.is_open = is_open
+        self.is_proven = False  # Whether the program is repeated for all inputs.
         self.program = None
         self.recorded = None  # Inputs that the program was recorded with.
         self.agrees = False  # Whether it gave the same for these at least.
 
     def approach(self, model, inputs, leaves, state):
         """The model's outputs, and one step on the way to a program that can be trusted."""
-        if not self.is_seen or self.is_plain:
-            self.is_seen = True
-            return model(inputs, training=False)
         if self.program is None:
             self.recorded = [leaf.clone() for leaf in leaves]
             outputs, self.program = record(
@@ -114,20 +115,23 @@ class _Shape:
                 leaves,
                 state.values,
             )
-            self.is_plain = self.program is None
+            self.is_open = self.program is not None
             return outputs
         differs = not all(map(torch.equal, leaves, self.recorded))
         if self.agrees and not differs:
             return self.program(leaves)
         outputs = model(inputs, training=False)
-        self.agrees = _agree(outputs, self.program(leaves))
+        self.agrees = _gives(self.program, leaves, outputs)
         self.is_proven = self.agrees and differs
-        self.is_plain = not self.agrees
-        if self.is_proven or self.is_plain:
+        self.is_open = self.agrees and not differs
+        if not self.is_open:
             self.recorded = None
-        if self.is_plain:
+        if not self.agrees:
             self.program = None
         return outputs
+
+
+_CALLED = _Shape(is_open=False)  # The model is called.
 
 
 def _tensors(inputs):
@@ -149,8 +153,12 @@ def _tensors(inputs):
     return leaves
 
 
-def _agree(outputs, repeated):
-    """Whether a program gave what the model gave."""
+def _gives(program, leaves, outputs):
+    """Whether a program gives what the model gave."""
+    try:
+        repeated = program(leaves)
+    except Exception:  # Whatever it is, the model did without.
+        return False
     pairs = zip(keras.tree.flatten(outputs), keras.tree.flatten(repeated), strict=True)
     return all(
         torch.is_tensor(one)
@@ -168,10 +176,18 @@ class _State:
         self.variables = model.variables
         self.values = [variable.value for variable in self.variables]
         self.places = [value.data_ptr() for value in self.values]
+        layers = model_layers(model)
         # Without the model's own attributes, which Keras sets in every call of `predict`.
-        self.layers = [vars(layer) for layer in model_layers(model) if layer is not model]
+        self.layers = [vars(layer) for layer in layers if layer is not model]
         self.attributes = [tuple(layer.values()) for layer in self.layers]
-        self.listened = [vars(model), *self.layers]
+        self.hooks = [
+            hooks
+            for layer in layers
+            for hooks in (vars(layer)["_forward_hooks"], vars(layer)["_forward_pre_hooks"])
+        ]
+        self.holds_modules = any(
+            isinstance(layer, keras.layers.TorchModuleWrapper) for layer in layers
+        )
 
     def is_still(self, model):
         """Whether all of it is as it was."""
@@ -183,9 +199,13 @@ class _State:
             and all(map(_are_same, self.attributes, map(dict.values, self.layers)))
         )
 
-    def has_hooks(self):
-        """Whether someone listens to a layer, with torch's `register_forward_hook`."""
-        return any(one["_forward_hooks"] or one["_forward_pre_hooks"] for one in self.listened)
+    def must_call(self):
+        """Whether layers have to be called.
+
+        Someone listens to them, with torch's `register_forward_hook`; or they hold modules of
+        torch, whose parts can be exchanged where Keras does not see it.
+        """
+        return self.holds_modules or any(self.hooks)
 
 
 def _are_same(one, other):

@@ -275,6 +275,33 @@ def test_who_listens_to_a_layer_hears_it():
     assert len(heard) == 3
 
 
+def test_modules_of_torch_run_as_ever():
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh())
+    model, captured = make_model(keras.layers.TorchModuleWrapper(module)), CapturedInference()
+    for seed in range(5):
+        assert_gives(captured, model, images(seed))
+    module[1] = torch.nn.ReLU()
+    assert_gives(captured, model, images(0))
+
+
+def test_other_strides_are_another_shape():
+    model, captured = make_model(), CapturedInference()
+    warm(captured, model)
+    assert_gives(captured, model, torch.as_tensor(images(0).T.copy()).T)
+    assert_gives(captured, model, np.asfortranarray(images(1)))
+    assert is_repeated(captured, model, images(0))
+
+
+def test_a_program_that_fails_is_not_repeated(monkeypatch):
+    def failing(function, inputs, weights):
+        return function(inputs), lambda _: [][0]
+
+    monkeypatch.setattr(torch_capture, "record", failing)
+    model, captured = make_model(), CapturedInference()
+    for seed in range(6):
+        assert_gives(captured, model, images(seed))
+
+
 def test_gradients_and_autocast_are_those_of_the_model():
     model, captured = make_model(), CapturedInference()
     warm(captured, model)
