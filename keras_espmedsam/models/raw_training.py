@@ -201,7 +201,7 @@ class _RawTraining:
         """
         data, _ = preprocessed(self, x, None, None, batch_size)
         with kept_weights(self), plain_refusals(), compile_notices(self, kwargs) as arguments:
-            return keras.Model.predict(self, data, **arguments)
+            return keras.Model.predict(self, one_batch_at_once(data), **arguments)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """One step on one batch of raw images and targets; see `keras.Model.train_on_batch`."""

@@ -66,6 +66,8 @@ class CapturedInference:
         if leaves is None:
             return model(inputs, training=False)
         inputs = keras.tree.pack_sequence_as(inputs, leaves)
+        if not all(map(_is_plain, leaves)):
+            return model(inputs, training=False)
         with self._lock:
             shape = self._shape(model, inputs, leaves)
             if shape.is_open:
@@ -138,19 +140,21 @@ def _tensors(inputs):
     """The inputs as a list of tensors on Keras' device; `None` where nothing is repeated."""
     if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
         return None  # Someone differentiates, or has a mode of their own.
-    leaves = []
-    for leaf in keras.tree.flatten(inputs):
+    leaves = keras.tree.flatten(inputs)
+    for leaf in leaves:
         is_array = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf"
         if not is_array and not isinstance(leaf, torch.Tensor):
             return None  # Keras converts, or refuses, what else there is.
-        leaf = keras.ops.convert_to_tensor(leaf)
-        # `meta` has no values that could be compared; of another class it is someone's own.
-        if type(leaf) is not torch.Tensor or leaf.is_meta:
-            return None
-        if torch.is_autocast_enabled(leaf.device.type):
-            return None
-        leaves.append(leaf)
-    return leaves
+    return list(map(keras.ops.convert_to_tensor, leaves))
+
+
+def _is_plain(tensor):
+    """Whether it is a tensor with values, of no class of someone's own, and is used as it is."""
+    return (
+        type(tensor) is torch.Tensor
+        and not tensor.is_meta
+        and not torch.is_autocast_enabled(tensor.device.type)
+    )
 
 
 def _gives(program, leaves, outputs):
