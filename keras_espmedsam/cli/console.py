@@ -24,6 +24,15 @@ INTENSITY_OPTION = typer.Option(
 """The option that `segment` and `evaluate` share."""
 
 
+PRECISION_OPTION = typer.Option(
+    metavar="float32|bfloat16",
+    help="What is computed in (float32); bfloat16 is faster where the processor has units for it, "
+    "and differs a little.",
+    show_default=False,
+)
+"""The option that `segment` and `evaluate` share; `export` has one for what is stored."""
+
+
 def stderr() -> Console:
     """A console on stderr; made anew, so that it writes where stderr points at the moment."""
     # Paths may hold brackets and any length: no markup, and no line breaks of ours in them.

@@ -13,6 +13,7 @@ from rich.table import Table
 from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import (
     INTENSITY_OPTION,
+    PRECISION_OPTION,
     SOME_FAILED,
     Notices,
     errors_reported,
@@ -29,6 +30,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate as evaluate_records
 from keras_espmedsam.evaluation.metrics import checked_metrics
 from keras_espmedsam.imaging.intensity import parse_intensity
+from keras_espmedsam.inference.precision import check_precision
 
 # What a shell gives a program that Ctrl-C ended.
 _INTERRUPTED = 130
@@ -89,6 +91,7 @@ def evaluate(
         bool, typer.Option("--overwrite", help="Replace reports that exist already.")
     ] = False,
     intensity: Annotated[str | None, INTENSITY_OPTION] = None,
+    precision: Annotated[str | None, PRECISION_OPTION] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on where the same command was interrupted or failed."),
@@ -127,6 +130,7 @@ def evaluate(
     """
     with errors_reported():
         said = parse_intensity(intensity, "--intensity")
+        check_precision(precision)
         if metric and paper_metrics:
             raise InputError("Received --metric with --paper-metrics, which has its own; give one.")
         checked_metrics(metric or None)  # before the seconds that a preset takes
@@ -138,7 +142,7 @@ def evaluate(
                 count = f"{log.count} images are measured already, in {log.path}."
                 stderr().print(count if log.count else "There is nothing to resume: starting anew.")
             keep_compiled(compile_cache)
-            segmenter = load_segmenter(preset)
+            segmenter = load_segmenter(preset, precision)
             try:
                 with progress_bar() as bar, compile_notice(segmenter, bar.console.print) as first:
                     notices = Notices(bar.console)
@@ -237,7 +241,8 @@ def print_report(report: dict[str, Any]) -> None:
         name for name in next(iter(datasets.values())) if name not in ("split", "modality", "n")
     ]
     mirrored = ", averaged with the mirrored images" if report.get("mirror") else ""
-    title = f"{report['preset']} on {report['backend']}{mirrored}"
+    precision = f" in {report['precision']}" if "precision" in report else ""
+    title = f"{report['preset']} on {report['backend']}{precision}{mirrored}"
     table = Table(box=box.SIMPLE_HEAD, title=title)
     for title in ("data set", "split", "modality"):
         table.add_column(title, no_wrap=True)

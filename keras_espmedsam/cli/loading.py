@@ -42,22 +42,25 @@ def import_segmenter_class() -> Any:
     return import_models().ESPMedSAMImageSegmenter
 
 
-def load_segmenter(preset: str) -> Any:
+def load_segmenter(preset: str, precision: str | None = None) -> Any:
     """Load a segmenter from a preset, or one that was exported.
 
     Args:
         preset: a built-in name, a folder, an `hf://` or `kaggle://` address, or the path of an
             artefact of `espmedsam export`.
+        precision: what it computes in, `"float32"` or `"bfloat16"`; `None` is float32, unless
+            Keras' own configuration says another.
 
     Returns:
         An `ESPMedSAMImageSegmenter`, or an `ExportedSegmenter`.
 
     Raises:
-        InputError: when there is no such preset, or it cannot be loaded.
+        InputError: when there is no such preset, it cannot be loaded, or it cannot compute in
+            the precision.
 
     Source: ours.
     """
-    return _load(load_models.load_segmenter, preset)
+    return _load(load_models.load_segmenter, preset, precision)
 
 
 def load_recognizer(preset: str) -> Any:
@@ -118,8 +121,9 @@ def compile_notice(model: Any, tell: Callable[[str], None]) -> Iterator[CompileN
         notice.end()
 
 
-def _load(load: Callable[[str], Any], preset: str) -> Any:
-    check_preset(preset)  # Before Keras starts.
+def _load(load: Callable[..., Any], preset: str, precision: str | None = None) -> Any:
+    options = {} if precision is None else {"precision": precision}
+    check_preset(preset, **options)  # Before Keras starts.
     import_models()
     format = format_of(preset)
     if format is not None and format.runtime == "tensorflow":
@@ -127,4 +131,4 @@ def _load(load: Callable[[str], Any], preset: str) -> Any:
     # keras-hub and OpenVINO import it wherever it is, and need it for addresses alone.
     hidden = contextlib.nullcontext() if "://" in preset else tensorflow_hidden()
     with stderr().status(f"Loading {preset}"), hidden, no_collection():
-        return load(preset)
+        return load(preset, **options)

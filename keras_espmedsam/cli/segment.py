@@ -12,6 +12,7 @@ from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import (
     INTENSITY_OPTION,
     NOTHING_DONE,
+    PRECISION_OPTION,
     SOME_FAILED,
     Notices,
     errors_reported,
@@ -33,6 +34,7 @@ from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.inference import FileResult, ResultWriter, expand_inputs, segment_files
 from keras_espmedsam.inference.input_files import Inputs
 from keras_espmedsam.inference.load_models import check_name as check_preset
+from keras_espmedsam.inference.precision import check_precision
 from keras_espmedsam.inference.recognition import AUTO, DEFAULT_RECOGNIZER, shown
 from keras_espmedsam.inference.recognize_files import basis
 
@@ -78,6 +80,7 @@ def segment(
         typer.Option(min=1, help="The most pixels (width x height) that one image may have."),
     ] = MAX_PIXELS,
     intensity: Annotated[str | None, INTENSITY_OPTION] = None,
+    precision: Annotated[str | None, PRECISION_OPTION] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results that exist already.")
     ] = False,
@@ -109,6 +112,7 @@ def segment(
         if math.isnan(threshold):  # passes the range check of the option
             raise InputError("Received the threshold nan; expected a number from 0 to 1.")
         said = parse_intensity(intensity, "--intensity")
+        check_precision(precision)
         inputs = expand_inputs(images, output)
         writer = ResultWriter(output, inputs.files, overlay, overwrite)
         files, no_images = _inspected(inputs, max_pixels)
@@ -118,7 +122,7 @@ def segment(
         writer.check(files)
         count = sum(file.count for file in files)
         keep_compiled(compile_cache)
-        segmenter, classifier = _loaded(preset, modality, recognizer, count)
+        segmenter, classifier = _loaded(preset, modality, recognizer, count, precision)
         results = segment_files(
             segmenter,
             files,
@@ -172,15 +176,15 @@ def _written(
     return masks
 
 
-def _loaded(preset, modality, recognizer, count):
+def _loaded(preset, modality, recognizer, count, precision):
     """The segmenter and what recognises files, if any; wrong names are told before Keras starts."""
     if modality != AUTO:
-        segmenter = load_segmenter(preset)
+        segmenter = load_segmenter(preset, precision)
         prepare_for(count, segmenter)
         return segmenter, None
     with _can_be_spared():
         check_preset(recognizer)
-    segmenter = load_segmenter(preset)
+    segmenter = load_segmenter(preset, precision)
     with _can_be_spared():
         classifier = load_recognizer(recognizer)
     prepare_for(count, segmenter, classifier)

@@ -33,6 +33,7 @@ from keras_espmedsam.evaluation.report import image_rows, summarise_datasets
 from keras_espmedsam.evaluation.run_settings import record_files, run_settings
 from keras_espmedsam.imaging.content import BLANK_MASK
 from keras_espmedsam.imaging.intensity import AUTO, Intensity, already_read, parse_intensity
+from keras_espmedsam.inference.precision import computed_in
 
 # After so many errors that are no InputError, and no image measured, it is no image's fault.
 _GIVE_UP = 8
@@ -136,6 +137,7 @@ def evaluate(
     if paper_metrics and metrics is not None:
         raise InputError("Received metrics and paper_metrics, which has its own; give one of both.")
     metrics = checked_metrics(metrics)
+    precision = computed_in(segmenter)
     said: Intensity = parse_intensity(intensity) or getattr(segmenter, "intensity", None) or AUTO
     notices: Counter[str] = Counter()
     outcome = Outcome(records, max_pixels, progress, on_failure)
@@ -194,6 +196,7 @@ def evaluate(
                 intensity=said if isinstance(said, str) else list(said),
                 # Said where it is not the default: logs of earlier versions do not say it.
                 **({} if metrics == DEFAULT_METRICS else {"metrics": list(metrics)}),
+                **({} if precision == "float32" else {"precision": precision}),
             )
             alone = _resume(outcome, log.begin(settings))
         rest = {
@@ -229,6 +232,8 @@ def evaluate(
     if not outcome.measured:
         raise outcome.nothing_measured()
     report: dict[str, Any] = {"preset": preset, "backend": choose_backend()}
+    if precision != "float32":
+        report["precision"] = precision
     if mirror:
         report["mirror"] = True
     if paper_metrics:

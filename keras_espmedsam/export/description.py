@@ -41,6 +41,7 @@ def describe(task, request, preset=None, licence=None):
         "task": "segmentation" if segments else "classification",
         "format": request.format.name,
         "precision": request.precision,
+        "computes_in": list(request.format.computes_in),
         "flavor": request.flavor,
         "preset": preset,
         "keras_espmedsam": keras_espmedsam.__version__,

@@ -11,6 +11,7 @@ from keras_espmedsam.export.formats import get_format
 from keras_espmedsam.export.request import OLD_FLAVORS, description_path, to_pixels
 from keras_espmedsam.inference.image_batches import filled_up
 from keras_espmedsam.inference.image_segmentation import SegmentsImages, sigmoid
+from keras_espmedsam.inference.precision import check_precision
 from keras_espmedsam.models import ESPMedSAMImageConverter
 from keras_espmedsam.models.image_converter import NORMALIZATIONS
 
@@ -23,9 +24,12 @@ class ExportedSegmenter(SegmentsImages):
 
     Args:
         path: the artefact; its JSON file lies beside it.
+        precision: str. What is computed in: `"float32"`, or `"bfloat16"` of OpenVINO, on a
+            processor with units for it.
 
     Raises:
-        InputError: where the file is none, or none of a segmenter.
+        InputError: where the file is none, or none of a segmenter, and for a precision that its
+            runtime or the processor does not have.
 
     Example:
         >>> import tempfile
@@ -39,7 +43,9 @@ class ExportedSegmenter(SegmentsImages):
     Source: ours.
     """
 
-    def __init__(self, path):
+    precision = "float32"
+
+    def __init__(self, path, precision="float32"):
         path = Path(path)
         beside = description_path(path)
         try:
@@ -52,7 +58,12 @@ class ExportedSegmenter(SegmentsImages):
             ) from error
         if description["task"] != "segmentation":
             raise InputError(f"{path} is an artefact for {description['task']}, no segmenter.")
-        self._use(description, get_format(name).load(path))
+        chosen = get_format(name)
+        check_precision(precision, chosen)
+        self.precision = precision
+        # Formats of other packages need not know of it.
+        options = {} if precision == "float32" else {"precision": precision}
+        self._use(description, chosen.load(path, **options))
 
     @classmethod
     def of(cls, description, runtime):

@@ -11,6 +11,7 @@ from keras_espmedsam._startup import first_line
 from keras_espmedsam._upward import upward
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
+from keras_espmedsam.inference.precision import check_precision, dtype_policy
 from keras_espmedsam.inference.recognition import DEFAULT_RECOGNIZER
 
 # Kept here and not by a segmenter, which would save, count and train it as a part of itself.
@@ -18,19 +19,23 @@ _KEPT: dict[str, Any] = {}
 _LOADING = threading.Lock()
 
 
-def load_segmenter(segmenter: Any) -> Any:
+def load_segmenter(segmenter: Any, precision: str | None = None) -> Any:
     """The segmenter that is meant.
 
     Args:
         segmenter: an `ESPMedSAMImageSegmenter`, an `ExportedSegmenter`, or an object with their
             `segment` and `modalities`; the name, folder or address (`hf://`, `kaggle://`) of a
             preset; or the path of an artefact of `export_for`.
+        precision: what a model that is named computes in, `"float32"` or `"bfloat16"`: of a
+            preset Keras' policy `mixed_bfloat16`, of an artefact what its runtime is asked for.
+            `None` is Keras' current policy, and float32 of an artefact.
 
     Returns:
         What was given, or what it names.
 
     Raises:
-        InputError: for anything else, and for what cannot be loaded.
+        InputError: for anything else, for what cannot be loaded, and for a precision that it
+            cannot compute in, or that is given with a segmenter that is loaded already.
 
     Example:
         >>> load_segmenter("espmedsam_nano_256").modalities[:2]
@@ -38,12 +43,20 @@ def load_segmenter(segmenter: Any) -> Any:
 
     Source: ours.
     """
+    check_precision(precision)
     if hasattr(segmenter, "segment") and not isinstance(segmenter, type):
+        if precision is not None:
+            raise InputError(
+                f"Received precision={precision!r} with a segmenter that is loaded already; give "
+                "the name or path of the model, or load it so: from_preset(..., "
+                f"dtype={dtype_policy(precision)!r}), ExportedSegmenter(..., "
+                f"precision={precision!r})."
+            )
         return segmenter
     preset = _name(segmenter, "segmenter", "an ESPMedSAMImageSegmenter, an ExportedSegmenter")
     if is_artefact(preset):
-        return upward("ExportedSegmenter")(preset)
-    return _from_preset("ESPMedSAMImageSegmenter", preset)
+        return upward("ExportedSegmenter")(preset, precision or "float32")
+    return _from_preset("ESPMedSAMImageSegmenter", preset, precision)
 
 
 def load_recognizer(recognizer: Any = None) -> Any:
@@ -104,21 +117,25 @@ def load_task(preset: str | os.PathLike) -> Any:
     return _from_preset(name if classifies else "ESPMedSAMImageSegmenter", preset)
 
 
-def check_name(preset: str | os.PathLike) -> None:
+def check_name(preset: str | os.PathLike, precision: str | None = None) -> None:
     """Refuse a name that stands for nothing, before the seconds that Keras takes to start.
 
     Args:
         preset: as `load_segmenter` takes it.
+        precision: as `load_segmenter` takes it.
 
     Raises:
-        InputError: when there is no such preset or artefact.
+        InputError: when there is no such preset or artefact, and for a precision that it cannot
+            compute in.
 
     Example:
         >>> check_name("espmedsam_nano_256")
 
     Source: ours.
     """
-    if not is_artefact(preset):
+    chosen = upward("format_of")(preset)
+    check_precision(precision, chosen)
+    if chosen is None:
         resolve_preset(preset)
 
 
@@ -143,12 +160,14 @@ def _name(value, argument, expected):
     return os.fspath(value)
 
 
-def _from_preset(class_name, preset):
+def _from_preset(class_name, preset, precision=None):
     if "keras" not in sys.modules:
         resolve_preset(preset)  # A wrong name is told before Keras starts; else by `from_preset`.
     model_class = upward(class_name)
     try:
-        return model_class.from_preset(preset)
+        if precision is None:
+            return model_class.from_preset(preset)
+        return model_class.from_preset(preset, dtype=dtype_policy(precision))
     except InputError:
         raise
     # A damaged folder or a failed download raises nearly anything.

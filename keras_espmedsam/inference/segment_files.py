@@ -42,6 +42,7 @@ def segment_files(
     mirror: bool = False,
     intensity: Intensity | None = None,
     max_pixels: int = MAX_PIXELS,
+    precision: str | None = None,
 ) -> Results:
     """Segment files, and give a result for each of their images as it is done.
 
@@ -70,6 +71,8 @@ def segment_files(
         intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
             `keras_espmedsam.data.read_images`. `None` for what the preset says.
         max_pixels: the most pixels (height x width) that one image may have.
+        precision: what a segmenter that is named computes in, `"float32"` or `"bfloat16"`; `None`
+            is float32, unless Keras' policy is another. What recognises computes in float32.
 
     Yields:
         `FileResult`: path, index, count, mask, probabilities, modality, confidence, blank,
@@ -104,7 +107,7 @@ def segment_files(
         paths = list(paths)
         for path in paths:
             _check_path(path)
-    segmenter = load_segmenter(segmenter)
+    segmenter = load_segmenter(segmenter, precision)
     known = tuple(segmenter.modalities)
     modality = plain_modalities(modality)
     if isinstance(modality, list):

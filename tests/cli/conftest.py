@@ -74,8 +74,9 @@ def segmenter(monkeypatch):
     fake = BrightnessSegmenter()
     fake.loaded = []
 
-    def load(preset):
+    def load(preset, precision=None):
         fake.loaded.append(preset)
+        fake.precision = precision or "float32"
         return fake
 
     monkeypatch.setattr(segment, "check_preset", lambda preset: None)

@@ -217,7 +217,7 @@ def test_ctrl_c_keeps_what_is_measured(run, many, segmenter, monkeypatch):
     segmenter.batches.clear()
     with monkeypatch.context() as patch:
         interrupting = Interrupting(segmenter, KeyboardInterrupt())
-        patch.setattr(evaluate, "load_segmenter", lambda preset: interrupting)
+        patch.setattr(evaluate, "load_segmenter", lambda preset, precision=None: interrupting)
         result = run(*command(many))
     assert result.exit_code == 130
     assert "4 images are measured and kept in report.json.partial" in result.stderr
@@ -240,9 +240,33 @@ def test_ctrl_c_keeps_what_is_measured(run, many, segmenter, monkeypatch):
     assert resumed.stdout == run(*command(many), "--overwrite").stdout
 
 
+def test_what_is_computed_in_is_told_and_a_run_is_not_resumed_in_another(
+    run, many, segmenter, monkeypatch
+):
+    result = run(*command(many, "fast.json", "fast.csv"), "--precision", "bfloat16")
+    assert result.exit_code == 0, result.output
+    assert json.loads(Path("fast.json").read_text())["precision"] == "bfloat16"
+    assert "in bfloat16" in result.stdout
+    assert run(*command(many, "whole.json", "whole.csv")).exit_code == 0
+    assert "precision" not in json.loads(Path("whole.json").read_text())
+    with monkeypatch.context() as patch:
+        interrupting = Interrupting(segmenter, KeyboardInterrupt())
+        patch.setattr(evaluate, "load_segmenter", lambda preset, precision=None: interrupting)
+        assert run(*command(many)).exit_code == 130
+    other = run(*command(many), "--precision", "bfloat16", "--resume")
+    assert other.exit_code == 2
+    assert "precision" in other.stderr and "(now bfloat16)" in other.stderr
+    assert run(*command(many), "--precision", "float32", "--resume").exit_code == 0
+    wrong = run("evaluate", "--data", many, "--precision", "float16")
+    assert wrong.exit_code == 2
+    assert "Received the precision 'float16' to compute in; expected float32 or" in " ".join(
+        wrong.stderr.split()
+    )
+
+
 def test_ctrl_c_without_reports_or_measures(run, many, segmenter, monkeypatch):
     interrupting = Interrupting(segmenter, KeyboardInterrupt())
-    monkeypatch.setattr(evaluate, "load_segmenter", lambda preset: interrupting)
+    monkeypatch.setattr(evaluate, "load_segmenter", lambda preset, precision=None: interrupting)
     result = run("evaluate", "--data", many, "--batch-size", 2)
     assert result.exit_code == 130
     assert "--output" in result.stderr
@@ -255,7 +279,7 @@ def test_ctrl_c_without_reports_or_measures(run, many, segmenter, monkeypatch):
 def test_overwrite_starts_again(run, many, segmenter, monkeypatch):
     with monkeypatch.context() as patch:
         interrupting = Interrupting(segmenter, KeyboardInterrupt())
-        patch.setattr(evaluate, "load_segmenter", lambda preset: interrupting)
+        patch.setattr(evaluate, "load_segmenter", lambda preset, precision=None: interrupting)
         run(*command(many))
     segmenter.batches.clear()
     assert run(*command(many), "--overwrite").exit_code == 0

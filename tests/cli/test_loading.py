@@ -59,6 +59,23 @@ def test_what_is_loaded_is_returned(from_preset, preset):
     assert loading.import_segmenter_class().from_preset(preset) == ["loaded", preset]
 
 
+def test_what_is_computed_in_is_checked_before_keras_starts_and_handed_on(monkeypatch, preset):
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "import_models", lambda: pytest.fail("Keras started"))
+        for given in ((preset, "int8"), ("eye.onnx", "bfloat16")):
+            with pytest.raises(InputError, match=r"to compute in|float32 alone, not in bfloat16"):
+                loading.load_segmenter(*given)
+    monkeypatch.setattr(loading, "import_models", lambda: None)
+    module = types.ModuleType("keras_espmedsam.models")
+    module.ESPMedSAMImageSegmenter = types.SimpleNamespace(
+        from_preset=lambda name, **options: options
+    )
+    monkeypatch.setitem(sys.modules, "keras_espmedsam.models", module)
+    assert loading.load_segmenter(preset) == {}
+    assert loading.load_segmenter(preset, "float32") == {"dtype": "float32"}
+    assert loading.load_segmenter(preset, "bfloat16") == {"dtype": "mixed_bfloat16"}
+
+
 def test_tensorflow_is_silenced_unless_the_user_says_otherwise(monkeypatch):
     _startup.silence_backends()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"

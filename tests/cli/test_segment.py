@@ -487,3 +487,18 @@ def test_a_damaged_frame_fails_its_file_only(run, image, segmenter, monkeypatch)
     assert result.stdout.splitlines() == [str(Path("masks/x_mask.png"))]
     # The page before the damage is kept, whatever the batches.
     assert names() == ["pages_frame1_mask.png", "x_mask.png"]
+
+
+def test_what_is_computed_in_is_handed_on_and_a_wrong_one_refused_at_once(run, image, segmenter):
+    image("x.png")
+    command = ("segment", "x.png", "--modality", "xray", "--overwrite")
+    for options, expected in (
+        ((), "float32"),
+        (("--precision", "bfloat16"), "bfloat16"),
+        (("--precision", "float32"), "float32"),
+    ):
+        assert run(*command, *options).exit_code == 0
+        assert segmenter.precision == expected
+    loaded = len(segmenter.loaded)
+    assert_error(run(*command, "--precision", "int8"), 2, "'int8' to compute in", "exported")
+    assert len(segmenter.loaded) == loaded

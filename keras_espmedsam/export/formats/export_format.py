@@ -33,6 +33,8 @@ class ExportFormat:
         any_size: bool. Whether it can leave height and width open.
         open_batch: bool. Whether it can leave the batch size open.
         precisions: tuple of str. Of `"float32"`, `"float16"` and `"int8"`.
+        computes_in: tuple of str. What its runtime can be asked to compute in, of `"float32"` and
+            `"bfloat16"`, whatever its weights are stored in; float32 is what it does unasked.
         calibrated: bool. Whether int8 has ranges that are chosen by real images.
         keeps_quantized_layers: bool. Whether it can hold layers that Keras' `quantize` changed.
 
@@ -55,6 +57,7 @@ class ExportFormat:
     any_size: bool = False
     open_batch: bool = False
     precisions: tuple[str, ...] = ("float32",)
+    computes_in: tuple[str, ...] = ("float32",)
     calibrated: bool = False
     keeps_quantized_layers: bool = False
 
@@ -88,7 +91,8 @@ class ExportFormat:
 
         Returns:
             Callable from a dict of arrays, `images` and, of several modalities, `modalities`, to
-            a dict of arrays; see `keras_espmedsam.export.description`.
+            a dict of arrays; see `keras_espmedsam.export.description`. It computes in float32. A
+            format that has another in `computes_in` takes `precision` as a second argument.
 
         Source: ours.
         """
