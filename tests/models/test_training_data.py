@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.inference.image_segmentation import sigmoid
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (4, 40, 56, 3), dtype="uint8")
@@ -232,3 +233,41 @@ def test_evaluate_without_data_is_a_sentence(plain):
     for call in (lambda: plain.evaluate(verbose=0), lambda: plain.evaluate(None, MASKS)):
         with pytest.raises(InputError, match="Received no data; give images"):
             call()
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch traces nothing")
+def test_segment_and_predict_of_every_source_share_one_program(build, monkeypatch):
+    task = build.plain_segmenter()
+    traced, step = [], type(task).predict_step
+    monkeypatch.setattr(
+        type(task), "predict_step", lambda *args: traced.append(1) or step(*args), raising=False
+    )
+    images = RNG.integers(0, 256, (4, 64, 64, 3), dtype="uint8")
+    x = {"images": images, "modalities": "lung"}
+    found = [
+        np.stack(task.segment(list(images), "lung", batch_size=4)["probabilities"]),
+        *(sigmoid(task.predict(x, batch_size=size, verbose=0)["masks"]) for size in (4, 4)),
+        sigmoid(task.predict_on_batch(x)["masks"]),
+        sigmoid(task.predict(Listed([x]), verbose=0)["masks"]),
+        sigmoid(task.predict((one for one in [x]), verbose=0)["masks"]),
+    ]
+    for one in found[1:]:
+        np.testing.assert_allclose(one[..., 0], found[0], atol=1e-5)
+    assert len(traced) == 1
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data is TensorFlow's")
+def test_one_batch_is_predicted_without_a_pipeline(plain, monkeypatch):
+    import tensorflow as tf
+
+    expected = plain.predict(X, batch_size=2, verbose=0)["masks"]
+    prepared, prepare = [], type(plain).prepare_batch
+    monkeypatch.setattr(
+        type(plain), "prepare_batch", lambda *args: prepared.append(1) or prepare(*args)
+    )
+    monkeypatch.setattr(tf.data.Dataset, "from_generator", lambda *_, **__: pytest.fail("traced"))
+    heard = keras.callbacks.LambdaCallback()
+    heard.on_predict_batch_end = lambda *_, **__: prepared.append("heard")
+    found = plain.predict(X, batch_size=4, verbose=0, callbacks=[heard])["masks"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert prepared == [1, "heard"]
