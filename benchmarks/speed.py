@@ -75,6 +75,13 @@ WORKS = {
             **dict.fromkeys(_of("exported_encoder", FORMATS), 0.5),
         },
     ),
+    "whole": Work(
+        "The whole model of one modality: encoder, controller and decoder",
+        1024,
+        1,
+        ("timm_controlled", *_of("whole", BACKENDS), *_of("folded_whole", BACKENDS)),
+        dict.fromkeys(_of("folded_whole", BACKENDS), 0.4),
+    ),
     "encoder_batch": Work(
         "TinyViT-5M and neck, four images",
         1024,
@@ -124,6 +131,25 @@ WORKS = {
             *_of("exported_nano", FORMATS),
         ),
     ),
+    "precision": Work(
+        "espmedsam_nano_256 computed in float32 and in bfloat16, eight images",
+        256,
+        8,
+        (
+            *(f"{name}:{one}" for one in BACKENDS for name in ("nano", "nano_bfloat16")),
+            *_of("exported_nano", ("openvino",)),
+            *_of("exported_nano_bfloat16", ("openvino",)),
+        ),
+    ),
+    **{
+        f"precision_1024_{one}": Work(
+            f"The published configuration in float32 and in bfloat16, {one}",
+            1024,
+            1,
+            (f"published:{one}", f"published_bfloat16:{one}"),
+        )
+        for one in (*BACKENDS, "openvino")
+    },
     "training": Work(
         "A training step of espmedsam_nano_256, eight images", 256, 8, _of("training", BACKENDS)
     ),
@@ -152,6 +178,15 @@ def _images(size, batch):
 
 
 def timm(size, batch, _=None):
+    return _timm(size, batch)
+
+
+def timm_controlled(size, batch, _=None):
+    """timm's encoder with the release's controllers; without decoder, a twentieth of the work."""
+    return _timm(size, batch, _add_controller)
+
+
+def _timm(size, batch, change=None):
     import torch
     from timm.layers import LayerNorm2d
     from timm.models import create_model
@@ -159,6 +194,8 @@ def timm(size, batch, _=None):
     body = create_model("tiny_vit_5m_224", num_classes=0)
     # As MobileSAM's and ours: the last merging keeps the size.
     body.stages[3].downsample.conv2.conv.stride = (1, 1)
+    if change is not None:
+        change(body)
     neck = torch.nn.Sequential(
         torch.nn.Conv2d(320, 256, 1, bias=False),
         LayerNorm2d(256),
@@ -168,6 +205,48 @@ def timm(size, batch, _=None):
     model = torch.nn.Sequential(body.patch_embed, body.stages, neck).eval()
     images = torch.from_numpy(_images(size, batch).transpose(0, 3, 1, 2).copy())
     return _without_gradient(model, images)
+
+
+def _add_controller(body):
+    """A token beside keys and values, an adapter beside the MLP, in the release's operations."""
+    import torch
+
+    class Attention(torch.nn.Module):
+        def __init__(self, attention):
+            super().__init__()
+            self.attention = attention
+            heads, width = attention.num_heads, attention.key_dim
+            self.token = torch.nn.Parameter(torch.randn(1, heads, 1, width))
+            self.token_bias = torch.nn.Parameter(torch.zeros(1, 1, 1))
+
+        def forward(self, x):
+            own, (windows, places, _) = self.attention, x.shape
+            qkv = own.qkv(own.norm(x)).view(windows, places, own.num_heads, -1)
+            q, k, v = (part.permute(0, 2, 1, 3) for part in qkv.split(own.key_dim, dim=3))
+            token = self.token.expand(windows, -1, -1, -1)
+            k, v = torch.cat([k, token], 2), torch.cat([v, token], 2)
+            bias = own.get_attention_biases(x.device)
+            bias = torch.cat([bias, self.token_bias.expand(*bias.shape[:2], 1)], 2)
+            weights = (q @ k.transpose(-2, -1) * own.scale + bias).softmax(-1)
+            return own.proj((weights @ v).transpose(1, 2).reshape(windows, places, -1))
+
+    class Both(torch.nn.Module):
+        def __init__(self, mlp, width):
+            super().__init__()
+            self.mlp = mlp
+            self.adapter = torch.nn.Sequential(
+                torch.nn.LayerNorm(width),
+                torch.nn.Linear(width, 4 * width),
+                torch.nn.GELU(),
+                torch.nn.Linear(4 * width, width),
+            )
+
+        def forward(self, x):
+            return self.mlp(x) + self.adapter(x)
+
+    for stage in body.stages[1:]:
+        for block in stage.blocks:
+            block.attn, block.mlp = Attention(block.attn), Both(block.mlp, block.dim)
 
 
 def timm_compiled(size, batch, _=None):
@@ -281,11 +360,54 @@ def unet(size, batch, _=None):
     return _predicting(UNetBackbone(), {"images": _images(size, batch)})
 
 
-def _published(size):
+def _published(size, dtype=None):
     import keras_espmedsam as kem
 
-    image_encoder = kem.models.TinyViTBackbone(num_modalities=6, image_shape=(size, size, 3))
-    return kem.models.ESPMedSAMBackbone(image_encoder)
+    image_encoder = kem.models.TinyViTBackbone(
+        num_modalities=6, image_shape=(size, size, 3), dtype=dtype
+    )
+    return kem.models.ESPMedSAMBackbone(image_encoder, dtype=dtype)
+
+
+def published(size, batch, name, precision="float32"):
+    """The whole network, folded; `name` is a backend, or openvino."""
+    import keras_espmedsam as kem
+    from keras_espmedsam.export import get_format
+    from keras_espmedsam.inference.precision import dtype_policy
+
+    inputs = {"images": _images(size, batch), "modalities": np.zeros(batch, "int32")}
+    exported = name in FORMATS
+    segmenter = kem.models.ESPMedSAMImageSegmenter(
+        _published(size, None if exported else dtype_policy(precision)),
+        kem.models.ESPMedSAMImageSegmenterPreprocessor(
+            kem.models.ESPMedSAMImageConverter(image_size=(size, size))
+        ),
+    )
+    if not exported:
+        return _predicting(segmenter.fold(), inputs)
+    path = Path(tempfile.mkdtemp()) / f"published{get_format(name).suffix}"
+    segmenter.export_for(name, path, flavor="logits", batch_size=batch)
+    runtime = get_format(name).load(path, precision)
+    return lambda: runtime(inputs)
+
+
+def published_bfloat16(size, batch, name):
+    return published(size, batch, name, "bfloat16")
+
+
+def whole(size, batch, _=None):
+    import keras_espmedsam as kem
+
+    image_encoder = kem.models.TinyViTBackbone(num_modalities=1, image_shape=(size, size, 3))
+    backbone = kem.models.ESPMedSAMBackbone(image_encoder, modalities=("fundus",), num_queries=7)
+    return _predicting(backbone, {"images": _images(size, batch)})
+
+
+def folded_whole(size, batch, _=None):
+    from keras_espmedsam.layers.conv_norm import folded_norms
+
+    with folded_norms():
+        return whole(size, batch)
 
 
 def encode(size, batch, _=None):
@@ -323,19 +445,23 @@ def mixed(size, batch, _=None):
     return _predicting(_published(size), {"images": _images(size, batch), "modalities": indices})
 
 
-def _nano():
-    import keras_espmedsam as kem
+def _nano(precision=None):
+    from keras_espmedsam.inference.load_models import load_segmenter
 
-    return kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
+    return load_segmenter("espmedsam_nano_256", precision)
 
 
 def _image(size):
     return np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype="uint8")
 
 
-def nano(size, batch, _=None):
-    segmenter, images = _nano(), [_image(size)] * batch
+def nano(size, batch, _=None, precision=None):
+    segmenter, images = _nano(precision), [_image(size)] * batch
     return lambda: segmenter.segment(images, "fundus", batch_size=batch)
+
+
+def nano_bfloat16(size, batch, _=None):
+    return nano(size, batch, precision="bfloat16")
 
 
 def folded_nano(size, batch, _=None):
@@ -343,13 +469,17 @@ def folded_nano(size, batch, _=None):
     return lambda: segmenter.segment(images, "fundus", batch_size=batch)
 
 
-def exported_nano(size, batch, name):
+def exported_nano(size, batch, name, precision="float32"):
     from keras_espmedsam.export import ExportedSegmenter, get_format
 
     path = Path(tempfile.mkdtemp()) / f"nano{get_format(name).suffix}"
     _nano().export_for(name, path, batch_size=batch)
-    segmenter, images = ExportedSegmenter(path), [_image(size)] * batch
+    segmenter, images = ExportedSegmenter(path, precision), [_image(size)] * batch
     return lambda: segmenter.segment(images, "fundus", batch_size=batch)
+
+
+def exported_nano_bfloat16(size, batch, name):
+    return exported_nano(size, batch, name, "bfloat16")
 
 
 def predict(size, batch, _=None):
