@@ -234,8 +234,11 @@ def _has_other_weights(task):
     they would go on giving the old outputs. All three are made anew then.
     """
     weights = tuple(map(id, task.weights))
-    changed = weights != getattr(task, "_traced_weights", weights)
+    known = getattr(task, "_traced_weights", None)
+    if weights == known:
+        return False  # Keras looks through all that an attribute is set to.
     task._traced_weights = weights
+    changed = known is not None
     if changed:
         task.train_function = task.test_function = task.predict_function = None
     return changed
