@@ -44,9 +44,9 @@ def compile_cache(folder: str | os.PathLike | None = None) -> Path | None:
     holds programs that are run, so only you should be able to write to it.
 
     Args:
-        folder: where; made if it does not exist. `None` is the folder that the environment
-            variable `JAX_COMPILATION_CACHE_DIR` names, or else `keras-espmedsam/jax` in the user's
-            cache (`XDG_CACHE_HOME`, or `~/.cache`). `"off"` keeps nothing.
+        folder: where; made if it does not exist. `None` is the folder that JAX was told already
+            (`JAX_COMPILATION_CACHE_DIR`, `jax.config`), or else `keras-espmedsam/jax` in the
+            user's cache (`XDG_CACHE_HOME`, or `~/.cache`). `"off"` keeps nothing.
 
     Returns:
         The folder. `None` when nothing is kept: for `"off"`, and where Keras does not run on JAX,
@@ -69,11 +69,21 @@ def compile_cache(folder: str | os.PathLike | None = None) -> Path | None:
         warn_of_input(f"Nothing compiled is kept: Keras runs on {backend}, and {reason}.", 2)
         return None
     if folder is None:
-        folder = os.environ.get(FOLDER_VARIABLE) or default_folder()
+        folder = users_own() or default_folder()
     path = _made(folder)
     _tend(path)
     _tell_jax(path)
     return path
+
+
+def users_own() -> str | None:
+    """The folder that JAX was told already, by its environment variable or its configuration.
+
+    Source: ours.
+    """
+    if "jax" in sys.modules:  # It has read the variable, too.
+        return importlib.import_module("jax").config.jax_compilation_cache_dir or None
+    return os.environ.get(FOLDER_VARIABLE) or None
 
 
 def default_folder() -> Path:

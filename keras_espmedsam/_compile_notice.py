@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from keras_espmedsam._compile_cache import FOLDER_VARIABLE
+from keras_espmedsam._compile_cache import FOLDER_VARIABLE, users_own
 from keras_espmedsam._startup import choose_backend
 
 PATIENCE = 5.0
@@ -70,7 +70,7 @@ def _nothing(sentence: str) -> None:
 
 def _hint(compiler: str) -> str:
     # Whoever has set or unset the folder knows of it; the commands always do.
-    if compiler != "JAX" or FOLDER_VARIABLE in os.environ or _hinted:
+    if compiler != "JAX" or FOLDER_VARIABLE in os.environ or users_own() or _hinted:
         return ""
     _hinted.append(True)
     return " keras_espmedsam.compile_cache() keeps it for the next run."

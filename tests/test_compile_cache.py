@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import types
 import zlib
 from pathlib import Path
 
@@ -77,6 +78,18 @@ def test_what_the_user_set_for_jax_is_taken(on, monkeypatch):
     assert kem.compile_cache() == folder
     assert os.environ[LEAST] == "0.5"
     assert kem.compile_cache(folder.with_name("other")) == folder.with_name("other")
+
+
+def test_what_jax_was_told_in_the_program_is_taken(on, monkeypatch):
+    folder = on("jax") / "mine"
+    told = []
+    config = types.SimpleNamespace(jax_compilation_cache_dir=str(folder))
+    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(config=config))
+    monkeypatch.setattr(_compile_cache, "_tell_jax", told.append)
+    assert kem.compile_cache() == folder
+    assert told == [folder]
+    config.jax_compilation_cache_dir = None
+    assert kem.compile_cache() == _compile_cache.default_folder()
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])

@@ -31,6 +31,7 @@ def timers(monkeypatch):
     monkeypatch.setattr(_compile_notice.threading, "Timer", Timer)
     monkeypatch.setattr(Timer, "made", [])
     monkeypatch.setattr(_compile_notice, "_hinted", [])
+    monkeypatch.setattr(_compile_notice, "users_own", lambda: None)
     monkeypatch.setenv(FOLDER, "")
 
     def on(backend):
@@ -99,3 +100,12 @@ def test_what_could_be_kept_is_hinted_at(timers, monkeypatch, backend, folder, h
     made[1].fire()
     assert said[1].startswith("JAX" if backend == "jax" else "TensorFlow")
     assert hint not in said[1]
+
+
+def test_who_has_told_jax_of_a_folder_is_not_hinted_at_it(timers, monkeypatch):
+    made, said = timers("jax"), []
+    monkeypatch.delenv(FOLDER)
+    monkeypatch.setattr(_compile_notice, "users_own", lambda: "/mine")
+    CompileNotice(said.append).begin("a", "b")
+    made[0].fire()
+    assert said == ["JAX compiles a, which can take a minute or more; b."]
