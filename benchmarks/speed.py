@@ -689,8 +689,8 @@ On the CPU of the figures above; the numbers here are of single measurements.
   nothing.
 - On torch, more than half of what one small image takes is Keras' work for each operation. From
   the third image of a shape on, PyTorch's own operations are repeated without it: that takes 0.46
-  of the time for espmedsam_nano_256 and 0.22 for tic_tiny_modality. The recording takes as long as
-  four images; `torch.export`, `make_fx` and `torch.jit.trace` take 25 to 40, and run no faster."""
+  of the time for espmedsam_nano_256 and 0.22 for tic_tiny_modality. Recording takes as long as five
+  images do without it; `make_fx` as 29, `torch.export` as 74, and `torch.jit.trace` fails."""
 
 
 def main():

@@ -4,8 +4,9 @@ Keras decides anew in every layer and operation what is called with which dtype 
 small image that takes most of the time. JAX and TensorFlow pay for it once, when they trace; here
 PyTorch's own operations are recorded once for each shape and then repeated as they are.
 
-`torch.export` and `torch.jit.trace` take as long to record as ten images take to run, and
-`torch.compile` takes minutes; the first two also keep weights that were exchanged since.
+That takes as long as five images of `espmedsam_nano_256` do without it. `torch.export` takes as
+long as 74, `make_fx` as 29, and `torch.compile` minutes; `torch.jit.trace` fails where a layer asks
+for sizes. All of them keep a weight that was exchanged since.
 """
 
 import collections
