@@ -10,7 +10,7 @@ from keras import ops
 from keras_espmedsam.optimizers import replicas
 from keras_espmedsam.optimizers.elementwise import is_elementwise
 from keras_espmedsam.optimizers.flat_step import FlatStep, built, can_be_flat
-from keras_espmedsam.optimizers.flat_tensors import in_jax_trace
+from keras_espmedsam.optimizers.flat_tensors import in_jax_trace, joined
 from keras_espmedsam.optimizers.given_optimizer import (
     configuration,
     given_rate,
@@ -209,7 +209,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         copy.exclude_from_weight_decay(var_list=exempt)
         slots = built(copy, variables)
         flat = None
-        if can_be_flat(self.optimizer, variables):
+        if can_be_flat(self.optimizer, variables) and _pays(variables):
             flat = FlatStep(copy, slots, config, variables, exempt)
         if copy.use_ema:
             # Keras starts them at zero, which stays until the first step of the modality.
@@ -244,7 +244,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
             if parts:
                 steps.append(parts)
                 tensors = [g for part in parts for g in part.gradients if g is not None]
-                present.append(ops.any(ops.stack([ops.any(ops.not_equal(g, 0)) for g in tensors])))
+                present.append(_any_not_zero(tensors))
         if found or not steps:
             raise ValueError(
                 f"{self.name!r} received {len(variables)} variables, {len(found)} of them unknown, "
@@ -323,6 +323,17 @@ class _Group:
     flat: FlatStep | None
 
 
+def _pays(variables):
+    """Whether joining variables saves anything.
+
+    On a processor PyTorch compiles nothing, reads flags at once and has an operation for a whole
+    list of tensors, which Keras uses: copying them into a vector and back would only add to it.
+    """
+    if keras.backend.backend() != "torch":
+        return True
+    return any(variable.value.device.type != "cpu" for variable in variables)
+
+
 class _Part:
     """What a group got in a step: gradients, joined where its step is taken on vectors."""
 
@@ -331,6 +342,14 @@ class _Part:
         self.given = [gradient is not None for gradient in gradients]
         joins = group.flat is not None and any(self.given)
         self.gradients = group.flat.joined(gradients) if joins else gradients
+
+
+def _any_not_zero(tensors):
+    """Whether an element of any is not zero; of one type, in a few operations for all."""
+    types = {keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors}
+    if len(types) == 1:
+        tensors = [joined(tensors, types.pop())]
+    return ops.any(ops.stack([ops.any(ops.not_equal(tensor, 0)) for tensor in tensors]))
 
 
 def _as_far_as_known(present):

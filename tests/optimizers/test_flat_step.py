@@ -67,6 +67,8 @@ def _train(monkeypatch, flat, make, dtype="float32", missing=(), multipliers=Non
     monkeypatch.setattr(
         decoupled_optimizer, "can_be_flat", can_be_flat if flat else lambda *args: False
     )
+    # On PyTorch only accelerators take this way.
+    monkeypatch.setattr(decoupled_optimizer, "_pays", lambda variables: True)
     variables = _variables(dtype)
     optimizer = DecoupledOptimizer(make(), multipliers)
     optimizer.build(variables)
@@ -150,7 +152,8 @@ def test_in_half_precision(monkeypatch):
     )
 
 
-def test_several_types_of_variables():
+def test_several_types_of_variables(monkeypatch):
+    monkeypatch.setattr(decoupled_optimizer, "_pays", lambda variables: True)
     variables = [keras.Variable(np.ones(3), dtype=dtype) for dtype in ("float32", "bfloat16")]
     optimizer = DecoupledOptimizer(keras.optimizers.SGD(0.5))
     optimizer.build(variables)
@@ -181,6 +184,7 @@ def test_both_ways_read_each_others_files(writer, monkeypatch):
         monkeypatch.setattr(
             decoupled_optimizer, "can_be_flat", can_be_flat if flat else lambda *args: False
         )
+        monkeypatch.setattr(decoupled_optimizer, "_pays", lambda variables: True)
         optimizer, variables = DecoupledOptimizer(keras.optimizers.AdamW(0.1)), _variables()
         optimizer.build(variables)
         return optimizer, variables
@@ -200,6 +204,13 @@ def test_both_ways_read_each_others_files(writer, monkeypatch):
 
 
 # === Who keeps the slow way ===
+
+
+def test_on_a_processor_pytorch_has_operations_for_lists_already():
+    optimizer = DecoupledOptimizer(keras.optimizers.AdamW(0.1))
+    optimizer.build([keras.Variable([1.0])])
+    [[group]] = optimizer._by_modality()
+    assert (group.flat is None) == (keras.backend.backend() == "torch")
 
 
 def test_variables_with_a_constraint_and_clipped_means_keep_the_slow_way():
@@ -233,7 +244,7 @@ def test_an_optimizer_that_says_so_takes_the_fast_way(monkeypatch):
     _assert_same(monkeypatch, lambda: Own(0.1, momentum=0.5))
 
 
-def test_an_optimizer_that_says_so_in_error_is_refused():
+def test_an_optimizer_that_says_so_in_error_is_refused(monkeypatch):
     class Norms(keras.optimizers.SGD):
         """One number per variable is not one per element."""
 
@@ -243,6 +254,7 @@ def test_an_optimizer_that_says_so_in_error_is_refused():
             super().build(variables)
             self.norms = [self.add_variable((), name="norm") for _ in variables]
 
+    monkeypatch.setattr(decoupled_optimizer, "_pays", lambda variables: True)
     optimizer = DecoupledOptimizer(Norms(0.1))
     with pytest.raises(ValueError, match="says elementwise = True, but keeps other states"):
         optimizer.build([keras.Variable([1.0]), keras.Variable([2.0])])
