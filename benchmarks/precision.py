@@ -88,10 +88,13 @@ def flags():
 def write_table(result):
     rows = []
     for name, (first, second) in SYSTEMS.items():
-        one, times = result["dice"][name], result["times"]
-        ratio = times[second]["seconds"] / times[first]["seconds"]
+        if name not in result["dice"]:
+            continue
+        one, times = result["dice"][name], result.get("times", {})
+        both = [times.get(system, {}).get("seconds") for system in (first, second)]
+        ratio = "not yet" if None in both else f"{both[1] / both[0]:.2f}"
         rows.append(
-            f"| {name} | {ratio:.2f} | {one['dice']['float32']:.4f} | "
+            f"| {name} | {ratio} | {one['dice']['float32']:.4f} | "
             f"{one['dice']['bfloat16']:.4f} | {one['mean_change']:.4f} | "
             f"{one['largest_change']:.4f} |"
         )
@@ -123,8 +126,8 @@ otherwise. All that is ours tells it float32. In a program of your own, say
 want. The JSON file beside an artefact lists under `computes_in` what its runtime can be asked for.
 
 What recognises a modality computes in float32 in any case: its confidence is compared with a limit
-that was chosen so. Another difference in a pixel has one cause more than rounding: where a patch's
-logit is near 0, it may become a prompt or none, and a part of the mask with it.
+that was chosen so. Where two masks differ by more than rounding, a patch's logit was near 0: it
+becomes a prompt or none, and takes a part of the mask with it.
 
 ## Measured
 
@@ -139,7 +142,8 @@ images. {machine}; units for bfloat16: {units}.
 """
 
 NOTES = """
-Without units for it bfloat16 is slower than float32 on most backends: measure before you choose it.
+bfloat16 is faster only where the processor has units for it and the backend makes use of them:
+measure before you choose it.
 """
 
 
@@ -153,13 +157,18 @@ def main():
         return
     from speed import WORKS, measure
 
-    result = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
-        "units": flags(),
-        "times": measure(WORKS["precision"]),
-        "dice": {name: measured(name, arguments.images) for name in SYSTEMS},
-    }
-    (DOCS / "precision.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    path = DOCS / "precision.json"
+    result = json.loads(path.read_text()) if path.exists() else {"dice": {}}
+    result |= {"machine": f"{platform.machine()}, {os.cpu_count()} CPU cores", "units": flags()}
+    for name in SYSTEMS:
+        result["dice"][name] = measured(name, arguments.images)
+        _write(path, result)
+    result["times"] = measure(WORKS["precision"])
+    _write(path, result)
+
+
+def _write(path, result):
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     write_table(result)
 
 
