@@ -95,9 +95,10 @@ def _pays(x):
         import torch
 
         # Within a gradient all that is between is kept in any case.
-        return x.device.type == "cpu" and not torch.is_grad_enabled()
+        on_cpu = isinstance(x, torch.Tensor) and x.device.type == "cpu"
+        return on_cpu and not torch.is_grad_enabled()
     if backend == "jax":
         import jax
 
-        return jax.default_backend() == "cpu"
+        return jax.default_backend() == "cpu" and not isinstance(x, keras.KerasTensor)
     return False

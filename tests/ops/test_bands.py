@@ -78,6 +78,14 @@ def test_a_small_map_has_no_bands():
     assert bands.in_bands(lambda rows: rows, x, channels=4) is x
 
 
+@pytest.mark.usefixtures("small_bands", "inference")
+def test_a_symbolic_map_is_whole():
+    x = keras.KerasTensor((1, 16, 8, 4))
+    seen = []
+    bands.in_bands(lambda rows: seen.append(rows.shape[1]) or rows, x, channels=4)
+    assert seen == [16]
+
+
 def layer_and_input(kind, folded):
     from keras_espmedsam.layers.conv_norm import folded_norms
 
