@@ -37,12 +37,9 @@ class CapturedInference:
         max_shapes: int. Shapes that are kept; of more, those not seen for longest are forgotten.
 
     Example:
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        >>> captured = CapturedInference()
-        >>> with torch.no_grad():
-        ...     outputs = [captured(model, torch.ones((3, 2))) for _ in range(4)]
-        >>> outputs[3].shape
-        torch.Size([3, 1])
+        >>> captured = CapturedInference(max_shapes=4)
+        >>> captured.max_shapes
+        4
 
     Source: ours.
     """
