@@ -134,7 +134,7 @@ becomes a prompt or none, and takes a part of the mask with it.
     ESPMEDSAM_DATA=DATA python benchmarks/precision.py
 
 espmedsam_nano_256. Time: eight images of 256 x 256 in bfloat16 over the same in float32,
-interleaved. Dice: of {images} images of val, alike of all modalities; the change is that of single
+interleaved. Dice: of {images} images of val, of all modalities; the change is that of single
 images. {machine}; units for bfloat16: {units}.
 
 | runs in | time | Dice, float32 | Dice, bfloat16 | mean change | largest change |
