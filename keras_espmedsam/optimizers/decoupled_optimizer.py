@@ -7,6 +7,7 @@ import warnings
 import keras
 from keras import ops
 
+from keras_espmedsam.ops.device_constant import device_number
 from keras_espmedsam.optimizers import replicas
 from keras_espmedsam.optimizers.elementwise import is_elementwise
 from keras_espmedsam.optimizers.flat_step import FlatStep, built, can_be_flat
@@ -254,14 +255,15 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         for parts, flag in zip(steps, _as_far_as_known(present), strict=True):
             if flag is not False:
                 self._step(parts, None if flag is True else flag)
-        self.iterations.assign_add(1)
+        self.iterations.assign_add(device_number(1, like=self.iterations.value))
 
     def _step(self, parts, present):
         """A step of one modality; `present` is a tensor, or `None` where it is known to be."""
         clipped = self._clipped([part.gradients for part in parts])
         for part, gradients in zip(parts, clipped, strict=True):
             group = part.group
-            rate = self.learning_rate * group.multiplier
+            # As a tensor, since Keras would upload the factor on PyTorch.
+            rate = ops.convert_to_tensor(self.learning_rate) * group.multiplier
             if group.flat is None:
                 _step_by_variable(group, rate, gradients, present)
                 continue
@@ -277,7 +279,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
             return gradients
         given = [g for own in gradients for g in own if g is not None]
         norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in given))
-        factor = limit / ops.maximum(norm, limit)
+        factor = limit / ops.maximum(norm, device_number(limit, like=norm))
         return [[g if g is None else g * ops.cast(factor, g.dtype) for g in o] for o in gradients]
 
     def finalize_variable_values(self, var_list):
@@ -349,7 +351,9 @@ def _any_not_zero(tensors):
     types = {keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors}
     if len(types) == 1:
         tensors = [joined(tensors, types.pop())]
-    return ops.any(ops.stack([ops.any(ops.not_equal(tensor, 0)) for tensor in tensors]))
+    return ops.any(
+        ops.stack([ops.any(ops.not_equal(t, device_number(0, like=t))) for t in tensors])
+    )
 
 
 def _as_far_as_known(present):
@@ -390,7 +394,7 @@ def _warn_of_missing(variables, given):
         )
 
 
-_warned_of = set()
+_warned_of: set[type] = set()
 
 
 def _warn_of_slow_way(kind):

@@ -4,6 +4,7 @@ import pytest
 
 from keras_espmedsam.distillation import DecoupledDistiller, FeatureLoss, Teacher
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.optimizers import decoupled_optimizer
 
 # Losses of ten steps of phase "both" from the weights of `make`: what every backend has to give.
 TEN_LOSSES = [
@@ -60,7 +61,7 @@ def test_ten_steps_give_the_same_losses_on_every_backend(both, tiny):
 
 @pytest.mark.parametrize("phase", ["controllers", "common", "both", "joint"])
 @pytest.mark.parametrize("of_each", [False, True])
-def test_a_step_asks_nothing_of_the_host(phase, of_each, tiny, transfers):
+def test_a_step_asks_nothing_of_the_host(phase, of_each, tiny, transfers, monkeypatch):
     """An upload or a read makes a GPU wait; the teachers' constants and masks are no exception."""
     options = {}
     if of_each and phase != "common":
@@ -71,9 +72,10 @@ def test_a_step_asks_nothing_of_the_host(phase, of_each, tiny, transfers):
     streams = {"both": ("common", "domain"), "common": ("common",)}.get(phase, ("domain",))
     batch = keras.tree.map_structure(keras.ops.convert_to_tensor, tiny.batch(*streams))
     distiller.make_train_function()
-    places = transfers(lambda: distiller.train_function([batch]))
     # On a CPU, where nothing waits, the optimiser asks which modalities are present.
-    assert {place for place in places if not place.startswith("optimizers/")} == set()
+    monkeypatch.setattr(decoupled_optimizer, "_as_far_as_known", lambda present: present)
+    places = transfers(lambda: distiller.train_function([batch]))
+    assert places == {}
 
 
 def test_controllers_phase_moves_the_controller_of_the_batch_and_nothing_else(tiny):
