@@ -8,6 +8,7 @@ from keras_espmedsam.imaging.host_call import as_tuple, plain_refusals
 from keras_espmedsam.imaging.raw_batch import array_rows
 from keras_espmedsam.models.compile_notice import compile_notices
 from keras_espmedsam.models.jit_compilation import loaded_jit_compile
+from keras_espmedsam.models.metrics_before_trace import make_metrics
 from keras_espmedsam.models.training_data import one_batch_at_once, preprocessed
 from keras_espmedsam.models.weight_rollback import kept_weights
 from keras_espmedsam.registries import losses
@@ -57,15 +58,26 @@ class _RawTraining:
 
     def make_train_function(self, force=False):
         """As Keras'; anew where layers got other weights, by `enable_lora` or `quantize`."""
+        self._makes_metrics = self.train_function is None  # It is after `compile`.
         return keras.Model.make_train_function(self, force or _has_other_weights(self))
 
     def make_test_function(self, force=False):
         """As `make_train_function`."""
+        self._makes_metrics = self.test_function is None
         return keras.Model.make_test_function(self, force or _has_other_weights(self))
 
     def make_predict_function(self, force=False):
         """As `make_train_function`."""
         return keras.Model.make_predict_function(self, force or _has_other_weights(self))
+
+    if keras.backend.backend() == "tensorflow":  # The others trace a step once anyway.
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            """As Keras'; before the first, the variables of losses and metrics are made."""
+            if getattr(self, "_makes_metrics", False):
+                self._makes_metrics = False
+                make_metrics(self, x, y, y_pred, sample_weight)
+            return keras.Model.compute_loss(self, x, y, y_pred, sample_weight, training)
 
     if keras.backend.backend() == "torch":  # The others run what they have traced.
 

@@ -1,7 +1,8 @@
 """Many small tensors as one vector, and back, in few operations.
 
 Each backend has its own form of both, since this is where the time of a step goes: Keras'
-operations cost some ten microseconds each on PyTorch, and XLA compiles each different slice.
+operations cost some ten microseconds each on PyTorch, XLA compiles each different slice, and
+TensorFlow needs half a millisecond for each node of the first step's graph.
 """
 
 import keras
@@ -32,6 +33,11 @@ def joined(values, dtype):
         return ops.cast(torch.cat(values), dtype)
     # On TensorFlow a gradient may be a few rows of a variable: converted, it has all of them.
     values = [ops.cast(ops.convert_to_tensor(value), dtype) for value in values]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        flat = tf.constant([-1])
+        return tf.concat([v if v.shape.rank == 1 else tf.reshape(v, flat) for v in values], 0)
     return ops.concatenate([ops.reshape(value, (-1,)) for value in values])
 
 
@@ -58,6 +64,16 @@ def spread(vector, variables, offsets=None):
         with torch.no_grad():
             for part, variable in zip(parts, variables, strict=True):
                 variable.value.copy_(part.view(variable.value.shape))
+        return
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        shapes = [tuple(variable.shape) for variable in variables]
+        # One node for each shape, and none for a vector, which has its own already.
+        targets = {s: tf.constant(s, "int32") for s in set(shapes) if len(s) != 1}
+        parts = tf.split(vector, [_size(variable) for variable in variables])
+        for part, shape, variable in zip(parts, shapes, variables, strict=True):
+            variable.assign(tf.reshape(part, targets[shape]) if shape in targets else part)
         return
     if len(variables) == 1:
         parts = [vector]

@@ -6,17 +6,42 @@ where nothing else can see the sum.
 """
 
 import contextlib
+import functools
 
 import keras
 
 
+@contextlib.contextmanager
 def untraced():
-    """Context in which values are computed at once, also where TensorFlow traces a function."""
+    """Context in which values are computed at once, also where TensorFlow traces a function.
+
+    Variables made in it belong to no trace either: TensorFlow traces a function that made
+    variables a second time.
+    """
     if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
+        yield
+        return
     import tensorflow as tf
 
-    return tf.init_scope()
+    # A strategy of `tf.distribute` decides by itself where variables are.
+    own = not tf.executing_eagerly() and not tf.distribute.has_strategy()
+    with tf.init_scope():
+        with tf.variable_creator_scope(_plain_variable) if own else contextlib.nullcontext():
+            yield
+
+
+def _plain_variable(next_creator, *, initial_value, trainable, name, dtype, **_):
+    """A variable as one made outside of traces; `next_creator` would tell the trace of it."""
+    return _variable_class()(initial_value, trainable=trainable, name=name, dtype=dtype)
+
+
+@functools.cache
+def _variable_class():
+    """What `tf.Variable` makes where nothing is traced, which has no public name."""
+    import tensorflow as tf
+
+    with tf.Graph().as_default():  # It knows of no trace.
+        return type(tf.Variable(0.0))
 
 
 def count():

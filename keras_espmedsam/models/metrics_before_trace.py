@@ -1,0 +1,45 @@
+"""TensorFlow traces a step once, and not once more for what was made in the first trace."""
+
+import contextlib
+
+import keras
+
+from keras_espmedsam.optimizers.replicas import untraced
+
+
+def make_metrics(model, x, y, y_pred, sample_weight):
+    """Let a compiled model make the variables of its losses and metrics outside of a trace.
+
+    Keras makes them when it first sees targets and outputs, which on TensorFlow is in the first
+    trace of a step; and TensorFlow traces a function that makes variables twice. Does nothing
+    outside of a trace, on other backends and under a strategy of `tf.distribute`, where Keras has
+    made them already.
+
+    Args:
+        model: `keras.Model`, compiled.
+        x: as `keras.Model.compute_loss` takes it, and so are the others.
+        y: targets.
+        y_pred: outputs.
+        sample_weight: weights or `None`.
+
+    Source: ours.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    if tf.executing_eagerly() or tf.distribute.has_strategy():
+        return
+    # Nothing that is computed here counts. Keras makes the variables when the scope ends, which
+    # is not in the trace.
+    scope = keras.StatelessScope()
+    with contextlib.ExitStack() as left:
+        scope.__enter__()
+        left.callback(_leave, scope)
+        keras.Model.compute_loss(model, x, y, y_pred, sample_weight)
+        model.compute_metrics(x, y, y_pred, sample_weight)
+
+
+def _leave(scope):
+    with untraced():
+        scope.__exit__(None, None, None)

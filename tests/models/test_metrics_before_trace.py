@@ -1,0 +1,98 @@
+"""What a first step makes, and how often TensorFlow traces it."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.models.conftest import make_plain_segmenter
+
+X = {
+    "images": np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype="uint8"),
+    "modalities": np.array([0, 1, 1, 0], "int32"),
+}
+Y = (X["images"][..., :1] > 127).astype("uint8")
+
+
+@pytest.fixture
+def counted():
+    """A compiled segmenter, and the list of the steps that Python ran."""
+    segmenter = make_plain_segmenter()
+    steps = []
+
+    class Counted(type(segmenter)):
+        def train_step(self, *args):
+            steps.append("train")
+            return super().train_step(*args)
+
+        def test_step(self, *args):
+            steps.append("test")
+            return super().test_step(*args)
+
+    segmenter.__class__ = Counted
+    segmenter.compile(metrics={"masks": [keras.metrics.BinaryAccuracy(threshold=0.0)]})
+    return segmenter, steps
+
+
+def test_a_step_is_traced_once(counted):
+    segmenter, steps = counted
+    whole = segmenter.fit(
+        X, Y, batch_size=2, verbose=0, shuffle=False, validation_data=(X, Y), epochs=2
+    )
+    if keras.backend.backend() == "tensorflow":
+        assert steps == ["train", "test"]
+    # What the metrics saw before the first step does not count.
+    told = segmenter.evaluate(X, Y, batch_size=2, verbose=0, return_dict=True)
+    for name, value in told.items():
+        np.testing.assert_allclose(whole.history[f"val_{name}"][-1], value, atol=1e-6)
+    assert {"loss", "masks_loss", "patches_loss", "masks_binary_accuracy"} <= set(told)
+    logits = segmenter.predict(X, verbose=0)["masks"]
+    size = logits.shape[1:3]
+    of_masks = keras.ops.image.resize(Y.astype("float32"), size, interpolation="nearest")
+    accuracy = np.mean((logits > 0) == (keras.ops.convert_to_numpy(of_masks) > 0.5))
+    np.testing.assert_allclose(told["masks_binary_accuracy"], accuracy, atol=1e-6)
+
+
+def test_compiled_anew_a_step_is_traced_once_more(counted):
+    segmenter, steps = counted
+    segmenter.evaluate(X, Y, batch_size=2, verbose=0)
+    segmenter.compile(metrics={"masks": [keras.metrics.BinaryAccuracy(threshold=1.0)]})
+    del steps[:]
+    told = segmenter.evaluate(X, Y, batch_size=2, verbose=0, return_dict=True)
+    if keras.backend.backend() == "tensorflow":
+        assert steps == ["test"]
+    assert 0 < told["masks_binary_accuracy"] < 1
+
+
+def test_the_first_batch_counts_once(counted):
+    segmenter, _ = counted
+    first = segmenter.train_on_batch(X, Y, return_dict=True)
+    counts = {
+        variable.path.rsplit("/", 1)[-1]: float(keras.ops.convert_to_numpy(variable))
+        for metric in segmenter.metrics
+        for variable in metric.variables
+        if variable.path.endswith("count")
+    }
+    assert np.isfinite(first["loss"]) and set(counts.values()) <= {4.0, 4.0 * 64 * 64}
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="traces of TensorFlow")
+def test_what_is_made_in_a_trace_belongs_to_none():
+    import tensorflow as tf
+
+    from keras_espmedsam.optimizers.replicas import untraced
+
+    made, runs = [], []
+
+    @tf.function
+    def step():
+        runs.append(1)
+        if not made:
+            with untraced():
+                made.append(keras.Variable([1.0, 2.0], name="made"))
+        made[0].assign_add([1.0, 1.0])
+        return made[0].value + 0.0
+
+    assert step().numpy().tolist() == [2.0, 3.0]
+    assert step().numpy().tolist() == [3.0, 4.0]
+    assert len(runs) == 1
+    assert type(made[0].value) is type(tf.Variable(0.0))
