@@ -10,8 +10,11 @@ for sizes. All of them keep a weight that was exchanged since.
 """
 
 import collections
+import dataclasses
+import functools
 import operator
 import threading
+import types
 
 import keras
 import numpy as np
@@ -31,7 +34,10 @@ class CapturedInference:
     The first time of a shape the model is run as ever, since most programs see one image. The
     second time its operations are recorded as they run. The third time, and as long as the inputs
     were no others, it is run in both ways, and what does not give the same is never repeated.
-    Weights are used by reference; where one or a layer was exchanged, all is recorded anew.
+    Weights are used by reference; where one was exchanged, or a layer or an attribute of one, or
+    what its lists, dicts and arrays hold, all is recorded anew. A layer that changes its own in
+    each call is called each time. Of anything else that Python does in a layer, such as printing or
+    reading a global, a repetition knows nothing: `compile(run_eagerly=True)`.
 
     Args:
         max_shapes: int. Shapes that are kept; of more, those not seen for longest are forgotten.
@@ -177,19 +183,19 @@ class _State:
     def __init__(self, model):
         self.variables = model.variables
         self.values = [variable.value for variable in self.variables]
-        self.places = [value.data_ptr() for value in self.values]
+        self.places = list(map(_place, self.values))
         layers = model_layers(model)
-        # Without the model's own attributes, which Keras sets in every call of `predict`.
-        self.layers = [vars(layer) for layer in layers if layer is not model]
-        self.attributes = [tuple(layer.values()) for layer in self.layers]
+        self.held, self.arrays, self.holds_modules = [], [], False
+        for layer in layers:
+            self._look_into(layer, is_root=layer is model)
         self.hooks = [
             hooks
             for layer in layers
             for hooks in (vars(layer)["_forward_hooks"], vars(layer)["_forward_pre_hooks"])
         ]
-        self.holds_modules = any(
-            isinstance(layer, keras.layers.TorchModuleWrapper) for layer in layers
-        )
+        # Of all modules, by `torch.nn.modules.module.register_module_forward_hook`.
+        for name in ("_global_forward_hooks", "_global_forward_pre_hooks"):
+            self.hooks.append(getattr(torch.nn.modules.module, name, {}))
 
     def is_still(self, model):
         """Whether all of it is as it was."""
@@ -197,8 +203,9 @@ class _State:
             _are_same(self.variables, model.variables)
             and _are_same(self.values, (variable.value for variable in self.variables))
             # `tensor.data = other` and `module.to(...)` keep the object and exchange its memory.
-            and self.places == [value.data_ptr() for value in self.values]
-            and all(map(_are_same, self.attributes, map(dict.values, self.layers)))
+            and self.places == list(map(_place, self.values))
+            and all(_are_same(values, listed(holder)) for holder, listed, values in self.held)
+            and all(np.array_equal(array, copy) for array, copy in self.arrays)
         )
 
     def must_call(self):
@@ -208,6 +215,78 @@ class _State:
         torch, whose parts can be exchanged where Keras does not see it.
         """
         return self.holds_modules or any(self.hooks)
+
+    def _look_into(self, layer, is_root):
+        """Note what a layer's attributes are, and what those of its author's own hold."""
+        attributes, keras_own = vars(layer), _keras_attributes()
+        if is_root:
+            # Keras sets its own attributes of a model in every call of `predict` or `fit`.
+            def listed(values):
+                return [
+                    value
+                    for name, value in values.items()
+                    if name not in keras_own and name not in _OF_A_RUN
+                ]
+        else:
+            listed = dict.values
+        self.held.append((attributes, listed, tuple(listed(attributes))))
+        self.holds_modules |= isinstance(layer, keras.layers.TorchModuleWrapper)
+        for name, value in attributes.items():
+            if name not in keras_own and name not in _OF_A_RUN:
+                self._look_at(value, set())
+
+    def _look_at(self, value, seen):
+        """Note what a list, a dict or the like holds: it may be exchanged in there."""
+        if isinstance(value, np.ndarray):
+            self.arrays.append((value, value.copy()))
+        elif isinstance(value, torch.nn.Module):
+            self.holds_modules |= not isinstance(value, keras.layers.Layer | _OF_PARAMETERS)
+        elif isinstance(value, dict):
+            self._look_through(value, _keys_and_values, seen)
+        elif isinstance(value, list | tuple | set | collections.deque):
+            self._look_through(value, tuple, seen)
+        elif isinstance(value, types.SimpleNamespace) or (
+            dataclasses.is_dataclass(value) and hasattr(value, "__dict__")
+        ):
+            self._look_through(vars(value), _keys_and_values, seen)
+
+    def _look_through(self, holder, listed, seen):
+        if id(holder) in seen:
+            return
+        seen.add(id(holder))
+        values = tuple(listed(holder))
+        if not isinstance(holder, tuple):
+            self.held.append((holder, listed, values))
+        for value in values:
+            self._look_at(value, seen)
+
+
+# What a run of `fit`, `evaluate` or `predict` sets in the model itself.
+_OF_A_RUN = {
+    *("history", "optimizer", "stop_training", "stop_evaluating", "stop_predicting"),
+    *("_captured_inference", "_makes_metrics", "_ready_validation_data", "_traced_weights"),
+}
+_OF_PARAMETERS = torch.nn.ParameterDict | torch.nn.ParameterList
+
+
+@functools.cache
+def _keras_attributes():
+    """Names of the attributes that layers and models have of Keras; all others are of authors."""
+    # With names, which are not counted.
+    x = keras.Input((1,), name="x")
+    model = keras.Model(x, keras.layers.Identity(name="same")(x), name="model")
+    sequential = keras.Sequential([keras.layers.Identity(name="one")], name="sequential")
+    for one in (model, sequential):
+        one.compile(optimizer=keras.optimizers.SGD(name="sgd"))
+    return {name for one in (model, sequential, model.layers[-1]) for name in vars(one)}
+
+
+def _place(value):
+    return value.data_ptr(), value.stride()
+
+
+def _keys_and_values(values):
+    return *values, *values.values()
 
 
 def _are_same(one, other):

@@ -1,6 +1,7 @@
 """What is repeated is what the model gives, whatever is changed in between."""
 
 import threading
+import types
 
 import keras
 import numpy as np
@@ -16,6 +17,9 @@ from keras_espmedsam.models.torch_capture import CapturedInference
 
 TIMES = 4  # As ever, recorded, compared, repeated.
 
+# No attribute: a layer that changes its own in a call is called each time.
+_CALLS = {}
+
 
 class Scale(keras.layers.Layer):
     """Counts its calls."""
@@ -23,14 +27,14 @@ class Scale(keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.factor = 2.0
-        self.calls = []
+        _CALLS[id(self)] = []
 
     def build(self, shape):
         self.scale = self.add_weight(shape=shape[1:], initializer="ones", name="scale")
         self.built = True
 
     def call(self, x):
-        self.calls.append(threading.get_ident())
+        _CALLS[id(self)].append(threading.get_ident())
         return self.factor * self.scale * x
 
 
@@ -43,6 +47,7 @@ def make_model(*others):
             keras.layers.Dropout(0.5),
             *others,
             Scale(name="scale"),
+            keras.layers.Dense(4, name="square"),
             keras.layers.Dense(2, name="head"),
         ]
     )
@@ -69,7 +74,7 @@ def assert_gives(captured, model, x):
 
 
 def calls_in(model, function):
-    calls = model.get_layer("scale").calls
+    calls = _CALLS[id(model.get_layer("scale"))]
     before = len(calls)
     function()
     return len(calls) - before
@@ -121,6 +126,11 @@ def _other_parameter(model):
     weight.data = torch.full_like(weight, 3.0)
 
 
+def _transposed(model):
+    weight = model.get_layer("square").kernel.value
+    weight.data = weight.data.t()  # The same memory.
+
+
 # Those of `SAME` change how the model computes, and its outputs little or not at all.
 SAME = ("LoRA", "int8", "a dtype", "frozen", "moved")
 CHANGES = {
@@ -131,6 +141,7 @@ CHANGES = {
     "moving statistics": lambda model: model.layers[1].moving_variance.assign(np.full(4, 9.0)),
     "tensor.data, in place": lambda model: model.get_layer("scale").scale.value.data.mul_(5),
     "tensor.data, another": _other_parameter,
+    "tensor.data, other strides": _transposed,
     "LoRA": lambda model: model.get_layer("dense").enable_lora(1),
     "int8": lambda model: model.quantize("int8"),
     "an attribute": lambda model: setattr(model.get_layer("scale"), "factor", 3.0),
@@ -159,6 +170,84 @@ def test_the_next_call_sees_every_change(name):
         np.testing.assert_array_equal(found, expected)
     # Another method in place of a layer's own does not count.
     assert is_repeated(captured, model, images(0))
+
+
+class Holding(keras.layers.Layer):
+    """A layer of a user's own whose settings are in what its attributes hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.factors = [2.0]
+        self.by_name = {"a": [3.0]}
+        self.settings = types.SimpleNamespace(factor=2.0)
+        self.array = np.ones(4, "float32")
+        self.parts = [keras.layers.ReLU(), keras.layers.Activation("tanh")]
+
+    def call(self, x):
+        x = x * self.factors[0] * self.by_name["a"][0] * self.settings.factor
+        x = keras.ops.multiply(x, self.array)
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+HELD = {
+    "a list": lambda layer: layer.factors.__setitem__(0, 0.1),
+    "a list in a dict": lambda layer: layer.by_name["a"].__setitem__(0, 0.1),
+    "a dict": lambda layer: layer.by_name.update({"a": [0.1]}),
+    "a namespace": lambda layer: setattr(layer.settings, "factor", 0.1),
+    "an array": lambda layer: layer.array.fill(0.1),
+    "a layer in a list": lambda layer: layer.parts.__setitem__(0, keras.layers.Activation("tanh")),
+    "a layer less": lambda layer: layer.parts.pop(),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_the_next_call_sees_what_changed_within_an_attribute(name):
+    layer = Holding()
+    model, captured = make_model(layer), CapturedInference()
+    warm(captured, model)
+    assert is_repeated(captured, model, images(0))
+    before = captured(model, images(0)).numpy()
+    HELD[name](layer)
+    assert np.abs(model(images(0), training=False).numpy() - before).max() > 1e-3
+    assert_gives(captured, model, images(0))
+    warm(captured, model)
+    assert is_repeated(captured, model, images(0))
+
+
+def test_the_next_call_sees_what_changed_in_the_model_itself():
+    class Warmer(keras.Sequential):
+        def call(self, x, training=None):
+            return super().call(x, training=training) * self._temperature * self.more[0]
+
+    model, captured = Warmer(make_model().layers), CapturedInference()
+    model._temperature, model.more = 2.0, [1.0]
+    warm(captured, model)
+    assert is_repeated(captured, model, images(0))
+    model._temperature = 3.0
+    assert_gives(captured, model, images(0))
+    warm(captured, model)
+    model.more[0] = 4.0
+    assert_gives(captured, model, images(0))
+
+
+def test_a_layer_that_keeps_a_list_of_what_it_saw_sees_all():
+    class Log(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def call(self, x):
+            self.seen.append(tuple(x.shape))
+            return x
+
+    layer = Log()
+    model, captured = make_model(layer), CapturedInference()
+    before = len(layer.seen)
+    for seed in range(6):
+        captured(model, images(seed))
+    assert len(layer.seen) == before + 6
 
 
 def test_adapters_that_are_trained_afterwards_are_seen():
@@ -275,12 +364,41 @@ def test_who_listens_to_a_layer_hears_it():
     assert len(heard) == 3
 
 
+def test_who_listens_to_all_modules_hears_them():
+    model, captured = make_model(), CapturedInference()
+    warm(captured, model)
+    heard = []
+    register = torch.nn.modules.module.register_module_forward_hook
+    handle = register(lambda module, *_: heard.append(module))
+    try:
+        captured(model, images(0))
+        found = len(heard)
+        model(images(0), training=False)
+    finally:
+        handle.remove()
+    assert found == len(heard) - found > 0
+    assert is_repeated(captured, model, images(0))
+
+
 def test_modules_of_torch_run_as_ever():
     module = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh())
     model, captured = make_model(keras.layers.TorchModuleWrapper(module)), CapturedInference()
     for seed in range(5):
         assert_gives(captured, model, images(seed))
     module[1] = torch.nn.ReLU()
+    assert_gives(captured, model, images(0))
+
+    class Listing(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.modules_of_torch = [module]
+
+        def call(self, x):
+            return self.modules_of_torch[0](x)
+
+    model, captured = make_model(Listing()), CapturedInference()
+    warm(captured, model)
+    module[1] = torch.nn.Tanh()
     assert_gives(captured, model, images(0))
 
 
