@@ -115,19 +115,34 @@ def _made(folder: str | os.PathLike) -> Path:
             f"Received {name} to keep compiled programs in; expected a folder of this computer, or "
             f"{OFF!r}. For an address set JAX's own {FOLDER_VARIABLE}."
         )
-    path = Path(name).expanduser().absolute()
+    path = Path(name)
     try:
+        path = path.expanduser().absolute()
+        name.encode()  # JAX takes names of Unicode alone.
         # What is in it is run, so it is the user's alone.
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
-    except OSError as error:
-        reason = "it is a file" if path.is_file() else error.strerror or type(error).__name__
+    except (OSError, ValueError, RuntimeError) as error:  # The latter of names and of `~nobody`.
         raise InputError(
-            f"Compiled programs cannot be kept in {path} ({reason}); give a folder that can be "
-            f"written to, or {OFF!r}."
+            f"Compiled programs cannot be kept in {_shown(name)} ({_why(error)}); give a folder "
+            f"that can be written to, or {OFF!r}."
         ) from error
     return path
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "it is no folder"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return "there is no such home" if isinstance(error, RuntimeError) else "it is no name of one"
+
+
+def _shown(name: str) -> str:
+    """A name as it can be printed anywhere, in part where it is long."""
+    shown = name if name.isprintable() else ascii(name)
+    return shown if len(shown) <= 300 else f"{shown[:300]}..."
 
 
 def _tend(folder: Path) -> None:
@@ -140,7 +155,7 @@ def _tend(folder: Path) -> None:
         checked = now  # A folder that has long been in use would take a minute to look through.
     kept, size = [], 0
     try:
-        found = [entry for entry in os.scandir(folder) if _ENTRY.fullmatch(entry.name)]
+        found = [entry for entry in os.scandir(folder) if _is_entry(entry)]
         for entry in found:
             status = entry.stat()
             in_question = checked <= status.st_mtime < now - _YOUNG
@@ -160,6 +175,10 @@ def _tend(folder: Path) -> None:
         os.utime(stamp, (now - _YOUNG, now - _YOUNG))
     except OSError:
         pass  # Another process tends it at the same time, or it is on a disk with other rules.
+
+
+def _is_entry(found: os.DirEntry[str]) -> bool:
+    return _ENTRY.fullmatch(found.name) is not None and found.is_file(follow_symlinks=False)
 
 
 def _is_whole(path: Path) -> bool:

@@ -120,15 +120,22 @@ def test_other_backends_say_that_nothing_is_kept(on, backend, words):
 def test_what_is_no_folder_is_refused(on, monkeypatch):
     place = on("jax")
     (place / "file").write_text("")
+    (place / "leads_nowhere").symlink_to(place / "nowhere")
     for wrong, words in (
-        (place / "file", "it is a file"),
-        (place / "file" / "below", "Not a directory"),
+        (place / "file", "it is no folder"),
+        (place / "file" / "below", "it is no folder"),
+        (place / "leads_nowhere", "it is no folder"),
+        (place / "a\0b", "it is no name of one"),
+        (place / "a\udcff", "it is no name of one"),
+        ("~nobody_of_this_name/kept", "there is no such home"),
+        (place / ("a" * 5000), "name too long"),
         ("gs://bucket/jax", "a folder of this computer"),
         ("", "expected a folder"),
         (3, "Received 3 "),
     ):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(InputError, match=f"(?i){words}") as caught:
             kem.compile_cache(wrong)
+        assert len(str(caught.value)) < 500
     assert FOLDER not in os.environ
 
     def refuse(dir):
@@ -162,6 +169,8 @@ def test_what_was_used_longest_ago_goes_when_it_is_too_much(on, monkeypatch):
     note = folder / entries[0].name.replace("-cache", "-atime")
     note.write_bytes(b"12345678")
     others = [write(folder, name, b"x" * 400) for name in ("my-cache", "weights.h5", "-cache")]
+    others.append(folder / f"jit_f-{9:064x}-cache")
+    others[-1].mkdir()
     kem.compile_cache(folder)
     assert [entry.exists() for entry in entries] == [False, True, False, True]
     assert not note.exists()

@@ -59,7 +59,7 @@ def test_what_the_user_set_for_jax_is_left_alone(on, monkeypatch, capsys, value)
 def test_what_cannot_be_used_is_refused_if_asked_for_and_else_done_without(on, tmp_path, capsys):
     told = on("jax")
     (tmp_path / "keras-espmedsam").write_text("")
-    with pytest.raises(InputError, match="it is a file"):
+    with pytest.raises(InputError, match="it is no folder"):
         option.keep_compiled(str(tmp_path / "keras-espmedsam"))
     option.keep_compiled(None)
     assert told == []
@@ -105,6 +105,6 @@ def test_a_wrong_folder_ends_the_command_before_keras_starts(run, image, monkeyp
     result = run("segment", path, "--compile-cache", path)
     assert result.exit_code == 2
     assert result.stderr == (
-        f"error: Compiled programs cannot be kept in {path} (it is a file); give a folder that can "
-        "be written to, or 'off'.\n"
+        f"error: Compiled programs cannot be kept in {path} (it is no folder); give a folder that "
+        "can be written to, or 'off'.\n"
     )
