@@ -7,8 +7,8 @@ import keras
 from keras_espmedsam.optimizers.replicas import untraced
 
 
-def make_metrics(model, x, y, y_pred, sample_weight):
-    """Let a compiled model make the variables of its losses and metrics outside of a trace.
+def made_before_trace(compute):
+    """Let a compiled model make the variables of its losses or metrics outside of a trace.
 
     Keras makes them when it first sees targets and outputs, which on TensorFlow is in the first
     trace of a step; and TensorFlow traces a function that makes variables twice. Does nothing
@@ -16,11 +16,8 @@ def make_metrics(model, x, y, y_pred, sample_weight):
     made them already.
 
     Args:
-        model: `keras.Model`, compiled.
-        x: as `keras.Model.compute_loss` takes it, and so are the others.
-        y: targets.
-        y_pred: outputs.
-        sample_weight: weights or `None`.
+        compute: function without arguments, Keras' `compute_loss` or `compute_metrics` with those
+            that they will be called with. What it computes does not count.
 
     Source: ours.
     """
@@ -30,14 +27,12 @@ def make_metrics(model, x, y, y_pred, sample_weight):
 
     if tf.executing_eagerly() or tf.distribute.has_strategy():
         return
-    # Nothing that is computed here counts. Keras makes the variables when the scope ends, which
-    # is not in the trace.
+    # Keras makes the variables when the scope ends, which is not in the trace.
     scope = keras.StatelessScope()
     with contextlib.ExitStack() as left:
         scope.__enter__()
         left.callback(_leave, scope)
-        keras.Model.compute_loss(model, x, y, y_pred, sample_weight)
-        model.compute_metrics(x, y, y_pred, sample_weight)
+        compute()
 
 
 def _leave(scope):

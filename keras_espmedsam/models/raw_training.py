@@ -1,5 +1,7 @@
 """`fit`, `evaluate` and `predict` of a task on raw images from every kind of source."""
 
+import functools
+
 import keras
 
 from keras_espmedsam.errors import InputError
@@ -8,7 +10,7 @@ from keras_espmedsam.imaging.host_call import as_tuple, plain_refusals
 from keras_espmedsam.imaging.raw_batch import array_rows
 from keras_espmedsam.models.compile_notice import compile_notices
 from keras_espmedsam.models.jit_compilation import loaded_jit_compile
-from keras_espmedsam.models.metrics_before_trace import make_metrics
+from keras_espmedsam.models.metrics_before_trace import made_before_trace
 from keras_espmedsam.models.training_data import one_batch_at_once, preprocessed
 from keras_espmedsam.models.weight_rollback import kept_weights
 from keras_espmedsam.registries import losses
@@ -58,12 +60,13 @@ class _RawTraining:
 
     def make_train_function(self, force=False):
         """As Keras'; anew where layers got other weights, by `enable_lora` or `quantize`."""
-        self._makes_metrics = self.train_function is None  # It is after `compile`.
+        _make_anew(self, self.train_function)
+        _build_optimizer(self)
         return keras.Model.make_train_function(self, force or _has_other_weights(self))
 
     def make_test_function(self, force=False):
         """As `make_train_function`."""
-        self._makes_metrics = self.test_function is None
+        _make_anew(self, self.test_function)
         return keras.Model.make_test_function(self, force or _has_other_weights(self))
 
     def make_predict_function(self, force=False):
@@ -71,13 +74,24 @@ class _RawTraining:
         return keras.Model.make_predict_function(self, force or _has_other_weights(self))
 
     if keras.backend.backend() == "tensorflow":  # The others trace a step once anyway.
-
+        # Each with what it is given itself: a subclass may compute its loss from other targets.
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-            """As Keras'; before the first, the variables of losses and metrics are made."""
-            if getattr(self, "_makes_metrics", False):
-                self._makes_metrics = False
-                make_metrics(self, x, y, y_pred, sample_weight)
-            return keras.Model.compute_loss(self, x, y, y_pred, sample_weight, training)
+            """As Keras'; before the first, the variables of the losses are made."""
+            compute = functools.partial(
+                keras.Model.compute_loss, self, x, y, y_pred, sample_weight, training
+            )
+            if _is_first(self, "loss"):
+                made_before_trace(compute)
+            return compute()
+
+        def compute_metrics(self, x, y, y_pred, sample_weight=None):
+            """As Keras'; before the first, the variables of the metrics are made."""
+            compute = functools.partial(
+                keras.Model.compute_metrics, self, x, y, y_pred, sample_weight
+            )
+            if _is_first(self, "metrics"):
+                made_before_trace(compute)
+            return compute()
 
     if keras.backend.backend() == "torch":  # The others run what they have traced.
 
@@ -237,6 +251,33 @@ class _RawTraining:
                 raise InputError("Received images without targets (y); give one for each image.")
             x, y, sample_weight, _ = array_rows(x, y, sample_weight, self.raw_inputs)
         return as_tuple(self.prepare_batch(x, y, sample_weight, class_weight))
+
+
+def _build_optimizer(task):
+    """Build the optimiser before TensorFlow traces a step: it traces one that made variables twice.
+
+    Keras on JAX and PyTorch does so by itself.
+    """
+    optimizer = getattr(task, "optimizer", None)
+    if keras.backend.backend() != "tensorflow" or optimizer is None or optimizer.built:
+        return
+    if task.trainable_variables:
+        with task.distribute_strategy.scope():
+            optimizer.build(task.trainable_variables)
+
+
+def _make_anew(task, function):
+    """Note that what a step computes is not made yet; a function is `None` after `compile`."""
+    task._made_for_steps = () if function is None else ("loss", "metrics")
+
+
+def _is_first(task, kind):
+    """Whether a step computes this for the first time since it was made."""
+    made = getattr(task, "_made_for_steps", ("loss", "metrics"))
+    if kind in made:
+        return False
+    task._made_for_steps = (*made, kind)
+    return True
 
 
 def _has_other_weights(task):

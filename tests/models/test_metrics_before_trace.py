@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_espmedsam as kem
 from tests.models.conftest import make_plain_segmenter
 
 X = {
@@ -73,6 +74,53 @@ def test_the_first_batch_counts_once(counted):
         if variable.path.endswith("count")
     }
     assert np.isfinite(first["loss"]) and set(counts.values()) <= {4.0, 4.0 * 64 * 64}
+
+
+def test_a_loss_of_other_targets_leaves_the_metrics_theirs(counted):
+    """A metric told by a word is chosen by the shapes of the targets that it is given."""
+    segmenter, steps = counted
+    plain = type(segmenter)
+
+    class OfTwoChannels(plain):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            y, y_pred = dict(y), dict(y_pred)
+            for of in (y, y_pred):
+                of["masks"] = keras.ops.concatenate([of["masks"]] * 2, axis=-1)
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    segmenter.compile(metrics={"masks": ["accuracy"]})
+    expected = segmenter.evaluate(X, Y, batch_size=2, verbose=0, return_dict=True)
+    segmenter.__class__ = OfTwoChannels
+    segmenter.compile(metrics={"masks": ["accuracy"]})
+    del steps[:]
+    told = segmenter.evaluate(X, Y, batch_size=2, verbose=0, return_dict=True)
+    assert 0 < told["masks_accuracy"] < 1
+    np.testing.assert_allclose(told["masks_accuracy"], expected["masks_accuracy"], atol=1e-6)
+    if keras.backend.backend() == "tensorflow":
+        assert steps == ["test"]
+
+
+def test_an_optimizer_that_keeps_no_modalities_apart_is_built_before_the_trace():
+    steps = []
+
+    class Counted(kem.models.TiCImageClassifier):
+        def train_step(self, *args):
+            steps.append("train")
+            return super().train_step(*args)
+
+    backbone = kem.models.TiCBackbone(
+        hidden_dims=(8,), depths=(0,), num_heads=(1,), kernel_size=3, shift_size=3
+    )
+    converter = kem.models.TiCImageConverter((16, 16))
+    preprocessor = kem.models.TiCImageClassifierPreprocessor(converter)
+    classifier = Counted(backbone, class_names=("skin", "lung"), preprocessor=preprocessor)
+    adam = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=2.0)
+    classifier.compile(adam, metrics=["accuracy"])
+    images = X["images"][:, :16, :16]
+    history = classifier.fit(images, np.array([0, 1, 1, 0]), batch_size=2, verbose=0).history
+    assert np.isfinite(history["loss"][0])
+    if keras.backend.backend() == "tensorflow":
+        assert steps == ["train"]
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="traces of TensorFlow")
