@@ -84,10 +84,7 @@ class ModalityAdapter(keras.layers.Layer):
         """As `call`, with the weights that `own_weights` gave; `x` may be a part of the map."""
         batch, height, width, channels = ops.shape(x)
         tokens = ops.reshape(x, (batch, height * width, channels))
-        wide = ops.cast(tokens, "float32")
-        centred = wide - ops.mean(wide, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-        normed = ops.cast(centred * ops.rsqrt(variance + LAYER_NORM_EPSILON), x.dtype)
+        normed = ops.layer_normalization(tokens, epsilon=LAYER_NORM_EPSILON)
         y = normed * own["norm_gamma"][:, None, :] + own["norm_beta"][:, None, :]
         y = ops.matmul(y, own["dense_1_kernel"]) + own["dense_1_bias"][:, None, :]
         y = gelu(y, overwrite=True)

@@ -1,6 +1,5 @@
 """What all losses of ours have in common: their mean needs nothing of the host."""
 
-import copy
 import math
 
 import keras
@@ -25,8 +24,9 @@ class ReducedLoss(keras.losses.Loss):
             or getattr(y_pred, "_keras_mask", None) is not None
         ):
             return super().__call__(y_true, y_pred, sample_weight)
-        unreduced = copy.copy(self)
-        unreduced.reduction = None
+        # Not `copy.copy`, for which Keras saves the loss to a file and loads it.
+        unreduced = object.__new__(type(self))
+        vars(unreduced).update(vars(self), reduction=None)
         values = keras.losses.Loss.__call__(unreduced, y_true, y_pred, sample_weight)
         count = math.prod(values.shape)
         return ops.sum(values) / count if count else values

@@ -252,7 +252,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
                 f"and gradients of {sum(g is not None for g in gradients)}; expected variables "
                 "that it was built with, and a gradient of one at least."
             )
-        for parts, flag in zip(steps, _as_far_as_known(present), strict=True):
+        for parts, flag in zip(steps, present, strict=True):
             if flag is not False:
                 self._step(parts, None if flag is True else flag)
         self.iterations.assign_add(device_number(1, like=self.iterations.value))
@@ -347,22 +347,26 @@ class _Part:
 
 
 def _any_not_zero(tensors):
-    """Whether an element of any is not zero; of one type, in a few operations for all."""
+    """Whether an element of any is not zero: a bool where it can be read, or else a tensor."""
+    readable = _can_be_read(tensors[0])
+    if readable and keras.backend.backend() == "torch":
+        # The first one settles it for a modality that is present.
+        return any(bool(tensor.any()) for tensor in tensors)
     types = {keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors}
-    if len(types) == 1:
+    if len(types) == 1:  # A few operations for all.
         tensors = [joined(tensors, types.pop())]
-    return ops.any(
+    flag = ops.any(
         ops.stack([ops.any(ops.not_equal(t, device_number(0, like=t))) for t in tensors])
     )
+    return bool(flag) if readable else flag
 
 
-def _as_far_as_known(present):
-    """Flags of presence as bool where reading them makes nothing wait; as tensors elsewhere."""
+def _can_be_read(tensor):
+    """Whether the host can read a tensor without waiting for a device."""
     backend = keras.backend.backend()
-    on_processor = backend == "torch" and present[0].device.type == "cpu"
-    if on_processor or (backend == "jax" and not any(map(in_jax_trace, present))):
-        return [bool(flag) for flag in present]
-    return present
+    if backend == "torch":
+        return tensor.device.type == "cpu"
+    return backend == "jax" and not in_jax_trace(tensor)
 
 
 @contextlib.contextmanager

@@ -51,6 +51,16 @@ def test_one_value_per_image_or_one_for_the_batch(loss, batch):
     assert float(loss(reduction="sum")(*batch)) == pytest.approx(each.sum(), rel=1e-6)
 
 
+@every
+def test_a_step_saves_no_loss_to_a_file(loss, batch, monkeypatch):
+    """As Keras does for `copy.copy`, with a temporary folder."""
+    made = loss()
+    expected = float(made(*batch))
+    monkeypatch.setattr(loss, "__reduce__", lambda self: pytest.fail("the loss was saved"))
+    assert float(made(*batch)) == expected
+    assert made.reduction is not None
+
+
 @pytest.mark.parametrize("loss", PER_IMAGE)
 def test_an_image_has_the_same_value_in_any_batch(loss, batch):
     each = array(loss(reduction=None)(*batch))
