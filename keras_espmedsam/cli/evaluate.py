@@ -30,7 +30,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate as evaluate_records
 from keras_espmedsam.evaluation.metrics import checked_metrics
 from keras_espmedsam.imaging.intensity import parse_intensity
-from keras_espmedsam.inference.precision import check_precision
+from keras_espmedsam.inference.load_models import check_name as check_preset
 
 # What a shell gives a program that Ctrl-C ended.
 _INTERRUPTED = 130
@@ -130,7 +130,7 @@ def evaluate(
     """
     with errors_reported():
         said = parse_intensity(intensity, "--intensity")
-        check_precision(precision)
+        check_preset(preset, precision)
         if metric and paper_metrics:
             raise InputError("Received --metric with --paper-metrics, which has its own; give one.")
         checked_metrics(metric or None)  # before the seconds that a preset takes

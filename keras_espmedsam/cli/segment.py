@@ -34,7 +34,6 @@ from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.inference import FileResult, ResultWriter, expand_inputs, segment_files
 from keras_espmedsam.inference.input_files import Inputs
 from keras_espmedsam.inference.load_models import check_name as check_preset
-from keras_espmedsam.inference.precision import check_precision
 from keras_espmedsam.inference.recognition import AUTO, DEFAULT_RECOGNIZER, shown
 from keras_espmedsam.inference.recognize_files import basis
 
@@ -112,7 +111,7 @@ def segment(
         if math.isnan(threshold):  # passes the range check of the option
             raise InputError("Received the threshold nan; expected a number from 0 to 1.")
         said = parse_intensity(intensity, "--intensity")
-        check_precision(precision)
+        check_preset(preset, precision)  # Not after the files, which may be many.
         inputs = expand_inputs(images, output)
         writer = ResultWriter(output, inputs.files, overlay, overwrite)
         files, no_images = _inspected(inputs, max_pixels)

@@ -30,9 +30,9 @@ def check_precision(precision: Any, chosen: Any = None) -> None:
     """
     if precision is None:
         return
-    if precision not in PRECISIONS:
+    if not isinstance(precision, str) or precision not in PRECISIONS:
         why = did_you_mean(precision, PRECISIONS)
-        if precision in _OF_WEIGHTS:
+        if isinstance(precision, str) and precision in _OF_WEIGHTS:
             why = "; what the weights are stored in is chosen when a model is exported."
         raise InputError(
             f"Received the precision {precision!r} to compute in; expected "

@@ -10,6 +10,7 @@ from keras_espmedsam.cli.main import app
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.content import is_blank
 from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.inference.precision import check_precision
 
 
 class BrightnessSegmenter:
@@ -79,7 +80,11 @@ def segmenter(monkeypatch):
         fake.precision = precision or "float32"
         return fake
 
-    monkeypatch.setattr(segment, "check_preset", lambda preset: None)
+    def check(preset, precision=None):
+        check_precision(precision)
+
+    monkeypatch.setattr(segment, "check_preset", check)
+    monkeypatch.setattr(evaluate, "check_preset", check)
     monkeypatch.setattr(segment, "load_segmenter", load)
     monkeypatch.setattr(evaluate, "load_segmenter", load)
     return fake

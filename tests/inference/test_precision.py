@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 import keras_espmedsam as kem
@@ -28,6 +29,7 @@ def test_every_precision_of_a_preset_is_allowed(precision):
         ("mixed_bfloat16", "expected float32 or bfloat16"),
         ("", "expected float32 or bfloat16"),
         (32, "Received the precision 32 to compute in"),
+        (np.array(["float32", "bfloat16"]), "expected float32 or bfloat16"),
     ],
 )
 def test_another_precision_is_refused(precision, sentence):
