@@ -166,7 +166,8 @@ def test_modalities_stay_decoupled(shared_hypernetwork, build):
     for modality in model.modalities:
         for layer in backbone.controller_layers(modality):
             layer.trainable = True
-    model.compile(keras.optimizers.Adam(1e-2))
+    # Without TensorFlow's tracing, which the training of a model that is saved tries below.
+    model.compile(keras.optimizers.Adam(1e-2), run_eagerly=keras.backend.backend() == "tensorflow")
     before = {v.path: build.array(v).copy() for v in model.variables}
     x = {"images": np.zeros((2, 64, 64, 3), "uint8") + 90, "modalities": np.array([1, 1])}
     model.fit(x, np.ones((2, 64, 64, 1), "uint8"), batch_size=2, verbose=0)
@@ -257,4 +258,5 @@ def test_a_trained_model_with_adapters_is_saved_whole(build, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert_close(loaded, model, build)
+    loaded.run_eagerly = keras.backend.backend() == "tensorflow"  # It was traced above.
     loaded.fit(images, np.array([0, 1]), verbose=0)
