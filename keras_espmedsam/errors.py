@@ -6,12 +6,15 @@ import difflib
 import warnings
 from collections.abc import Iterable, Iterator
 
+from keras_espmedsam._shown import LENGTH, shown_sentence
+
 
 class InputError(ValueError):
     """Input that cannot be used, explained in one sentence.
 
     The message says what was received, what was expected and what to do. The command line
-    prints it without a traceback.
+    prints it without a traceback. It is one line that may be printed anywhere, whatever it quotes
+    from a file: control characters are shown as escapes, and a message without end is cut.
 
     Example:
         >>> raise InputError("Received 7 modalities for 6 images; give one per image.")
@@ -20,6 +23,9 @@ class InputError(ValueError):
 
     Source: ours.
     """
+
+    def __init__(self, *args: object):
+        super().__init__(*(shown_sentence(one) if isinstance(one, str) else one for one in args))
 
 
 class NoImageError(InputError):
@@ -80,7 +86,7 @@ def warn_of_input(sentence: str, stacklevel: int) -> None:
     Source: ours.
     """
     if not _TOLD_OTHERWISE.get():
-        warnings.warn(sentence, InputWarning, stacklevel=stacklevel + 1)
+        warnings.warn(shown_sentence(sentence), InputWarning, stacklevel=stacklevel + 1)
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -96,5 +102,5 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
     Source: ours.
     """
-    near = difflib.get_close_matches(str(name), list(known), n=2)
+    near = difflib.get_close_matches(str(name)[:LENGTH], list(known), n=2)
     return f"; did you mean {' or '.join(near)}?" if near else "."
