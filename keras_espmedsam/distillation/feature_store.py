@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from keras_espmedsam._files import PREFIX, atomic_path, locked
+from keras_espmedsam._files import atomic_path, locked, remove_leftovers
 from keras_espmedsam.errors import InputError
 
 ABOUT, JOURNAL, LOCK = "about.json", "entries.jsonl", "lock"
@@ -238,8 +238,7 @@ class FeatureStore:
         self._free = [place for place in every if place not in taken]
 
     def _tidy(self):
-        for path in self.folder.glob(f"{PREFIX}*"):
-            path.unlink()
+        remove_leftovers(self.folder, alone=True)
         for number in self._files():
             if not self._capacity(number):
                 self._maps.pop(number, None)

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_espmedsam._files import PREFIX, atomic_path
+from keras_espmedsam._files import atomic_path, remove_leftovers
 from keras_espmedsam._startup import require
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.run.averaged_weights import averaged, keeps_averages
@@ -281,8 +281,7 @@ class RunFolder:
     def _alone(self) -> Iterator[None]:
         """Keep other programs out of the folder, and clear what a killed one left half-written."""
         with only_program(self.folder):
-            for leftover in self.folder.glob(f"{PREFIX}*"):
-                leftover.unlink()
+            remove_leftovers(self.folder, alone=True)
             yield
 
 

@@ -1,12 +1,11 @@
 """What a run was begun with, kept in its folder, so that it goes on with nothing else."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 
 import yaml
 
-from keras_espmedsam._files import PREFIX, atomic_path
+from keras_espmedsam._files import PREFIX, atomic_path, remove_leftovers
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.config.run_config import RunSettings
 from keras_espmedsam.training.config.settings import load_settings
@@ -72,8 +71,7 @@ def begin_run(config: RunSettings) -> bool:
     """
     path = config.output / CONFIG
     _check_alone(config)
-    for leftover in config.output.glob(f"{PREFIX}*"):  # Of a run that was killed while it wrote.
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    remove_leftovers(config.output, alone=True)
     if path.exists():
         trained = [*config.output.glob(STATE), *config.output.glob(f"*/{STATE}")]
         if trained or (config.output / PRESET).exists():
