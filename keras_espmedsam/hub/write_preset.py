@@ -1,17 +1,20 @@
 """Writing a preset so that it is whole or not there."""
 
+import contextlib
 import os
-import shutil
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_espmedsam._files import PREFIX
+from keras_espmedsam._files import atomic_folder, carry_over, check_writable, remove_leftovers
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.checksums import write_checksums
 
 
 def checked_output(output: str | os.PathLike) -> Path:
     """The output folder as a path, refused where something would be lost.
+
+    What a killed program left half-written there or beside it is removed.
 
     Args:
         output: str or path. A folder that does not exist yet or is empty.
@@ -20,28 +23,73 @@ def checked_output(output: str | os.PathLike) -> Path:
         `pathlib.Path`.
 
     Raises:
-        InputError: when it is a file, or a folder that holds something.
+        InputError: when it is a file, a folder that holds something, or cannot be written.
 
     Example:
+        >>> import tempfile
         >>> checked_output(tempfile.mkdtemp()).is_dir()
         True
 
     Source: ours.
     """
+    if not os.fspath(output):
+        raise InputError("Received an empty path as output; give a folder for the preset.")
     output = Path(output)
-    if output.is_dir():
-        if any(output.iterdir()):
-            raise InputError(
-                f"The output folder {output} is not empty and nothing is overwritten; give "
-                "another, or empty it."
-            )
-    elif output.exists():
-        raise InputError(f"The output {output} is a file; give a folder for the preset.")
+    try:
+        if output.is_dir():
+            remove_leftovers(output)
+            if any(output.iterdir()):
+                raise InputError(
+                    f"The output folder {output} is not empty and nothing is overwritten; give "
+                    "another, or empty it."
+                )
+        elif output.exists():
+            raise InputError(f"The output {output} is a file; give a folder for the preset.")
+        remove_leftovers(output.parent)
+        check_writable(output.parent)
+    except OSError as error:
+        raise InputError(
+            f"The output folder {output} cannot be written ({error.strerror or error}); give "
+            "another."
+        ) from error
     return output
 
 
+@contextlib.contextmanager
+def replaced_preset(folder: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary folder for a preset that takes the place of `folder`, with its checksums.
+
+    Killed at any moment, `folder` is what it was or the new one. What it held beside the files
+    that are written stays in it, such as a README or the other half of a model.
+
+    Args:
+        folder: str or path. It may hold an older preset, or not exist.
+
+    Yields:
+        `pathlib.Path`.
+
+    Raises:
+        InputError: when the folder cannot be written.
+
+    Source: ours.
+    """
+    if not os.fspath(folder):
+        raise InputError("Received an empty path; give a folder for the preset.")
+    remove_leftovers(Path(folder).parent)
+    try:
+        with atomic_folder(folder, replace=True) as temporary:
+            yield temporary
+            carry_over(folder, temporary)
+            write_checksums(temporary)
+    except OSError as error:
+        raise InputError(
+            f"The preset cannot be written to {folder} ({error.strerror or error}); give a folder "
+            "that can be written, on a disk with enough space."
+        ) from error
+
+
 def write_preset(segmenter: Any, output: Path) -> str:
-    """Save a preset to a temporary folder beside `output` and rename it when it is complete.
+    """Save a preset so that it is whole or not there.
 
     Args:
         segmenter: `ESPMedSAMImageSegmenter`.
@@ -55,27 +103,15 @@ def write_preset(segmenter: Any, output: Path) -> str:
 
     Source: ours.
     """
-    temporary = None
     megabytes = 4 * segmenter.count_params() / 1e6
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=PREFIX, dir=output.parent))
-        segmenter.save_to_preset(str(temporary))
-        # mkdtemp makes folders that only their owner can enter; give what mkdir() would give.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        if output.is_dir():
-            output.rmdir()  # Empty: checked_output() saw to it, and rmdir() refuses otherwise.
-        os.replace(temporary, output)
+        with atomic_folder(output) as temporary:
+            segmenter.save_to_preset(temporary)
     except OSError as error:
         raise InputError(
             f"The preset cannot be written to {output} ({error.strerror or error}); give a folder "
             f"that can be written, on a disk with {1.1 * megabytes:.0f} MB free."
         ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
     return (
         f"Wrote the preset {output}: {', '.join(segmenter.modalities)}; "
         f"{segmenter.backbone.count_params():,} parameters."
