@@ -11,13 +11,13 @@ from typing import Any
 import keras
 
 from keras_espmedsam._files import atomic_path, remove_leftovers
-from keras_espmedsam._startup import require
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.run.averaged_weights import averaged, keeps_averages
 from keras_espmedsam.training.run.folder_lock import only_program
 from keras_espmedsam.training.run.learning_curves import write_curves
 from keras_espmedsam.training.run.random_states import set_random_states
 from keras_espmedsam.training.run.run_state import assign_state, read_state, write_state
+from keras_espmedsam.training.run.tensorboard_log import TensorBoardLog
 
 STATE, BEST, LAST = "state.npz", "best.weights.h5", "last.weights.h5"
 
@@ -136,9 +136,7 @@ class RunFolder:
             )
         callbacks = [*callbacks, _EveryEpoch(self)]
         if self.tensorboard and self.writes:
-            require("tensorboard", "A log for TensorBoard", "train")
-            require("tensorflow", "A log for TensorBoard", "tensorflow")
-            callbacks.append(keras.callbacks.TensorBoard(self.folder / "tensorboard"))
+            callbacks.append(TensorBoardLog(self.folder / "tensorboard"))
         with self._alone() if self.writes else contextlib.nullcontext():
             self.restore(model)
             counting = _counting(x)
