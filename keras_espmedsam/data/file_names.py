@@ -1,5 +1,6 @@
 """The names of files: without their suffixes, and however Unicode writes their accents."""
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -44,17 +45,17 @@ def find_file(folder: Path, name: str) -> Path:
     Source: ours.
     """
     wanted = folder / name
-    if wanted.is_file() or name.isascii():
+    if os.path.isfile(wanted) or name.isascii():
         return wanted
     found = folder
     for part in Path(name).parts:
         step = found / part
-        if not step.exists() and not part.isascii() and found.is_dir():
+        if not os.path.exists(step) and not part.isascii() and os.path.isdir(found):
             normal = normal_name(part)
             same = [path for path in found.iterdir() if normal_name(path.name) == normal]
             step = same[0] if same else step
         found = step
-    return found if found.is_file() else wanted
+    return found if os.path.isfile(found) else wanted
 
 
 def file_stem(path: Path) -> str:

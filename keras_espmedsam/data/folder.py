@@ -84,7 +84,7 @@ def read_folder(
     Source: ours.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"The folder {folder} does not exist; check the path.")
     if labelled and not modality:
         raise InputError(
@@ -115,7 +115,7 @@ def _parts(folder, masks, split, labelled):
     inner = folder / IMAGES
     if masks is not None:
         masks = Path(masks)
-        if not masks.is_dir():
+        if not os.path.isdir(masks):
             raise InputError(f"The folder of masks {masks} does not exist; check the path.")
         images = image_files(inner if inner.is_dir() else folder)
         partners = image_files(masks)
@@ -179,13 +179,16 @@ def image_files(folder: Path, recursive: bool = False) -> list[Path]:
         folder: an existing folder.
         recursive: whether the folders in it are searched as well.
 
+    Raises:
+        InputError: when the folder, or one in it, cannot be read.
+
     Warns:
         InputWarning: of images in formats that are not read, which are left out.
 
     Source: ours.
     """
     found, unread = [], {}
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = sorted(n for n in folders if recursive and not n.startswith("."))
         paths = (Path(parent) / name for name in sorted(names) if not name.startswith("."))
         for path in paths:
@@ -202,6 +205,14 @@ def image_files(folder: Path, recursive: bool = False) -> list[Path]:
             stacklevel=2,
         )
     return found
+
+
+def _refuse_unreadable(error):
+    """Of a folder that cannot be read, nobody knows what is missing in a training set."""
+    raise InputError(
+        f"The folder {error.filename} cannot be read: {error.strerror}. Make it readable, or take "
+        "it away."
+    ) from error
 
 
 def pair_by_stem(

@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import errno
 import itertools
 import numbers
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from keras_espmedsam.data.formats.file_kind import file_kind
 from keras_espmedsam.data.formats.image_source import ImageSource
 from keras_espmedsam.data.formats.known_formats import get_format
 from keras_espmedsam.data.formats.quiet_libraries import quiet_libraries
+from keras_espmedsam.data.formats.time_limit import VARIABLE, TimeLimit, TimeUp, allowed_seconds
 from keras_espmedsam.data.formats.unread import READ_INSTEAD
 from keras_espmedsam.errors import InputError, InputWarning, NoImageError
 from keras_espmedsam.imaging.brightness import needs_statistics, to_brightness
@@ -30,6 +33,18 @@ MAX_PIXELS = 100_000_000
 
 # A volume is held in memory as a whole; four times the default allows 512 x 512 x 1500.
 _VOLUME_FACTOR = 4
+_NO_FILES = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+# What the system says when the file is not to blame. Libraries raise others on damaged files, such
+# as of a place before a file's beginning.
+_OF_THE_SYSTEM = {
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV, errno.ELOOP, errno.ENAMETOOLONG),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +112,7 @@ class ImageFile:
         decode = (labels and self.source.labels) or self.source.frames
         frames, statistics, notice = None, None, None
         for index in range(self.count):
-            with quiet_libraries, _explained(self.path):
+            with quiet_libraries, _explained(self.path), TimeLimit():
                 if frames is None:
                     frames = iter(decode())
                 frame = next(frames)
@@ -169,7 +184,7 @@ def inspect_image_file(
     check_max_pixels(max_pixels)
     path = Path(path)
     format = _format_of(path)
-    with quiet_libraries, _explained(path):
+    with quiet_libraries, _explained(path), TimeLimit():
         source = format.open(path)
         if not isinstance(source, ImageSource):
             raise InputError(
@@ -181,7 +196,7 @@ def inspect_image_file(
         sentence = f"{path} holds {source.no_image}, no image; give {wanted} in its place."
         raise NoImageError(sentence, source.no_image)
     pixels = source.height * source.width
-    if pixels == 0 or source.count < 1:
+    if source.height < 1 or source.width < 1 or source.count < 1:
         raise InputError(f"{path} holds no pixels; give a file with an image.")
     advice = (
         "If you trust the file, raise the limit: --max-pixels on the command line, max_pixels in "
@@ -310,14 +325,24 @@ def _warn_of(image):
 
 def _format_of(path: Path) -> FileFormat:
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            os.scandir(path).close()  # Raises for one that cannot be read.
+            raise InputError(f"{path} is a folder; expected an image file.")
+        if not stat.S_ISREG(mode):  # Opening a pipe would wait for someone to write to it.
+            what = _NO_FILES.get(stat.S_IFMT(mode), "no file")
+            raise InputError(f"{path} is {what}; expected an image file.")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the path.") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; expected an image file.") from None
+        what = "is a link to what does not exist" if os.path.islink(path) else "does not exist"
+        raise InputError(f"{path} {what}; check the path.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be the path of a file ({error}).") from error
     if not head:
         raise InputError(f"{path} is empty (0 bytes); expected an image.")
     found = file_kind(path, head)
@@ -335,12 +360,28 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except TimeUp:
+        raise InputError(
+            f"{path} was given up after {allowed_seconds():g} s of computing, which no sound file "
+            "takes. If you trust the file, raise the limit: the environment variable "
+            f"{VARIABLE}, in seconds."
+        ) from None
     except MemoryError as error:
         raise InputError(f"{path} does not fit into this machine's memory.") from error
+    except OSError as error:
+        if not path.exists():
+            raise InputError(f"{path} was removed, or renamed, while it was read.") from error
+        if error.errno in _OF_THE_SYSTEM:
+            raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+        raise _damaged(path, error) from error
     # Decoders answer damaged bytes with nearly any exception. Its text is left out: pydicom's
     # can quote the header.
     except Exception as error:
-        raise InputError(
-            f"{path} cannot be decoded ({type(error).__name__}): the file is cut short or "
-            "damaged. Get a new copy of it."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path, error):
+    return InputError(
+        f"{path} cannot be decoded ({type(error).__name__}): the file is cut short or damaged. Get "
+        "a new copy of it."
+    )

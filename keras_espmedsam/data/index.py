@@ -84,7 +84,7 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         raise InputError(f"The index {path} does not exist; check the path.") from None
     except OSError as error:
         raise InputError(f"The index {path} cannot be read: {error.strerror}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:  # no text, or a byte 0 in its name or in a row
         raise InputError(
             f"The index {path} is not a CSV text file in UTF-8; expected the columns "
             f"{', '.join(columns)}."
@@ -140,7 +140,7 @@ def _check_modalities(path, records):
 
 def _check_files(path, records):
     files = [file for record in records for file in (record.image, record.mask) if file]
-    missing = [str(file) for file in files if not file.is_file()]
+    missing = [str(file) for file in files if not os.path.isfile(file)]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise InputError(

@@ -187,7 +187,7 @@ def _check(path, records):
                 "expected each image in one."
             )
     files = [file for record in records for file in (record.image, record.mask)]
-    missing = [str(file) for file in files if not file.is_file()]
+    missing = [str(file) for file in files if not os.path.isfile(file)]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise InputError(

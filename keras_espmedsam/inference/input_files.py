@@ -64,12 +64,13 @@ def expand_inputs(
     unread: dict[Path, str] = {}
     in_folders: set[Path] = set()
     results = 0
-    for argument in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        argument = os.fspath(argument)
-        if not argument:
+    for argument in [paths] if isinstance(paths, str | bytes | os.PathLike) else paths:
+        argument = os.fsdecode(argument)
+        if not argument.strip():
             raise InputError("Received an empty path; give a file, a folder or a pattern.")
+        # Unlike a Path's own methods these raise nothing, whatever the path.
         path = Path(argument)
-        if path.exists() or not glob.has_magic(argument):
+        if os.path.exists(path) or not glob.has_magic(argument):
             matches = [path]
         else:
             matches = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
@@ -77,7 +78,7 @@ def expand_inputs(
                 raise InputError(f"No file matches the pattern {argument}; check it.")
         for match in matches:
             found = Inputs([match])
-            if match.is_dir():
+            if os.path.isdir(match):
                 found = _images_in(match, output)
                 in_folders.update(found.files)
                 results += found.results
@@ -85,8 +86,15 @@ def expand_inputs(
                 if not found.files and len(matches) == 1:
                     _refuse_empty(match, found)
             for file in found.files:
-                files.setdefault(os.path.realpath(file), file)
+                files.setdefault(_real_path(file), file)
     return Inputs(list(files.values()), results, unread, frozenset(in_folders))
+
+
+def _real_path(path: Path) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):  # what cannot be a path, such as one with a byte 0
+        return os.fspath(path)
 
 
 def _refuse_empty(folder, found):
@@ -107,7 +115,11 @@ def _images_in(folder: Path, output: str | os.PathLike | None) -> Inputs:
     # Results may be written among the inputs; then only their names tell them apart.
     exclude_output = output is not None and output != os.path.realpath(folder)
     files, results, unread = [], 0, {}
-    for parent, folders, names in os.walk(folder):
+
+    def keep_unreadable(error):
+        files.append(Path(error.filename))  # It is reported as files are that cannot be read.
+
+    for parent, folders, names in os.walk(folder, onerror=keep_unreadable):
         here = Path(parent)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if exclude_output:

@@ -141,6 +141,6 @@ def read_head(path: Path) -> bytes:
         if path.is_file():  # a pipe would be waited for
             with path.open("rb") as file:
                 return file.read(HEAD_BYTES)
-    except OSError:
+    except (OSError, ValueError):  # a link to itself, a name that is too long, a byte 0
         pass
     return b""

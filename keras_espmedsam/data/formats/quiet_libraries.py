@@ -1,6 +1,8 @@
 """Keeping the libraries that decode files from printing, and from limits of their own."""
 
 import contextlib
+import ctypes
+import functools
 import logging
 import threading
 import warnings
@@ -13,6 +15,9 @@ from keras_espmedsam.errors import InputWarning
 
 class _QuietLibraries:
     """Keep decoders from printing, and Pillow's own pixel limit from acting before ours.
+
+    Not by sending the process's stderr elsewhere: what other threads say would be lost with it, and
+    the last words of a process that dies.
 
     All that is global. So the first thread that decodes changes it and the last one restores it,
     and the threads in between need not wait for each other. Warnings of other code are not shown
@@ -38,12 +43,32 @@ class _QuietLibraries:
                 logger.setLevel(logging.CRITICAL + 1)
             self.restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
             Image.MAX_IMAGE_PIXELS = None
+            for set_handler in _handlers_of_libtiff():
+                self.restore.callback(set_handler, set_handler(None))
 
     def __exit__(self, *error):
         with self.lock:
             self.count -= 1
             if not self.count:
                 self.restore.close()
+
+
+@functools.cache
+def _handlers_of_libtiff():
+    """The functions that say what libtiff, within Pillow, calls with a message; it prints them.
+
+    They belong to libtiff's public interface, and are found wherever Pillow's extension finds them.
+    Where it does not show them (Windows), libtiff's messages on damaged files are printed.
+    """
+    found = []
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        try:
+            function = getattr(ctypes.CDLL(Image.core.__file__), name)
+        except (AttributeError, OSError):
+            continue
+        function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
+        found.append(function)
+    return found
 
 
 quiet_libraries = _QuietLibraries()

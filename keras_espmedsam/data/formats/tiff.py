@@ -11,6 +11,11 @@ from PIL import Image
 from keras_espmedsam._startup import require
 from keras_espmedsam.data.formats.file_format import FileFormat
 from keras_espmedsam.data.formats.image_source import Frame, ImageSource
+from keras_espmedsam.data.formats.tiff_structure import (
+    check_directories,
+    check_segments,
+    page_size,
+)
 from keras_espmedsam.data.layout import Layout
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.arrays import pillow_to_array
@@ -47,17 +52,17 @@ class TiffFormat(FileFormat):
             The size of its pages, their number and a function that decodes them.
 
         Raises:
-            InputError: when tifffile is not installed.
+            InputError: when tifffile is not installed, or the file cannot be read to its end.
 
         Source: ours.
         """
         tifffile = require("tifffile", "Reading TIFF files")
+        check_directories(path)
         with tifffile.TiffFile(path) as tiff:
-            pages = _pages(tiff)
+            pages = _pages(tiff, path)
             first = tiff.pages[pages[0]]
             return ImageSource(
-                first.imagelength,
-                first.imagewidth,
+                *page_size(first, path),
                 len(pages),
                 lambda: _decode(path),
                 labels=lambda: _decode(path, labels=True),
@@ -67,24 +72,25 @@ class TiffFormat(FileFormat):
 
 def _layout(page: Any) -> Layout:
     tag = page.tags.get("Orientation")
-    return Layout.from_exif(int(tag.value) if tag else 1)
+    value = tag.value if tag else 1
+    return Layout.from_exif(value if isinstance(value, int) else 1)
 
 
-def _pages(tiff: Any) -> list[int]:
-    first = tiff.pages[0]
-    size = (first.imagelength, first.imagewidth)
+def _pages(tiff: Any, path: Path) -> list[int]:
+    size = page_size(tiff.pages[0], path)
     return [
         number
         for number, page in enumerate(tiff.pages)
-        if (page.imagelength, page.imagewidth) == size and (number == 0 or not page.is_reduced)
+        if page_size(page, path) == size and (number == 0 or not page.is_reduced)
     ]
 
 
 def _decode(path: Path, labels: bool = False) -> Iterator[Frame]:
     tifffile = require("tifffile", "Reading TIFF files")
     with tifffile.TiffFile(path) as tiff:
-        for number in _pages(tiff):
+        for number in _pages(tiff, path):
             page = tiff.pages[number]
+            check_segments(page, path)
             layout = _layout(page)
             plain = page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
             # Each has compressions and colour spaces that the other lacks.
@@ -120,16 +126,12 @@ def _with_tifffile(page: Any, layout: Layout, labels: bool) -> tuple[np.ndarray,
     path = page.parent.filehandle.path
     if page.axes not in ("YX", "YXS", "SYX"):
         raise ValueError(f"pages of the axes {page.axes}")
+    _check_channels(page.shape[page.axes.index("S")] if "S" in page.axes else 1, path)
     array = page.asarray()
     if page.axes == "SYX":
         array = np.moveaxis(array, 0, -1)
     if array.ndim == 3:
         channels = array.shape[-1]
-        if channels > 4:
-            raise InputError(
-                f"{path} holds {channels} channels; expected 1 (grey) or 3 (RGB), with or without "
-                "alpha. Save the channels to be segmented as an image."
-            )
         if not labels:
             array = array[..., 0] if channels < 3 else array[..., :3]
     if page.compression == _APERIO_YCBCR and array.shape[2:] == (3,):
@@ -149,6 +151,15 @@ def _with_tifffile(page: Any, layout: Layout, labels: bool) -> tuple[np.ndarray,
         inverted=page.photometric == _WHITE_IS_ZERO,
     )
     return layout.apply(array), meaning
+
+
+def _check_channels(channels, path):
+    """Asked before anything is decoded: there may be thousands, for which no memory is enough."""
+    if channels > 4:
+        raise InputError(
+            f"{path} holds {channels} channels; expected 1 (grey) or 3 (RGB), with or without "
+            "alpha. Save the channels to be segmented as an image."
+        )
 
 
 def _with_pillow(path: Path, number: int, labels: bool) -> tuple[np.ndarray, Meaning]:
