@@ -1,6 +1,7 @@
 """A TensorFlow function as an ONNX model, by tf2onnx, in a fraction of its own time and memory."""
 
 import collections
+import graphlib
 import logging
 
 import keras
@@ -16,6 +17,19 @@ OPSET = 18
 # tf2onnx has to know as constants to move a transposition past them.
 MAX_CONSTANT = 4096
 
+# What passes a tensor on as it is, outside of training.
+_PASSING = ("Identity", "StopGradient")
+
+
+class _Transposes(optimizer.TransposeOptimizer):
+    """Looks for the next transposition that moves among these alone, not among all nodes."""
+
+    @property
+    def nodes(self):
+        # Reshapes of constants are folded by the same pass.
+        return [node for node in super().nodes if node.type in ("Transpose", "Reshape")]
+
+
 # In tf2onnx' own order the transpositions come first, and each that moves starts again at the first
 # of three times as many nodes. The passes left out look for what no graph of ours has.
 _PASSES = collections.OrderedDict(
@@ -24,7 +38,7 @@ _PASSES = collections.OrderedDict(
     reshape_optimizer=optimizer.ReshapeOptimizer,
     remove_identity=optimizer.IdentityOptimizer,
     remove_back_to_back=optimizer.BackToBackOptimizer,
-    optimize_transpose=optimizer.TransposeOptimizer,
+    optimize_transpose=_Transposes,
     global_pool_optimizer=optimizer.GlobalPoolOptimizer,
 )
 
@@ -53,7 +67,8 @@ def to_onnx(function, signature, variables):
 
     small = [(one, keras.ops.convert_to_numpy(one)) for one in variables if id(one) not in apart]
 
-    @tf.function(input_signature=[*signature, *weights])
+    # AutoGraph would read the source of every layer; `predict` traces without it too.
+    @tf.function(input_signature=[*signature, *weights], autograph=False)
     def with_weights(*given):
         values = list(zip(large, given[count:], strict=True))
         values += [(one, tf.constant(value, one.dtype)) for one, value in small]
@@ -84,12 +99,71 @@ def to_onnx(function, signature, variables):
 
 def _frozen(concrete, inputs, outputs):
     """The graph of a concrete function, without functions within and without what it captured."""
+    kept = {name.split(":")[0] for name in (*inputs, *outputs)}
+    stateful = {one.type for one in concrete.graph.get_operations() if one.op_def.is_stateful}
     graph = concrete.graph.as_graph_def(add_shapes=True)
     if concrete.captured_inputs or graph.library.function:
-        return tf_loader.from_function(concrete, inputs, outputs)
+        return _merged(tf_loader.from_function(concrete, inputs, outputs), kept, stateful)
     with tf.Graph().as_default():
+        graph = _merged(graph, kept, stateful)
         tf.import_graph_def(graph, name="")
-        return tf_loader.tf_optimize(inputs, outputs, graph)
+        graph = tf_loader.tf_optimize(inputs, outputs, graph)
+    return _merged(graph, kept, stateful)
+
+
+def _merged(graph, kept, stateful):
+    """A graph with one node in the place of equal ones, and without those that only pass on.
+
+    Of an open size two in three are a shape read again, and tf2onnx makes several nodes of each.
+
+    Args:
+        graph: `GraphDef`, which is changed.
+        kept: names of nodes that stay as they are: inputs and outputs.
+        stateful: types of operations that differ though they look equal.
+    """
+    nodes = {node.name: node for node in graph.node}
+    depend = {name: [_source(one) for one in node.input] for name, node in nodes.items()}
+    instead, known, left = {}, {}, []
+    for name in graphlib.TopologicalSorter(depend).static_order():
+        node = nodes[name]
+        for i, one in enumerate(node.input):
+            node.input[i] = _renamed(one, instead)
+        if name in kept or node.op == "Placeholder" or node.op in stateful:
+            left.append(node)
+        elif node.op in _PASSING and len(node.input) == 1:
+            instead[name] = node.input[0]
+        else:
+            same = known.setdefault(_key(node), name)
+            if same == name:
+                left.append(node)
+            else:
+                instead[name] = same
+    merged = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
+    merged.node.extend(left)
+    return merged
+
+
+def _source(tensor):
+    """The node that `name`, `name:1` or, waited for, `^name` is of."""
+    return tensor.removeprefix("^").partition(":")[0]
+
+
+def _renamed(tensor, instead):
+    source = _source(tensor)
+    if source not in instead:
+        return tensor
+    if tensor.startswith("^"):
+        return f"^{_source(instead[source])}"
+    # What passes on has one output, which may be any of its source's; equal nodes have as many.
+    _, colon, number = tensor.partition(":")
+    new = instead[source]
+    return new if ":" in new or number in ("", "0") else f"{new}{colon}{number}"
+
+
+def _key(node):
+    attributes = sorted(node.attr)
+    values = (node.attr[name].SerializeToString(deterministic=True) for name in attributes)
+    return node.op, node.device, *node.input, *zip(attributes, values, strict=True)
 
 
 def _names(variables):

@@ -120,3 +120,69 @@ def test_what_constants_would_grow_into_stays_an_operation():
     assert sum(len(one.raw_data) for one in model.graph.initializer) < 2 * 4 * 5000
     found = _run(model, x=np.ones((50, 5000), "float32"))["y"]
     np.testing.assert_array_equal(found, np.arange(1, 5001, dtype="float32")[None].repeat(50, 0))
+
+
+def _merged_graph(function, *shapes):
+    """A function's graph before and after equal nodes became one, and both as functions."""
+    import tensorflow as tf
+
+    from keras_espmedsam.export.onnx_graph import _merged
+
+    signature = [tf.TensorSpec(s, "float32", f"x{i}") for i, s in enumerate(shapes)]
+    concrete = tf.function(function, input_signature=signature).get_concrete_function()
+    before = concrete.graph.as_graph_def()
+    names = [one.name for one in concrete.inputs], [one.name for one in concrete.outputs]
+    kept = {name.split(":")[0] for part in names for name in part}
+    stateful = {one.type for one in concrete.graph.get_operations() if one.op_def.is_stateful}
+    after = _merged(concrete.graph.as_graph_def(), kept, stateful)
+
+    def run(graph, *values):
+        with tf.Graph().as_default():
+            tf.import_graph_def(graph, name="")
+            with tf.compat.v1.Session() as session:
+                return session.run(names[1], dict(zip(names[0], values, strict=True)))
+
+    return before, after, run
+
+
+def _types(graph):
+    return sorted(node.op for node in graph.node)
+
+
+def test_equal_nodes_become_one_and_give_the_same():
+    import tensorflow as tf
+
+    def function(x):
+        first = tf.reshape(x * 2.0, [tf.shape(x)[0], -1])
+        second = tf.reshape(tf.stop_gradient(tf.identity(x)) * 2.0, [tf.shape(x)[0], -1])
+        low, high = tf.split(first, 2, axis=1)
+        again, _ = tf.split(second, 2, axis=1)
+        # Both outputs stay, though they are equal.
+        return low - tf.split(second, 2, axis=1)[1], high + again, high + again
+
+    before, after, run = _merged_graph(function, (None, 2, 3))
+    assert _types(after).count("Reshape") == 1 and _types(before).count("Reshape") == 2
+    assert _types(after).count("Split") == 1 and "StopGradient" not in _types(after)
+    x = np.random.default_rng(0).normal(size=(3, 2, 3)).astype("float32")
+    for found, expected in zip(run(after, x), run(before, x), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert np.abs(run(after, x)[0]).max() > 0.1
+
+
+def test_what_looks_equal_and_is_not_stays():
+    import tensorflow as tf
+
+    def function(x, y):
+        noise = [tf.random.uniform((2,)) for _ in range(2)]
+        with tf.control_dependencies([tf.debugging.assert_non_negative(x)]):
+            waiting = tf.identity(x) + 1.0
+        return waiting + (x + 1.0), x + y, noise[0] - noise[1]
+
+    before, after, run = _merged_graph(function, (2,), (2,))
+    assert _types(after).count("Placeholder") == 2
+    assert _types(after).count("RandomUniform") == _types(before).count("RandomUniform") == 2
+    one, two = np.array([1, 2], "float32"), np.array([5, 7], "float32")
+    waiting, total, noise = run(after, one, two)
+    np.testing.assert_array_equal(waiting, [4, 6])
+    np.testing.assert_array_equal(total, [6, 9])
+    assert np.abs(noise).max() > 0
