@@ -373,11 +373,11 @@ def _explained(path: Path) -> Iterator[None]:
             raise InputError(f"{path} was removed, or renamed, while it was read.") from error
         if error.errno in _OF_THE_SYSTEM:
             raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-        raise _damaged(path, error) from error
-    # Decoders answer damaged bytes with nearly any exception. Its text is left out: pydicom's
-    # can quote the header.
+        raise _damaged(path, error) from None
+    # Decoders answer damaged bytes with nearly any exception. Its text is left out, of a traceback
+    # too: pydicom's can quote the header.
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, error) from None
 
 
 def _damaged(path, error):

@@ -6,6 +6,7 @@ is told are the names that the standard gives to a kind of object or of compress
 """
 
 import dataclasses
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from keras_espmedsam._startup import require
 from keras_espmedsam.data.formats.dicom_codecs import best_decoder
 from keras_espmedsam.data.formats.dicom_window import first_number, window_function
-from keras_espmedsam.data.formats.file_format import FileFormat
+from keras_espmedsam.data.formats.file_format import HEAD_BYTES, FileFormat
 from keras_espmedsam.data.formats.image_source import Frame, ImageSource
 from keras_espmedsam.data.formats.lookup_table import LookupTable
 from keras_espmedsam.errors import InputError, NoImageError
@@ -23,6 +24,12 @@ from keras_espmedsam.imaging.stored_values import Meaning, to_unit
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+# As much may be inflated of any file, and as many times its length of a long one.
+_MOST_INFLATED, _LARGEST_SOUND_RATIO = 2**28, 200
+# Each compressed frame has a tag and a length of its own.
+_LEAST_OF_A_FRAME = 8
+_UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _ONE_SEGMENT = "a segment of an image"
 _COLOURS = ("Red", "Green", "Blue")
 _INTERPRETATIONS = (
@@ -77,8 +84,11 @@ class DicomFormat(FileFormat):
         pydicom = require("pydicom", "Reading DICOM files")
         try:
             # Files of old scanners lack the preamble; whether it is DICOM shows below.
+            _check_inflated(path, pydicom)
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             kind = _kind(header, pydicom)
+        except InputError:
+            raise
         except Exception:
             raise InputError(f"{path} cannot be read as DICOM; expected a DICOM file.") from None
         try:
@@ -95,6 +105,7 @@ class DicomFormat(FileFormat):
                 "file."
             ) from None
         no_image = _no_image(header, kind)
+        _check_count(path, header, height * width, count)
         return ImageSource(
             height,
             width,
@@ -106,12 +117,55 @@ class DicomFormat(FileFormat):
         )
 
 
+def _check_inflated(path: Path, pydicom: Any) -> None:
+    """Refuse a deflated file that grows out of all proportion: pydicom inflates it as a whole."""
+    with path.open("rb") as file:
+        if _DEFLATED.encode() not in file.read(HEAD_BYTES):
+            return
+        meta = pydicom.filereader.read_file_meta_info(path)
+        if str(meta.get("TransferSyntaxUID")) != _DEFLATED:
+            return
+        # The first element of the meta information, of 12 bytes, says where that ends.
+        file.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
+        most = max(_MOST_INFLATED, _LARGEST_SOUND_RATIO * path.stat().st_size)
+        stream, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while not stream.eof and (data := stream.unconsumed_tail or file.read(2**16)):
+            length += len(stream.decompress(data, 2**20))
+            if length > most:
+                raise InputError(
+                    f"{path} is no sound file: inflated, it has more than {most:,} bytes, out of "
+                    "all proportion to its length."
+                )
+
+
+def _check_count(path: Path, header: Any, pixels: int, count: int) -> None:
+    """Refuse a number of frames for which the file has no room, before they are gone through."""
+    syntax = str(getattr(header, "file_meta", {}).get("TransferSyntaxUID") or "")
+    there = path.stat().st_size
+    if syntax == _DEFLATED:
+        there *= 1032  # by no more can it be inflated
+        bits = pixels
+    elif syntax in _UNCOMPRESSED:
+        bits = pixels
+    else:
+        bits = 8 * _LEAST_OF_A_FRAME
+    if count > 1 and count * bits > 8 * there:
+        raise InputError(
+            f"{path} is damaged or cut short: its header promises {count:,} frames, for which it "
+            "is too short. Get a new copy of it."
+        )
+
+
 def _kind(header: Any, pydicom: Any) -> str:
     """The standard's name for the kind of object, such as `RT Structure Set Storage`."""
     meta = getattr(header, "file_meta", {})
     uid = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""
-    name = pydicom.uid.UID(str(uid)).name
-    return "" if name == uid else name  # what is not in the standard says nothing
+    return _name(pydicom.uid.UID(str(uid)))
+
+
+def _name(uid: Any) -> str:
+    """The standard's name of a UID; empty for others, which may hold any text."""
+    return "" if uid.name == uid else uid.name
 
 
 def _no_image(header: Any, kind: str) -> str:
@@ -166,7 +220,9 @@ def _complete(path: Path, dataset: Any) -> None:
     """Add what some writers leave out, where there is but one thing that they can mean."""
     allocated = dataset.get("BitsAllocated")
     if allocated not in (1, 8, 16, 32, 64):
-        found = f"stores values of {allocated} bits" if allocated else "does not say its bits"
+        # A damaged header may hold any text here.
+        says = isinstance(allocated, int) and allocated
+        found = f"stores values of {allocated} bits" if says else "does not say its bits"
         raise InputError(
             f"{path} {found}; expected 1, 8, 16, 32 or 64 bits allocated. Convert it with the "
             "software that wrote it."
@@ -199,8 +255,8 @@ def _decoder_name(path: Path, syntax: Any, pixels: Any) -> str:
         decoder = pixels.get_decoder(syntax)
     except NotImplementedError:
         raise InputError(
-            f"{path} is compressed as {syntax.name}, which is not read; convert it (a video to "
-            "image files) and try again."
+            f"{path} is compressed as {_name(syntax) or 'no standard says'}, which is not read; "
+            "convert it (a video to image files) and try again."
         ) from None
     name = best_decoder(decoder)
     if decoder.is_encapsulated and not name:
