@@ -1,7 +1,7 @@
 """`espmedsam add-modality`: teach a preset one modality more."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,7 +9,7 @@ from keras_espmedsam._startup import require
 from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import errors_reported
 from keras_espmedsam.cli.loading import DEFAULT_PRESET, import_models
-from keras_espmedsam.cli.train import Strict, say, verbosity
+from keras_espmedsam.cli.train import Strict, epochs_done, say, verbosity
 from keras_espmedsam.inference.load_models import check_name as check_preset
 
 # What a run takes to reach its learning rate, in steps, and how far the rate falls afterwards.
@@ -79,14 +79,16 @@ def add_modality(
     It is short for `espmedsam train` with the key model.add_modality, which can say more; the
     run's config.yaml shows how.
 
-    Exit code: 0, done; 2, wrong usage, data that cannot be used, or a loss that is no number.
+    Exit code: 0, done; 2, wrong usage, data that cannot be used, or a loss that is no number; 130
+    and 143, interrupted.
 
     \b
     Examples:
       espmedsam add-modality fetal_ultrasound --data index.csv --init-from ultrasound --output fetal
       espmedsam segment image.png --preset fetal/preset --modality fetal_ultrasound
     """
-    with errors_reported():
+    settings: Any = None
+    with errors_reported(lambda: epochs_done(settings)):
         for module in ("pydantic", "yaml"):
             require(module, "Adding a modality", "train")
         from keras_espmedsam.training.config.settings import load_settings

@@ -3,17 +3,25 @@
 import contextlib
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.status import Status
+from rich.text import Text
 
+from keras_espmedsam._shown import printable, shown
+from keras_espmedsam.cli.interruption import exit_code, told
 from keras_espmedsam.errors import InputError, InputWarning
 
 SOME_FAILED, NOTHING_DONE = 1, 2
 """Exit codes beside 0: some of the work failed; wrong usage, or nothing was done."""
+
+# A list of paths is for other programs: none is cut.
+_LONGEST_PATH = 1 << 20
 
 INTENSITY_OPTION = typer.Option(
     metavar="full|auto|LOW:HIGH",
@@ -33,15 +41,27 @@ PRECISION_OPTION = typer.Option(
 """The option that `segment` and `evaluate` share; `export` has one for what is stored."""
 
 
+class _PlainConsole(Console):
+    """A console for which text from a file cannot steer the terminal, wherever it stands."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text of a sentence or of a table's cell; ends of lines stay."""
+        return super().render_str("\n".join(map(printable, text.split("\n"))), **options)
+
+    def status(self, status: Any, **options: Any) -> Status:
+        """What goes on, which rich would read as its markup."""
+        return super().status(Text(printable(status)), **options)
+
+
 def stderr() -> Console:
     """A console on stderr; made anew, so that it writes where stderr points at the moment."""
     # Paths may hold brackets and any length: no markup, and no line breaks of ours in them.
-    return Console(stderr=True, markup=False, highlight=False, soft_wrap=True, emoji=False)
+    return _PlainConsole(stderr=True, markup=False, highlight=False, soft_wrap=True, emoji=False)
 
 
 def stdout() -> Console:
     """A console on stdout for tables; a pipe or a file has no width that would cut them."""
-    console = Console(markup=False, highlight=False, emoji=False)
+    console = _PlainConsole(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = 200
     return console
@@ -57,9 +77,27 @@ def print_error(error: object, console: Console | None = None) -> None:
     (console or stderr()).print(f"error: {error}", style="red")
 
 
+def print_path(path: Path) -> None:
+    """Print the path of a result on a line of stdout, whatever it is named.
+
+    Args:
+        path: the path.
+
+    Source: ours.
+    """
+    typer.echo(shown(path, _LONGEST_PATH))
+
+
 @contextlib.contextmanager
-def errors_reported() -> Iterator[None]:
+def errors_reported(
+    done: Callable[[], str] = lambda: "what was not complete is not kept.",
+) -> Iterator[None]:
     """End the command with one sentence and exit code 2 on an error that is the user's to mend.
+
+    Interrupted, it ends with what `done` says and 130, or as the signal wants it.
+
+    Args:
+        done: gives the end of a sentence about what is done when the command is interrupted.
 
     Source: ours.
     """
@@ -71,6 +109,9 @@ def errors_reported() -> Iterator[None]:
         except InputError as error:
             print_error(error)
             raise typer.Exit(NOTHING_DONE) from error
+        except KeyboardInterrupt as stop:
+            stderr().print(told(stop, done()))
+            raise typer.Exit(exit_code(stop)) from None
 
 
 def _shown_as_lines(others):
@@ -122,7 +163,7 @@ def progress_bar() -> Progress:
     """A progress bar on stderr, shown on a terminal only."""
     console = stderr()
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

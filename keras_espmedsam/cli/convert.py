@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from keras_espmedsam.cli.command import Command
 from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import errors_reported, stderr
 from keras_espmedsam.cli.loading import import_segmenter_class
@@ -27,7 +28,7 @@ _Tokens = Annotated[int, typer.Option(min=0, help="Key/value tokens per block an
 _Adapter = Annotated[bool, typer.Option(help="Whether each block gets an adapter.")]
 
 
-@app.command()
+@app.command(cls=Command)
 def espmedsam(
     checkpoints: Annotated[
         list[Path],
@@ -75,7 +76,7 @@ def espmedsam(
     _report(messages)
 
 
-@app.command()
+@app.command(cls=Command)
 def mobilesam(
     checkpoint: Annotated[
         Path,
@@ -104,7 +105,7 @@ def mobilesam(
     _report(messages)
 
 
-@app.command()
+@app.command(cls=Command)
 def sam(
     checkpoint: Annotated[
         Path,
@@ -138,7 +139,7 @@ def sam(
     _report(messages)
 
 
-@app.command()
+@app.command(cls=Command)
 def keras_hub(
     preset: Annotated[
         str,

@@ -5,12 +5,12 @@ import csv
 import io
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_espmedsam._files import PREFIX, atomic_path
+from keras_espmedsam._files import atomic_path, check_writable, remove_leftovers
+from keras_espmedsam._shown import cell
 from keras_espmedsam.cli.console import stderr
 from keras_espmedsam.data.formats.file_kind import file_kind
 from keras_espmedsam.data.record import Record
@@ -109,8 +109,8 @@ class ReportFiles:
                 )
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(prefix=PREFIX, dir=path.parent):
-                    pass
+                remove_leftovers(path.parent)
+                check_writable(path.parent)
             except OSError as error:
                 raise InputError(f"The report {path} cannot be written: {_why(error)}.") from error
 
@@ -141,9 +141,9 @@ class ReportFiles:
             self._write(self.output, json.dumps(report, indent=2) + "\n")
         if self.per_image is not None:
             text = io.StringIO()
-            table = csv.DictWriter(text, rows[0], lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows)
+            table = csv.writer(text, lineterminator="\n")
+            table.writerow(map(cell, rows[0]))
+            table.writerows(map(cell, row.values()) for row in rows)
             self._write(self.per_image, text.getvalue())
 
     def remove_log(self) -> None:

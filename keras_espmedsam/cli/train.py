@@ -47,14 +47,16 @@ def train(
     preset. If a run is killed, repeat the command to resume it: the epoch that it was in is lost
     and nothing else.
 
-    Exit code: 0, done; 2, wrong usage, data that cannot be used, or a loss that is no number.
+    Exit code: 0, done; 2, wrong usage, data that cannot be used, or a loss that is no number; 130
+    and 143, interrupted.
 
     \b
     Examples:
       espmedsam train train.yaml
       espmedsam train train.yaml --output runs/second --set seed=1 --set phases.0.epochs=5
     """
-    with errors_reported():
+    settings: Any = None
+    with errors_reported(lambda: epochs_done(settings)):
         settings = read_config("TrainConfig", config, changes, output, strict)
         keep_compiled(compile_cache)
         import_models()
@@ -97,6 +99,23 @@ def read_config(
         return settings
     data = [key for key in ("data", "common_data") if getattr(settings, key, None) is not None]
     return load_settings(config_class, settings, [(f"{key}.strict", True) for key in data])
+
+
+def epochs_done(settings: Any) -> str:
+    """What a run that is interrupted has done: the end of a sentence.
+
+    Args:
+        settings: the run's; None before they are read.
+
+    Source: ours.
+    """
+    curves = [] if settings is None else [*settings.output.rglob("curves.csv")]
+    # A line for each epoch below the names of the columns.
+    count = sum(len(path.read_text(encoding="utf-8").splitlines()) - 1 for path in curves)
+    if count < 1:
+        return "no epoch was done. Repeat the command to begin again."
+    epochs = "1 epoch is" if count == 1 else f"{count} epochs are"
+    return f"{epochs} done and kept in {settings.output}. Repeat the command to go on."
 
 
 def say(sentence: str) -> None:

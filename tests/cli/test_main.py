@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import time
@@ -47,3 +48,20 @@ def test_no_arguments_show_the_help(run):
     result = run()
     assert result.exit_code == 2
     assert "Usage" in result.output
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no folder that is in use")
+@pytest.mark.parametrize(
+    "arguments", [["presets"], ["segment", "eye.png"], ["segment", "/eye.png"], ["--help"]]
+)
+def test_a_working_folder_that_was_removed_is_named(tmp_path, arguments):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = [sys.executable, "-m", "keras_espmedsam.cli.main", *arguments]
+    shell = ["sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(gone), *command]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: The working folder cannot be used (No such file or directory), perhaps because it "
+        "was removed; change to another one.\n"
+    )
