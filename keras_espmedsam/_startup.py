@@ -7,6 +7,8 @@ import importlib.util
 import json
 import logging
 import os
+import select
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +23,9 @@ _MODULES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 
 # TensorFlow's log level of nothing but fatal errors.
 _SILENT = "3"
+
+# Bytes that are kept of what native libraries print, to be shown if they end the program.
+_LAST_SAID = 1 << 13
 
 
 def choose_backend() -> str:
@@ -145,6 +150,33 @@ def import_tensorflow() -> None:
         importlib.import_module("tensorflow")
 
 
+def import_openvino() -> ModuleType:
+    """Import OpenVINO, which then tells nobody that it is used.
+
+    By itself it sends what is imported and converted, and a number that it keeps in the home
+    folder, to its makers by way of Google Analytics, unless its user has forbidden it. Where the
+    package `openvino_telemetry` is not installed it takes an empty one of its own in its place; so
+    it does here. A program that imported OpenVINO before has decided for itself.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: when it is not installed.
+
+    Source: ours.
+    """
+    modules: dict[str, Any] = sys.modules
+    hidden = "openvino" not in modules and "openvino_telemetry" not in modules
+    if hidden:
+        modules["openvino_telemetry"] = None  # A module that cannot be imported.
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        if hidden:
+            del modules["openvino_telemetry"]
+
+
 def without_chatter() -> contextlib.AbstractContextManager:
     """Meanwhile nothing reaches the terminal, unless the user asked for TensorFlow's log."""
     # Who sets TensorFlow's log level wants to read its log.
@@ -198,10 +230,12 @@ def tensorflow_hidden() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stderr_discarded() -> Iterator[None]:
-    """Discard what is written to file descriptor 2 meanwhile.
+    """Discard what is written to file descriptor 2 meanwhile, unless the program ends in it.
 
     TensorFlow 2.21 prints before it reads TF_CPP_MIN_LOG_LEVEL, so nothing else stops it. What
-    fails in the meantime fails with an exception, whose text is not lost.
+    fails in the meantime fails with an exception, whose text is not lost. But a native library
+    may end the program, such as for a processor that it was not built for: then what it said is
+    on stderr after all.
     """
     try:
         saved = os.dup(2)
@@ -209,13 +243,67 @@ def stderr_discarded() -> Iterator[None]:
         yield
         return
     try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
+        with _kept_if_killed(saved) as sink:
+            os.dup2(sink, 2)
+            try:
+                yield
+            finally:
+                sys.stderr.flush()
+                os.dup2(saved, 2)
     finally:
-        sys.stderr.flush()
-        os.dup2(saved, 2)
         os.close(saved)
+
+
+@contextlib.contextmanager
+def _kept_if_killed(stderr: int) -> Iterator[int]:
+    """A file descriptor that discards, but for a program that does not come to the block's end."""
+    if not hasattr(os, "fork"):  # Windows
+        with open(os.devnull, "wb") as nowhere:
+            yield nowhere.fileno()
+        return
+    said, sink = os.pipe()
+    watch, alive = os.pipe()
+    # Other threads may hold locks, which stay held in a fork: it reads and writes and needs none.
+    watcher = os.fork()
+    if not watcher:
+        try:
+            os.close(sink)
+            os.close(alive)
+            _watch(said, watch, stderr)
+        finally:
+            os._exit(0)
+    os.close(said)
+    os.close(watch)
+    try:
+        yield sink
+    finally:
+        os.close(sink)
+        with contextlib.suppress(OSError):
+            os.write(alive, b"!")
+        os.close(alive)
+        with contextlib.suppress(OSError):  # Another part of the program has waited for all.
+            os.waitpid(watcher, 0)
+
+
+def _watch(said: int, watch: int, stderr: int) -> None:
+    """In a process of its own, which outlives the program: keep what it said last."""
+    # Ctrl-C, and a signal to the whole group, reach the program too; this ends after it.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    last = b""
+    handles = [said, watch]
+    while handles:
+        ready, _, _ = select.select(handles, [], [])
+        if said in ready:  # Before it is asked how the program ended.
+            text = os.read(said, 1 << 16)
+            last = (last + text)[-_LAST_SAID:]
+            if not text:
+                handles.remove(said)
+        else:
+            # One that came to the end of the block says so; a dead one says nothing.
+            if not os.read(watch, 1):
+                os.write(stderr, last + b"error: The program was ended while it started.\n")
+            return
 
 
 def first_line(error: BaseException) -> str:

@@ -91,6 +91,41 @@ def test_what_cpp_prints_is_discarded_and_stderr_comes_back(capfd):
     assert capfd.readouterr().err == "ours"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.parametrize(
+    ("end", "code"), [("os._exit(2)", 2), ("os.abort()", -6), ("os.kill(os.getpid(), 9)", -9)]
+)
+def test_what_a_library_says_that_ends_the_program_is_not_lost(end, code):
+    program = (
+        "import os, threading, time\n"
+        "from keras_espmedsam import _startup\n"
+        "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
+        "with _startup.stderr_discarded():\n"
+        "    os.write(2, b'x' * 100_000)\n"
+        "    os.write(2, b'FATAL: no such instruction\\n')\n"
+        f"    {end}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == code
+    assert "FATAL: no such instruction\nerror: The program was ended" in done.stderr
+    assert len(done.stderr) < 10_000
+
+
+def test_a_program_that_another_one_started_is_not_waited_for():
+    program = (
+        "import subprocess\n"
+        "from keras_espmedsam import _startup\n"
+        "with _startup.stderr_discarded():\n"
+        "    other = subprocess.Popen(['sleep', '30'])\n"
+        "print('done', flush=True)\n"
+        "other.kill()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=25
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+
+
 def test_our_errors_pass_unchanged(from_preset, preset):
     def fail(name):
         raise InputError(f"{name} is damaged.")
