@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import typer
+
 from keras_espmedsam._compile_notice import CompileNotice
 from keras_espmedsam._startup import (
     choose_backend,
@@ -18,6 +20,12 @@ from keras_espmedsam.inference import load_models
 from keras_espmedsam.inference.load_models import check_name as check_preset
 
 DEFAULT_PRESET = "espmedsam_nano_256"
+
+TRUST_OPTION = typer.Option(
+    "--trust",
+    help="Run an exported model as a program: whatever it does, however long, in any memory.",
+)
+"""The option that `segment` and `evaluate` share."""
 
 # TensorFlow traces a model for as long as it needs for some ten images one operation at a time.
 _TOO_FEW_TO_TRACE = 8
@@ -42,7 +50,7 @@ def import_segmenter_class() -> Any:
     return import_models().ESPMedSAMImageSegmenter
 
 
-def load_segmenter(preset: str, precision: str | None = None) -> Any:
+def load_segmenter(preset: str, precision: str | None = None, trust: bool = False) -> Any:
     """Load a segmenter from a preset, or one that was exported.
 
     Args:
@@ -50,6 +58,7 @@ def load_segmenter(preset: str, precision: str | None = None) -> Any:
             artefact of `espmedsam export`.
         precision: what it computes in, `"float32"` or `"bfloat16"`; `None` is float32, unless
             Keras' own configuration says another.
+        trust: whether an artefact may do more than compute; see `ExportedSegmenter`.
 
     Returns:
         An `ESPMedSAMImageSegmenter`, or an `ExportedSegmenter`.
@@ -60,7 +69,7 @@ def load_segmenter(preset: str, precision: str | None = None) -> Any:
 
     Source: ours.
     """
-    return _load(load_models.load_segmenter, preset, precision)
+    return _load(load_models.load_segmenter, preset, precision, trust)
 
 
 def load_recognizer(preset: str) -> Any:
@@ -121,9 +130,13 @@ def compile_notice(model: Any, tell: Callable[[str], None]) -> Iterator[CompileN
         notice.end()
 
 
-def _load(load: Callable[..., Any], preset: str, precision: str | None = None) -> Any:
-    options = {} if precision is None else {"precision": precision}
+def _load(
+    load: Callable[..., Any], preset: str, precision: str | None = None, trust: bool = False
+) -> Any:
+    options: dict[str, Any] = {} if precision is None else {"precision": precision}
     check_preset(preset, **options)  # Before Keras starts.
+    if trust:
+        options["trust"] = True
     import_models()
     format = format_of(preset)
     if format is not None and format.runtime == "tensorflow":

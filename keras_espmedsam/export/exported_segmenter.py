@@ -1,14 +1,17 @@
 """An exported segmenter, used as the Keras model it was made from."""
 
-import json
+import importlib
 from pathlib import Path
 
 import numpy as np
 
 from keras_espmedsam._renamed import old_member
+from keras_espmedsam._shown import shown, shown_value
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.export.formats import get_format
-from keras_espmedsam.export.request import OLD_FLAVORS, description_path, to_pixels
+from keras_espmedsam.export.artefact_files import check_files, read_description
+from keras_espmedsam.export.bounded_runtime import BoundedRuntime
+from keras_espmedsam.export.request import OLD_FLAVORS, to_pixels
+from keras_espmedsam.imaging.finite import all_finite
 from keras_espmedsam.inference.image_batches import filled_up
 from keras_espmedsam.inference.image_segmentation import SegmentsImages, sigmoid
 from keras_espmedsam.inference.precision import check_precision
@@ -26,10 +29,16 @@ class ExportedSegmenter(SegmentsImages):
         path: the artefact; its JSON file lies beside it.
         precision: str. What is computed in: `"float32"`, or `"bfloat16"` of OpenVINO, on a
             processor with units for it.
+        trust: bool. Whether who made it is trusted as if the file were a program: its operators
+            are not looked at, and it takes any time and memory. Else it may load for 60 seconds,
+            and compute so long at a time (of more than a million pixels, in proportion), or as
+            long as the environment variable `ESPMEDSAM_ARTEFACT_SECONDS` says.
 
     Raises:
-        InputError: where the file is none, or none of a segmenter, and for a precision that its
-            runtime or the processor does not have.
+        InputError: where the file is none, or none of a segmenter; for one that is damaged, other
+            than its description says, or does more than mathematics; and for a precision that
+            its runtime or the processor does not have. So does `segment`, where it gives what is
+            no probability, or not in time.
 
     Example:
         >>> import tempfile
@@ -45,25 +54,22 @@ class ExportedSegmenter(SegmentsImages):
 
     precision = "float32"
 
-    def __init__(self, path, precision="float32"):
+    def __init__(self, path, precision="float32", trust=False):
         path = Path(path)
-        beside = description_path(path)
-        try:
-            description = json.loads(beside.read_text(encoding="utf-8"))
-            name = description["format"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"The artefact {path} has no description {beside.name} beside it ({error}); keep "
-                "the two together, as `espmedsam export` writes them."
-            ) from error
-        if description["task"] != "segmentation":
-            raise InputError(f"{path} is an artefact for {description['task']}, no segmenter.")
-        chosen = get_format(name)
+        description, chosen = read_description(path)
         check_precision(precision, chosen)
+        check_files(path, chosen, description)
+        _import_runtime(chosen)
         self.precision = precision
         # Formats of other packages need not know of it.
         options = {} if precision == "float32" else {"precision": precision}
-        self._use(description, chosen.load(path, **options))
+
+        def load():
+            if not trust:
+                chosen.check(path)
+            return chosen.load(path, **options)
+
+        self._use(description, BoundedRuntime(load, path, unbounded=trust), path)
 
     @classmethod
     def of(cls, description, runtime):
@@ -72,19 +78,25 @@ class ExportedSegmenter(SegmentsImages):
         made._use(description, runtime)
         return made
 
-    def _use(self, description, runtime):
+    def _use(self, description, runtime, path=None):
         self.description = description
+        self._named = "The artefact" if path is None else f"The artefact {shown(path)}"
         flavor = description["flavor"]
         self._takes_pixels = OLD_FLAVORS.get(flavor, flavor) == "images"
         self.modalities = tuple(description["modalities"])
         self.runtime = runtime
         self.batch_size, height, width, _ = description["inputs"]["images"]["shape"]
-        self.image_converter = ESPMedSAMImageConverter(
-            image_size=None if height is None else (height, width),
-            resize_mode=description["resize_mode"],
-            normalization=_normalization(description["normalization"]),
-            intensity=description.get("intensity"),
-        )
+        try:
+            self.image_converter = ESPMedSAMImageConverter(
+                image_size=None if height is None else (height, width),
+                resize_mode=description["resize_mode"],
+                normalization=_normalization(description["normalization"]),
+                intensity=description.get("intensity"),
+            )
+        except ValueError as error:  # A size that is no multiple of the patches.
+            raise InputError(
+                f"{self._named} has a description of no model of this package: {error}"
+            ) from error
         self.intensity = self.image_converter.intensity
 
     converter = old_member("converter", "image_converter")
@@ -108,8 +120,36 @@ class ExportedSegmenter(SegmentsImages):
             inputs["modalities"] = indices
         outputs = self.runtime(inputs)
         if self._takes_pixels:
-            return outputs["probabilities"][:count]
-        return sigmoid(outputs["masks"][:count, ..., 0])
+            return self._checked(outputs, "probabilities", images.shape[:3])[:count]
+        masks = self._checked(outputs, "masks", (*images.shape[:3], 1))
+        return sigmoid(masks[:count, ..., 0])
+
+    def _checked(self, outputs, name, shape):
+        """An output, refused where it is none: NaN is below every threshold, as if all were."""
+        if name not in outputs:
+            raise InputError(
+                f"{self._named} gives {shown_value(sorted(outputs))}; expected {name}, as its "
+                "description says. Get it again, or export the model again."
+            )
+        values = np.asarray(outputs[name])
+        if values.shape != shape or values.dtype.kind != "f":
+            raise InputError(
+                f"{self._named} gives {name} of shape {values.shape} and type {values.dtype}; "
+                f"expected {shape} and floating-point numbers. Get it again, or export the model "
+                "again."
+            )
+        if not all_finite(values):
+            raise InputError(
+                f"{self._named} gives {name} that are no numbers (NaN or infinite), of which no "
+                "mask can be made. Its weights are damaged, or too large for its precision: get it "
+                "again, or export it in float32."
+            )
+        if name == "probabilities" and values.size and not _are_probabilities(values):
+            raise InputError(
+                f"{self._named} gives probabilities from {values.min():.3g} to {values.max():.3g}; "
+                "expected 0 to 1. Get it again, or export the model again."
+            )
+        return values
 
 
 def _normalization(values):
@@ -117,3 +157,19 @@ def _normalization(values):
         if np.allclose(mean, values["mean"]) and np.allclose(divisor, values["divisor"]):
             return name
     raise InputError("The artefact's normalisation is unknown to this version of the package.")
+
+
+def _import_runtime(chosen):
+    """Not within the time that an artefact has: some take seconds."""
+    try:
+        importlib.import_module(chosen.runtime)
+    except ImportError as error:
+        raise InputError(
+            f"Running an artefact of the format {chosen.name} needs {chosen.runtime}, which is not "
+            f"installed; install it with: {chosen.install}"
+        ) from error
+
+
+def _are_probabilities(values):
+    # Of rounding in float16 and bfloat16.
+    return values.min() >= -1e-3 and values.max() <= 1 + 1e-3

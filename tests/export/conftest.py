@@ -1,4 +1,7 @@
-"""A small segmenter whose parts all matter."""
+"""A small segmenter whose parts all matter, and an artefact that a stranger may have made."""
+
+import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -48,3 +51,47 @@ def _randomized(model):
             value = 1 + np.abs(value)
         weight.assign(value.astype("float32"))
     return model
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    """Makes an ONNX file by hand, of brightness times a factor, and the JSON file beside it."""
+
+    def make(factor=1 / 255, nodes=None, name="eye.onnx", model=None, **changes):
+        from onnx import TensorProto, helper
+
+        if nodes is None:
+            nodes = [
+                helper.make_node("Cast", ["images"], ["f"], to=TensorProto.FLOAT),
+                helper.make_node("ReduceMean", ["f"], ["m"], axes=[3], keepdims=0),
+                helper.make_node("Mul", ["m", "z"], ["probabilities"]),
+            ]
+        if model is None:
+            image = helper.make_tensor_value_info("images", TensorProto.UINT8, [1, 32, 32, 3])
+            found = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, None)
+            z = helper.make_tensor("z", TensorProto.FLOAT, [], [factor])
+            graph = helper.make_graph(nodes, "g", [image], [found], initializer=[z])
+            opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+            model = helper.make_model(graph, opset_imports=opsets)
+            model.ir_version = 8
+        path = tmp_path / name
+        path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+        description = {
+            "task": "segmentation",
+            "format": "onnx",
+            "flavor": "images",
+            "normalization": {
+                "mean": [123.675, 116.28, 103.53],
+                "divisor": [58.395, 57.12, 57.375],
+            },
+            "resize_mode": "pad",
+            "inputs": {"images": {"dtype": "uint8", "shape": [1, 32, 32, 3]}},
+            "modalities": ["fundus"],
+            "sha256": {name: hashlib.sha256(path.read_bytes()).hexdigest()},
+        }
+        description = {**description, **changes}
+        kept = {key: value for key, value in description.items() if value is not ...}
+        (tmp_path / f"{name}.json").write_text(json.dumps(kept))
+        return path
+
+    return make

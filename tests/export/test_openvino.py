@@ -107,3 +107,45 @@ def test_the_example_says_what_it_computes_in(path, tmp_path, monkeypatch, argum
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *map(str, given)])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     assert hints == [hint] and np.load(tmp_path / "mask.npy").all()
+
+
+def _loop():
+    """A loop over a body, as a Result of its own."""
+    state = ops.parameter([1], np.float32)
+    body = openvino.Model(
+        [ops.result(ops.constant(np.array([True]))), ops.result(ops.relu(state))], [state], "body"
+    )
+    images = ops.parameter([1], np.float32, name="images")
+    found = ops.loop(ops.constant(np.int32(-1)), ops.constant(np.array([True])))
+    found.set_function(body)
+    found.set_special_body_ports([-1, 0])
+    found.set_merged_input(state, images.output(0), body.results[1].output(0))
+    values = found.get_iter_value(body.results[1].output(0), -1)
+    return openvino.Model([ops.result(values)], [images], "m")
+
+
+def test_a_loop_is_refused_and_mathematics_is_not(path, tmp_path):
+    chosen = format_module.OpenVINO("openvino")
+    chosen.check(path)
+    openvino.save_model(_loop(), str(tmp_path / "m.xml"))
+    with pytest.raises(InputError, match=r"OpenVINO artefact .*needs: Loop\..*--trust"):
+        chosen.check(tmp_path / "m.xml")
+
+
+def test_an_operator_of_an_extension_is_told(path, tmp_path):
+    changed = path.read_text().replace('type="MatMul" version="opset1"', 'type="Mine" version="x"')
+    assert changed != path.read_text()
+    for name, text in (("m.xml", changed), ("m.xml.json", None), ("m.bin", None)):
+        content = text.encode() if text else path.with_name(name).read_bytes()
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="cannot be loaded"):
+        ExportedSegmenter(tmp_path / "m.xml")
+
+
+@pytest.mark.parametrize("content", [b"", b"<net", b"hello" * 50, b'<?xml version="1.0"?><net/>'])
+def test_what_is_none_is_told(path, tmp_path, content):
+    for name in ("m.xml.json", "m.bin"):
+        (tmp_path / name).write_bytes(path.with_name(name).read_bytes())
+    (tmp_path / "m.xml").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be loaded"):
+        ExportedSegmenter(tmp_path / "m.xml")

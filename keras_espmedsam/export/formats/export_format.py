@@ -83,6 +83,22 @@ class ExportFormat:
         """
         raise NotImplementedError(f"{type(self).__name__} lacks the method write().")
 
+    def check(self, path):
+        """Refuse an artefact that does more than compute, before it is loaded.
+
+        It is called for files whose origin is unknown. A format whose files hold no more than
+        numbers need not define it.
+
+        Args:
+            path: the artefact, whose files are there.
+
+        Raises:
+            InputError: for what reaches files or networks, never ends, or is not of this format;
+                anything else that is raised is told as one.
+
+        Source: ours.
+        """
+
     def load(self, path):
         """Load an artefact into the format's own runtime.
 

@@ -44,6 +44,11 @@ class ONNX(ExportFormat):
         onnx.helper.set_model_props(model, entries)
         onnx.save(model, str(path))
 
+    def check(self, path):
+        from keras_espmedsam.export.formats.onnx_operators import check_onnx
+
+        check_onnx(path)
+
     def load(self, path):
         return ONNXRuntime(path)
 
@@ -136,7 +141,13 @@ class ONNXRuntime:
             str(path), options, providers=["CPUExecutionProvider"]
         )
         self.names = [output.name for output in self.session.get_outputs()]
+        self.options = onnxruntime.RunOptions()
 
     def __call__(self, inputs):
         inputs = {name: np.asarray(value) for name, value in inputs.items()}
-        return dict(zip(self.names, self.session.run(self.names, inputs), strict=True))
+        outputs = self.session.run(self.names, inputs, self.options)
+        return dict(zip(self.names, outputs, strict=True))
+
+    def stop(self):
+        """End the calls that run, from another thread, and all later ones."""
+        self.options.terminate = True

@@ -4,15 +4,20 @@ import dataclasses
 import json
 from pathlib import Path
 
+from keras_espmedsam._startup import import_openvino
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.formats.export_format import (
     PRECISIONS,
     ExportFormat,
     get_format,
 )
+from keras_espmedsam.export.formats.refusal import refuse_unknown
 
 # OpenVINO's words for what is computed in.
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+# Operators that hold other graphs, which may run without end.
+_WITH_BODY = ("Loop", "TensorIterator", "If")
 
 
 class OpenVINO(ExportFormat):
@@ -34,7 +39,7 @@ class OpenVINO(ExportFormat):
     calibrated = True
 
     def write(self, task, request, path, description, calibration):
-        import openvino
+        openvino = import_openvino()
 
         source = Path(path).with_suffix(".onnx")
         # OpenVINO keeps the weights as float16 itself, and computes as the processor likes.
@@ -47,8 +52,21 @@ class OpenVINO(ExportFormat):
         openvino.save_model(model, str(path), compress_to_fp16=halves)
         source.unlink()
 
+    def check(self, path):
+        openvino = import_openvino()
+
+        refuse_unknown(path, "OpenVINO", _operators(openvino.Core().read_model(str(path))))
+
     def load(self, path, precision="float32"):
         return OpenVINORuntime(path, precision)
+
+
+def _operators(model):
+    """Types of operators that are no plain mathematics: control flow, and those of extensions."""
+    for one in model.get_ops():
+        name = one.get_type_name()
+        if name in _WITH_BODY or not one.get_type_info().version_id.startswith("opset"):
+            yield name
 
 
 class OpenVINORuntime:
@@ -65,7 +83,7 @@ class OpenVINORuntime:
     """
 
     def __init__(self, path, precision="float32"):
-        import openvino
+        openvino = import_openvino()
 
         core = openvino.Core()
         if precision == "bfloat16" and "BF16" not in _capabilities(core):

@@ -30,6 +30,11 @@ class SavedModel(ExportFormat):
         text = json.dumps(description, indent=1) + "\n"
         (folder / "espmedsam.json").write_text(text, encoding="utf-8")
 
+    def check(self, path):
+        from keras_espmedsam.export.formats.saved_model_operators import check_saved_model
+
+        check_saved_model(path)
+
     def load(self, path):
         return SavedModelRuntime(path)
 

@@ -1,14 +1,17 @@
 """TFLite (LiteRT): one file of built-in operators, for phones and small computers."""
 
 import json
+import math
 import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from keras_espmedsam._shown import shown
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.formats.export_format import PRECISIONS, ExportFormat
+from keras_espmedsam.export.formats.refusal import refuse_unknown
 
 
 class TFLite(ExportFormat):
@@ -32,7 +35,8 @@ class TFLite(ExportFormat):
 
         from keras_espmedsam.export.tensorflow_graph import SIGNATURE, write_saved_model
 
-        with tempfile.TemporaryDirectory() as folder:
+        # Beside the file: what a killed export leaves is then removed with its folder.
+        with tempfile.TemporaryDirectory(dir=Path(path).parent) as folder:
             write_saved_model(task, request, folder)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -51,8 +55,86 @@ class TFLite(ExportFormat):
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("espmedsam.json", json.dumps(description, indent=1))
 
+    def check(self, path):
+        check_tflite(path)
+
     def load(self, path):
         return TFLiteRuntime(path)
+
+
+# Beside custom ones: what holds graphs, or state beyond a call.
+_NO_MATHEMATICS = (
+    "custom ", "WHILE", "IF", "CALL", "DELEGATE", "VAR_HANDLE", "READ_VARIABLE",
+    "ASSIGN_VARIABLE", "HASHTABLE", "STABLEHLO_", "PLACEHOLDER",
+)  # fmt: skip
+_MAX_TENSOR_BYTES = 2**34
+_IDENTIFIER = b"TFL3"
+
+
+def check_tflite(path):
+    """Refuse operators that are no mathematics, and a file that points outside of itself.
+
+    LiteRT follows what a file says of its parts; a damaged one would end the process.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: for these; a damaged one raises what the reader of its schema does.
+
+    Source: ours, by LiteRT's schema.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = Path(path).read_bytes()
+    if content[4:8] != _IDENTIFIER:
+        raise InputError(f"{shown(path)} is no TFLite file, or a damaged one.")
+    unfit = [name for name in operators(path) if name.startswith(_NO_MATHEMATICS)]
+    refuse_unknown(path, "TFLite", unfit)
+    model = schema.Model.GetRootAs(content, 0)
+    for i in range(model.BuffersLength()):
+        _check_buffer(path, model.Buffers(i), len(content))
+    for i in range(model.SubgraphsLength()):
+        _check_tensors(path, model, model.Subgraphs(i))
+
+
+def _check_buffer(path, buffer, size):
+    length = buffer.DataLength()
+    if length:
+        buffer.Data(length - 1)  # Beyond the end of the file it raises.
+    if buffer.Offset() > 1 and buffer.Offset() + buffer.Size() > size:
+        raise _damaged(path)
+
+
+def _check_tensors(path, model, graph):
+    count, total = graph.TensorsLength(), 0
+    for i in range(count):
+        tensor = graph.Tensors(i)
+        shape = [tensor.Shape(j) for j in range(tensor.ShapeLength())]
+        total += math.prod(max(side, 1) for side in shape)
+        if not 0 <= tensor.Buffer() < model.BuffersLength() or min(shape, default=1) < 0:
+            raise _damaged(path)
+    if total > _MAX_TENSOR_BYTES:
+        raise InputError(
+            f"The TFLite artefact {shown(path)} has tensors of {total:.1e} numbers, more than any "
+            "model of this package. If you trust who made it, run it with --trust on the command "
+            "line, or trust=True in Python."
+        )
+    for i in range(graph.OperatorsLength()):
+        operator = graph.Operators(i)
+        if not 0 <= operator.OpcodeIndex() < model.OperatorCodesLength():
+            raise _damaged(path)
+        for length, one in (
+            (operator.InputsLength(), operator.Inputs),
+            (operator.OutputsLength(), operator.Outputs),
+        ):
+            # -1 is an input that is left out.
+            if any(not -1 <= one(j) < count for j in range(length)):
+                raise _damaged(path)
+
+
+def _damaged(path):
+    return InputError(f"The TFLite artefact {shown(path)} is damaged; get or export it again.")
 
 
 def operators(path):

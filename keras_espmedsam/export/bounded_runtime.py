@@ -1,0 +1,245 @@
+"""A stranger's artefact in its runtime, for a limited time and in a limited memory.
+
+What the formats' own checks let through is mathematics alone, but of any amount: some hundred bytes
+can ask for a year or for a terabyte. All of it runs in one thread, which is waited for.
+"""
+
+import contextlib
+import faulthandler
+import math
+import os
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from keras_espmedsam._shown import shown, shown_value
+from keras_espmedsam._startup import first_line
+from keras_espmedsam.errors import InputError
+
+VARIABLE = "ESPMEDSAM_ARTEFACT_SECONDS"
+"""The environment variable that says how long an artefact may load, and compute at a time."""
+
+DEFAULT_SECONDS = 60.0
+"""How long that is unless it says otherwise, of up to a million pixels; of more in proportion. The
+largest preset takes a tenth of it on one slow core."""
+
+# What it may take beside what the process has: activations are some hundred numbers a pixel.
+BYTES = 8 * 2**30
+BYTES_PER_PIXEL = 2**13
+_PIXELS = 1e6
+
+_SLICE = 0.25
+
+
+def allowed_seconds():
+    """How long an artefact may load, or compute of up to a million pixels.
+
+    Returns:
+        float. Infinite for no limit.
+
+    Raises:
+        InputError: when the environment variable is set to no positive number.
+
+    Example:
+        >>> allowed_seconds()
+        60.0
+
+    Source: ours.
+    """
+    said = os.environ.get(VARIABLE, "").strip()
+    try:
+        seconds = float(said) if said else DEFAULT_SECONDS
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise InputError(
+            f"The environment variable {VARIABLE} is {shown_value(said)}; expected how many "
+            "seconds an exported model may compute at a time, such as 600, or inf."
+        )
+    return seconds
+
+
+class BoundedRuntime:
+    """Loads and calls a runtime under limits; whatever it raises becomes a sentence.
+
+    Args:
+        load: callable without arguments that gives the runtime, a callable from a dict of arrays
+            to a dict of arrays. One that has a method `stop` can be ended midway by it.
+        path: `pathlib.Path` of the artefact, for sentences.
+        unbounded: whether there are no limits.
+
+    Raises:
+        InputError: when it cannot be loaded, or not within the limits.
+
+    Source: ours.
+    """
+
+    def __init__(self, load, path, unbounded=False):
+        self.path = Path(path)
+        self.seconds = allowed_seconds()
+        self.unbounded = unbounded
+        self._runtime = None
+        self._ended = None
+        self._own = (
+            threading.local()
+        )  # Each thread that calls has a worker: none waits for another.
+        self._runtime = self._run("loaded", load, self.seconds, BYTES)
+
+    def __call__(self, inputs):
+        """Call the runtime.
+
+        Args:
+            inputs: dict of arrays.
+
+        Returns:
+            dict of arrays.
+
+        Raises:
+            InputError: when it fails or reaches a limit.
+        """
+        pixels = int(np.prod(np.shape(inputs["images"])[:3]))
+        seconds = self.seconds * max(1.0, pixels / _PIXELS)
+        memory = BYTES + pixels * BYTES_PER_PIXEL
+        return self._run("run", lambda: self._runtime(inputs), seconds, memory)
+
+    def __getattr__(self, name):
+        """Whatever else the runtime has."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._runtime, name)
+
+    def _run(self, done, function, seconds, memory):
+        if self._ended is not None:
+            raise InputError(self._ended)
+        try:
+            if self.unbounded:
+                return function()
+            with _crash_told(), _memory_bounded(memory):
+                return self._waited_for(function, seconds)
+        except InputError:
+            raise
+        except _TimeOut:
+            self._ended = (
+                f"The artefact {shown(self.path)} was not {done} within {seconds:.3g} seconds and "
+                f"was stopped. If you trust who made it, set the environment variable {VARIABLE} "
+                "to more, or to inf."
+            )
+            getattr(self._runtime, "stop", lambda: None)()
+            raise InputError(self._ended) from None
+        # A damaged or foreign file raises nearly anything, and each runtime has errors of its own.
+        except (Exception, SystemExit) as error:
+            # Memory that the system refuses is told in as many ways as there are runtimes.
+            hint = ""
+            if isinstance(error, MemoryError) or "alloc" in str(error).lower():
+                hint = (
+                    f" It may use {memory / 2**30:.0f} GiB; if you trust who made it, --trust on "
+                    "the command line, or trust=True in Python, takes the limit away."
+                )
+            raise InputError(
+                f"The artefact {shown(self.path)} cannot be {done} ({type(error).__name__}: "
+                f"{shown(first_line(error), 300)}); get it again, or export the model again.{hint}"
+            ) from error
+
+    def _waited_for(self, function, seconds):
+        worker = getattr(self._own, "worker", None)
+        if worker is None or worker.process != os.getpid():  # No thread is forked with a process.
+            worker = self._own.worker = _Worker()
+        result = worker.do(function)
+        left = seconds
+        while True:
+            start = time.monotonic()
+            try:
+                value, error = result.get(timeout=min(_SLICE, max(left, 0.001)))
+                break
+            except queue.Empty:
+                # A computer that slept, or a program that was halted, is not the artefact's fault.
+                left -= min(time.monotonic() - start, 2 * _SLICE)
+                if left <= 0:
+                    raise _TimeOut from None
+        if error is not None:
+            raise error
+        return value
+
+
+class _Worker:
+    """A thread that does one thing after the other, and that the program does not wait for."""
+
+    def __init__(self):
+        self.process = os.getpid()
+        self.jobs = queue.SimpleQueue()
+        threading.Thread(target=_work, args=(self.jobs,), daemon=True).start()
+
+    def do(self, function):
+        result = queue.SimpleQueue()
+        self.jobs.put((function, result))
+        return result
+
+    def __del__(self):
+        self.jobs.put(None)
+
+
+class _TimeOut(Exception):
+    pass
+
+
+def _work(jobs):
+    while (job := jobs.get()) is not None:
+        function, result = job
+        try:
+            found = function(), None
+        except BaseException as error:
+            found = None, error
+        result.put(found)
+        # Neither is held until the next call.
+        del job, function, result, found
+
+
+@contextlib.contextmanager
+def _crash_told():
+    """Meanwhile a crash in a runtime's own code, which no exception tells of, leaves words."""
+    enabled = faulthandler.is_enabled()
+    try:
+        if not enabled:
+            faulthandler.enable(sys.__stderr__)
+    except (AttributeError, OSError, ValueError):  # A program without stderr.
+        enabled = True
+    try:
+        yield
+    finally:
+        if not enabled:
+            faulthandler.disable()
+
+
+_LIMITS = threading.Lock()
+_limited: list = []  # One entry for each call that runs, and the process' own limits.
+
+
+@contextlib.contextmanager
+def _memory_bounded(memory):
+    """Meanwhile the process may take so many bytes more; on Linux, elsewhere nothing can tell."""
+    try:
+        import resource
+
+        own = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (ImportError, OSError, ValueError):
+        yield
+        return
+    with _LIMITS:
+        # Of several calls at a time the latest has its limit, and the last gives back the first's.
+        own = _limited[-1] if _limited else own
+        _limited.append(own)
+        limits = (pages * resource.getpagesize() + int(memory), *own)
+        least = min(one for one in limits if one != resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_AS, (least, own[1]))
+    try:
+        yield
+    finally:
+        with _LIMITS:
+            _limited.pop()
+            if not _limited:
+                resource.setrlimit(resource.RLIMIT_AS, own)
