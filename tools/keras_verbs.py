@@ -48,7 +48,7 @@ def main():
 
 
 def run(backend):
-    """dict of (verb, model) to the order in which it ran and what was found."""
+    """dict of (verb, model) to where the test is in its file and what was found."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         subprocess.run(
@@ -67,10 +67,13 @@ def read(report):
         for case in ElementTree.parse(report).getroot().iter("testcase")
         if case.get("classname", "").endswith("test_keras_verbs")
     ]
-    return dict(_result(number, case) for number, case in enumerate(cases))
+    return dict(map(_result, cases))
 
 
-def _result(number, case):
+def _result(case):
+    # Of `test_verb[clone_model-segmenter]` the function between.
+    function = case.get("name").partition("[")[2].rpartition("-")[0]
+    number = _place(f"\ndef {function}(")
     properties = {one.get("name"): one.get("value") for one in case.iter("property")}
     key = properties["verb"], properties["model"]
     if case.find("skipped") is not None:
@@ -98,8 +101,13 @@ def table(found):
 
 
 def _models(found, verb):
-    models = [model for rows in found.values() for name, model in rows if name == verb]
-    return list(dict.fromkeys(models))
+    models = {model for rows in found.values() for name, model in rows if name == verb}
+    return sorted(models, key=lambda model: _place(f'"{model}"'))
+
+
+def _place(text):
+    """Where the tests name something first: processes that share them run them in any order."""
+    return (REPOSITORY / TESTS[0]).read_text(encoding="utf-8").find(text)
 
 
 def _shortened(result):
