@@ -23,7 +23,7 @@ def contents(tmp_path_factory):
 
 @pytest.fixture
 def said(tmp_path, capfd, caplog):
-    """`said(path)`: all that reading a file says: tracebacks, warnings, logs and what is printed."""
+    """`said(path)`: what reading a file says, in tracebacks, warnings, logs and on the terminal."""
 
     def read(path):
         texts = []
@@ -100,6 +100,8 @@ def test_a_transfer_syntax_that_is_a_text(said, tmp_path):
     found = planted_files.dicom(array)
     # Of the form of a UID, and in no standard.
     found.file_meta.TransferSyntaxUID = f"1.2.3.{planted_files.NUMBER}"
-    found.save_as(tmp_path / "other", implicit_vr=False, little_endian=True, enforce_file_format=False)
+    found.save_as(
+        tmp_path / "other", implicit_vr=False, little_endian=True, enforce_file_format=False
+    )
     text = said(tmp_path / "other")
     assert "InputError" in text and not planted_files.found_in(text.encode()), text
