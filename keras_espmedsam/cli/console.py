@@ -59,9 +59,13 @@ def stderr() -> Console:
     return _PlainConsole(stderr=True, markup=False, highlight=False, soft_wrap=True, emoji=False)
 
 
-def stdout() -> Console:
-    """A console on stdout for tables; a pipe or a file has no width that would cut them."""
-    console = _PlainConsole(markup=False, highlight=False, emoji=False)
+def stdout(lost: bool = False) -> Console:
+    """A console on stdout for tables; a pipe or a file has no width that would cut them.
+
+    Args:
+        lost: whether nothing can be written there; then it is on stderr.
+    """
+    console = _PlainConsole(stderr=lost, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = 200
     return console

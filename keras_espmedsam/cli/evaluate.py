@@ -1,13 +1,12 @@
 """`espmedsam evaluate`: how well a preset does on labelled data."""
 
-import contextlib
-import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
@@ -22,18 +21,22 @@ from keras_espmedsam.cli.console import (
     stderr,
     stdout,
 )
-from keras_espmedsam.cli.loading import DEFAULT_PRESET, compile_notice, load_segmenter
+from keras_espmedsam.cli.loading import (
+    DEFAULT_PRESET,
+    TRUST_OPTION,
+    compile_notice,
+    load_segmenter,
+)
 from keras_espmedsam.cli.report_files import ReportFiles
+from keras_espmedsam.cli.standard_streams import stdout_is_lost
 from keras_espmedsam.data.images import MAX_PIXELS
 from keras_espmedsam.data.index import read_index
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate as evaluate_records
+from keras_espmedsam.evaluation.measurement_log import MeasurementLog
 from keras_espmedsam.evaluation.metrics import checked_metrics
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.inference.load_models import check_name as check_preset
-
-# What a shell gives a program that Ctrl-C ended.
-_INTERRUPTED = 130
 
 _TITLES = {"iou": "IoU", "hd95": "HD95", "f1": "F1"}
 
@@ -96,6 +99,7 @@ def evaluate(
         bool,
         typer.Option("--resume", help="Go on where the same command was interrupted or failed."),
     ] = False,
+    trust: Annotated[bool, TRUST_OPTION] = False,
     compile_cache: CompileCache = None,
 ) -> None:
     """Evaluate a preset on labelled data, each image at its own size.
@@ -117,7 +121,7 @@ def evaluate(
     only these once they are mended.
 
     Exit code: 0, all done; 1, some images could not be measured; 2, wrong usage or nothing done;
-    130, interrupted.
+    130 and 143, interrupted.
 
     \b
     Examples:
@@ -128,7 +132,8 @@ def evaluate(
       espmedsam evaluate --data index.csv --per-image images.csv
       espmedsam evaluate --data index.csv --metric dice --metric hd95
     """
-    with errors_reported():
+    kept: MeasurementLog | None = None
+    with errors_reported(lambda: _done(kept, (output, per_image))):
         said = parse_intensity(intensity, "--intensity")
         check_preset(preset, precision)
         if metric and paper_metrics:
@@ -138,49 +143,48 @@ def evaluate(
         records = read_index(data, split or ["test"], dataset or None)
         files.check_place(data, records)
         with files.log() as log:
+            kept = log
             if resume and log is not None:
                 count = f"{log.count} images are measured already, in {log.path}."
                 stderr().print(count if log.count else "There is nothing to resume: starting anew.")
             keep_compiled(compile_cache)
-            segmenter = load_segmenter(preset, precision)
-            try:
-                with progress_bar() as bar, compile_notice(segmenter, bar.console.print) as first:
-                    notices = Notices(bar.console)
-                    task = bar.add_task("Evaluating", total=len(records))
+            segmenter = load_segmenter(preset, precision, trust)
+            with progress_bar() as bar, compile_notice(segmenter, bar.console.print) as first:
+                notices = Notices(bar.console)
+                task = bar.add_task("Evaluating", total=len(records))
 
-                    def advance(count: int) -> None:
-                        first.end()
-                        bar.advance(task, count)
+                def advance(count: int) -> None:
+                    first.end()
+                    bar.advance(task, count)
 
-                    report = evaluate_records(
-                        segmenter,
-                        records,
-                        batch_size,
-                        paper_metrics,
-                        progress=advance,
-                        preset=preset,
-                        max_pixels=max_pixels,
-                        mirror=mirror,
-                        on_failure=lambda record, reason: print_error(reason, bar.console),
-                        per_image=True,
-                        log=log,
-                        intensity=said,
-                        on_notice=lambda record, notice: notices.add(record.image, notice),
-                        metrics=metric or None,
-                    )
-                    notices.end()
-            except KeyboardInterrupt:
-                stderr().print(_interrupted(log))
-                raise typer.Exit(_INTERRUPTED) from None
+                report = evaluate_records(
+                    segmenter,
+                    records,
+                    batch_size,
+                    paper_metrics,
+                    progress=advance,
+                    preset=preset,
+                    max_pixels=max_pixels,
+                    mirror=mirror,
+                    on_failure=lambda record, reason: print_error(reason, bar.console),
+                    per_image=True,
+                    log=log,
+                    intensity=said,
+                    on_notice=lambda record, notice: notices.add(record.image, notice),
+                    metrics=metric or None,
+                )
+                notices.end()
             rows = [_row(row, data.parent) for row in report.pop("images")]
             failures = sum(one["count"] for one in report.get("failed", ()))
             files.write(report, rows, log)
         if not failures:
             files.remove_log()
-        printed = _printed(report, files)
+        print_report(report)
+        if stdout_is_lost() and not files.reports:
+            print_report(report, stdout(lost=True))  # Or hours of measuring would be lost.
         if failures:
             stderr().print(_failed(len(rows), failures, log))
-    if failures or not printed:
+    if failures:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -191,17 +195,17 @@ def _row(row, folder):
     return {**row, "image": image.as_posix()}
 
 
-def _interrupted(log):
-    if log is None:
+def _done(log: MeasurementLog | None, reports: Sequence[Path | None]) -> str:
+    if not any(reports):
         return (
-            "Interrupted, and nothing is kept; with --output or --per-image the measures would "
-            "be, and --resume would go on."
+            "nothing is kept; with --output or --per-image the measures would be, and --resume "
+            "would go on."
         )
-    if not log.count:
-        return "Interrupted before anything was measured."
+    if log is None or not log.count:
+        return "it was before anything was measured."
     return (
-        f"Interrupted: {log.count} images are measured and kept in {log.path}. Repeat the command "
-        "with --resume to go on."
+        f"{log.count} images are measured and kept in {log.path}. Repeat the command with "
+        "--resume to go on."
     )
 
 
@@ -212,27 +216,12 @@ def _failed(count, failures, log):
     )
 
 
-def _printed(report, files):
-    """Print the table; whether stdout took it. The reports are written by then."""
-    try:
-        print_report(report)
-    except OSError as error:
-        # Python would try once more when it ends, and say so with a traceback.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sentence = f"The table cannot be printed: {error.strerror}."
-        if not files.reports:
-            raise InputError(f"{sentence} Give --output to write a report.") from error
-        print_error(sentence)
-        return False
-    return True
-
-
-def print_report(report: dict[str, Any]) -> None:
-    """Print a report's table on stdout, with the mean over the data sets of each split.
+def print_report(report: dict[str, Any], console: Console | None = None) -> None:
+    """Print a report's table, with the mean over the data sets of each split.
 
     Args:
         report: what `keras_espmedsam.evaluation.evaluate` returns.
+        console: where to print; stdout by default.
 
     Source: ours.
     """
@@ -258,7 +247,7 @@ def print_report(report: dict[str, Any]) -> None:
             means = [_cell(measure, {"mean": _mean(rows, measure)}) for measure in measures]
             total = str(sum(row["n"] for row in rows))
             table.add_row("mean of sets", split, "", total, *means)
-    stdout().print(table)
+    (console or stdout()).print(table)
 
 
 def _mean(rows, measure):

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +17,13 @@ from keras_espmedsam.cli.console import (
     Notices,
     errors_reported,
     print_error,
+    print_path,
     progress_bar,
     stderr,
 )
 from keras_espmedsam.cli.loading import (
     DEFAULT_PRESET,
+    TRUST_OPTION,
     compile_notice,
     load_recognizer,
     load_segmenter,
@@ -83,6 +85,7 @@ def segment(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results that exist already.")
     ] = False,
+    trust: Annotated[bool, TRUST_OPTION] = False,
     compile_cache: CompileCache = None,
 ) -> None:
     """Segment images, and write a mask of the same size for each.
@@ -99,7 +102,8 @@ def segment(
 
     TIFF, DICOM and NIfTI need the extra "medical". The masks' paths are printed on stdout.
 
-    Exit code: 0, all done; 1, some files failed; 2, wrong usage or nothing done.
+    Exit code: 0, all done; 1, some files failed; 2, wrong usage or nothing done; 130 and
+    143, interrupted.
 
     \b
     Examples:
@@ -107,7 +111,15 @@ def segment(
       espmedsam segment scans/ "more/**/*.dcm" --modality xray --output results
       espmedsam segment skin.jpg --modality dermoscopy --preset ./my_preset --threshold 0.3
     """
-    with errors_reported():
+    masks: dict[Path, list[Path]] = {}
+    inputs = Inputs([])
+    no_images: dict[Path, str] = {}
+
+    def done() -> str:
+        of = f"{len(masks)} of {len(inputs.files) - len(no_images)} files are segmented"
+        return f"{of} into {output}; nothing of the others is half-written."
+
+    with _listed(masks), errors_reported(done):
         if math.isnan(threshold):  # passes the range check of the option
             raise InputError("Received the threshold nan; expected a number from 0 to 1.")
         said = parse_intensity(intensity, "--intensity")
@@ -121,7 +133,7 @@ def segment(
         writer.check(files)
         count = sum(file.count for file in files)
         keep_compiled(compile_cache)
-        segmenter, classifier = _loaded(preset, modality, recognizer, count, precision)
+        segmenter, classifier = _loaded(preset, modality, recognizer, count, precision, trust)
         results = segment_files(
             segmenter,
             files,
@@ -133,9 +145,7 @@ def segment(
             intensity=said,
         )
         writer.make_folder()
-        masks = _written(results, writer, count, segmenter)
-    for path in (path for written in masks.values() for path in written):
-        typer.echo(path)
+        _write(results, writer, count, segmenter, masks)
     failures = len(inputs.files) - len(no_images) - len(masks)
     stderr().print(
         f"{len(masks)} of {len(masks) + failures} files segmented into {output}"
@@ -145,12 +155,26 @@ def segment(
         raise typer.Exit(SOME_FAILED if masks else NOTHING_DONE)
 
 
-def _written(
-    results: Iterable[FileResult], writer: ResultWriter, count: int, segmenter: Any
-) -> dict[Path, list[Path]]:
-    """Write and tell results as they come; the masks of each file that is done as a whole."""
-    masks: dict[Path, list[Path]] = {}
+@contextlib.contextmanager
+def _listed(masks: dict[Path, list[Path]]) -> Iterator[None]:
+    """In the end, whatever it is, print the paths of the masks on stdout, one on a line."""
+    try:
+        yield
+    finally:
+        for path in (path for written in masks.values() for path in written):
+            print_path(path)
+
+
+def _write(
+    results: Iterable[FileResult],
+    writer: ResultWriter,
+    count: int,
+    segmenter: Any,
+    masks: dict[Path, list[Path]],
+) -> None:
+    """Write and tell results as they come; note the masks of each file that is done as a whole."""
     failed: set[Path] = set()
+    begun: dict[Path, list[Path]] = {}
     with progress_bar() as bar, compile_notice(segmenter, bar.console.print) as first:
         notices = Notices(bar.console)
         task = bar.add_task("Segmenting", total=count)
@@ -166,24 +190,25 @@ def _written(
             try:
                 if result.error is not None:
                     raise result.error
-                masks.setdefault(result.path, []).extend(writer.write(result))
+                begun.setdefault(result.path, []).extend(writer.write(result))
+                if result.index == result.count - 1:
+                    masks[result.path] = begun.pop(result.path)
             except InputError as error:
                 failed.add(result.path)
-                masks.pop(result.path, None)
+                begun.pop(result.path, None)
                 print_error(error, bar.console)
         notices.end()
-    return masks
 
 
-def _loaded(preset, modality, recognizer, count, precision):
+def _loaded(preset, modality, recognizer, count, precision, trust):
     """The segmenter and what recognises files, if any; wrong names are told before Keras starts."""
     if modality != AUTO:
-        segmenter = load_segmenter(preset, precision)
+        segmenter = load_segmenter(preset, precision, trust)
         prepare_for(count, segmenter)
         return segmenter, None
     with _can_be_spared():
         check_preset(recognizer)
-    segmenter = load_segmenter(preset, precision)
+    segmenter = load_segmenter(preset, precision, trust)
     with _can_be_spared():
         classifier = load_recognizer(recognizer)
     prepare_for(count, segmenter, classifier)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_espmedsam._files import check_writable, remove_leftovers
 from keras_espmedsam.data.images import ImageFile
 from keras_espmedsam.data.masks import write_mask
 from keras_espmedsam.errors import InputError
@@ -54,6 +55,8 @@ class ResultWriter:
         overwrite: bool = False,
     ):
         paths = [paths] if isinstance(paths, str | os.PathLike) else paths
+        if not os.fspath(output):
+            raise InputError("Received an empty path as output; give a folder for the results.")
         self.output = Path(output)
         # One file may be given from here and from the root.
         sources = {os.path.abspath(path): Path(path) for path in paths}
@@ -63,8 +66,10 @@ class ResultWriter:
         self._sources = {os.path.realpath(path) for path in sources}
         self._volumes: dict[Path, list[np.ndarray]] = {}
         self._written: set[Path] = set()
-        if self.output.exists() and not self.output.is_dir():
-            raise InputError(f"The output {self.output} is a file; expected a folder.")
+        self._tidied = False
+        if os.path.lexists(self.output) and not os.path.isdir(self.output):
+            what = "a file" if os.path.exists(self.output) else "a link that leads nowhere"
+            raise InputError(f"The output {self.output} is {what}; expected a folder.")
 
     def mask_paths(self, file: ImageFile) -> list[Path]:
         """Where the masks of a file's images go.
@@ -84,9 +89,15 @@ class ResultWriter:
             files: all that are to be segmented.
 
         Raises:
-            InputError: when two results would be one file, one would replace an image, or one
-                exists and is not to be replaced.
+            InputError: when two results would be one file, one would replace an image, one
+                exists and is not to be replaced, or the folder cannot be written.
         """
+        try:
+            check_writable(self.output)
+        except OSError as error:
+            raise InputError(
+                f"The folder {self.output} cannot be written: {error.strerror}; give another."
+            ) from error
         planned = [path for file in files for path in self._paths(file)]
         count = Counter(str(path).casefold() for path in planned)
         twice = [path for path in planned if count[str(path).casefold()] > 1]
@@ -98,7 +109,7 @@ class ResultWriter:
         self._check_places(planned)
 
     def make_folder(self) -> None:
-        """Make the output folder.
+        """Make the output folder, and remove from it what a killed program left half-written.
 
         Raises:
             InputError: when it cannot be made.
@@ -109,6 +120,9 @@ class ResultWriter:
             raise InputError(
                 f"The folder {self.output} cannot be made: {error.strerror}."
             ) from error
+        if not self._tidied:
+            remove_leftovers(self.output)
+            self._tidied = True
 
     def write(self, result: FileResult) -> list[Path]:
         """Write one result.
@@ -176,7 +190,7 @@ class ResultWriter:
             raise InputError(
                 f"The result {clash} would replace an input of that name; choose another --output."
             )
-        existing = [] if self.overwrite else [str(path) for path in places if path.exists()]
+        existing = [] if self.overwrite else [str(path) for path in places if os.path.exists(path)]
         if existing:
             more = f" and {len(existing) - 3} more" if len(existing) > 3 else ""
             raise InputError(

@@ -75,7 +75,7 @@ def segmenter(monkeypatch):
     fake = BrightnessSegmenter()
     fake.loaded = []
 
-    def load(preset, precision=None):
+    def load(preset, precision=None, trust=False):
         fake.loaded.append(preset)
         fake.precision = precision or "float32"
         return fake

@@ -18,6 +18,8 @@ import pytest
         (("evaluate", "--data", ""), "value for --data"),
         (("evaluate", "--data", "index.csv", "--per-image", ""), "value for --per-image"),
         (("evaluate", "--data", "index.csv", "--split="), "value for --split"),
+        (("evaluate", "--data", "index.csv", "--metric", ""), "value for --metric"),
+        (("segment", "a.png", "--intensity", ""), "value for --intensity"),
         (("presets", ""), "an empty argument"),
         (("train", ""), "an empty argument"),
         (("train", "train.yaml", "--output", ""), "value for --output"),

@@ -360,7 +360,7 @@ def test_a_recognizer_that_shares_no_modality(run, image, segmenter, classifier)
 
 @pytest.mark.parametrize("function", ["check_preset", "load_recognizer"])
 def test_a_recognizer_that_cannot_be_loaded(run, image, segmenter, monkeypatch, function):
-    def fail(preset, precision=None):
+    def fail(preset, precision=None, trust=False):
         if preset == "mine":
             raise InputError("Unknown preset 'mine'.")
 

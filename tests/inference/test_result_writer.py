@@ -1,5 +1,7 @@
 """Results in a folder, as the command line writes them."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -214,3 +216,56 @@ def test_slices_come_in_their_order(output, tmp_path):
 def test_what_is_no_result(image, output):
     with pytest.raises(InputError, match="result of type str; expected a FileResult"):
         ResultWriter(output, [image("x.png")]).write("x.png")
+
+
+def test_an_empty_output_is_refused(image):
+    with pytest.raises(InputError, match="Received an empty path as output"):
+        ResultWriter("", [image("x.png")])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_an_output_that_leads_to_itself_is_refused(image, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match="is a link that leads nowhere; expected a folder"):
+        ResultWriter(tmp_path / "loop", [image("x.png")])
+
+
+def test_what_cannot_be_written_is_refused_beforehand(image, tmp_path):
+    path = image("x.png")
+    writer = ResultWriter(path / "deeper", [path])
+    with pytest.raises(InputError, match="cannot be written: Not a directory; give another"):
+        writer.check([inspect_image_file(path)])
+
+
+def test_a_name_that_is_too_long_fails_alone(image, output):
+    name = "x" * 248
+    long, short = image(f"{name}.png"), image("y.png")
+    writer = ResultWriter(output, [long, short])
+    writer.check([inspect_image_file(long), inspect_image_file(short)])
+    (first,), (second,) = results_of(long), results_of(short)
+    with pytest.raises(InputError, match="cannot be written: File name too long"):
+        writer.write(first)
+    assert writer.write(second) == [output / "y_mask.png"]
+    assert [path.name for path in output.iterdir()] == ["y_mask.png"]
+
+
+def test_what_a_killed_program_left_is_removed(image, output):
+    path = image("x.png")
+    left = output / ".writing-held-ab_d3fgh.png"
+    output.mkdir(parents=True, exist_ok=True)
+    left.touch()
+    (result,) = results_of(path)
+    ResultWriter(output, [path]).write(result)
+    assert [path.name for path in output.iterdir()] == ["x_mask.png"]
+
+
+def test_two_writers_of_one_folder_leave_whole_files(image, output):
+    path = image("x.png")
+    (result,) = results_of(path)
+    one, other = (ResultWriter(output, [path]) for _ in range(2))
+    one.write(result)
+    with pytest.raises(InputError, match="exist already"):
+        other.write(result)
+    again = ResultWriter(output, [path], overwrite=True)
+    assert again.write(result) == [output / "x_mask.png"]
+    assert [path.name for path in output.iterdir()] == ["x_mask.png"]
