@@ -264,7 +264,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
             group = part.group
             # As a tensor, since Keras would upload the factor on PyTorch.
             rate = ops.convert_to_tensor(self.learning_rate) * group.multiplier
-            if group.flat is None:
+            if not part.joins:
                 _step_by_variable(group, rate, gradients, present)
                 continue
             _warn_of_missing(group.variables, part.given)
@@ -342,8 +342,8 @@ class _Part:
     def __init__(self, group, gradients):
         self.group = group
         self.given = [gradient is not None for gradient in gradients]
-        joins = group.flat is not None and any(self.given)
-        self.gradients = group.flat.joined(gradients) if joins else gradients
+        self.joins = group.flat is not None and group.flat.takes(self.given)
+        self.gradients = group.flat.joined(gradients) if self.joins else gradients
 
 
 def _any_not_zero(tensors):

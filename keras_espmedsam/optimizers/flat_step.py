@@ -71,6 +71,9 @@ class FlatStep:
 
     def __init__(self, optimizer, slots, config, variables, exempt):
         self.clipnorm = config["clipnorm"]
+        # Averages and sums of gradients change also for a variable without a gradient: as Keras
+        # has it, on some backends and not on others.
+        self._needs_all = bool(config["use_ema"] or config["gradient_accumulation_steps"])
         exempt = {id(variable) for variable in exempt}
         parts = {}
         for i, variable in enumerate(variables):
@@ -107,6 +110,10 @@ class FlatStep:
                 f"{type(optimizer).__name__} says elementwise = True, but keeps other states than "
                 "by `add_optimizer_variables` or `add_variable_from_reference`; remove it."
             )
+
+    def takes(self, given):
+        """Whether this can take the step; `given` is as for `apply`."""
+        return all(given) or (any(given) and not self._needs_all)
 
     def joined(self, gradients):
         """Gradients as vectors, a list as the twin takes them; `None` among them becomes zeros."""

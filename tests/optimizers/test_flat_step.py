@@ -63,7 +63,10 @@ def _arrays(variables):
 
 
 def _train(monkeypatch, flat, make, dtype="float32", missing=(), multipliers=None):
-    """Values of variables and of the optimiser after five steps, as Keras trains."""
+    """Values of variables and of the optimiser after five steps, as Keras trains.
+
+    `missing` tells which variables have no gradient: always, or a dict of those in each step.
+    """
     monkeypatch.setattr(
         decoupled_optimizer, "can_be_flat", can_be_flat if flat else lambda *args: False
     )
@@ -76,7 +79,8 @@ def _train(monkeypatch, flat, make, dtype="float32", missing=(), multipliers=Non
 
     def gradients_of(step):
         found = _gradients(step, dtype)
-        return [None if k in missing else g for k, g in enumerate(found)]
+        absent = missing.get(step, ()) if isinstance(missing, dict) else missing
+        return [None if k in absent else g for k, g in enumerate(found)]
 
     if keras.backend.backend() == "jax":
         import jax
@@ -144,6 +148,27 @@ def test_a_variable_without_a_gradient_stays(monkeypatch):
     )
     for k in missing:
         np.testing.assert_array_equal(values[k], _arrays(_variables())[k])
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"gradient_accumulation_steps": 2},
+        {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2},
+    ],
+    ids=["plain", "accumulation", "averages"],
+)
+def test_a_gradient_that_comes_and_goes(options, monkeypatch):
+    """In the step that updates, what had accumulated of a variable whose gradient is missing."""
+    # Of a shared variable, and one of modality 0.
+    missing = {1: (1, 5), 2: (2,), 3: (1,)}
+    _assert_same(
+        monkeypatch,
+        lambda: keras.optimizers.AdamW(0.1, weight_decay=0.5, **options),
+        missing=missing,
+    )
 
 
 def test_in_half_precision(monkeypatch):
