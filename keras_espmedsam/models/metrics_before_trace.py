@@ -17,7 +17,7 @@ def made_before_trace(compute):
 
     Args:
         compute: function without arguments, Keras' `compute_loss` or `compute_metrics` with those
-            that they will be called with. What it computes does not count.
+            that they will be called with. Nothing that it does counts, or is done.
 
     Source: ours.
     """
@@ -32,7 +32,32 @@ def made_before_trace(compute):
     with contextlib.ExitStack() as left:
         scope.__enter__()
         left.callback(_leave, scope)
-        compute()
+        # In a function that is never called: what a user's metric does to a variable that Keras
+        # does not know, or prints, would otherwise be done twice in each step.
+        tf.function(lambda: _without_result(compute), autograph=False).get_concrete_function()
+
+
+def optimizer_made_before_trace(model):
+    """Build the optimiser of a compiled model, if it is not, before TensorFlow traces a step.
+
+    Keras does so in the first trace, where also a `LossScaleOptimizer` does not know its scale
+    yet. On JAX and PyTorch it builds optimisers before.
+
+    Args:
+        model: `keras.Model`.
+
+    Source: ours.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    if keras.backend.backend() != "tensorflow" or optimizer is None or optimizer.built:
+        return
+    if model.trainable_variables:
+        with model.distribute_strategy.scope():
+            optimizer.build(model.trainable_variables)
+
+
+def _without_result(compute):
+    compute()
 
 
 def _leave(scope):

@@ -10,7 +10,10 @@ from keras_espmedsam.imaging.host_call import as_tuple, plain_refusals
 from keras_espmedsam.imaging.raw_batch import array_rows
 from keras_espmedsam.models.compile_notice import compile_notices
 from keras_espmedsam.models.jit_compilation import loaded_jit_compile
-from keras_espmedsam.models.metrics_before_trace import made_before_trace
+from keras_espmedsam.models.metrics_before_trace import (
+    made_before_trace,
+    optimizer_made_before_trace,
+)
 from keras_espmedsam.models.training_data import one_batch_at_once, preprocessed
 from keras_espmedsam.models.weight_rollback import kept_weights
 from keras_espmedsam.registries import losses
@@ -61,7 +64,7 @@ class _RawTraining:
     def make_train_function(self, force=False):
         """As Keras'; anew where layers got other weights, by `enable_lora` or `quantize`."""
         _make_anew(self, self.train_function)
-        _build_optimizer(self)
+        optimizer_made_before_trace(self)
         return keras.Model.make_train_function(self, force or _has_other_weights(self))
 
     def make_test_function(self, force=False):
@@ -251,19 +254,6 @@ class _RawTraining:
                 raise InputError("Received images without targets (y); give one for each image.")
             x, y, sample_weight, _ = array_rows(x, y, sample_weight, self.raw_inputs)
         return as_tuple(self.prepare_batch(x, y, sample_weight, class_weight))
-
-
-def _build_optimizer(task):
-    """Build the optimiser before TensorFlow traces a step: it traces one that made variables twice.
-
-    Keras on JAX and PyTorch does so by itself.
-    """
-    optimizer = getattr(task, "optimizer", None)
-    if keras.backend.backend() != "tensorflow" or optimizer is None or optimizer.built:
-        return
-    if task.trainable_variables:
-        with task.distribute_strategy.scope():
-            optimizer.build(task.trainable_variables)
 
 
 def _make_anew(task, function):

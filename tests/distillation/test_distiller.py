@@ -227,12 +227,29 @@ def test_an_intermediate_loss_is_the_numpy_mean(both, tiny):
     assert logs["common_embedding_mse"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_fit_goes_through_arrays_and_validates(tiny):
+def test_fit_goes_through_arrays_validates_and_traces_a_step_once(tiny):
     _, distiller = make(tiny, "controllers", graph=True)
+    traced = []
+
+    class Counted(DecoupledDistiller):
+        def train_step(self, *args):
+            traced.append("train")
+            return super().train_step(*args)
+
+        def test_step(self, *args):
+            traced.append("test")
+            return super().test_step(*args)
+
+    distiller.__class__ = Counted
+    # It makes variables of its own, and without them does not know its scale.
+    adam = keras.optimizers.AdamW(1e-3, weight_decay=0.05)
+    distiller.compile(keras.optimizers.LossScaleOptimizer(adam, initial_scale=4.0))
     x, _ = tiny.batch("domain")
     history = distiller.fit(x, batch_size=2, epochs=3, validation_data=(x,), verbose=0).history
     assert history["loss"][2] < history["loss"][0]
     assert len(history["val_loss"]) == 3
+    if keras.backend.backend() == "tensorflow":
+        assert traced == ["train", "test"]
 
 
 def test_round_trip_through_its_config(both):

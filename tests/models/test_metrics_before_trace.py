@@ -123,6 +123,31 @@ def test_an_optimizer_that_keeps_no_modalities_apart_is_built_before_the_trace()
         assert steps == ["train"]
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="variables of TensorFlow")
+def test_what_a_metric_does_to_a_variable_of_its_own_is_done_once(counted):
+    import tensorflow as tf
+
+    class Batches(keras.metrics.Metric):
+        def __init__(self):
+            super().__init__(name="batches")
+            self.count = tf.Variable(0.0)
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.count.assign_add(1.0)
+
+        def result(self):
+            return self.count.read_value()
+
+        def reset_state(self):
+            self.count.assign(0.0)
+
+    segmenter, steps = counted
+    segmenter.compile(metrics={"masks": [Batches()]})
+    told = segmenter.evaluate(X, Y, batch_size=2, verbose=0, return_dict=True)
+    assert told["masks_batches"] == 2.0
+    assert steps == ["test"]
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="traces of TensorFlow")
 def test_what_is_made_in_a_trace_belongs_to_none():
     import tensorflow as tf

@@ -3,11 +3,17 @@
 import keras
 import tensorflow as tf
 
+from keras_espmedsam.models.metrics_before_trace import optimizer_made_before_trace
 from keras_espmedsam.optimizers import replicas
 
 
 class Steps:
     """`train_step` and `test_step` of a model with streams."""
+
+    def make_train_function(self, force=False):
+        """As Keras'; a step is traced once."""
+        optimizer_made_before_trace(self)
+        return super().make_train_function(force)
 
     def train_step(self, data):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
