@@ -7,6 +7,7 @@ here, once.
 
 import itertools
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,27 @@ SENTENCE_LENGTH = 2000
 # Of a list or dict in a list or dict: enough to recognise it by.
 _ITEMS = 6
 _DEPTH = 3
+# What a formula begins with: the last three end what a program strips, or begin a new cell.
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def printable(text: str) -> str:
+    r"""Text of any length without what cannot be seen; nothing is cut.
+
+    Args:
+        text: str.
+
+    Example:
+        >>> print(printable("\x1b[2J"))
+        \x1b[2J
+
+    Source: ours; what is escaped is `str.isprintable`'s.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
+    )
 
 
 def shown(text: object, length: int = LENGTH) -> str:
@@ -41,7 +63,7 @@ def shown(text: object, length: int = LENGTH) -> str:
     """
     text = text if isinstance(text, str) else str(text)
     # Before it is escaped: ten megabytes are looked at no longer than a name.
-    text = _escaped(text[: length + 1])
+    text = printable(text[: length + 1])
     return text if len(text) <= length else text[: max(length - 3, 0)] + "..."
 
 
@@ -89,15 +111,39 @@ def shown_sentence(sentence: str) -> str:
     if len(sentence) > SENTENCE_LENGTH:
         end = SENTENCE_LENGTH // 4
         sentence = f"{sentence[: SENTENCE_LENGTH - end]} ... {sentence[-end:]}"
-    return _escaped(sentence)
+    return printable(sentence)
 
 
-def _escaped(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
-    )
+def cell(value: Any) -> Any:
+    """A cell of a table in a CSV file: no text of it is a formula to a spreadsheet program.
+
+    Args:
+        value: text, or a number, which stays what it is.
+
+    Returns:
+        The value; of text that begins as a formula does, with an apostrophe before it, which
+        spreadsheet programs hide.
+
+    Example:
+        >>> cell("=1+1|cmd"), cell("fundus"), cell(-0.5)
+        ("'=1+1|cmd", 'fundus', -0.5)
+
+    Source: OWASP, CSV Injection.
+    """
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(value, str) or _is_number(value):
+        return value
+    # A space before it is no hindrance to a program that strips cells; nor is another width.
+    start = unicodedata.normalize("NFKC", value.lstrip(" ")[:1])
+    return f"'{value}" if start in _FORMULAS and value.strip(" ") else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _written(value: Any, length: int, depth: int) -> str:

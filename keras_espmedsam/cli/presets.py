@@ -9,10 +9,11 @@ from rich import box
 from rich.markdown import Markdown
 from rich.table import Table
 
+from keras_espmedsam._shown import printable, shown
 from keras_espmedsam.cli.console import errors_reported, stdout
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
-from keras_espmedsam.hub.checksums import CHECKSUMS_FILE, check_checksums
+from keras_espmedsam.hub.built_in_presets import builtin_presets, read_card, resolve_preset
+from keras_espmedsam.hub.checksums import CHECKSUMS_FILE, check_checksums, unlisted_files
 
 
 def presets(
@@ -67,11 +68,21 @@ def _show_card(name):
         )
     folder = Path(path)
     check_checksums(folder)
-    card = folder / "README.md"
-    if not card.is_file():
+    text = read_card(folder)
+    if text is None:
         raise InputError(f"The preset {name} has no card: {folder} holds no README.md.")
-    text = card.read_text(encoding="utf-8")
-    # Without what hub tools read.
-    stdout().print(Markdown(re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)))
-    checked = (folder / CHECKSUMS_FILE).is_file()
-    stdout().print("Checksums: right." if checked else f"Checksums: no {CHECKSUMS_FILE}.")
+    # Without what hub tools read, and what would steer the terminal.
+    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
+    text = "\n".join(map(printable, text.expandtabs(4).split("\n")))
+    # A link's address is shown, and not hidden under its words.
+    stdout().print(Markdown(text, hyperlinks=False))
+    stdout().print(_told_of_checksums(folder))
+
+
+def _told_of_checksums(folder):
+    if not (folder / CHECKSUMS_FILE).is_file():
+        return f"Checksums: no {CHECKSUMS_FILE}."
+    unlisted = unlisted_files(folder)
+    if unlisted:
+        return f"Checksums: right, of all but {', '.join(map(shown, unlisted[:8]))}."
+    return "Checksums: right."

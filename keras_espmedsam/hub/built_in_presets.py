@@ -10,11 +10,13 @@ import pathlib
 import re
 from typing import Any
 
+from keras_espmedsam._shown import shown
 from keras_espmedsam.errors import InputError
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 METADATA_FILE = "preset.json"
 WEIGHTS_FILE = "model.weights.h5"
+_MAX_CARD = 2**20
 
 
 def presets_dir() -> pathlib.Path:
@@ -72,6 +74,10 @@ def resolve_preset(preset: str | os.PathLike, load_weights: bool = True) -> str:
     Source: ours.
     """
     preset = os.fspath(preset)
+    if not isinstance(preset, str) or not preset:
+        raise InputError(
+            f"Received {preset!r} as a preset; give the name of a built-in one, or a folder."
+        )
     builtin = builtin_presets()
     if preset in builtin:
         if load_weights and not builtin[preset]["weights"]:
@@ -82,17 +88,17 @@ def resolve_preset(preset: str | os.PathLike, load_weights: bool = True) -> str:
         return builtin[preset]["path"]
     if "://" in preset:
         return preset
-    folder = pathlib.Path(preset)
-    if folder.is_dir():
-        if not (folder / "config.json").exists():
+    # Unlike pathlib's, these take a name of any length and with any character.
+    if os.path.isdir(preset):
+        if not os.path.exists(os.path.join(preset, "config.json")):
             raise InputError(
-                f"The folder {preset!r} holds no config.json, so it is no preset; give a folder "
-                "written by save_to_preset or `espmedsam convert`."
+                f"The folder {preset!r} holds no config.json, so it is no preset; "
+                "give a folder written by save_to_preset or `espmedsam convert`."
             )
         return preset
     raise InputError(
-        f"Unknown preset {preset!r}: neither a folder nor one of {', '.join(builtin)}. A handle "
-        "starts with hf:// or kaggle://."
+        f"Unknown preset {preset!r}: neither a folder nor one of "
+        f"{', '.join(builtin)}. A handle starts with hf:// or kaggle://."
     )
 
 
@@ -108,12 +114,34 @@ def card_licence(preset: str | os.PathLike) -> str | None:
 
     Source: ours.
     """
-    card = pathlib.Path(resolve_preset(preset, load_weights=False)) / "README.md"
-    if not card.is_file():
-        return None
-    found = dict(
-        re.findall(
-            r"^(license|license_name): (.+)$", card.read_text(encoding="utf-8"), re.MULTILINE
-        )
-    )
-    return found.get("license_name", found.get("license"))
+    text = read_card(resolve_preset(preset, load_weights=False)) or ""
+    found = dict(re.findall(r"^(license|license_name): (.+)$", text, re.MULTILINE))
+    licence = found.get("license_name", found.get("license"))
+    return None if licence is None else shown(licence.strip())
+
+
+def read_card(folder: str | os.PathLike) -> str | None:
+    """The text of a preset's card, its `README.md`; or `None` where it has none.
+
+    Args:
+        folder: path of the preset. What is beyond a MiB is left out, and what is no UTF-8 is
+            replaced: a card is for reading.
+
+    Example:
+        >>> read_card(presets_dir() / "espmedsam_nano_256")[:3]
+        '---'
+
+    Source: ours.
+    """
+    card = pathlib.Path(folder) / "README.md"
+    try:
+        if not card.is_file():
+            return None
+        with card.open("rb") as file:
+            text = file.read(_MAX_CARD).decode("utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(
+            f"The card {shown(card)} cannot be read ({error.strerror}); give a file that may be "
+            "read, or remove it."
+        ) from error
+    return text.replace("\r\n", "\n")

@@ -3,11 +3,17 @@
 import hashlib
 import os
 import pathlib
+import re
 
 from keras_espmedsam._files import atomic_path
+from keras_espmedsam._shown import shown, shown_value
 from keras_espmedsam.errors import InputError
 
 CHECKSUMS_FILE = "SHA256SUMS"
+LOADED_CONFIGS = ("config.json", "task.json", "preprocessor.json", "image_converter.json")
+"""What describes the model and its preprocessing, and is read when a preset is loaded."""
+_LOADED_WEIGHTS = (".weights.h5", "model.weights.json")
+_MAX_BYTES = 2**20
 
 
 def write_checksums(folder: str | os.PathLike) -> None:
@@ -19,12 +25,7 @@ def write_checksums(folder: str | os.PathLike) -> None:
     Source: ours; the format is that of coreutils.
     """
     folder = pathlib.Path(folder)
-    files = sorted(
-        path.relative_to(folder).as_posix()
-        for pattern in ("**/*.json", "**/*.h5")
-        for path in folder.glob(pattern)
-    )
-    lines = [f"{_sha256(folder / name)}  {name}\n" for name in files]
+    lines = [f"{_sha256(folder / name)}  {name}\n" for name in _files(folder)]
     with atomic_path(folder / CHECKSUMS_FILE) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
 
@@ -37,30 +38,113 @@ def check_checksums(folder: str | os.PathLike, weights: bool = True) -> None:
         weights: bool. Whether the weights are compared too.
 
     Raises:
-        InputError: for the first file that is missing or other than what was saved.
+        InputError: for the first file that is missing or other than what was saved, a list that
+            cannot be one, and a file that is read when the preset is loaded and is not listed.
 
     Source: ours.
     """
     folder = pathlib.Path(folder)
-    sums = folder / CHECKSUMS_FILE
-    if not sums.is_file():
+    if not (folder / CHECKSUMS_FILE).is_file():
         return
-    for line in sums.read_text(encoding="utf-8").splitlines():
-        expected, _, name = line.partition("  ")
+    listed = _read_list(folder)
+    for name, expected in listed.items():
         if name.endswith(".h5") and not weights:
             continue
         if not (folder / name).is_file():
             raise InputError(
-                f"The preset {folder} lacks the file {name}, which its {CHECKSUMS_FILE} names; "
-                "install, download or save it again."
+                f"The preset {folder} lacks the file {shown(name)}, which its {CHECKSUMS_FILE} "
+                "names; install, download or save it again."
             )
         found = _sha256(folder / name)
         if found != expected:
             raise InputError(
-                f"The file {name} of the preset {folder} is damaged or changed: its SHA-256 is "
-                f"{found[:12]}..., expected {expected[:12]}.... Install, download or save it "
-                f"again; if it was changed on purpose, remove {CHECKSUMS_FILE}."
+                f"The file {shown(name)} of the preset {folder} is damaged or changed: its "
+                f"SHA-256 is {found[:12]}..., expected {shown(expected[:12])}.... Install, "
+                f"download or save it again; if it was changed on purpose, remove "
+                f"{CHECKSUMS_FILE}."
             )
+    unlisted = [name for name in unlisted_files(folder) if _is_loaded(name)]
+    if unlisted:
+        raise InputError(
+            f"The {CHECKSUMS_FILE} of the preset {folder} does not name {shown(unlisted[0])}, "
+            "which is read when it is loaded, so that nobody can tell whether that was changed. "
+            f"Install, download or save it again; if you trust it, remove {CHECKSUMS_FILE}."
+        )
+
+
+def unlisted_files(folder: str | os.PathLike) -> list[str]:
+    """The files of a preset that its `SHA256SUMS` does not name, of those that it should.
+
+    Args:
+        folder: path of the preset.
+
+    Returns:
+        Names relative to the folder, in order; all of them where there is no `SHA256SUMS`.
+
+    Raises:
+        InputError: for a list that cannot be one.
+
+    Example:
+        >>> unlisted_files(kem.hub.built_in_presets.presets_dir() / "espmedsam_nano_256")
+        []
+
+    Source: ours.
+    """
+    folder = pathlib.Path(folder)
+    listed = _read_list(folder) if (folder / CHECKSUMS_FILE).is_file() else {}
+    return [name for name in _files(folder) if name not in listed]
+
+
+def _files(folder):
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for pattern in ("**/*.json", "**/*.h5")
+        for path in folder.glob(pattern)
+    )
+
+
+def _is_loaded(name):
+    return name in LOADED_CONFIGS or ("/" not in name and name.endswith(_LOADED_WEIGHTS))
+
+
+def _read_list(folder):
+    """Names to checksums. A stranger's list names files of this very folder, and nothing else."""
+    sums = folder / CHECKSUMS_FILE
+    try:
+        with sums.open("rb") as file:
+            text = file.read(_MAX_BYTES + 1).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The {CHECKSUMS_FILE} of the preset {folder} cannot be read "
+            f"({getattr(error, 'strerror', None) or 'it is not UTF-8'}); install, download or "
+            "save the preset again."
+        ) from error
+    if len(text) > _MAX_BYTES:
+        raise InputError(
+            f"The {CHECKSUMS_FILE} of the preset {folder} has more than {_MAX_BYTES >> 20} MiB; "
+            "install, download or save the preset again."
+        )
+    listed: dict[str, str] = {}
+    # Not splitlines(), for which a name may hold ends of lines.
+    for line in filter(None, text.replace("\r\n", "\n").split("\n")):
+        # Two spaces, or one and the star of what was read as binary.
+        found = re.fullmatch(r"(\S+) [ *](.+)", line, re.DOTALL)
+        expected, name = found.groups() if found else ("", "")
+        name = name.removeprefix("./")
+        # As of a path on any system.
+        parts = pathlib.PureWindowsPath(name)
+        if not name or parts.drive or parts.root or ".." in parts.parts or "\0" in name:
+            raise InputError(
+                f"The {CHECKSUMS_FILE} of the preset {folder} has the line {shown_value(line)}; "
+                "expected a SHA-256, two spaces and the name of a file in that folder. Install, "
+                "download or save the preset again."
+            )
+        if listed.setdefault(name, expected.lower()) != expected.lower():
+            raise InputError(
+                f"The {CHECKSUMS_FILE} of the preset {folder} names {shown(name)} twice, with "
+                "two checksums; install, download or save the preset again."
+            )
+    return listed
 
 
 def _sha256(path):

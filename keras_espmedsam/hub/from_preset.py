@@ -2,14 +2,22 @@
 
 import contextvars
 import functools
-import json
 from collections.abc import Callable
 
+from keras_espmedsam._shown import shown
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
-from keras_espmedsam.hub.checksums import check_checksums, write_checksums
-from keras_espmedsam.hub.preset_arguments import check_arguments
+from keras_espmedsam.hub.checksums import check_checksums
+from keras_espmedsam.hub.preset_arguments import EVERY_MODEL, check_arguments
+from keras_espmedsam.hub.saved_config import check_configs
 from keras_espmedsam.hub.saved_dtype import dtype_to_load, leave_out_mixed_dtype
+from keras_espmedsam.hub.stored_weights import (
+    check_all_used,
+    check_finite_weights,
+    most_numbers,
+    stored_weights,
+)
+from keras_espmedsam.hub.write_preset import replaced_preset
 
 # Whether this is part of loading or saving a task, whose files are compared and counted as a whole.
 _PART = contextvars.ContextVar("part", default=False)
@@ -25,11 +33,21 @@ def _find_in_legacy_files(decorated):
     keras.saving.get_custom_objects()[decorated.__name__] = decorated
 
 
-def _load_undrawn(load):
+def _load_weights(load, path, preset, arguments):
+    """A whole model of a preset, whose weights fit it and are numbers."""
     # Not at the top: the names of the presets are listed without Keras.
     from keras_espmedsam.hub.initial_values import load_undrawn
 
-    return load_undrawn(load)
+    if "://" in path:
+        model = load_undrawn(load)
+    else:
+        stored = stored_weights(path)
+        model = load_undrawn(load, most_numbers(path))
+        # Who asks for another network than the saved one knows that some weights are left over.
+        if not arguments.keys() - EVERY_MODEL:
+            check_all_used(model, stored, preset)
+    check_finite_weights(model, preset)
+    return model
 
 
 class _BuiltinPresets:
@@ -76,7 +94,8 @@ def knows_builtin_presets(has_weights: bool = True) -> Callable[[type], type]:
                 InputError: for a name that is neither built in, nor a folder, nor a handle; the
                     message lists the known names. Also for a damaged preset: its files are
                     compared with the checksums that `save_to_preset` wrote. Also for arguments
-                    that the class does not know.
+                    that the class does not know, for weights that are another network's, and for
+                    those that are NaN or infinite.
 
             Example:
                 >>> Segmenter = kem.models.ESPMedSAMImageSegmenter
@@ -87,28 +106,35 @@ def knows_builtin_presets(has_weights: bool = True) -> Callable[[type], type]:
             """
             wanted = args[0] if args else kwargs.get("load_weights", has_weights)
             path = resolve_preset(preset, wanted)
-            if "://" not in path and not _PART.get():
+            local, outermost = "://" not in path, not _PART.get()
+            if local and outermost:
                 check_checksums(path, weights=has_weights and wanted)
+                check_configs(path)
             if own is not None:
                 load = own.__get__(None, cls)
             else:
                 load = super(decorated, cls).from_preset
-            whole = has_weights and wanted and not _PART.get()
+            whole = has_weights and wanted and outermost
             part = _PART.set(True)
             try:
-                if has_weights and "://" not in path:
+                if has_weights and local:
                     check_arguments(cls, path, kwargs)
                     if kwargs.get("dtype") is None and (dtype := dtype_to_load(path)):
                         kwargs["dtype"] = dtype
                 load = functools.partial(load, path, *args, **kwargs)
-                return _load_undrawn(load) if whole else load()
-            except (OSError, KeyError, json.JSONDecodeError) as error:
-                if "://" in path:
-                    raise  # A failed download says so itself.
-                # h5py and json speak of signatures and columns; say which preset is damaged.
+                return _load_weights(load, path, preset, kwargs) if whole else load()
+            except InputError:
+                raise
+            # What is damaged, or of another version, fails anywhere in Keras, keras-hub, h5py and
+            # the constructors.
+            except Exception as error:
+                if not (local and outermost) or isinstance(error, MemoryError):
+                    raise  # A failed download says so itself, and a part's error goes on.
                 raise InputError(
-                    f"The preset {str(preset)!r} cannot be read ({error}). It is incomplete or "
-                    "damaged; install or convert it again."
+                    f"The preset {str(preset)!r} cannot be read "
+                    f"({shown(error, 200)}). It is incomplete or damaged, or its classes are not "
+                    "known here; install, download or convert it again, or import what defines "
+                    "them."
                 ) from error
             finally:
                 _PART.reset(part)
@@ -116,9 +142,15 @@ def knows_builtin_presets(has_weights: bool = True) -> Callable[[type], type]:
         def save_to_preset(self, preset_dir, *args, **kwargs):
             """Save to a folder, with the checksums of its files, which `from_preset` compares.
 
+            Killed at any moment, the folder holds what it held before or all that is saved. What
+            it held beside a preset stays in it.
+
             Args:
                 preset_dir: str or path.
                 *args, **kwargs: handed to keras-hub.
+
+            Raises:
+                InputError: for a folder that cannot be written, or a model that was folded.
 
             Source: keras-hub's `save_to_preset`; the checksums are ours.
             """
@@ -127,15 +159,18 @@ def knows_builtin_presets(has_weights: bool = True) -> Callable[[type], type]:
                     "This model was folded, for inference alone; save or export the one that it "
                     "was made from."
                 )
-            part = _PART.set(True)
-            try:
-                super(decorated, self).save_to_preset(preset_dir, *args, **kwargs)
-            finally:
-                _PART.reset(part)
-            if not _PART.get():
+            save = super(decorated, self).save_to_preset
+            if _PART.get():
+                save(preset_dir, *args, **kwargs)
+                return
+            with replaced_preset(preset_dir) as folder:
+                part = _PART.set(True)
+                try:
+                    save(folder, *args, **kwargs)
+                finally:
+                    _PART.reset(part)
                 if has_weights:
-                    leave_out_mixed_dtype(preset_dir)
-                write_checksums(preset_dir)
+                    leave_out_mixed_dtype(folder)
 
         decorated.save_to_preset = save_to_preset
         decorated.presets = _BuiltinPresets()

@@ -7,12 +7,15 @@ itself. Keras has no option for it, so that its initialisers are wrapped for the
 import contextlib
 import contextvars
 import functools
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+
+from keras_espmedsam.errors import InputError
 
 # What each gives in the meantime, made on the host: what is random, NaN. The rest of Keras' random
 # initialisers, such as Glorot's, inherit from the first.
@@ -24,41 +27,45 @@ _VALUES = {
     keras.initializers.Zeros: 0.0,
     keras.initializers.Ones: 1.0,
 }
-_undrawn = contextvars.ContextVar("undrawn", default=False)
+_undrawn: contextvars.ContextVar["_Budget | None"] = contextvars.ContextVar("undrawn", default=None)
 _lock = threading.Lock()
 _blocks = 0
 
 
-def load_undrawn(load: Callable[[], Any]) -> Any:
+def load_undrawn(load: Callable[[], Any], most: int | None = None) -> Any:
     """Load a model without drawing the random initial values that its weights replace.
 
     Args:
         load: callable that gives a model whose weights are loaded.
+        most: numbers that the model may have; `None` for any.
 
     Returns:
         What `load` gives. Where some values were not replaced, such as those of a new head, it is
         called once more, with everything drawn.
+
+    Raises:
+        InputError: when the model asks for more numbers, before the memory is full of them.
 
     Source: ours.
     """
     # Under a distribution, JAX traces an initialiser for the layout of its values.
     if keras.distribution.distribution() is not None:
         return load()
-    with _values_left_out():
+    with _values_left_out(most):
         model = load()
     return load() if any(map(_is_left_out, model.weights)) else model
 
 
 @contextlib.contextmanager
-def _values_left_out():
-    """In this thread, initial values are those of `_VALUES`."""
+def _values_left_out(most):
+    """In this thread, initial values are those of `_VALUES`; of `most` numbers."""
     global _blocks
     with _lock:
         if _blocks == 0:
             for initializer, value in _VALUES.items():
                 initializer.__call__ = _wrapped(initializer.__call__, value)
         _blocks += 1
-    token = _undrawn.set(True)
+    token = _undrawn.set(_Budget(most))
     try:
         yield
     finally:
@@ -73,11 +80,33 @@ def _values_left_out():
 def _wrapped(draw, value):
     @functools.wraps(draw)
     def call(self, shape, dtype=None, **kwargs):
-        if not _undrawn.get() or not keras.backend.is_float_dtype(dtype or keras.config.floatx()):
+        budget = _undrawn.get()
+        if budget is None:
+            return draw(self, shape, dtype, **kwargs)
+        budget.take(math.prod(shape))
+        if not keras.backend.is_float_dtype(dtype or keras.config.floatx()):
             return draw(self, shape, dtype, **kwargs)
         return keras.ops.convert_to_tensor(np.full(shape, value, "float32"), dtype)
 
     return call
+
+
+class _Budget:
+    """How many numbers may be asked for yet."""
+
+    def __init__(self, most):
+        self.left = self.most = most
+
+    def take(self, count):
+        if self.most is None:
+            return
+        self.left -= count
+        if self.left < 0:
+            raise InputError(
+                "The network that is described has many more numbers than its weights; they are "
+                "another network's, or the description is damaged. Install, download or save it "
+                "again."
+            )
 
 
 def _is_left_out(weight):

@@ -1,16 +1,18 @@
 """What `from_preset` of our models takes beside the preset; Keras ignores what it does not know."""
 
 import inspect
-import json
 import numbers
 import os
-import pathlib
 from typing import Any
 
+from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError, did_you_mean
+from keras_espmedsam.hub.saved_config import read_config
 
-# Keras' own and keras-hub's.
-_EVERY_MODEL = {"load_weights", "dtype", "image_shape", "name", "trainable"}
+EVERY_MODEL = {"load_weights", "dtype", "image_shape", "name", "trainable"}
+"""Keras' own arguments and keras-hub's."""
+# Pixels of a side; no model is built for more, nor is there an image of more in medicine.
+_LONGEST = 65_536
 
 
 def check_arguments(
@@ -31,7 +33,7 @@ def check_arguments(
 
     Source: ours.
     """
-    known = _EVERY_MODEL | {
+    known = EVERY_MODEL | {
         name
         for one in model_class.__mro__
         if "__init__" in vars(one)
@@ -41,8 +43,8 @@ def check_arguments(
     for name in arguments:
         if name not in known:
             raise InputError(
-                f"Received {name!r} for {model_class.__name__}.from_preset(), which has no such "
-                f"argument{did_you_mean(name, known - {'self'})}"
+                f"Received {shown_value(name)} for {model_class.__name__}.from_preset(), which "
+                f"has no such argument{did_you_mean(name, known - {'self'})}"
             )
     if arguments.get("image_shape") is not None:
         _check_image_shape(arguments["image_shape"], _channels(folder))
@@ -51,19 +53,19 @@ def check_arguments(
 def _check_image_shape(shape, channels):
     sizes = tuple(shape) if isinstance(shape, list | tuple) else ()
     whole = all(
-        size is None or (isinstance(size, numbers.Integral) and int(size) > 0) for size in sizes
+        size is None or (isinstance(size, numbers.Integral) and 0 < int(size) <= _LONGEST)
+        for size in sizes
     )
     if len(sizes) != 3 or not whole or sizes[-1] != channels:
         raise InputError(
-            f"Received image_shape={shape}; expected (height, width, {channels}) in pixels, or "
-            "None for a height or width that is left open."
+            f"Received image_shape={shown_value(shape)}; expected (height, width, {channels}) "
+            "in pixels, or None for a height or width that is left open."
         )
 
 
 def _channels(folder):
     """Of the images that a saved model takes: 3, but for encoders of the user's own."""
-    config = json.loads((pathlib.Path(folder) / "config.json").read_text(encoding="utf-8"))
-    config = config.get("config", {})
+    config = read_config(folder).get("config", {})
     for part in (config, (config.get("image_encoder") or {}).get("config", {})):
         if part.get("image_shape"):
             return part["image_shape"][-1]

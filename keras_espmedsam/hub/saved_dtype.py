@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 from keras_espmedsam._files import atomic_path
+from keras_espmedsam.hub.saved_config import read_config
 
 
 def dtype_to_load(folder: str | os.PathLike) -> Any:
@@ -51,11 +52,12 @@ def leave_out_mixed_dtype(folder: str | os.PathLike) -> None:
 
 
 def _read(folder):
-    file = pathlib.Path(folder) / "config.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_config(folder) if (pathlib.Path(folder) / "config.json").is_file() else {}
 
 
 def _is_mixed(config):
     dtype = config.get("config", {}).get("dtype")
-    name = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
+    if isinstance(dtype, dict):
+        dtype = dtype.get("config")
+    name = dtype.get("name") if isinstance(dtype, dict) else dtype
     return isinstance(name, str) and name.startswith("mixed_")

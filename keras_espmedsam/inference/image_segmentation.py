@@ -9,6 +9,7 @@ import numpy as np
 from keras_espmedsam.errors import InputError, warn_of_input
 from keras_espmedsam.imaging.arrays import ImageLike
 from keras_espmedsam.imaging.content import is_blank
+from keras_espmedsam.imaging.finite import all_finite
 from keras_espmedsam.imaging.intensity import Intensity, parse_intensity
 from keras_espmedsam.imaging.raw_batch import image_rows, read_row
 from keras_espmedsam.inference.auto_modality import recognize_missing
@@ -154,6 +155,12 @@ class SegmentsImages:
         values = self.predict_probabilities(
             np.stack(filled_up(placed, size)), np.array(filled_up(list(indices), size))
         )
+        # NaN is below every threshold: the masks would be empty, as where nothing is found.
+        if not all_finite(values):
+            raise InputError(
+                "The model gives NaN or infinite values for an image; its weights are damaged, or "
+                "too great for what it computes in. Take weights from before, or float32."
+            )
         return [
             converter.place(image.shape[:2]).backward(value)
             for image, value in zip(images, values[: len(images)], strict=True)

@@ -1,16 +1,16 @@
 """Models that are given by name: a segmenter, or what recognises modalities for it."""
 
-import json
 import os
-import pathlib
 import sys
 import threading
 from typing import Any
 
+from keras_espmedsam._shown import shown
 from keras_espmedsam._startup import first_line
 from keras_espmedsam._upward import upward
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
+from keras_espmedsam.hub.saved_config import check_configs, read_config
 from keras_espmedsam.inference.precision import check_precision, dtype_policy
 from keras_espmedsam.inference.recognition import DEFAULT_RECOGNIZER
 
@@ -19,7 +19,7 @@ _KEPT: dict[str, Any] = {}
 _LOADING = threading.Lock()
 
 
-def load_segmenter(segmenter: Any, precision: str | None = None) -> Any:
+def load_segmenter(segmenter: Any, precision: str | None = None, trust: bool = False) -> Any:
     """The segmenter that is meant.
 
     Args:
@@ -29,6 +29,8 @@ def load_segmenter(segmenter: Any, precision: str | None = None) -> Any:
         precision: what a model that is named computes in, `"float32"` or `"bfloat16"`: of a
             preset Keras' policy `mixed_bfloat16`, of an artefact what its runtime is asked for.
             `None` is Keras' current policy, and float32 of an artefact.
+        trust: whether an artefact that is named may do anything, as a program may; else it is
+            refused where it asks for more than mathematics, or for too much of that.
 
     Returns:
         What was given, or what it names.
@@ -55,7 +57,7 @@ def load_segmenter(segmenter: Any, precision: str | None = None) -> Any:
         return segmenter
     preset = _name(segmenter, "segmenter", "an ESPMedSAMImageSegmenter, an ExportedSegmenter")
     if is_artefact(preset):
-        return upward("ExportedSegmenter")(preset, precision or "float32")
+        return upward("ExportedSegmenter")(preset, precision or "float32", trust=trust)
     return _from_preset("ESPMedSAMImageSegmenter", preset, precision)
 
 
@@ -109,9 +111,8 @@ def load_task(preset: str | os.PathLike) -> Any:
     """
     name = "ESPMedSAMImageSegmenter"
     try:
-        text = (pathlib.Path(resolve_preset(preset)) / "task.json").read_text(encoding="utf-8")
-        name = json.loads(text)["class_name"]
-    except (OSError, ValueError, KeyError, TypeError):
+        name = read_config(resolve_preset(preset), "task.json")["class_name"]
+    except (InputError, KeyError):
         pass  # An address, or what is told when it is loaded.
     classifies = name == "TiCImageClassifier"
     return _from_preset(name if classifies else "ESPMedSAMImageSegmenter", preset)
@@ -136,7 +137,9 @@ def check_name(preset: str | os.PathLike, precision: str | None = None) -> None:
     chosen = upward("format_of")(preset)
     check_precision(precision, chosen)
     if chosen is None:
-        resolve_preset(preset)
+        folder = resolve_preset(preset)
+        if "://" not in folder:
+            check_configs(folder)
 
 
 def is_artefact(path: str | os.PathLike) -> bool:
@@ -173,6 +176,7 @@ def _from_preset(class_name, preset, precision=None):
     # A damaged folder or a failed download raises nearly anything.
     except Exception as error:
         raise InputError(
-            f"The preset {preset} cannot be loaded ({type(error).__name__}: {first_line(error)}). "
+            f"The preset {preset} cannot be loaded ({type(error).__name__}: "
+            f"{shown(first_line(error), 200)}). "
             "See `espmedsam presets` for the built-in ones."
         ) from error

@@ -7,11 +7,13 @@ import numpy as np
 from keras_hub.layers import ImageConverter
 
 from keras_espmedsam._renamed import old_attribute
+from keras_espmedsam._shown import shown_value
+from keras_espmedsam.hub.sizes import check_sizes
 from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.imaging.brightness import is_brightness
 from keras_espmedsam.imaging.host_call import host_call
 from keras_espmedsam.imaging.intensity import AUTO, parse_intensity
-from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.imaging.pixels import rgb_brightness, to_rgb
 from keras_espmedsam.imaging.placement import RESIZE_MODES, Placement
 from keras_espmedsam.imaging.raw_batch import image_rows, is_batch, stack_canvases
 
@@ -54,11 +56,15 @@ class HostImageConverter(ImageConverter):
         intensity=AUTO,
         **kwargs,
     ):
-        if resize_mode not in RESIZE_MODES:
-            raise ValueError(f"Received resize_mode={resize_mode!r}; expected {RESIZE_MODES}.")
-        if normalization not in NORMALIZATIONS:
+        # Of a stranger's preset either may be a list, which a dict cannot look up.
+        if not isinstance(resize_mode, str) or resize_mode not in RESIZE_MODES:
             raise ValueError(
-                f"Received normalization={normalization!r}; expected {tuple(NORMALIZATIONS)}."
+                f"Received resize_mode={shown_value(resize_mode)}; expected {RESIZE_MODES}."
+            )
+        if not isinstance(normalization, str) or normalization not in NORMALIZATIONS:
+            raise ValueError(
+                f"Received normalization={shown_value(normalization)}; expected "
+                f"{tuple(NORMALIZATIONS)}."
             )
         kwargs["data_format"] = "channels_last"  # Whatever keras.json says.
         super().__init__(image_size=check_image_size(image_size, self.size_multiple), **kwargs)
@@ -74,26 +80,35 @@ class HostImageConverter(ImageConverter):
         return Placement.of(size, self.image_size, self.resize_mode)
 
     def convert(self, image):
-        """One image, `(height, width, 3)` float32 in [0, 1], to `(*canvas, 3)` normalised."""
+        """One image as `read` or `read_brightness` gives it, to `(*canvas, 3)` normalised."""
         mean, divisor = (np.array(v, "float32") for v in NORMALIZATIONS[self.normalization])
         place = self.place(image.shape[:2])
         # Resized before it is normalised, which is the same and costs less of a large image;
         # the padding becomes 0, the mean colour.
-        return (place.forward(image * np.float32(255), fill=mean) - mean) / divisor
+        return (place.forward(image, fill=mean, white=255) - mean) / divisor
 
     def read(self, image, intensity=None):
         """One image of any kind, as `to_rgb` takes it, to `(height, width, 3)` in [0, 1]."""
+        return to_rgb(*self._to_read(image, intensity))
+
+    def read_brightness(self, image, intensity=None):
+        """What `read` makes floats of: uint8, uint16 or float32, of one channel or three."""
+        if type(self).read is not HostImageConverter.read:  # one of one's own
+            return self.read(image, intensity)
+        return rgb_brightness(*self._to_read(image, intensity))
+
+    def _to_read(self, image, intensity):
         image = as_array(image)
         if intensity is None:
             # What the preset says is of stored values; floats in [0, 1] are brightness already, as
             # the readers of files give it.
             intensity = AUTO if is_brightness(image) else self.intensity
-        return to_rgb(image, intensity)
+        return image, intensity
 
     def convert_batch(self, images, intensity=None):
         """One raw image, a batch or a list of them to the model's input; NumPy out."""
         rows, several = image_rows(images)
-        converted = [self.convert(self.read(image, intensity)) for image in rows]
+        converted = [self.convert(self.read_brightness(image, intensity)) for image in rows]
         return stack_canvases(converted) if several else converted[0]
 
     def call(self, inputs):
@@ -116,11 +131,13 @@ def check_image_size(image_size, multiple):
     """`(height, width)` as ints, or `None`; refuses what the model cannot take."""
     if image_size is None:
         return None
+    check_sizes("The image converter", image_size=image_size)
     size = tuple(int(s) for s in image_size)
     if len(size) != 2 or any(s < multiple or s % multiple for s in size):
         wanted = f"both multiples of {multiple}" if multiple > 1 else "both at least 1"
         raise ValueError(
-            f"Received image_size={image_size}; expected (height, width), {wanted}, or None."
+            f"Received image_size={shown_value(image_size)}; expected (height, width), "
+            f"{wanted}, or None."
         )
     return size
 

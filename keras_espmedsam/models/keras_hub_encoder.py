@@ -7,6 +7,7 @@ import keras_hub
 from keras_hub.models import Backbone, EfficientNetBackbone, FeaturePyramidBackbone
 
 from keras_espmedsam.errors import InputError, did_you_mean
+from keras_espmedsam.hub.sizes import check_sizes
 from keras_espmedsam.models.encoder_stages import make_neck
 from keras_espmedsam.models.image_encoder import (
     FeatureLevel,
@@ -86,6 +87,12 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
                 "KerasHubImageEncoder expected either a backbone or a preset; received "
                 f"{'neither' if preset is None else 'both'}."
             )
+        check_sizes(
+            "KerasHubImageEncoder",
+            neck_dim=neck_dim,
+            output_stride=output_stride,
+            image_shape=image_shape,
+        )
         image_shape = tuple(image_shape)
         if preset is not None:
             with _precision(dtype):

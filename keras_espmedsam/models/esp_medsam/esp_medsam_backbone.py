@@ -4,8 +4,10 @@ import keras
 from keras import ops
 from keras_hub.models import Backbone
 
+from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
+from keras_espmedsam.hub.sizes import check_class_names, check_sizes
 from keras_espmedsam.inference.modalities import no_modality
 from keras_espmedsam.layers import (
     BilinearUpsampling,
@@ -93,19 +95,29 @@ class ESPMedSAMBackbone(Backbone):
         dtype=None,
         **kwargs,
     ):
-        modalities = tuple(modalities)
+        modalities = check_class_names("ESPMedSAMBackbone", modalities)
+        check_sizes(
+            "ESPMedSAMBackbone",
+            num_queries=num_queries,
+            query_indices=() if query_indices is None else query_indices,
+            transformer_depth=transformer_depth,
+            transformer_num_heads=transformer_num_heads,
+            transformer_mlp_dim=transformer_mlp_dim,
+            num_added_queries=num_added_queries,
+            detail_dims=detail_dims,
+        )
         encoder = as_image_encoder(image_encoder)
         held = encoder.num_modalities
         if held not in (0, len(modalities)):
             raise ValueError(
                 f"ESPMedSAMBackbone received an image encoder with {held} modality controllers "
-                f"and {len(modalities)} modalities {modalities}; give the encoder "
+                f"and {len(modalities)} modalities {shown_value(modalities)}; give the encoder "
                 f"num_modalities={len(modalities)}, or 0."
             )
         if len(set(modalities)) != len(modalities) or not modalities:
             raise ValueError(
-                f"ESPMedSAMBackbone received modalities={modalities}; give at least one name, "
-                "each once."
+                f"ESPMedSAMBackbone received modalities={shown_value(modalities)}; give at least "
+                "one name, each once."
             )
         first = len(modalities) - num_added_queries
         num_queries = num_queries or first + 1

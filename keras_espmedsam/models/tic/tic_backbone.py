@@ -4,6 +4,7 @@ import keras
 from keras_hub.models import FeaturePyramidBackbone
 
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
+from keras_espmedsam.hub.sizes import check_sizes
 from keras_espmedsam.layers import ConvPatchEmbedding, PatchMerging, TiCBlock
 from keras_espmedsam.models.encoder_stages import (
     EncoderStages,
@@ -95,6 +96,22 @@ class TiCBackbone(FeaturePyramidBackbone, StagedImageEncoder):
         dtype=None,
         **kwargs,
     ):
+        check_sizes(
+            "TiCBackbone",
+            hidden_dims=hidden_dims,
+            depths=depths,
+            num_heads_by_stage=num_heads,
+            kernel_size=kernel_size,
+            shift_size=shift_size,
+            pool_size=pool_size,
+            mlp_ratio=mlp_ratio,
+            neck_dim=neck_dim,
+            neck_levels=() if neck_levels is None else neck_levels,
+            output_stride=output_stride,
+            num_modalities=num_modalities,
+            adapter_ratio=adapter_ratio,
+            image_shape=image_shape,
+        )
         stages = len(hidden_dims)
         if not stages == len(depths) == len(num_heads):
             raise ValueError(

@@ -4,8 +4,10 @@ import keras
 import numpy as np
 from keras_hub.models import Task
 
+from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
+from keras_espmedsam.hub.sizes import check_class_names, check_sizes
 from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.imaging.host_call import host_call, rank
 from keras_espmedsam.imaging.raw_batch import (
@@ -90,7 +92,9 @@ class TiCImageClassifier(ImageClassifier):
         dropout=0.0,
         **kwargs,
     ):
-        names = None if class_names is None else tuple(class_names)
+        names = class_names
+        if names is not None:
+            names = check_class_names("TiCImageClassifier", names, "class_names")
         num_classes = _number_of_classes(num_classes, names)
         if not 0 <= min_confidence <= 1:
             raise ValueError(
@@ -321,12 +325,13 @@ def _number_of_classes(num_classes, names):
     if names is None:
         if num_classes is None:
             raise ValueError("Received neither num_classes nor class_names; give one of them.")
+        check_sizes("TiCImageClassifier", num_classes=num_classes)
         return int(num_classes)
-    if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"Received class_names={names}; expected names that differ.")
+    if len(set(names)) != len(names):
+        raise ValueError(f"Received class_names={shown_value(names)}; expected names that differ.")
     if num_classes not in (None, len(names)):
         raise ValueError(
-            f"Received num_classes={num_classes} and {len(names)} class_names; give as many "
-            "names, or leave num_classes out."
+            f"Received num_classes={shown_value(num_classes)} and {len(names)} class_names; give "
+            "as many names, or leave num_classes out."
         )
     return len(names)

@@ -4,6 +4,7 @@ import keras
 from keras_hub.models import Backbone
 
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
+from keras_espmedsam.hub.sizes import check_sizes
 from keras_espmedsam.layers import (
     ConvPatchEmbedding,
     MBConv,
@@ -88,6 +89,22 @@ class TinyViTBackbone(Backbone, StagedImageEncoder):
         dtype=None,
         **kwargs,
     ):
+        check_sizes(
+            "TinyViTBackbone",
+            hidden_dims=hidden_dims,
+            depths=depths,
+            num_heads_by_stage=num_heads,
+            window_sizes=window_sizes,
+            strides=strides,
+            mlp_ratio=mlp_ratio,
+            expand_ratio=expand_ratio,
+            neck_dim=neck_dim,
+            neck_levels=() if neck_levels is None else neck_levels,
+            output_stride=output_stride,
+            num_modalities=num_modalities,
+            adapter_ratio=adapter_ratio,
+            image_shape=image_shape,
+        )
         stages = len(hidden_dims)
         lengths = (len(depths), len(num_heads) + 1, len(window_sizes) + 1, len(strides) + 1)
         if any(length != stages for length in lengths):

@@ -4,6 +4,7 @@ import keras
 from keras_hub.models import Backbone
 
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
+from keras_espmedsam.hub.sizes import check_sizes
 from keras_espmedsam.layers import PositionEmbedding, ViTMedBlock
 from keras_espmedsam.models.encoder_stages import make_neck
 from keras_espmedsam.models.image_encoder import FeatureLevel, ImageEncoder
@@ -83,6 +84,21 @@ class ViTMedBackbone(Backbone, ImageEncoder):
         dtype=None,
         **kwargs,
     ):
+        check_sizes(
+            "ViTMedBackbone",
+            hidden_dim=hidden_dim,
+            depth=depth,
+            num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
+            patch_size=patch_size,
+            window_size=window_size,
+            global_indices=global_indices,
+            neck_dim=neck_dim,
+            output_stride=output_stride,
+            num_tokens=num_tokens,
+            image_shape=image_shape,
+            position_grid=() if position_grid is None else position_grid,
+        )
         image_shape = tuple(image_shape)
         if any(size is None or size % patch_size for size in image_shape[:2]):
             raise ValueError(
