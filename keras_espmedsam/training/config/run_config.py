@@ -8,17 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pydantic
 import pydantic_core
 
+from keras_espmedsam._shown import shown
 from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.registries import Registry, feature_losses, image_encoders, losses
 from keras_espmedsam.training.config.settings import Settings
 
-Count = Annotated[int, pydantic.Field(strict=True, ge=1)]
-Positive = Annotated[float, pydantic.Field(gt=0)]
-Fraction = Annotated[float, pydantic.Field(gt=0, lt=1)]
+# What a system counts with; TensorFlow's and Keras' sizes are no greater.
+Count = Annotated[int, pydantic.Field(strict=True, ge=1, le=2**31 - 1)]
+# NaN is above and below nothing, and .inf is no rate.
+Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, pydantic.Field(gt=0, lt=1, allow_inf_nan=False)]
+# Threads, processes or devices of one machine.
+Parallel = Annotated[int, pydantic.Field(strict=True, ge=1, le=1024)]
+# Pixels of a side.
+Side = Annotated[int, pydantic.Field(strict=True, ge=1, le=65_536)]
 # (height, width), or one number for both.
 Size = Annotated[
-    tuple[Count, Count],
+    tuple[Side, Side],
     pydantic.BeforeValidator(lambda size: (size, size) if isinstance(size, int) else size),
 ]
 
@@ -27,8 +35,11 @@ def _existing(path: Path) -> Path:
     path = Path(os.path.expandvars(path)).expanduser()
     if "$" in str(path):
         raise ValueError(f"{path} names a variable of the environment that is not set.")
-    if not path.exists():
-        raise ValueError(f"{path} does not exist; paths are relative to where the command is run.")
+    # Unlike pathlib's, of a name of any length and with any character.
+    if not os.path.exists(path):
+        raise ValueError(
+            f"{path} does not exist; paths are relative to where the command is run."
+        )
     return path
 
 
@@ -201,9 +212,9 @@ class DataSettings(Settings):
     train_splits: list[str] = ["train"]
     val_splits: list[str] = ["val"]
     balance: Literal["dataset", "modality"] | None = "dataset"
-    weights: dict[str, pydantic.NonNegativeFloat] | None = None
+    weights: dict[str, NonNegative] | None = None
     intensity: Intensity = None
-    workers: Count = 1
+    workers: Parallel = 1
     strict: bool = False
     keep_in_memory: bool = True
 
@@ -214,8 +225,8 @@ class LearningRateSettings(Settings):
     rate: Positive = 1e-4
     schedule: Literal["constant", "exponential", "cosine"] = "constant"
     decay_per_epoch: Positive = 0.98
-    warmup_steps: Annotated[int, pydantic.Field(strict=True, ge=0)] = 0
-    final_rate: pydantic.NonNegativeFloat = 0.0
+    warmup_steps: Annotated[int, pydantic.Field(strict=True, ge=0, le=2**31 - 1)] = 0
+    final_rate: NonNegative = 0.0
 
     @pydantic.model_validator(mode="after")
     def _of_the_schedule(self):
@@ -235,8 +246,8 @@ class OptimizerSettings(Settings):
     """The optimiser, which `DecoupledOptimizer` makes one of for each modality."""
 
     name: Literal["adam", "adamw", "lion", "nadam", "sgd"] = "adamw"
-    weight_decay: pydantic.NonNegativeFloat | None = None
-    momentum: pydantic.NonNegativeFloat | None = None
+    weight_decay: NonNegative | None = None
+    momentum: NonNegative | None = None
     clipnorm: Positive | None = None
     global_clipnorm: Positive | None = None
     accumulation_steps: Count | None = None
@@ -281,10 +292,11 @@ class RunSettings(Settings):
     """What all runs have."""
 
     output: Path
-    seed: Annotated[int, pydantic.Field(strict=True, ge=0)] = 0
+    # NumPy's.
+    seed: Annotated[int, pydantic.Field(strict=True, ge=0, lt=2**32)] = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     gradient_checkpointing: bool = False
-    devices: Count = 1
+    devices: Parallel = 1
     tensorboard: bool = False
     early_stopping: EarlyStoppingSettings | None = None
     augmentation: AugmentationSettings = "medical"
@@ -317,5 +329,6 @@ def check_names(found: Iterable[str], known: Collection[str], what: str) -> None
     for name in found:
         if name not in known:
             raise ValueError(
-                f"{what} {name} is unknown{did_you_mean(name, known)} Known: {', '.join(known)}."
+                f"{what} {shown(name)} is unknown{did_you_mean(name, known)} "
+                f"Known: {', '.join(known)}."
             )

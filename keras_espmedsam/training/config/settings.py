@@ -1,15 +1,18 @@
 """Configuration files: what every one of them has in common."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
 import pydantic_core
-import yaml
 
+from keras_espmedsam._shown import shown, shown_value
 from keras_espmedsam.errors import InputError, did_you_mean
+from keras_espmedsam.training.config.yaml_text import parse_yaml, read_yaml
+
+# Of an override; the deepest of a configuration are six.
+_MOST_KEYS = 20
 
 
 class Settings(pydantic.BaseModel):
@@ -41,7 +44,7 @@ mean epochs? Known keys: epochs.
                     "unknown_key",
                     "{key}{hint} Known keys: {known}.",
                     {
-                        "key": str(key),
+                        "key": shown(key),
                         "hint": did_you_mean(str(key), known),
                         "known": ", ".join(known),
                     },
@@ -98,7 +101,9 @@ def load_settings(
         values = dict(source)
     else:
         name = f"The configuration {source}"
-        values = _read_yaml(Path(source), name)
+        values = read_yaml(Path(source), name)
+        if not isinstance(values, dict):
+            raise InputError(f"{name} holds no keys; expected lines such as 'output: runs/first'.")
     for override in overrides:
         values = _overridden(values, override)
     try:
@@ -107,62 +112,15 @@ def load_settings(
         raise InputError(_sentence(name, error.errors()[0])) from error
 
 
-def _read_yaml(path, name):
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
-    except FileNotFoundError:
-        raise InputError(f"{name} does not exist; check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{name} cannot be read ({type(error).__name__}).") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise InputError(f"{name} is not YAML{where}: {problem}.") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{name} holds no keys; expected lines such as 'output: runs/first'.")
-    return values
-
-
-_MERGE = "tag:yaml.org,2002:merge"
-
-
-# Not a loader of YAML 1.2, as ruamel.yaml has: `yes`, `010` and `100:45` mean other things there,
-# also in the config.yaml of runs that were begun with this one.
-class _Loader(yaml.SafeLoader):
-    """YAML that knows 1e-3 as a number, and no key twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == _MERGE or not isinstance(key_node, yaml.ScalarNode):
-                continue  # `<<`, which may be there twice; lists and dicts are no keys at all.
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key} is there twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    "-+0123456789",
-)
-
-
 def _overridden(values, override):
     if isinstance(override, tuple):
         return _with(values, override[0].split("."), override[1], override[0])
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise InputError(f"Received {override!r}; expected KEY=VALUE, such as phases.0.epochs=1.")
-    try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise InputError(f"Received {override!r}, whose value is not YAML.") from error
+        raise InputError(
+            f"Received {shown_value(override)}; expected KEY=VALUE, such as phases.0.epochs=1."
+        )
+    value = parse_yaml(text, f"Received {shown_value(override)}, whose value")
     return _with(values, path.split("."), value, override)
 
 
@@ -170,12 +128,14 @@ def _with(values, keys, value, override):
     """A copy of nested dicts and lists with one value changed."""
     if not keys:
         return value
+    if len(keys) > _MOST_KEYS:
+        raise InputError(f"Received {shown_value(override)}; no setting lies so deep.")
     key, *rest = keys
     if isinstance(values, list):
-        if not key.isdecimal() or int(key) >= len(values):
+        if not key.isdecimal() or len(key) > 9 or int(key) >= len(values):
             raise InputError(
-                f"Received {override!r}, but there is no {key} in a list of {len(values)}; "
-                f"expected a place from 0 to {len(values) - 1}."
+                f"Received {shown_value(override)}, but there is no {shown(key)} in a list "
+                f"of {len(values)}; expected a place from 0 to {len(values) - 1}."
             )
         place = int(key)
         changed = _with(values[place], rest, value, override)
@@ -186,7 +146,7 @@ def _with(values, keys, value, override):
 
 def _sentence(name, error):
     """What pydantic found, as a sentence that names the key."""
-    where = ".".join(str(part) for part in error["loc"])
+    where = shown(".".join(str(part) for part in error["loc"]), 200)
     if error["type"] == "unknown_key":
         prefix = f"{where}." if where else ""
         return f"{name} has the unknown key {prefix}{error['msg']}"
@@ -195,7 +155,8 @@ def _sentence(name, error):
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if error["type"] == "value_error":
         return f"{name} cannot be used{f' at {where}' if where else ''}: {_ended(message)}"
-    return f"{name} has {where}: {error['input']!r}; expected {_ended(message)}"
+    message = message[:1].lower() + message[1:] if message.startswith("Input ") else message
+    return f"{name} has {where}: {shown_value(error['input'])}; expected {_ended(message)}"
 
 
 def _ended(message):

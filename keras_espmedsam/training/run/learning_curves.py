@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keras_espmedsam._files import atomic_path
+from keras_espmedsam._shown import cell
 
 
 def write_curves(folder: Path, history: Mapping[str, Sequence[float | None]]) -> None:
@@ -32,7 +33,7 @@ def write_curves(folder: Path, history: Mapping[str, Sequence[float | None]]) ->
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["epoch", *names])
+        writer.writerow(["epoch", *map(cell, names)])
         for row in range(epochs):
             writer.writerow([row + 1, *(history[name][row] for name in names)])
     _draw(folder / "curves.png", history, range(1, epochs + 1))
