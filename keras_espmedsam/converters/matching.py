@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_espmedsam._shown import shown
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.finite import all_finite
 
 _MAX_NAMES = 8
 
@@ -130,8 +132,8 @@ def check_tensors(
         shape = tensors[name].shape
         want = tuple(entry.layout.torch_shape(tuple(entry.variable.shape)))
         if shape != want:
-            misshaped.append(f"{name} ({_shape(shape)}, expected {_shape(want)})")
-        elif not np.isfinite(tensors[name]).all():
+            misshaped.append(f"{shown(name)} ({_shape(shape)}, expected {_shape(want)})")
+        elif not all_finite(tensors[name]):
             not_finite.append(name)
     problems = [
         f"{what}: {listed(names)}"
@@ -211,9 +213,9 @@ def listed(names: Sequence[str]) -> str:
 
     Source: ours.
     """
-    shown = ", ".join(names[:_MAX_NAMES])
+    named = ", ".join(map(shown, names[:_MAX_NAMES]))
     more = len(names) - _MAX_NAMES
-    return f"{shown} and {more} more" if more > 0 else shown
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def ignored_messages(
@@ -261,4 +263,4 @@ def _is_bookkeeping(name: str, expected: Mapping[str, Entry]) -> bool:
 
 
 def _shape(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "a scalar"
+    return shown(" x ".join(map(str, shape))) or "a scalar"

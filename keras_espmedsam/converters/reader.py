@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_espmedsam._shown import shown, shown_value
 from keras_espmedsam._startup import require
 from keras_espmedsam.errors import InputError
 
@@ -18,6 +19,13 @@ from keras_espmedsam.errors import InputError
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 # What torch.nn.DataParallel puts before every name.
 _DATA_PARALLEL = "module."
+# One may lie in another, but not for ever: a pickle may hold a dict in itself.
+_DEEPEST = 8
+_LONGEST_NAME = 1000
+# How often a checkpoint may use one number: torch.save keeps tied weights once, and a tensor of
+# stride 0 asks for any amount of memory with a few bytes.
+_MAX_REPEATS = 64
+_SMALL = 64 * 2**20
 # A zip file (what torch.save writes) and a pickle (what it wrote before 1.6).
 _TORCH_MAGIC = (b"PK", b"\x80")
 
@@ -56,14 +64,23 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
             f"Received {path} as a checkpoint; expected a .pth, .pt or .safetensors file."
         )
     try:
+        # A pipe would be waited for, for ever.
+        if path.exists() and not path.is_file():
+            raise InputError(
+                f"The checkpoint {path} cannot be opened: it is no file; give one that is."
+            )
         with path.open("rb") as file:
             start = file.read(2)
     except FileNotFoundError as error:
         raise InputError(f"The checkpoint {path} does not exist; check the path.") from error
-    except OSError as error:
+    # Also a path with a byte 0 in it.
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
-            f"The checkpoint {path} cannot be opened ({error.strerror}); check that it is a file "
-            "and may be read."
+            f"The checkpoint {path} cannot be opened "
+            f"({getattr(error, 'strerror', None) or shown(error)}); check that it is a file and "
+            "may be read."
         ) from error
     if not start:
         raise InputError(f"The checkpoint {path} is empty; download or copy it again.")
@@ -72,10 +89,22 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
     else:
         arrays = _read_torch(path, start)
     if not arrays:
-        raise InputError(f"The checkpoint {path} holds no tensors; give one with a state dict.")
+        raise InputError(
+            f"The checkpoint {path} holds no tensors; give one with a state dict."
+        )
+    _check_names(path, arrays)
     if all(name.startswith(_DATA_PARALLEL) for name in arrays):
         arrays = {name.removeprefix(_DATA_PARALLEL): array for name, array in arrays.items()}
     return arrays
+
+
+def _check_names(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    for name in arrays:
+        if len(name) > _LONGEST_NAME:
+            raise InputError(
+                f"The checkpoint {path} names a tensor {shown(name)}, with {len(name):,} "
+                "characters; no model does, so it is damaged. Download or copy it again."
+            )
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -83,7 +112,11 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     importlib.import_module("ml_dtypes")  # Teaches NumPy bfloat16; Keras depends on it.
     try:
         arrays = importlib.import_module("safetensors.numpy").load_file(path)
-    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError) as error:
+    # What a header says wrongly fails in Rust, in NumPy, or as the memory that it asks for.
+    except (
+        *(safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError),
+        *(OSError, OverflowError, MemoryError, UnicodeDecodeError),
+    ) as error:
         raise InputError(
             f"The checkpoint {path} is damaged or cut short, or holds numbers that NumPy does not "
             f"know ({_first_line(error)}); download or copy it again."
@@ -109,8 +142,6 @@ def _read_torch(path: Path, start: bytes) -> dict[str, np.ndarray]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refused_pickle(path, error) from error
-    except MemoryError:
-        raise
     # Each kind of damage ends in an error of another type (EOFError, KeyError, RuntimeError...).
     except Exception as error:
         if "TorchScript" in str(error):
@@ -127,7 +158,7 @@ def _read_torch(path: Path, start: bytes) -> dict[str, np.ndarray]:
 def _refused_pickle(path: Path, error: Exception) -> InputError:
     found = re.search(r"GLOBAL (\S+)", str(error))
     if found:
-        what = f"holds the Python object {found.group(1)}, which could run code when loaded"
+        what = f"holds the Python object {shown(found.group(1))}, which could run code when loaded"
     else:
         what = "is damaged or holds something other than tensors"
     return InputError(
@@ -137,34 +168,56 @@ def _refused_pickle(path: Path, error: Exception) -> InputError:
 
 
 def _arrays(path: Path, content: Any, torch: Any) -> dict[str, np.ndarray]:
-    while isinstance(content, Mapping):
-        wrapped = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+    for _ in range(_DEEPEST + 1):
+        wrapped = [
+            key
+            for key in _WRAPPERS
+            if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
+        ]
         if not wrapped:
             break
         content = content[wrapped[0]]
+    else:
+        raise InputError(
+            f"The checkpoint {path} holds itself, or a state dict more than {_DEEPEST} levels "
+            "deep; save the weights alone with torch.save(model.state_dict(), PATH)."
+        )
     if not isinstance(content, Mapping):
         raise InputError(
             f"The checkpoint {path} holds a {type(content).__name__}; expected a state dict, a "
             "mapping of names to tensors."
         )
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
+    asked, stored = 0, path.stat().st_size
     for name, tensor in content.items():
+        if not isinstance(name, str):
+            raise InputError(
+                f"The checkpoint {path} holds {shown_value(name)} among the names of its tensors; "
+                "expected text. Save the state dict alone."
+            )
         if not isinstance(tensor, torch.Tensor):
             raise InputError(
-                f"The checkpoint {path} holds {name!r} of type {type(tensor).__name__} among its "
-                "tensors; save the state dict alone or under the name 'state_dict'."
+                f"The checkpoint {path} holds {shown_value(name)} of type "
+                f"{shown(type(tensor).__name__)} among its tensors; save the state dict alone or "
+                "under the name 'state_dict'."
+            )
+        asked += tensor.numel() * tensor.element_size()
+        if asked > _MAX_REPEATS * stored + _SMALL:
+            raise InputError(
+                f"The checkpoint {path} has {stored:,} bytes and tensors of more than {asked:,}, "
+                f"first at {shown(name)}; it is damaged or made to fill the memory."
             )
         if tensor.is_floating_point():
             tensor = tensor.to(torch.float32)
         try:
-            arrays[str(name)] = tensor.detach().numpy()
+            arrays[name] = tensor.detach().numpy()
         except (TypeError, RuntimeError) as error:
             raise InputError(
-                f"The checkpoint {path} holds {name!r} as a tensor that is not a plain array "
-                f"({_first_line(error)}); save it dense and on the CPU."
+                f"The checkpoint {path} holds {shown_value(name)} as a tensor that is not a "
+                f"plain array ({_first_line(error)}); save it dense and on the CPU."
             ) from error
     return arrays
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return shown((str(error).splitlines() or [type(error).__name__])[0].rstrip("."), 200)
