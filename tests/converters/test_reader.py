@@ -205,3 +205,81 @@ def test_paths_that_cannot_be_read(tmp_path):
         with pytest.raises(InputError) as error:
             read_checkpoint(path)
         assert says in one_sentence(error)
+
+
+def test_a_checkpoint_that_holds_itself_is_refused(tmp_path):
+    content = {}
+    content["model"] = content
+    other = {"state_dict": {"model": content}}
+    for one in (content, other):
+        torch.save(one, tmp_path / "a.pth")
+        with pytest.raises(InputError, match="holds itself, or a state dict more than 8 levels"):
+            read_checkpoint(tmp_path / "a.pth")
+
+
+def test_weights_some_levels_deep_are_found(tmp_path):
+    content = {"w": torch.ones(2)}
+    for name in ("model", "state_dict", "model_state_dict", "model"):
+        content = {name: content, "epoch": 3}
+    torch.save(content, tmp_path / "a.pth")
+    assert read_checkpoint(tmp_path / "a.pth")["w"].tolist() == [1, 1]
+
+
+def test_a_tensor_that_asks_for_any_memory_is_refused(tmp_path):
+    torch.save({"w": torch.ones(1).expand(10**6, 10**6)}, tmp_path / "a.pth")
+    assert (tmp_path / "a.pth").stat().st_size < 5000
+    with pytest.raises(InputError, match="made to fill the memory"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_tied_weights_are_read(tmp_path):
+    shared = torch.arange(1000.0)
+    torch.save({f"w{i}": shared for i in range(40)}, tmp_path / "a.pth")
+    arrays = read_checkpoint(tmp_path / "a.pth")
+    assert len(arrays) == 40 and all(array.sum() == 499_500 for array in arrays.values())
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({1: torch.ones(1)}, "holds 1 among the names"),
+        ({("a",): torch.ones(1)}, r"holds \('a',\) among the names"),
+        ({"x" * 10**5: torch.ones(1)}, "names a tensor xxx.*with 100,000 characters"),
+        ({"\x1b[2J": 1}, r"holds '\\x1b\[2J' of type int"),
+        ({"a" * 10**6: "b" * 10**6}, "of type str among its tensors"),
+        ([torch.ones(1)], "holds a list"),
+        (torch.ones(1), "holds a Tensor"),
+        ({}, "holds no tensors"),
+    ],
+    ids=range(8),
+)
+def test_names_and_contents_that_are_none(tmp_path, content, says):
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=says) as error:
+        read_checkpoint(tmp_path / "a.pth")
+    assert str(error.value).isprintable() and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{",
+        b"[]",
+        b"\xff" * 8,
+        b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,400000000000]}}',
+        b'{"a":{"dtype":"NO","shape":[1],"data_offsets":[0,4]}}',
+        b"[" * 100_000,
+    ],
+    ids=range(8),
+)
+def test_headers_of_safetensors_that_lie(tmp_path, header):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+    with pytest.raises(InputError) as error:
+        read_checkpoint(path)
+    assert len(str(error.value)) < 600
+    path.write_bytes((2**63).to_bytes(8, "little") + header)
+    with pytest.raises(InputError):
+        read_checkpoint(path)
