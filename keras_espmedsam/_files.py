@@ -120,13 +120,13 @@ def atomic_folder(path: str | os.PathLike, replace: bool = False) -> Iterator[Pa
         renamed = not _holds_a_mount_or_us(path)
         if renamed:
             try:
-                folder = stack.enter_context(_writing_folder(path.parent))
+                folder = stack.enter_context(writing_folder(path.parent))
             except OSError:
                 if not path.is_dir():
                     raise
                 renamed = False
         if not renamed:
-            folder = stack.enter_context(_writing_folder(path))
+            folder = stack.enter_context(writing_folder(path))
         new = folder / _NAME
         new.mkdir()
         yield new
@@ -140,7 +140,7 @@ def atomic_folder(path: str | os.PathLike, replace: bool = False) -> Iterator[Pa
             os.replace(new, path)
         else:
             shutil.copymode(path, new)
-            _exchange(new, path)
+            replace_folder(new, path)
 
 
 def carry_over(old: str | os.PathLike, new: str | os.PathLike) -> None:
@@ -253,8 +253,29 @@ def check_writable(folder: str | os.PathLike) -> None:
 
 
 @contextlib.contextmanager
-def _writing_folder(parent: Path) -> Iterator[Path]:
-    """A folder of our own to write in, locked; removed at the end with all that is left in it."""
+def writing_folder(parent: Path) -> Iterator[Path]:
+    """A folder of our own to write in, locked; removed at the end with all that is left in it.
+
+    For what is not one file or folder; `atomic_path` and `atomic_folder` are for these.
+
+    Args:
+        parent: the folder that it lies in, which is there.
+
+    Yields:
+        Its path.
+
+    Raises:
+        OSError: when it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with writing_folder(Path(tempfile.mkdtemp())) as folder:
+        ...     _ = (folder / "eye.onnx").write_bytes(b"...")
+        >>> folder.exists()
+        False
+
+    Source: ours.
+    """
 
     def make() -> tuple[Path, int | None]:
         folder = Path(tempfile.mkdtemp(prefix=_HELD, dir=parent))
@@ -374,8 +395,18 @@ def _move_into(new: Path, path: Path, ours: str) -> None:
             os.replace(here / name, there / name)
 
 
-def _exchange(new: Path, path: Path) -> None:
-    """Let two folders change names; the old one lies where the new one was, or is removed."""
+def replace_folder(new: Path, path: Path) -> None:
+    """Let two folders change names; the old one lies where the new one was, or is removed.
+
+    Args:
+        new: the folder that takes the place of the other.
+        path: the folder that is replaced.
+
+    Raises:
+        OSError: when one cannot be renamed.
+
+    Source: ours.
+    """
     if _exchanged(new, path):
         return
     old = _replaced(path)
@@ -410,6 +441,33 @@ def _put_back(path: Path) -> None:
     old = _replaced(path)
     if old.is_dir() and not os.path.lexists(path):
         os.replace(old, path)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, seconds: float = 30) -> Iterator[None]:
+    """Meanwhile no other program is in such a block for the same folder; it leaves no file.
+
+    Args:
+        folder: a folder that is there.
+        seconds: how long another program is waited for; it moves files and needs no more.
+
+    Example:
+        >>> import tempfile
+        >>> with alone_in(Path(tempfile.mkdtemp())):
+        ...     pass
+
+    Source: ours.
+    """
+    handle = _opened(folder)
+    try:
+        end = time.monotonic() + seconds
+        # Where there is no lock, it is as if nobody else were there.
+        while handle is not None and _lock(handle) is False and time.monotonic() < end:
+            time.sleep(0.05)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def locked(file: IO) -> bool:

@@ -11,12 +11,15 @@ import pytest
 
 from keras_espmedsam import _files
 from keras_espmedsam._files import (
+    alone_in,
     atomic_folder,
     atomic_path,
     carry_over,
     check_writable,
     locked,
     remove_leftovers,
+    replace_folder,
+    writing_folder,
 )
 
 WRITE = """
@@ -294,3 +297,45 @@ def test_one_program_holds_a_file(tmp_path):
     with open(tmp_path / "a", "a") as first, open(tmp_path / "a", "a") as second:
         assert locked(first)
         assert not locked(second)
+
+
+def test_one_at_a_time_is_alone_in_a_folder_and_leaves_nothing(tmp_path):
+    inside, most = [], []
+
+    def enter():
+        with alone_in(tmp_path):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.02)
+            inside.pop()
+
+    threads = [threading.Thread(target=enter) for _ in range(5)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    if sys.platform != "win32":
+        assert most == [1] * 5
+    assert os.listdir(tmp_path) == []
+
+
+def test_nobody_is_waited_for_without_end(tmp_path):
+    start = time.monotonic()
+    with alone_in(tmp_path), alone_in(tmp_path, seconds=0.2):
+        assert time.monotonic() - start < 10
+
+
+def test_a_folder_to_write_in_is_no_leftover_and_goes_at_the_end(tmp_path):
+    with writing_folder(tmp_path) as folder:
+        (folder / "eye.onnx").write_text("half")
+        remove_leftovers(tmp_path)
+        assert sys.platform == "win32" or (folder / "eye.onnx").read_text() == "half"
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path):
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text(name)
+    replace_folder(tmp_path / "new", tmp_path / "old")
+    assert os.listdir(tmp_path / "old") == ["new"]

@@ -2,13 +2,10 @@
 
 import json
 import os
-import shutil
-import tempfile
-from pathlib import Path
 
 import keras
 
-from keras_espmedsam._files import atomic_path
+from keras_espmedsam._files import alone_in, remove_leftovers, replace_folder, writing_folder
 from keras_espmedsam._renamed import old_attribute
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.comparison import compare
@@ -16,7 +13,7 @@ from keras_espmedsam.export.description import checksums, describe
 from keras_espmedsam.export.formats import check_installed
 from keras_espmedsam.export.other_process import BACKENDS, write, write_elsewhere
 from keras_espmedsam.export.quantization_data import calibration_inputs, chosen_records, quality
-from keras_espmedsam.export.request import make_request
+from keras_espmedsam.export.request import make_request, refuse_replacing
 from keras_espmedsam.models.quantization import refuse_quantized
 
 
@@ -59,7 +56,8 @@ def export_model(
             `Record`; some choose its ranges, others measure its Dice (of a classifier, how many
             are classed as before).
         overwrite: bool. Whether what is there at `path` may be replaced.
-        preset: str or None. The preset's name, to be written into the artefact.
+        preset: str or None. The preset's name, to be written into the artefact; of a folder the
+            last part of its path alone.
         licence: str or None. The licence of the weights, to be written into the artefact; `None`
             is what the preset's card says, or "unknown".
         report: callable that is given sentences on the progress, or `None`.
@@ -95,10 +93,21 @@ def export_model(
         task = task.specialize(modality) if task.takes_modalities else _only(task, modality)
     calibrating, measuring = _records(task, request, calibration)
     description = describe(task, request, preset, licence)
+    try:
+        return _export(task, request, description, calibrating, measuring, report, overwrite)
+    except OSError as error:
+        raise InputError(
+            f"{request.path} cannot be written ({error.strerror or error}); give a path that can "
+            "be, on a disk with enough space. Nothing was kept."
+        ) from error
+
+
+def _export(task, request, description, calibrating, measuring, report, overwrite):
     parent = request.path.parent
     parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=parent) as folder:
-        target = Path(folder) / request.path.name
+    remove_leftovers(parent)
+    with writing_folder(parent) as folder:
+        target = folder / request.path.name
         _write(task, request, target, description, calibrating, report)
         runtime = request.format.load(target)
         if request.precision == "int8":
@@ -117,9 +126,12 @@ def export_model(
             )
         del runtime  # Some hold their file open.
         description["sha256"] = checksums(request.format, target)
-        _move(target, request)
-    with atomic_path(request.description_path) as temporary:
-        temporary.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        beside = target.with_name(request.description_path.name)
+        beside.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        with alone_in(parent):  # Of two exports to one path, the files of one stay.
+            if not overwrite:
+                refuse_replacing(request.format, request.path)
+            _move(target, beside, request)
     return {**description, "path": str(request.path)}
 
 
@@ -160,18 +172,22 @@ def _write(task, request, target, description, calibration, report):
     write_elsewhere(task, request, target, description, calibration)
 
 
-def _move(target, request):
-    """Put a finished artefact in its place; its main file last."""
+def _move(target, beside, request):
+    """Put a finished artefact in its place, and its description last.
+
+    No system renames several files at once. Killed in between, the description has the checksums of
+    another artefact, and `ExportedSegmenter` refuses the two.
+    """
     if target.is_dir():
-        old = target.with_name("replaced")
-        if request.path.exists():
-            request.path.rename(old)
-        target.rename(request.path)
-        shutil.rmtree(old, ignore_errors=True)
-        return
-    for file in reversed(request.format.files(target)):
-        file.chmod(0o644)
-        file.replace(request.path.with_name(file.name))
+        if request.path.is_dir() and not request.path.is_symlink():
+            replace_folder(target, request.path)
+        else:
+            target.replace(request.path)
+    else:
+        for file in reversed(request.format.files(target)):
+            file.chmod(0o644)
+            file.replace(request.path.with_name(file.name))
+    os.replace(beside, request.description_path)
 
 
 def __getattr__(name):

@@ -1,7 +1,9 @@
 """What must be known to use an artefact alone: inside it, and as a JSON file beside it."""
 
 import hashlib
-from pathlib import Path
+import os
+import re
+from pathlib import Path, PureWindowsPath
 
 import keras_espmedsam
 from keras_espmedsam.errors import InputError
@@ -17,7 +19,7 @@ def describe(task, request, preset=None, licence=None):
     Args:
         task: the segmenter or classifier.
         request: `ExportRequest`.
-        preset: str or None. Name of the preset.
+        preset: str or None. Name of the preset, or its folder.
         licence: str or None. `None` is what the preset's card says.
 
     Returns:
@@ -43,7 +45,7 @@ def describe(task, request, preset=None, licence=None):
         "precision": request.precision,
         "computes_in": list(request.format.computes_in),
         "flavor": request.flavor,
-        "preset": preset,
+        "preset": preset_name(preset),
         "keras_espmedsam": keras_espmedsam.__version__,
         "licence": licence or _card_licence(preset) or UNKNOWN_LICENCE,
         "intended_use": "research; not a medical device",
@@ -82,6 +84,31 @@ def describe(task, request, preset=None, licence=None):
         name = "probabilities" if request.flavor == "images" else "logits"
         found["outputs"] = {name: {"dtype": "float32", "shape": [None, task.num_classes]}}
     return found
+
+
+def preset_name(preset):
+    """How a preset is called in an artefact: no path of the machine that exported it travels.
+
+    Args:
+        preset: str, path or None: a name, a folder, or an address.
+
+    Returns:
+        str or None: of a folder the last part of its path; others as they are.
+
+    Example:
+        >>> preset_name("/home/somebody/trials/eye_7/"), preset_name("hf://lab/eye")
+        ('eye_7', 'hf://lab/eye')
+
+    Source: ours.
+    """
+    if preset is None:
+        return None
+    preset = os.fspath(preset)
+    if re.match(r"[a-z]+://", preset) and not preset.startswith("file:"):
+        return preset
+    # As of a path on any system; "." and ".." are the folders that they stand for.
+    name = PureWindowsPath(preset).name if "\\" in preset else Path(preset).name
+    return name if name not in ("", "..") else Path(os.path.abspath(preset)).name
 
 
 def _card_licence(preset):

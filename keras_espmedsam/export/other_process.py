@@ -6,9 +6,13 @@ import gc
 import importlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +73,8 @@ def write_elsewhere(task, request, target, description, calibration):
 
     Source: ours.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    # Beside what is written, so that it goes with it when this process is killed.
+    with tempfile.TemporaryDirectory(dir=Path(target).parent) as folder:
         samples = {f"{i}/{name}": v for i, one in enumerate(calibration) for name, v in one.items()}
         path = Path(folder) / "calibration.npz"
         np.savez(path, **samples)
@@ -85,7 +90,7 @@ def write_elsewhere(task, request, target, description, calibration):
             "description": description,
             "calibration": str(path),
         }
-        _run(task, job, request.format.backend, request.format.name)
+        _run(task, job, request.format.backend, request.format.name, Path(target).parent)
 
 
 def export_elsewhere(model, **options):
@@ -105,29 +110,73 @@ def export_elsewhere(model, **options):
     _run(model, job, "tensorflow", options["format"])
 
 
-def _run(model, job, backend, what):
-    with tempfile.TemporaryDirectory() as folder:
+def _run(model, job, backend, what, parent=None):
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
         folder = Path(folder)
         model.save_to_preset(str(folder / "preset"))
         job |= {
             "class": _place(type(model), f"The model's class {type(model).__name__}"),
             "preset": str(folder / "preset"),
             "sys_path": sys.path,
+            # What is left of this process where it is killed.
+            "remove": [os.path.abspath(parent or folder)],
         }
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-c", _MAIN, str(folder / "job.json")],
-            env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            capture_output=True,
-            text=True,
-        )
-    lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-    if done.returncode == _REFUSED:
+        file = folder / f"{backend}_process.json"
+        file.write_text(json.dumps(job), encoding="utf-8")
+        status, output = _waited_for([sys.executable, "-c", _MAIN, str(file)], backend)
+    lines = output.strip().splitlines() or ["no reason given"]
+    if status == _REFUSED:
         raise InputError(lines[-1])
-    if done.returncode:
+    if status < 0:
+        raise InputError(
+            f"The process in which {BACKENDS[backend]} writes {what} was ended by the signal "
+            f"{_signal(-status)}; perhaps there is too little memory. Nothing was kept."
+        )
+    if status:
         raise InputError(
             f"{BACKENDS[backend]} could not write {what}: {lines[-1]} Nothing was kept."
         )
+
+
+def _waited_for(command, backend):
+    """The exit status of a process and what it says; it ends with this one, however that ends."""
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdin=subprocess.PIPE,  # Once it is closed, this process has ended.
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    said = {}
+
+    def read(name):
+        said[name] = getattr(process, name).read()
+
+    readers = [
+        threading.Thread(target=read, args=(name,), daemon=True) for name in ("stdout", "stderr")
+    ]
+    try:
+        for one in readers:
+            one.start()
+        status = process.wait()
+        for one in readers:
+            one.join()
+    except BaseException:  # Ctrl-C, or a signal: nobody wants its result.
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        process.stdin.close()
+    return status, said["stderr"] or said["stdout"]
+
+
+def _signal(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
 
 
 def _place(found, what):
@@ -154,6 +203,7 @@ def main():
     Source: ours.
     """
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    threading.Thread(target=_end_with_the_first, args=(job["remove"],), daemon=True).start()
     # Formats and models of other packages lie where the first process found them.
     sys.path.extend(path for path in job["sys_path"] if path not in sys.path)
     importlib.import_module("keras_espmedsam.models")  # What Keras finds by name is registered.
@@ -163,6 +213,21 @@ def main():
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(_REFUSED)
+
+
+def _end_with_the_first(folders):
+    """Wait for the end of the process that started this one, which would compute for nobody."""
+    # The file itself: Python's own stream is locked, and flushed when a process ends.
+    while os.read(0, 1):
+        pass
+    # The first, killed, could not remove them; what this one is writing there comes again.
+    for _ in range(20):
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        if not any(os.path.lexists(folder) for folder in folders):
+            break
+        time.sleep(0.05)
+    os._exit(1)
 
 
 def _write_job(task, job):

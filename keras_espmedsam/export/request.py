@@ -179,11 +179,36 @@ def _checked_path(path, chosen, overwrite):
             f"Received the output {path} for {chosen.name}, which is a folder; give a name such "
             f"as {path.with_suffix('')}."
         )
-    written = [path, *chosen.files(path), description_path(path)]
-    there = [one for one in written if one.exists()]
-    if there and not overwrite:
-        raise InputError(f"{there[0]} is there already; give another name, or ask to overwrite it.")
+    if not overwrite:
+        refuse_replacing(chosen, path)
+    elif path.is_dir() and chosen.suffix:
+        raise InputError(f"{path} is a folder; give another name for a file of {chosen.name}.")
+    elif not chosen.suffix and path.exists() and not chosen.fits(path):
+        # Whatever it is, it is no older artefact.
+        if not path.is_dir() or any(path.iterdir()):
+            raise InputError(
+                f"{path} holds something else than an artefact of {chosen.name}, and is not "
+                "replaced; give another name."
+            )
     return path
+
+
+def refuse_replacing(chosen, path):
+    """Refuse a path at which something is already.
+
+    Args:
+        chosen: `ExportFormat`.
+        path: `pathlib.Path` of the artefact.
+
+    Raises:
+        InputError: for an artefact, a file that would be one's, or a description that is there.
+
+    Source: ours.
+    """
+    written = [path, *chosen.files(path), description_path(path)]
+    there = [one for one in written if os.path.lexists(one)]
+    if there:
+        raise InputError(f"{there[0]} is there already; give another name, or ask to overwrite it.")
 
 
 def normalization(task):

@@ -1,5 +1,10 @@
 """What is kept of an export, and what is not."""
 
+import hashlib
+import json
+import os
+import threading
+
 import keras
 import numpy as np
 import onnx
@@ -7,7 +12,7 @@ import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.export import comparison, get_format
-from keras_espmedsam.export.description import describe
+from keras_espmedsam.export.description import describe, preset_name
 from keras_espmedsam.export.formats.onnx import ONNX
 from keras_espmedsam.export.formats.tflite import operators
 from keras_espmedsam.export.other_process import write
@@ -126,3 +131,149 @@ def test_options_keep_their_places(segmenter, classifier, monkeypatch):
     classifier.export_for("onnx", "m.onnx", (64, 64), "float16", "logits")
     assert asked[0][1:] == ("onnx", "m.onnx", (64, 64), "eye", "float16", "logits")
     assert asked[1][1:] == ("onnx", "m.onnx", (64, 64), None, "float16", "logits")
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Lets an export write a text in place of a model, and compare nothing."""
+    text = {"now": "old"}
+
+    def write(task, request, target, *rest):
+        for file in [target] if request.format.suffix else [target / "saved_model.pb"]:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text["now"])
+
+    module = "keras_espmedsam.export._export_model"
+    monkeypatch.setattr(f"{module}._write", write)
+    monkeypatch.setattr(f"{module}.compare", lambda *given: 0.0)
+    for name in ("onnx", "saved_model"):
+        monkeypatch.setattr(type(get_format(name)), "load", lambda self, path: None)
+    return text
+
+
+def _pair(path):
+    """What an artefact holds, and whether its description is its own."""
+    file = path / "saved_model.pb" if path.is_dir() else path
+    (expected,) = json.loads(path.with_name(f"{path.name}.json").read_text())["sha256"].values()
+    return file.read_text(), hashlib.sha256(file.read_bytes()).hexdigest() == expected
+
+
+@pytest.mark.parametrize("name, file", [("onnx", "m.onnx"), ("saved_model", "m")])
+def test_killed_at_any_step_the_two_are_of_one_export_or_refused(
+    segmenter, tmp_path, written, monkeypatch, name, file
+):
+    path = tmp_path / file
+    segmenter.export_for(name, path)
+    assert _pair(path) == ("old", True)
+    replace, steps = os.replace, [0]
+
+    def killed(*given, **named):
+        if steps[0] == 0:
+            raise Killed
+        steps[0] -= 1
+        return replace(*given, **named)
+
+    monkeypatch.setattr(os, "replace", killed)
+    for step in range(3):
+        written["now"], steps[0] = f"new {step}", step
+        before = _pair(path)
+        try:
+            segmenter.export_for(name, path, overwrite=True)
+        except Killed:
+            if _pair(path) != before:
+                with pytest.raises(kem.errors.InputError, match="description"):
+                    kem.export.ExportedSegmenter(path)
+    steps[0] = -1
+    segmenter.export_for(name, path, overwrite=True)
+    assert _pair(path) == ("new 2", True)
+    assert sorted(os.listdir(tmp_path)) == sorted([file, f"{file}.json"])
+
+
+@pytest.mark.parametrize("name, file", [("onnx", "m.onnx"), ("saved_model", "m")])
+def test_of_two_exports_to_one_path_the_files_of_one_stay(segmenter, tmp_path, written, name, file):
+    path, errors = tmp_path / file, []
+
+    def export():
+        try:
+            segmenter.export_for(name, path, overwrite=True)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=export) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert not errors and _pair(path) == ("old", True)
+    assert sorted(os.listdir(tmp_path)) == sorted([file, f"{file}.json"])
+
+
+def test_what_came_there_meanwhile_is_kept(segmenter, tmp_path, written, monkeypatch):
+    path = tmp_path / "m.onnx"
+    monkeypatch.setattr(
+        "keras_espmedsam.export._export_model.compare",
+        lambda *given: path.write_text("mine") and 0.0,
+    )
+    with pytest.raises(kem.errors.InputError, match="already"):
+        segmenter.export_for("onnx", path)
+    assert path.read_text() == "mine" and os.listdir(tmp_path) == ["m.onnx"]
+
+
+def test_what_killed_exports_left_is_removed(segmenter, tmp_path, written):
+    (tmp_path / ".writing-held-0abc_def").mkdir()
+    segmenter.export_for("onnx", tmp_path / "m.onnx")
+    assert sorted(os.listdir(tmp_path)) == ["m.onnx", "m.onnx.json"]
+
+
+def test_what_is_no_artefact_is_not_replaced(segmenter, tmp_path, written):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter").write_text("mine")
+    (tmp_path / "m.onnx").mkdir()
+    for name, file in (("saved_model", "home"), ("onnx", "m.onnx")):
+        with pytest.raises(kem.errors.InputError, match=r"something else|is a folder"):
+            segmenter.export_for(name, tmp_path / file, overwrite=True)
+    assert (tmp_path / "home" / "letter").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_is_told(segmenter, tmp_path, written):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(kem.errors.InputError, match=r"cannot be written \(.*\); give a path"):
+        segmenter.export_for("onnx", tmp_path / "file" / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    "given, kept",
+    [
+        (None, None),
+        ("espmedsam_nano_256", "espmedsam_nano_256"),
+        ("hf://lab/eye", "hf://lab/eye"),
+        ("kaggle://lab/eye/keras/nano", "kaggle://lab/eye/keras/nano"),
+        ("/home/somebody/trials/eye_7", "eye_7"),
+        ("trials/eye_7/", "eye_7"),
+        ("../trials/./eye_7", "eye_7"),
+        ("C:\\Users\\somebody\\eye_7", "eye_7"),
+        ("file:///home/somebody/eye_7", "eye_7"),
+    ],
+)
+def test_of_a_preset_its_name_alone_travels(given, kept):
+    assert preset_name(given) == kept
+
+
+def test_of_the_working_folder_its_name_travels(tmp_path, monkeypatch):
+    (tmp_path / "eye_7" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "eye_7" / "inner")
+    assert [preset_name(one) for one in (".", "..", tmp_path / "eye_7")] == [
+        "inner",
+        "eye_7",
+        "eye_7",
+    ]
+
+
+def test_no_path_of_the_machine_is_in_a_description(segmenter, tmp_path, written):
+    segmenter.export_for("onnx", tmp_path / "m.onnx", preset=str(tmp_path / "mine" / "eye_7"))
+    text = (tmp_path / "m.onnx.json").read_text()
+    assert '"preset": "eye_7"' in text and str(tmp_path) not in text

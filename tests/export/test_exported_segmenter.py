@@ -67,3 +67,43 @@ def test_a_missing_runtime_is_named(stranger, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"onnxruntime, which is not installed.*\[export\]"):
         ExportedSegmenter(path)
+
+
+def test_the_command_ends_in_a_sentence_and_runs_what_is_trusted(stranger, tmp_path):
+    from onnx import TensorProto, helper
+    from PIL import Image
+    from typer.testing import CliRunner
+
+    from keras_espmedsam.cli.main import app
+
+    Image.fromarray(IMAGE).save(tmp_path / "image.png")
+
+    def segment(path, *more):
+        given = (tmp_path / "image.png", "--preset", path, "--modality", "fundus", "--overwrite")
+        given = (*given, "--output", tmp_path / "masks", *more)
+        return CliRunner().invoke(app, ["segment", *map(str, given)])
+
+    assert segment(stranger()).exit_code == 0
+    done = segment(stranger(float("nan")))
+    assert done.exit_code != 0 and "NaN or infinite" in done.output
+    # An operator of one graph or another, which is sound and still none of ours.
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["m"], ["chosen"])],
+        "body",
+        [],
+        [helper.make_tensor_value_info("chosen", TensorProto.FLOAT, None)],
+    )
+    nodes = [
+        helper.make_node("Cast", ["images"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["f"], ["mean"], axes=[3], keepdims=0),
+        helper.make_node("Mul", ["mean", "z"], ["m"]),
+        helper.make_node(
+            *("Constant", [], ["yes"]),
+            value=helper.make_tensor("t", TensorProto.BOOL, [], [True]),
+        ),
+        helper.make_node("If", ["yes"], ["probabilities"], then_branch=body, else_branch=body),
+    ]
+    path = stranger(nodes=nodes)
+    done = segment(path)
+    assert done.exit_code == 2 and "no model of this package needs: If" in done.output
+    assert segment(path, "--trust").exit_code == 0
