@@ -118,8 +118,12 @@ DOCUMENT = """\
 # The first step of training
 
 Written by `benchmarks/first_step.py`, which says how: `fit` of espmedsam_nano_256 on eight images,
-256 x 256, in batches of four, without a cache of compilations. {machine}. Other programs ran beside
-it: compare the code before and after, and of one run the times that the processors worked.
+256 x 256, in batches of four, without a cache of compilations. {machine}. Where other programs run
+beside it, compare the times that the processors worked.
+
+    python benchmarks/first_step.py --before TREE
+
+"Before" is the tree of the commit before the engine was changed, whose step was that of 0.1.0.
 
 """
 

@@ -663,7 +663,9 @@ DOCUMENT = """\
 # Performance
 
 Written by `benchmarks/speed.py`, which says how: a process per system, all of a work interleaved,
-{repeats} runs. Times and memory are ratios to the first row."""
+{repeats} runs. Times and memory are ratios to the first row. Beside it stand
+[the first step of training](first_step.md), [what is compiled and kept](compile_cache.md),
+[float32 or bfloat16](precision.md) and [trips between host and device](device_transfers.md)."""
 
 NOTES = """\
 ## What made it fast, and what did not help
