@@ -197,7 +197,8 @@ def remove_leftovers(folder: str | os.PathLike, alone: bool = False) -> None:
 
     Args:
         folder: the folder; nothing is done where there is none.
-        alone: whether it is known that no other program writes there.
+        alone: whether it is known that no other program writes there, and that the folder is
+            ours: then all that is named so goes.
 
     Example:
         >>> import tempfile
@@ -210,7 +211,11 @@ def remove_leftovers(folder: str | os.PathLike, alone: bool = False) -> None:
     Source: ours.
     """
     try:
-        names = [name for name in os.listdir(folder) if _OURS.fullmatch(name)]
+        names = [
+            name
+            for name in os.listdir(folder)
+            if (name.startswith(PREFIX) if alone else _OURS.fullmatch(name))
+        ]
     except OSError:
         return
     for name in names:

@@ -154,8 +154,9 @@ class TestLeftovers:
             (tmp_path / name).touch()
             os.utime(tmp_path / name, (0, 0))
         remove_leftovers(tmp_path)
-        remove_leftovers(tmp_path, alone=True)
         assert sorted(os.listdir(tmp_path)) == sorted(names)
+        remove_leftovers(tmp_path, alone=True)
+        assert os.listdir(tmp_path) == ["writing-ab_d3fgh.png"]
 
     def test_a_link_is_not_followed(self, tmp_path):
         (tmp_path / "kept").mkdir()

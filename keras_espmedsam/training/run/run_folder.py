@@ -156,6 +156,8 @@ class RunFolder:
     def is_done(self, epochs: int) -> bool:
         """Whether the run in the folder has ended: by its number of epochs, or early.
 
+        Of one that was killed after its last epoch the curves are written then.
+
         Args:
             epochs: int. What `fit` would be given.
 
@@ -164,7 +166,11 @@ class RunFolder:
         if not (self.folder / STATE).exists():
             return False
         self._recall(read_state(self.folder / STATE)["information"])
-        return self.stopped or self.epoch >= epochs
+        done = self.stopped or self.epoch >= epochs
+        if done and self.writes:
+            with self._alone():
+                write_curves(self.folder, self.history)
+        return done
 
     def said_best(self) -> str:
         """A sentence that says which epoch is the best.

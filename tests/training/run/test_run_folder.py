@@ -273,6 +273,19 @@ def test_what_a_killed_program_left_is_cleared(tmp_path):
     assert not list(tmp_path.glob(".writing-*"))
 
 
+def test_what_a_kill_after_the_last_epoch_left_is_finished(tmp_path):
+    train(tmp_path, epochs=2)
+    curves = (tmp_path / "curves.csv").read_bytes()
+    (tmp_path / "curves.csv").write_bytes(b"of the epoch before")
+    left = tmp_path / ".writing-held-ab_d3fgh.png"
+    left.touch()
+    assert not RunFolder(tmp_path).is_done(3)
+    assert left.exists()
+    assert RunFolder(tmp_path).is_done(2)
+    assert (tmp_path / "curves.csv").read_bytes() == curves
+    assert not left.exists()
+
+
 def test_a_state_of_another_model_is_refused_and_kept(tmp_path):
     train(tmp_path, epochs=1)
     before = (tmp_path / "state.npz").read_bytes()
