@@ -33,12 +33,16 @@ def printable(text: str) -> str:
         >>> print(printable("\x1b[2J"))
         \x1b[2J
 
-    Source: ours; what is escaped is `str.isprintable`'s.
+    Source: ours; what is escaped is what Python's `repr` escapes, but for spaces of other widths.
     """
     if text.isprintable():
         return text
     return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
+        # Spaces of other widths, which are no line's end, stand in names of files in East Asia.
+        one
+        if one.isprintable() or unicodedata.category(one) == "Zs"
+        else one.encode("unicode_escape").decode("ascii")
+        for one in text
     )
 
 
@@ -59,7 +63,7 @@ def shown(text: object, length: int = LENGTH) -> str:
         >>> print(shown("eye\x1b[2J\n.png"), shown("Auge\u202egnp.exe"), shown("x" * 200, 8))
         eye\x1b[2J\n.png Auge\u202egnp.exe xxxxx...
 
-    Source: ours; what is escaped is `str.isprintable`'s.
+    Source: ours; what is escaped is what Python's `repr` escapes, but for spaces of other widths.
     """
     text = text if isinstance(text, str) else str(text)
     # Before it is escaped: ten megabytes are looked at no longer than a name.

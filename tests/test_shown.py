@@ -1,11 +1,20 @@
 """What of a stranger's file may be shown."""
 
+import pathlib
 import time
 
 import numpy as np
 import pytest
 
-from keras_espmedsam._shown import LENGTH, SENTENCE_LENGTH, shown, shown_sentence, shown_value
+from keras_espmedsam._shown import (
+    LENGTH,
+    SENTENCE_LENGTH,
+    cell,
+    printable,
+    shown,
+    shown_sentence,
+    shown_value,
+)
 from keras_espmedsam.errors import InputError, InputWarning, NoImageError, warn_of_input
 
 
@@ -16,6 +25,7 @@ from keras_espmedsam.errors import InputError, InputWarning, NoImageError, warn_
         ("Röntgen 胸部 μ-CT.png", "Röntgen 胸部 μ-CT.png"),
         ("C:\\data\\a.png", "C:\\data\\a.png"),
         ("", ""),
+        ("a\u3000b\u00a0c", "a\u3000b\u00a0c"),
         ("\x1b[2J\x1b]0;title\x07x", r"\x1b[2J\x1b]0;title\x07x"),
         ("\x9b2J", r"\x9b2J"),  # The same in one character, for a terminal that reads 8 bits.
         ("a\nb\r\tc\x00\x7f", r"a\nb\r\tc\x00\x7f"),
@@ -29,7 +39,7 @@ from keras_espmedsam.errors import InputError, InputWarning, NoImageError, warn_
 def test_what_cannot_be_seen_is_escaped_and_all_else_stays(text, right):
     assert shown(text) == right
     assert shown_sentence(text) == right
-    assert right.isprintable()
+    assert printable(text) == right
 
 
 def test_a_name_is_cut_however_long_it_is():
@@ -97,3 +107,51 @@ def test_every_error_of_ours_is_one_line_of_bounded_length(kind):
 def test_every_warning_of_ours_is_one_line():
     with pytest.warns(InputWarning, match=r"^The file a\\x1b\[2J is used\.$"):
         warn_of_input("The file a\x1b[2J is used.", 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1|cmd",
+        "+1 2",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "  =1+1",
+        "\uff1d1+1",
+        "=",
+        "-",
+    ],
+)
+def test_no_cell_is_a_formula(text):
+    assert cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "fundus",
+        "a=b",
+        "1-2",
+        "",
+        " ",
+        "-0.5",
+        "+3",
+        "-1e-9",
+        "1",
+        "-inf",
+        -0.5,
+        7,
+        None,
+        np.float32(-1),
+    ],
+)
+def test_numbers_and_names_are_cells_as_they_are(value):
+    assert cell(value) is value
+
+
+def test_a_path_is_a_cell_of_text():
+    assert cell(pathlib.Path("=a/b.png")) == "'=a/b.png"
+    assert cell(pathlib.Path("a=b.png")) == "a=b.png"

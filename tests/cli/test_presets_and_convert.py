@@ -77,6 +77,25 @@ def test_the_card_of_a_preset(run, tmp_path):
     assert "espmedsam_nano_256" in run("presets", "espmedsam_nona_256").stderr
 
 
+def test_the_card_of_a_stranger(run, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    card = b"---\r\nlicense: x\r\n---\r\n# A \x1b[2J\x9b card \xff\r\n[here](https://example.org/x)"
+    (folder / "README.md").write_bytes(card)
+    (folder / "SHA256SUMS").write_text("")
+    result = run("presets", folder)
+    assert result.exit_code == 2 and "does not name config.json" in result.stderr
+    write_checksums(folder)
+    result = run("presets", folder)
+    assert result.exit_code == 0, result.output
+    assert "\x1b" not in result.stdout and r"\x1b[2J" in result.stdout
+    assert "https://example.org/x" in result.stdout and "license" not in result.stdout
+    assert result.stdout.endswith("Checksums: right.\n")
+    (folder / "report.json").write_text("{}")
+    assert run("presets", folder).stdout.endswith("Checksums: right, of all but report.json.\n")
+
+
 def test_convert_espmedsam(run, checkpoints, conversions):
     result = run(
         *("convert", "espmedsam", "a.pth", "b.pth", "--modality", "fundus", "--modality", "xray"),

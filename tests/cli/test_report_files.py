@@ -1,3 +1,4 @@
+import csv
 import os
 import sys
 from pathlib import Path
@@ -168,3 +169,14 @@ def test_a_report_that_cannot_be_written_in_the_end_keeps_the_log(place):
     output.rmdir()
     with ReportFiles(output, None, False, True).log() as log:
         assert log.count == 1
+
+
+def test_no_cell_of_the_table_is_a_formula_and_numbers_stay(place):
+    table = Path("images.csv")
+    files = ReportFiles(None, table, False, False)
+    row = {"dataset": "=1+1|cmd", "image": "@a\nb.png", "index": -1, "dice": -0.5, "hd": 2e-9}
+    files.write(REPORT, [row], None)
+    with table.open(newline="") as file:
+        names, values = csv.reader(file)
+    assert names == list(row)
+    assert values == ["'=1+1|cmd", "'@a\nb.png", "-1", "-0.5", "2e-09"]
