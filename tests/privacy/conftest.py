@@ -1,9 +1,11 @@
 """A user with a name and a home, a small preset, and the commands with all that they print."""
 
+import contextlib
 import getpass
 import os
 import platform
 import socket
+import sys
 import types
 from pathlib import Path
 
@@ -82,27 +84,53 @@ def index(home, images):
     for i, (name, path) in enumerate(images.items()):
         if not name.startswith("nifti"):  # Of two slices, which is no image with a mask.
             mask_path = masks[name].relative_to(home).as_posix()
-            for split in ("train", "val") if i < 2 else ("test", "train"):
+            for split in ("train", "val") if i < 4 else ("test", "train"):
                 name = MODALITIES[i % 2]
                 lines.append(f"{split},{name},{name}s,{path.as_posix()},{mask_path}")
     (home / "index.csv").write_text("\n".join(lines) + "\n")
     return Path("index.csv")
 
 
+_connections = None
+
+
+def _watch(event, arguments):
+    """Python's own hook, which cannot be taken away again."""
+    if _connections is None or event not in ("socket.connect", "socket.getaddrinfo"):
+        return
+    if event == "socket.getaddrinfo" or isinstance(arguments[1], tuple):  # Not a socket file.
+        _connections.append((event, arguments))
+
+
+sys.addaudithook(_watch)
+
+
+@contextlib.contextmanager
+def connections():
+    """A list of what this program looks up and connects to meanwhile."""
+    global _connections
+    _connections = found = []
+    try:
+        yield found
+    finally:
+        _connections = None
+
+
 @pytest.fixture
 def run(home, capfd, monkeypatch):
-    """`run(*arguments)`: the command's exit code and all that it printed, in C too."""
+    """`run(*arguments)`: a command's exit code, what it printed, in C too, and connected to."""
     monkeypatch.setenv("COLUMNS", "200")
 
     def command(*arguments):
         capfd.readouterr()
         code = 0
-        try:
-            app([str(one) for one in arguments], standalone_mode=True)
-        except SystemExit as end:
-            code = end.code
+        with connections() as found:
+            try:
+                app([str(one) for one in arguments], standalone_mode=True)
+            except SystemExit as end:
+                code = end.code
         printed = "".join(capfd.readouterr())
-        return types.SimpleNamespace(code=code, printed=printed)
+        return types.SimpleNamespace(code=code, printed=printed, connections=found)
 
     return command
 
@@ -114,7 +142,7 @@ def _undrawn(monkeypatch):
 
 @pytest.fixture
 def nothing_of(home):
-    """`nothing_of(result, words, but)`: what a command printed and wrote holds none of the words.
+    """`nothing_of(result)`: a command printed, wrote and sent nothing of what must not travel.
 
     Inputs are left out: what lies in `images` and `labels`.
     """
@@ -122,6 +150,7 @@ def nothing_of(home):
     words = (planted_files.WORD, planted_files.NUMBER, *IDENTITY, *real_host())
 
     def check(result):
+        assert result.connections == []
         shown = planted_files.found_in(result.printed.encode(errors="surrogateescape"), words)
         assert not shown, shown
         inputs = [path for name in ("images", "labels") for path in (home / name).rglob("*")]
