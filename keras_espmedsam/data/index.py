@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_espmedsam._shown import shown
 from keras_espmedsam.data.file_names import find_file
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
@@ -93,7 +94,7 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if missing:
         raise InputError(
             f"The index {path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-            f"found {', '.join(found) or 'no columns'}. Expected {', '.join(columns)} in its first "
+            f"found {_listed(found) or 'no columns'}. Expected {', '.join(columns)} in its first "
             "line."
         )
     if not rows:
@@ -109,6 +110,11 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         said = f"in row {number} of the index {path}"
         row["intensity"] = parse_intensity(row["intensity"] or None, said)
     return rows
+
+
+def _listed(names, most=20):
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([shown(name, 40) for name in names[:most]] + more)
 
 
 def _chosen(path, rows, column, names):

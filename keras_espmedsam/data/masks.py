@@ -175,7 +175,7 @@ def write_mask(
         if reference.volume is None:
             mask = reference.layout.undo(mask)
             exif[ExifTags.Base.Orientation] = reference.layout.exif
-    image = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
+    image = Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0)))
     turned = exif.get(ExifTags.Base.Orientation, 1) != 1
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG", **({"exif": exif} if turned else {}))

@@ -104,4 +104,6 @@ def pillow_to_array(image: Image.Image) -> np.ndarray:
         return np.array(ImageCms.profileToProfile(image, *spaces, outputMode="RGB"))
     if image.mode in ("La", "RGBa"):  # multiplied by alpha
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
-    return np.array(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    # Pillow copies an image that is of that mode already.
+    return np.array(image if image.mode == mode else image.convert(mode))

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from keras_espmedsam.imaging.pixels import as_unit_floats
+
 BLANK_MASK = "it shows nearly one brightness all over, so its mask says nothing"
 """What is said of such an image, as the end of a sentence that begins with it."""
 
@@ -19,7 +21,7 @@ def is_blank(image: np.ndarray) -> bool:
     Means are compared of about 32 x 32 blocks, over which noise averages out.
 
     Args:
-        image: float array `(height, width, channels)` in [0, 1], as `to_rgb` gives it.
+        image: array `(height, width, channels)` of brightness: uint8, uint16, or floats in [0, 1].
 
     Returns:
         bool.
@@ -33,7 +35,7 @@ def is_blank(image: np.ndarray) -> bool:
     """
     # Of a large image some rows and columns tell as much, in a fraction of the time.
     step = max(1, math.isqrt(image.shape[0] * image.shape[1] // _ENOUGH))
-    image = image[::step, ::step]
+    image = as_unit_floats(image[::step, ::step])
     sums, counts = image.astype(np.float64), np.ones((1, 1, 1), int)
     for axis in (0, 1):
         length = image.shape[axis]

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from keras_espmedsam._files import atomic_path
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.imaging.pixels import as_unit_floats, rgb_brightness
 
 # No tissue, dye or grey scale has this green; the dark rim keeps it apart from bright images.
 _COLOUR = np.array([40, 255, 120], np.float32)
@@ -43,7 +43,11 @@ def draw_overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
             f"Received a mask of {mask.shape} for an image of {image.shape[:2]}; give it the "
             "image's height and width."
         )
-    canvas = np.round(to_rgb(image) * 255).astype(np.uint8)
+    canvas = rgb_brightness(image)
+    if canvas.dtype != np.uint8:
+        canvas = np.round(as_unit_floats(canvas) * 255).astype(np.uint8)
+    # A copy: it is drawn on.
+    canvas = np.repeat(canvas, 3, axis=-1) if canvas.shape[-1] == 1 else canvas.copy()
     if not mask.any():
         return canvas
     rows, columns = ndimage.find_objects(mask.astype(np.uint8))[0]

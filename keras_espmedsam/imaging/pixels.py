@@ -34,6 +34,29 @@ def to_rgb(image: ImageLike, intensity: Intensity = AUTO) -> np.ndarray:
 
     Source: ours.
     """
+    brightness = rgb_brightness(image, intensity, stacklevel=3)
+    values = as_unit_floats(brightness)
+    return np.repeat(values, 3, axis=-1) if values.shape[-1] == 1 else values
+
+
+def rgb_brightness(
+    image: ImageLike, intensity: Intensity = AUTO, stacklevel: int = 2
+) -> np.ndarray:
+    """What `to_rgb` makes floats of: a quarter of their bytes for an image of 8 bits.
+
+    Args:
+        image, intensity: see `to_rgb`.
+        stacklevel: whose line a warning names; 2 is the caller's.
+
+    Returns:
+        array `(height, width, 1)` of a grey image, else `(height, width, 3)`; uint8, uint16 or
+        float32 in [0, 1].
+
+    Raises:
+        InputError: see `to_rgb`.
+
+    Source: ours.
+    """
     image = as_array(image)
     if image.ndim == 2:
         image = image[..., None]
@@ -52,8 +75,26 @@ def to_rgb(image: ImageLike, intensity: Intensity = AUTO) -> np.ndarray:
     if 0 in image.shape:
         raise InputError(f"Received an image of shape {image.shape}, which holds no pixel.")
     rgb = image[..., :3] if image.shape[-1] >= 3 else image[..., :1]
-    values = unit_values(rgb, intensity)
-    return np.repeat(values, 3, axis=-1) if rgb.shape[-1] == 1 else values
+    return _told_brightness(rgb, intensity, stacklevel + 1)
+
+
+def as_unit_floats(brightness: np.ndarray) -> np.ndarray:
+    """Brightness of any type as float32 in [0, 1]; what is float32 is given as it is.
+
+    Args:
+        brightness: array of any shape; uint8, uint16, or float32 in [0, 1].
+
+    Example:
+        >>> as_unit_floats(np.array([0, 51, 255], "uint8")).tolist()
+        [0.0, 0.20000000298023224, 1.0]
+
+    Source: ours.
+    """
+    if brightness.dtype.kind != "u":
+        return brightness
+    values = brightness.astype("float32")
+    values /= np.float32(np.iinfo(brightness.dtype).max)
+    return values
 
 
 def unit_values(image: ImageLike, intensity: Intensity = AUTO) -> np.ndarray:
@@ -69,13 +110,15 @@ def unit_values(image: ImageLike, intensity: Intensity = AUTO) -> np.ndarray:
     Warns:
         InputWarning: see `to_rgb`.
     """
+    return as_unit_floats(_told_brightness(image, intensity, stacklevel=3))
+
+
+def _told_brightness(image, intensity, stacklevel):
     brightness, notice = to_brightness(as_array(image), intensity=intensity)
     if notice:
         warn_of_input(
             f"Received a {as_array(image).dtype} image; {notice}. To say it yourself, give "
             "intensity='full' or (low, high).",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
-    if brightness.dtype.kind == "u":
-        return brightness.astype("float32") / np.float32(np.iinfo(brightness.dtype).max)
     return brightness

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from keras_espmedsam.imaging.pixels import as_unit_floats
+
 Size = tuple[int, int]
 """Height and width, in pixels."""
 
@@ -13,17 +15,26 @@ SIZE_MULTIPLE = 32
 RESIZE_MODES = ("pad", "stretch")
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear resize of a float32 `(h, w)` or `(h, w, c)` array, averaging when it shrinks.
+def resize(image: np.ndarray, height: int, width: int, white: float = 1.0) -> np.ndarray:
+    """Bilinear resize of an `(h, w)` or `(h, w, c)` array, averaging when it shrinks.
+
+    Args:
+        image: float32, or brightness as uint8 or uint16, which becomes float32 in [0, 1] channel
+            by channel: of a large image a whole copy in floats would be most of the memory.
+        height, width: of the result.
+        white: what 1 becomes.
 
     Done by Pillow on the host, so that all backends see the same numbers and JAX does not
     compile a program for each image size.
     """
+    if image.ndim == 3 and image.shape[:2] != (height, width):
+        channels = [resize(image[..., c], height, width, white) for c in range(image.shape[-1])]
+        return np.stack(channels, axis=-1)
+    image = as_unit_floats(image)
+    if white != 1:
+        image = image * np.float32(white)
     if image.shape[:2] == (height, width):
         return image
-    if image.ndim == 3:
-        channels = [resize(image[..., c], height, width) for c in range(image.shape[-1])]
-        return np.stack(channels, axis=-1)
     grey = Image.fromarray(np.ascontiguousarray(image, dtype="float32"))
     return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR))
 
@@ -76,12 +87,18 @@ class Placement:
         )
         return cls((height, width), inner, canvas)
 
-    def forward(self, image: np.ndarray, fill: float = 0.0) -> np.ndarray:
-        """Draw the image: `(*size[, c])` float32 to `(*canvas[, c])`."""
-        inner = resize(image, *self.inner)
+    def forward(self, image: np.ndarray, fill: Any = 0.0, white: float = 1.0) -> np.ndarray:
+        """Draw the image: `(*size[, c])`, see `resize`, to `(*canvas[, c])` float32.
+
+        Args:
+            image: the image; of grey one channel becomes as many as `fill` has.
+            fill: what lies around it: a number, or one for each channel.
+            white: what 1 becomes.
+        """
+        inner = resize(image, *self.inner, white)
         if self.inner == self.canvas:
             return inner
-        out = np.empty((*self.canvas, *image.shape[2:]), "float32")
+        out = np.empty((*self.canvas, *(np.shape(fill) or image.shape[2:])), "float32")
         out[...] = fill
         out[: self.inner[0], : self.inner[1]] = inner
         return out

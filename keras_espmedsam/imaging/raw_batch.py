@@ -86,12 +86,16 @@ def chosen_rows(values: Rows, indices: np.ndarray) -> Rows:
 
 
 def read_row(converter: Any, rows: Rows, i: int, intensity: Intensity | None = None) -> np.ndarray:
-    """One of several images as `converter.read` gives it; an error says which one it is.
+    """One of several images as `converter` reads it; an error says which one it is.
+
+    Without its conversion to floats, unless the converter is one of one's own that has but `read`:
+    `converter.convert` makes these channel by channel.
 
     Source: ours.
     """
     try:
-        return converter.read(rows[i], intensity)
+        read = getattr(converter, "read_brightness", converter.read)
+        return read(rows[i], intensity)
     except InputError as error:
         if len(rows) == 1:
             raise

@@ -6,6 +6,8 @@ in a form that pydicom 3.0 then fails on.
 """
 
 import functools
+import re
+import struct
 import threading
 from typing import Any
 
@@ -67,6 +69,7 @@ def decode_frame(encoded: bytes, runner: Any) -> bytearray:
 
     Source: ours; pydicom's guide on decoding plug-ins says what is asked of one.
     """
+    _check_codestream(encoded, runner.rows, runner.columns)
     imagecodecs = _imagecodecs()
     syntax = str(runner.transfer_syntax)
     if syntax in _JPEG_LS:
@@ -89,6 +92,39 @@ def decode_frame(encoded: bytes, runner: Any) -> bytearray:
         raise ValueError(f"The frame is of {array.shape}, the file of {shape}.")
     runner.set_option("bits_allocated", 8 * array.itemsize)
     return bytearray(array.tobytes())
+
+
+def _check_codestream(encoded, rows, columns):
+    """Compare the size that a frame's own header gives before room for it is made."""
+    size = codestream_size(encoded)
+    if size is not None and size != (rows, columns):
+        raise ValueError(f"The frame is of {size}, the file of {(rows, columns)}.")
+
+
+def codestream_size(encoded: bytes) -> tuple[int, int] | None:
+    """Height and width by the header of a JPEG, JPEG-LS or JPEG 2000 image.
+
+    Args:
+        encoded: the image.
+
+    Returns:
+        Both; None where it does not say them.
+
+    Example:
+        >>> codestream_size(bytes.fromhex("ffd8 ffc0 0011 08 0003 0005"))
+        (3, 5)
+
+    Source: ITU-T T.81, B.2; T.87, C.2; T.800, A.5.1.
+    """
+    start = encoded.find(b"\xff\x4f\xff\x51")  # in boxes or alone
+    if start >= 0 and len(encoded) >= start + 24:
+        right, bottom, left, top = struct.unpack_from(">4I", encoded, start + 8)
+        return bottom - top, right - left
+    # The first frame header: of all markers C0 to CF those that are none are left out.
+    found = re.search(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf\xf7]\0.", encoded, re.DOTALL)
+    if found is None or len(encoded) < found.end() + 5:
+        return None
+    return struct.unpack_from(">HH", encoded, found.end() + 1)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.stored_values import Meaning, Statistics, to_unit
 
 _GZIP_SIGNATURE = b"\x1f\x8b"
+# Of the lengths before and after: deflate has no way to say more with less.
+_LARGEST_RATIO = 1032
 # What a mask copies from its volume's header, bit for bit: geometry. Text fields (descrip,
 # db_name, ...) and header extensions can hold a patient's name and are left behind.
 _GEOMETRY = (
@@ -77,6 +80,9 @@ class NiftiFormat(FileFormat):
                 f"{path} is a NIfTI file of shape {shape}; expected two (one slice), three or four "
                 "dimensions (width, height, slices, time)."
             )
+        _check_type(path, image.get_data_dtype())
+        _check_length(path, image)
+        _check_place(path, image)
         volume = _volume(image)
         return ImageSource(
             shape[1],
@@ -110,7 +116,10 @@ class NiftiFormat(FileFormat):
         for name in _GEOMETRY:
             if name in volume.geometry:
                 header[name] = volume.geometry[name]
-        image = image_class(values, volume.affine, header)
+        try:
+            image = image_class(values, volume.affine, header)
+        except Exception:  # An affine without voxel sizes, which nibabel cannot take apart.
+            image = image_class(values, None, header)  # The header says the same, bit for bit.
         nibabel.save(image, path)
 
 
@@ -121,10 +130,11 @@ def _load(path: Path) -> Any:
         gzipped = file.read(2) == _GZIP_SIGNATURE
     if path.name.lower().endswith(".nii.gz" if gzipped else ".nii"):
         return nibabel.load(path)
-    with gzip.open(path) if gzipped else path.open("rb") as file:
-        content = file.read()
-    second = content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # a header of 540 bytes
-    return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_bytes(content)
+    # Not read as a whole: some megabytes may hold any number of zeros, compressed.
+    file: Any = gzip.open(path) if gzipped else path.open("rb")
+    second = file.read(4) in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # a header of 540 bytes
+    file.seek(0)
+    return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_stream(file)
 
 
 def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
@@ -145,6 +155,28 @@ def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
     for index in slice_indices(volume.shape):
         array = data[index] if plain else data[index] * slope + intercept
         yield Frame(layout.apply(array), layout, volume, meaning)
+
+
+def _check_length(path: Path, image: Any) -> None:
+    """Refuse a file that promises more values than it can hold: room is made for them first."""
+    there = path.stat().st_size
+    with path.open("rb") as file:
+        there *= _LARGEST_RATIO if file.read(2) == _GZIP_SIGNATURE else 1
+    promised = math.prod(image.shape) * image.get_data_dtype().itemsize
+    if promised > there:
+        raise InputError(
+            f"{path} is damaged or cut short: its header promises {promised:,} bytes of values, "
+            f"and it can hold no more than {there:,}. Get a new copy of it."
+        )
+
+
+def _check_place(path: Path, image: Any) -> None:
+    """Refuse a volume whose place in space is none: nobody could tell where its mask lies."""
+    if not np.isfinite(image.affine).all():
+        raise InputError(
+            f"{path} does not say where its voxels lie: its affine holds NaN or infinite numbers. "
+            "Save it again with the software that wrote it."
+        )
 
 
 def _volume(image: Any) -> Volume:
@@ -178,12 +210,15 @@ def _meaning(header: Any, data: np.ndarray, slope: float, intercept: float) -> M
     return Meaning(whole=whole, measured=True, statistics=found)
 
 
-def _check_values(path, data):
-    if data.dtype.kind not in "iuf":
+def _check_type(path, dtype):
+    if not dtype.names and dtype.kind not in "iuf":  # RGB has names
         raise InputError(
-            f"{path} holds values of type {data.dtype}; expected integers, floating point numbers "
-            "or RGB."
+            f"{path} holds values of type {dtype}; expected integers, floating point numbers or "
+            "RGB."
         )
+
+
+def _check_values(path, data):
     if data.dtype.kind == "f" and not np.isfinite(data).all():
         raise InputError(
             f"{path} holds NaN or infinite values; replace them (with 0, say) and try again."

@@ -63,7 +63,8 @@ def _handlers_of_libtiff():
     found = []
     for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
         try:
-            function = getattr(ctypes.CDLL(Image.core.__file__), name)
+            extension = Image.core.__file__  # type: ignore[attr-defined]  # it has no types
+            function = getattr(ctypes.CDLL(extension), name)
         except (AttributeError, OSError):
             continue
         function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
