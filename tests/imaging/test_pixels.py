@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.pixels import to_rgb, unit_values
+from keras_espmedsam.imaging.pixels import as_unit_floats, rgb_brightness, to_rgb, unit_values
 
 # The same image of 2 x 3 pixels and one channel, in [0, 1], in every accepted kind of value.
 UNIT = np.array([[0, 51, 102], [153, 204, 255]]) / 255
@@ -104,3 +104,13 @@ def test_a_batch_of_values():
     batch = np.array([[[0, 255]], [[51, 102]]], "uint8")
     np.testing.assert_allclose(unit_values(batch), [[[0, 1]], [[0.2, 0.4]]], atol=1e-7)
     assert unit_values(np.zeros((0, 2), "float32")).shape == (0, 2)
+
+
+@pytest.mark.parametrize("image", KINDS.values(), ids=KINDS)
+def test_brightness_is_what_rgb_is_made_of(image):
+    for one in (image, image[..., None], np.stack([image] * 3, axis=-1)):
+        brightness = rgb_brightness(one)
+        assert brightness.shape == (2, 3, 3 if one.shape[2:] == (3,) else 1)
+        found = np.broadcast_to(as_unit_floats(brightness), (2, 3, 3))
+        np.testing.assert_array_equal(found, to_rgb(one))
+    assert rgb_brightness(KINDS["uint8"]).dtype == np.uint8

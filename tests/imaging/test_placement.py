@@ -119,3 +119,17 @@ def test_a_shrunk_mask_is_foreground_from_one_half():
     assert clear.mean() > 0.95
     np.testing.assert_array_equal(drawn[:21][clear], (shares >= 0.5)[clear])
     assert not drawn[21:].any()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [None, (16, 16), (20, 24)])
+def test_integers_are_placed_as_the_floats_that_they_become_bit_for_bit(kind, channels, size):
+    largest = np.iinfo(kind).max
+    values = np.random.default_rng(0).integers(0, largest + 1, (20, 24, channels)).astype(kind)
+    floats = np.repeat(values.astype("float32") / np.float32(largest), 3 // channels, axis=-1)
+    fill = np.array([1, 2, 3], "float32")
+    place = Placement.of((20, 24), size)
+    expected = place.forward(floats * np.float32(255), fill)
+    found = place.forward(values, fill, white=255)
+    np.testing.assert_array_equal(np.broadcast_to(found, expected.shape), expected)

@@ -1,5 +1,7 @@
 """Compressed DICOM files, made here by imagecodecs, or by others: pydicom's, gdcm's and DCMTK's."""
 
+import zlib
+
 import numpy as np
 import pytest
 
@@ -151,3 +153,60 @@ def test_without_imagecodecs_the_extra_is_named(write, monkeypatch):
     monkeypatch.setattr(pydicom.pixels.decoders.JPEGLSLosslessDecoder, "_available", {})
     with pytest.raises(InputError, match=r'JPEG-LS.*pip install "keras-espmedsam\[medical\]"'):
         read_image(path)
+
+
+# === Files made by strangers ===
+
+
+@pytest.mark.parametrize("name", ["JPEG Lossless", "JPEG-LS", "JPEG 2000"])
+@pytest.mark.parametrize("shape", [(16, 20), (7, 300)])
+def test_the_size_of_a_frame_is_read_from_its_own_header(name, shape):
+    encoded = LOSSLESS[name][1](np.zeros(shape, np.uint8))
+    assert dicom_codecs.codestream_size(bytes(encoded)) == shape
+
+
+@pytest.mark.parametrize("encoded", [b"", b"\xff\xd8", b"\xff\x4f\xff\x51\0", b"no image at all"])
+def test_a_frame_that_does_not_say_its_size(encoded):
+    assert dicom_codecs.codestream_size(encoded) is None
+
+
+@pytest.mark.parametrize("name", ["JPEG Lossless", "JPEG-LS", "JPEG 2000"])
+def test_a_frame_larger_than_its_file_says_is_not_decoded(write, name, monkeypatch):
+    syntax, encode = LOSSLESS[name]
+    path = write(
+        (UNIT * 255).astype(np.uint8)[None],
+        syntax,
+        lambda _: encode(np.zeros((999, 999), np.uint8)),
+        8,
+    )
+    for decode in ("jpeg8_decode", "jpegls_decode", "jpeg2k_decode"):
+        monkeypatch.setattr(imagecodecs, decode, lambda *_, **__: pytest.fail("was decoded"))
+    with pytest.raises(InputError, match="cannot be decoded"):
+        read_image(path)
+
+
+def test_a_deflated_file_that_grows_without_proportion_is_refused(tmp_path):
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.SOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    dataset.SOPInstanceUID = "1.2.3"
+    path = tmp_path / "bomb.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    meta = pydicom.filereader.read_file_meta_info(path)
+    head = path.read_bytes()[: 144 + meta.FileMetaInformationGroupLength]
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    body = b"".join(packer.compress(bytes(2**20)) for _ in range(300)) + packer.flush()
+    path.write_bytes(head + body)
+    with pytest.raises(InputError, match="out of all proportion"):
+        read_image(path)
+
+
+def test_frames_for_which_there_is_no_room_are_not_counted(write):
+    syntax, encode = LOSSLESS["JPEG-LS"]
+    path = write((UNIT * 255).astype(np.uint8)[None], syntax, encode, 8)
+    dataset = pydicom.dcmread(path)
+    dataset.NumberOfFrames = 10**9
+    dataset.save_as(path)
+    with pytest.raises(InputError, match="promises 1,000,000,000 frames"):
+        list(read_images(path))

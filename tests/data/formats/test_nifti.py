@@ -1,4 +1,6 @@
+import gzip
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from keras_espmedsam.data import (
     read_samples,
     write_mask,
 )
+from keras_espmedsam.data.images import inspect_image_file
 from keras_espmedsam.errors import InputError
 
 nibabel = pytest.importorskip("nibabel", reason="needs the extra medical")
@@ -351,3 +354,56 @@ def test_a_real_label_volume(shared_dir):
     images = list(read_images(path))
     assert [image.array.shape for image in images] == [(41, 33)] * 25
     assert max(image.array.max() for image in images) < 0.05
+
+
+# === Files made by strangers ===
+
+
+def patched(write, *fields, shape=(5, 4, 3)):
+    """A sound file with fields of its header overwritten: format, place, values."""
+    path = write(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), name="scan.nii")
+    content = bytearray(path.read_bytes())
+    for kind, place, *values in fields:
+        struct.pack_into(f"<{len(values)}{kind}", content, place, *values)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_affine_that_is_none_is_refused(write, value):
+    path = patched(write, ("h", 254, 1), ("f", 280, *[value] * 12))
+    with pytest.raises(InputError, match="does not say where its voxels lie"):
+        list(read_images(path))
+
+
+@pytest.mark.parametrize("rows", [[0] * 12, [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0]])
+def test_a_mask_repeats_an_affine_that_cannot_be_taken_apart(tmp_path, write, rows):
+    path = patched(write, ("h", 252, 0, 1), ("f", 280, *rows))
+    images = list(read_images(path))
+    masks = [image.array > 0 for image in images]
+    write_mask(tmp_path / "mask.nii", masks, images[0])
+    wanted, found = path.read_bytes()[280:328], (tmp_path / "mask.nii").read_bytes()[280:328]
+    assert found == wanted
+
+
+def test_more_values_than_the_file_can_hold_are_refused_before_there_is_room(write):
+    path = patched(write, ("h", 40, 4, 30_000, 3000, 4, 1))
+    with pytest.raises(InputError, match=r"promises 720,000,000 bytes of values"):
+        list(read_images(path, max_pixels=10**9))
+
+
+def test_a_type_that_is_no_brightness_is_refused_by_the_header(write):
+    path = patched(write, ("h", 70, 32, 64))
+    with pytest.raises(InputError, match="holds values of type complex64"):
+        inspect_image_file(path)
+
+
+def test_a_gzipped_file_of_another_name_is_not_inflated_as_a_whole(tmp_path, write):
+    content = write(np.ones((5, 4, 3), np.uint8), name="a.nii").read_bytes() + bytes(100_000_000)
+    path = tmp_path / "scan.dat"
+    path.write_bytes(gzip.compress(content, 1))
+    tracemalloc.start()
+    assert len(list(read_images(path))) == 3
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
