@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import logging
 import os
 import subprocess
@@ -41,7 +42,8 @@ def from_preset(monkeypatch):
 @pytest.fixture
 def preset(tmp_path):
     """A folder that passes for a preset as long as nobody reads it."""
-    (tmp_path / "config.json").touch()
+    config = {"module": "mine", "class_name": "Mine", "config": {}, "registered_name": "Mine"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
     return str(tmp_path)
 
 
