@@ -131,10 +131,10 @@ def _load(path: Path) -> Any:
     if path.name.lower().endswith(".nii.gz" if gzipped else ".nii"):
         return nibabel.load(path)
     # Not read as a whole: some megabytes may hold any number of zeros, compressed.
-    file: Any = gzip.open(path) if gzipped else path.open("rb")
-    second = file.read(4) in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # a header of 540 bytes
-    file.seek(0)
-    return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_stream(file)
+    stream: Any = gzip.open(path) if gzipped else path.open("rb")
+    second = stream.read(4) in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # a header of 540 bytes
+    stream.seek(0)
+    return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_stream(stream)
 
 
 def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:

@@ -27,6 +27,7 @@ class _QuietLibraries:
     def __init__(self):
         self.lock = threading.Lock()
         self.count = 0
+        self.libtiff_is_silent = False
 
     def __enter__(self):
         with self.lock:
@@ -43,8 +44,15 @@ class _QuietLibraries:
                 logger.setLevel(logging.CRITICAL + 1)
             self.restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
             Image.MAX_IMAGE_PIXELS = None
-            for set_handler in _handlers_of_libtiff():
-                self.restore.callback(set_handler, set_handler(None))
+
+    def silence_libtiff(self):
+        """Within the context: keep libtiff from printing too, which Pillow alone asks to read."""
+        with self.lock:
+            if self.count and not self.libtiff_is_silent:
+                self.libtiff_is_silent = True
+                self.restore.callback(setattr, self, "libtiff_is_silent", False)
+                for set_handler in _handlers_of_libtiff():
+                    self.restore.callback(set_handler, set_handler(None))
 
     def __exit__(self, *error):
         with self.lock:

@@ -11,6 +11,7 @@ from PIL import Image
 from keras_espmedsam._startup import require
 from keras_espmedsam.data.formats.file_format import FileFormat
 from keras_espmedsam.data.formats.image_source import Frame, ImageSource
+from keras_espmedsam.data.formats.quiet_libraries import quiet_libraries
 from keras_espmedsam.data.formats.tiff_structure import (
     check_directories,
     check_segments,
@@ -164,6 +165,7 @@ def _check_channels(channels, path):
 
 def _with_pillow(path: Path, number: int, labels: bool) -> tuple[np.ndarray, Meaning]:
     """Any page that Pillow knows, which it turns upright itself."""
+    quiet_libraries.silence_libtiff()
     # Given the path, Pillow maps the file into memory and scrambles pages that lie on their side.
     with path.open("rb") as file, Image.open(file, formats=("TIFF",)) as image:
         image.seek(number)
