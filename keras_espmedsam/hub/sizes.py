@@ -7,6 +7,7 @@ bounds lie far above every published network.
 
 import numbers
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError
@@ -74,7 +75,7 @@ _LONGEST_LIST = 1024
 _LONGEST_NAME = 200
 
 
-def check_sizes(owner, **sizes):
+def check_sizes(owner: str, **sizes: Any) -> None:
     """Refuse sizes that no network has.
 
     Args:
@@ -109,7 +110,7 @@ a list of whole numbers from 1 to 1,024 together.
             )
 
 
-def check_described(class_name, config):
+def check_described(class_name: str, config: dict[str, Any]) -> None:
     """Refuse what a saved model of this package says of its sizes, before its class is imported.
 
     Args:
@@ -161,7 +162,7 @@ def _is_number(value, kind=numbers.Integral):
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def check_class_names(owner, names, argument="modalities"):
+def check_class_names(owner: str, names: Any, argument: str = "modalities") -> tuple[str, ...]:
     """The names of modalities or classes as a tuple, without what cannot be one.
 
     Args:
