@@ -246,9 +246,7 @@ data:
   sources:
     - index: index.csv
 phases:
-  - train: all
-    epochs: 2
-    learning_rate: 1.0e-4
+  - epochs: 2
 """,
     """output: runs/second
 precision: float32
@@ -265,7 +263,6 @@ data:
       modality: xray
 phases:
   - epochs: 1
-    losses: {dice: 1.0}
 """,
 ]
 
