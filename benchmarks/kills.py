@@ -85,7 +85,7 @@ def make_inputs(folder):
         "student": {"preset": str(folder / "small")},
         "medical_teacher": {"preset": str(folder / "small")},
         "data": data,
-        "phases": [{"phase": "controllers", **phase}],
+        "phases": [{"phase": "joint", **phase}],
     }
     (folder / "train.yaml").write_text(yaml.safe_dump(train))
     (folder / "distill.yaml").write_text(yaml.safe_dump(distill))
