@@ -209,6 +209,8 @@ def _niftis(grey, rgb, deep):
     volume = np.stack([deep.astype(np.int16)] * 3, axis=-1)
     turned = np.array([[0, -1.0, 0, 5], [0, 0, 2, 6], [3, 0, 0, 7], [0, 0, 0, 1]])
     colours = np.zeros(volume.shape, np.dtype([(c, "u1") for c in "RGB"]))
+    for i, channel in enumerate("RGB"):
+        colours[channel] = np.stack([rgb[..., i]] * 3, axis=-1)
     return [
         made(volume),
         made(volume, packed=True, affine=turned),
