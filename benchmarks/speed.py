@@ -670,7 +670,8 @@ Written by `benchmarks/speed.py`, which says how: a process per system, all of a
 NOTES = """\
 ## What made it fast, and what did not help
 
-On the CPU of the figures above; the numbers here are of single measurements.
+On the CPU of the figures above; the numbers here are of single measurements. `whole`, `tic` and
+`precision_1024_*` were measured while other programs ran: their quartiles are wide.
 
 - Convolutions in the form that each backend likes ([convolution.md](convolution.md)), enlarging by
   matrix products ([upscaling.md](upscaling.md)), bilinear enlarging by slices on JAX alone
@@ -692,7 +693,9 @@ On the CPU of the figures above; the numbers here are of single measurements.
 - On torch, more than half of what one small image takes is Keras' work for each operation. From
   the third image of a shape on, PyTorch's own operations are repeated without it: that takes 0.46
   of the time for espmedsam_nano_256 and 0.22 for tic_tiny_modality. Recording takes as long as five
-  images do without it; `make_fx` as 29, `torch.export` as 74, and `torch.jit.trace` fails."""
+  images do without it; `make_fx` as 29, `torch.export` as 74, and `torch.jit.trace` fails.
+- 0.4 of the published time at 1024 x 1024 in float32 is reached on no backend. On torch what is
+  left is mostly matrix products, 113 GFLOP, which are 0.5 s of two cores by themselves."""
 
 
 def main():
