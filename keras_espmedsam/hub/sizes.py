@@ -16,7 +16,7 @@ from keras_espmedsam.errors import InputError
 _BOUNDS = {
     "adapter_ratio": (0, 1024),
     "depth": (1, 1024),
-    "depths": (1, 1024),
+    "depths": (0, 1024),
     "detail_dims": (1, 16_384),
     "expand_ratio": (0, 1024),
     "global_indices": (0, 1024),
@@ -90,7 +90,7 @@ def check_sizes(owner: str, **sizes: Any) -> None:
         >>> check_sizes("TinyViTBackbone", depths=(2, -1, 6, 2))
         Traceback (most recent call last):
         keras_espmedsam.errors.InputError: TinyViTBackbone received depths=(2, -1, 6, 2); expected \
-a list of whole numbers from 1 to 1,024 together.
+a list of whole numbers from 0 to 1,024 together.
 
     Source: ours.
     """

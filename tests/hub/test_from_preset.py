@@ -64,7 +64,7 @@ def test_a_sound_preset_is_loaded_as_it_was_saved(backbone, folder):
 @pytest.mark.parametrize("depths", [[-1, 1], [0, 1], [1, 1], [2, 0]])
 def test_another_network_than_was_saved_is_refused(folder, depths):
     _edit(folder, depths=depths)
-    says = "TiCBackbone received depths" if min(depths) < 1 else "they are another network's"
+    says = "TiCBackbone received depths" if min(depths) < 0 else "they are another network's"
     _refused(folder, says)
 
 

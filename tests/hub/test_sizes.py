@@ -29,8 +29,8 @@ def test_sizes_of_networks_pass(name, value):
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("depths", (-1, 2), "a list of whole numbers from 1 to 1,024 together"),
-        ("depths", (0, 0), "from 1"),
+        ("depths", (-1, 2), "a list of whole numbers from 0 to 1,024 together"),
+        ("depths", (2, -1), "from 0"),
         ("depths", (1000, 25), "1,024 together"),
         ("depths", [10**6], "1,024 together"),
         ("depths", (True, 2), "whole numbers"),
