@@ -89,9 +89,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
     else:
         arrays = _read_torch(path, start)
     if not arrays:
-        raise InputError(
-            f"The checkpoint {path} holds no tensors; give one with a state dict."
-        )
+        raise InputError(f"The checkpoint {path} holds no tensors; give one with a state dict.")
     _check_names(path, arrays)
     if all(name.startswith(_DATA_PARALLEL) for name in arrays):
         arrays = {name.removeprefix(_DATA_PARALLEL): array for name, array in arrays.items()}

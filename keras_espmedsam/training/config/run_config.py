@@ -37,9 +37,7 @@ def _existing(path: Path) -> Path:
         raise ValueError(f"{path} names a variable of the environment that is not set.")
     # Unlike pathlib's, of a name of any length and with any character.
     if not os.path.exists(path):
-        raise ValueError(
-            f"{path} does not exist; paths are relative to where the command is run."
-        )
+        raise ValueError(f"{path} does not exist; paths are relative to where the command is run.")
     return path
 
 
