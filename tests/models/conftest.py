@@ -1,5 +1,6 @@
 """A tiny segmenter of three modalities, small enough for all backends."""
 
+import contextlib
 import types
 
 import keras
@@ -113,13 +114,30 @@ def array(x):
 
 
 def run(model, inputs):
-    """Call a model compiled, which JAX does ten times faster than eagerly; NumPy out."""
-    return keras.Model.predict_on_batch(model, inputs)
+    """Call a model in the way that is quick on each backend; NumPy out.
+
+    JAX compiles it, ten times faster than eagerly. TensorFlow runs it operation by operation,
+    since a trace takes longer than the few calls that tests make of one. That its graph gives the
+    same is tested once of each encoder, backbone and task; sizes are always known here.
+    """
+    with untraced():
+        return keras.Model.predict_on_batch(model, inputs)
 
 
-def run_at_its_size(model, inputs):
-    """Run with sizes that layers see: TensorFlow's graph for a second size leaves them open."""
-    return model(inputs) if keras.backend.backend() == "tensorflow" else run(model, inputs)
+@contextlib.contextmanager
+def untraced():
+    """TensorFlow runs operation by operation in it; PyTorch and JAX run as ever."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def compiled(function):
@@ -145,7 +163,7 @@ def build():
         samples=Samples,
         array=array,
         run=run,
-        run_at_its_size=run_at_its_size,
+        untraced=untraced,
         compiled=compiled,
     )
 

@@ -61,6 +61,20 @@ def test_any_multiple_of_32_at_call_time(backbone, build, size):
     assert outputs["patches"].shape == (1, size[0] // 32, size[1] // 32, 1)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="`run` compiles where Keras compiles"
+)
+def test_a_graph_gives_what_operations_one_by_one_give(segmenter, build):
+    for size in ((64, 64), (96, 32)):  # The graph for the second leaves sizes open.
+        batch = inputs([2, 0], RNG.normal(size=(2, *size, 3)).astype("float32"))
+        expected = build.run(segmenter, batch)
+        found = keras.Model.predict_on_batch(segmenter, batch)
+        assert set(found) == set(expected)
+        for name, value in expected.items():
+            scale = max(1, np.abs(value).max())
+            np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-5 * scale)
+
+
 def test_missing_modalities_are_asked_for(backbone):
     with pytest.raises(ValueError, match="Received no modality; give one of"):
         backbone.encode(IMAGES)

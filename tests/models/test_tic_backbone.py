@@ -14,8 +14,9 @@ class TestTiC(ImageEncoderContract):
     sizes = ((64, 64), (32, 64))
 
     def make(self, **kwargs):
-        neck = dict(neck_dim=16, neck_levels=(0, 1, 2, 3), output_stride=8, adapter_ratio=1)
-        return kem.models.TiCBackbone(**{**SMALL, **neck, **kwargs})
+        two = dict(hidden_dims=(8, 8), depths=(1, 1), num_heads=(1, 2), kernel_size=3)
+        neck = dict(neck_dim=16, neck_levels=(0, 1), output_stride=8, adapter_ratio=1)
+        return kem.models.TiCBackbone(**{**two, **neck, **kwargs})
 
 
 @pytest.mark.parametrize(("shift_size", "pool_size"), [(None, None), (3, 2)])

@@ -114,6 +114,15 @@ def test_a_smaller_last_batch_is_filled_up(classifier, monkeypatch):
     assert sizes == [2, 2]
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="`run` compiles where Keras compiles"
+)
+def test_a_graph_gives_what_operations_one_by_one_give(classifier, build):
+    images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+    found = keras.Model.predict_on_batch(classifier, images)
+    np.testing.assert_allclose(found, build.run(classifier, images), rtol=1e-5, atol=1e-5)
+
+
 def test_confident_from_min_confidence_on(build):
     model = build.randomize(make_classifier())
     sure = float(model.classify(RGB)["confidences"])
@@ -183,7 +192,7 @@ def test_converter_takes_every_size_and_stretches():
     assert converter.place((50, 70)).inner == (33, 20)
     assert converter(RGB[None]).shape == (1, 33, 20, 3)
     assert TiCImageConverter()(RGB).shape == (64, 96, 3)
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="from 1 to 65,536"):
         TiCImageConverter(image_size=(0, 20))
     same = TiCImageConverter.from_config(converter.get_config())
     assert (same.image_size, same.resize_mode) == ((33, 20), "stretch")
