@@ -49,7 +49,7 @@ def make(kind, build):
     elif kind == "classifier":
         converter = models.TiCImageConverter(image_size=(64, 64))
         model = models.TiCImageClassifier(
-            make_tic(),
+            make_tic(stages=1),  # The backbone "tic" has two.
             class_names=("eye", "lung"),
             preprocessor=models.TiCImageClassifierPreprocessor(converter),
         )
@@ -78,9 +78,12 @@ def make_tiny(build):
     )
 
 
-def make_tic():
+def make_tic(stages=2):
     return kem.models.TiCBackbone(
-        hidden_dims=(8, 8), depths=(1, 1), num_heads=(1, 2), kernel_size=3
+        hidden_dims=(8,) * stages,
+        depths=(1,) * stages,
+        num_heads=(1, 2)[-stages:],
+        kernel_size=3,
     )
 
 
@@ -564,7 +567,7 @@ def on_batch(model, kind, build, tmp_path):
     found = model.test_on_batch(x, y, return_dict=True)["loss"]
     assert float(found) == pytest.approx(expected, rel=1e-5)
     prepared, targets = model.prepare_batch(x, y)[:2]
-    loss = model.compute_loss(x=prepared, y=targets, y_pred=model(prepared))
+    loss = model.compute_loss(x=prepared, y=targets, y_pred=build.run(model, prepared))
     assert float(build.array(loss)) == pytest.approx(expected, rel=1e-4)
     predicted, alone = model.predict(x, verbose=0), model.predict_on_batch(x)
     if kind == "segmenter":
