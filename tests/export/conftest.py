@@ -14,16 +14,22 @@ NAMES = ("skin", "lung", "eye")
 @pytest.fixture(scope="session")
 def segmenter():
     encoder = kem.models.TinyViTBackbone(
-        hidden_dims=(8, 8, 16, 16),
-        depths=(1, 1, 1, 1),
-        num_heads=(1, 2, 2),
-        window_sizes=(4, 4, 4),
+        hidden_dims=(8, 8, 16),
+        depths=(1, 1, 1),
+        num_heads=(1, 2),
+        window_sizes=(4, 4),
+        strides=(2, 2),
         neck_dim=16,
         num_modalities=3,
         adapter_ratio=1,
     )
     backbone = kem.models.ESPMedSAMBackbone(
-        encoder, NAMES, transformer_num_heads=2, transformer_mlp_dim=16, detail_dims=(4, 4, 4, 4)
+        encoder,
+        NAMES,
+        transformer_depth=1,
+        transformer_num_heads=2,
+        transformer_mlp_dim=16,
+        detail_dims=(4, 4, 4, 4),
     )
     converter = kem.models.ESPMedSAMImageConverter(image_size=(64, 64))
     preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
@@ -32,8 +38,9 @@ def segmenter():
 
 @pytest.fixture(scope="session")
 def classifier():
+    """Of maps of 16 and 8 pixels, which pooling by 3 pads."""
     backbone = kem.models.TiCBackbone(
-        hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 4), kernel_size=3
+        hidden_dims=(16, 32), depths=(1, 1), num_heads=(1, 2), kernel_size=3, pool_size=3
     )
     converter = kem.models.TiCImageConverter(image_size=(64, 64))
     preprocessor = kem.models.TiCImageClassifierPreprocessor(converter)

@@ -81,15 +81,20 @@ class Runtime:
 @pytest.fixture(scope="module")
 def segmenter():
     encoder = kem.models.TinyViTBackbone(
-        hidden_dims=(8, 8, 16, 16),
-        depths=(1, 1, 1, 1),
-        num_heads=(1, 2, 2),
-        window_sizes=(4, 4, 4),
+        hidden_dims=(8, 8),
+        depths=(1, 1),
+        num_heads=(2,),
+        window_sizes=(4,),
+        strides=(2,),
         neck_dim=16,
         num_modalities=2,
     )
     backbone = kem.models.ESPMedSAMBackbone(
-        encoder, ("skin", "eye"), transformer_num_heads=2, transformer_mlp_dim=16
+        encoder,
+        ("skin", "eye"),
+        transformer_depth=1,
+        transformer_num_heads=2,
+        transformer_mlp_dim=16,
     )
     converter = kem.models.ESPMedSAMImageConverter(image_size=(64, 64))
     preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
