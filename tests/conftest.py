@@ -59,6 +59,7 @@ def _seeds():
 @pytest.fixture
 def input_gradient():
     """`input_gradient(function, x)`: the gradient of a scalar of tensors by its input array."""
+    programs = {}
 
     def gradient(function, x):
         keras = importlib.import_module("keras")
@@ -82,7 +83,9 @@ def input_gradient():
         else:
             import jax
 
-            result = jax.jit(jax.grad(function))(x)
+            if function not in programs:
+                programs[function] = jax.jit(jax.grad(function))
+            result = programs[function](x)
         return keras.ops.convert_to_numpy(result)
 
     return gradient
