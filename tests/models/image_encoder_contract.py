@@ -253,6 +253,8 @@ class Features(keras.Model):
         super().__init__()
         # Behind a function: an encoder that is no layer is not tracked otherwise.
         self.function = lambda *args: encoder.features(*args, training=training, **options)
+        # Or Keras on JAX would run it operation by operation first, each compiled by itself.
+        self.built = True
 
     def call(self, inputs):
         if isinstance(inputs, dict):
