@@ -30,6 +30,12 @@ main.main()
 """
 
 
+def _as_in_a_terminal():
+    """These tests may be run in the background, where a program is told to ignore both."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
 @pytest.mark.parametrize(
     ("number", "code", "said"),
@@ -46,6 +52,7 @@ def test_a_command_tells_what_is_done_and_tidies_up(tmp_path, number, code, said
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
+        preexec_fn=_as_in_a_terminal,
     )
     assert program.stdout.readline() == "ready\n"
     program.send_signal(number)

@@ -161,7 +161,7 @@ def test_files_of_a_folder_and_of_two_are_compared(tmp_path):
     check_files(tmp_path / "new", get_format("saved_model"), {"sha256": folder})
     check_files(tmp_path / "old.xml", get_format("openvino"), {"sha256": files})
     (tmp_path / "new" / "variables" / "variables.index").write_text("other")
-    with pytest.raises(InputError, match=r"variables\.index is not the file"):
+    with pytest.raises(InputError, match=r"variables\.\S* is not the file"):
         check_files(tmp_path / "new", get_format("saved_model"), {"sha256": folder})
     (tmp_path / "old.bin").write_text("other")
     with pytest.raises(InputError, match=r"old\.bin is not the file"):

@@ -182,7 +182,7 @@ def test_the_command_writes_the_same_masks(segmenter, files, tmp_path, monkeypat
     from keras_espmedsam.cli import segment
     from keras_espmedsam.cli.main import app
 
-    monkeypatch.setattr(segment, "load_segmenter", lambda preset, precision=None: segmenter)
+    monkeypatch.setattr(segment, "load_segmenter", lambda preset, *options: segmenter)
     monkeypatch.setattr(segment, "prepare_for", lambda *arguments: None)
     done = CliRunner().invoke(
         app, ["segment", str(files), "--modality", "eye", "--output", str(tmp_path / "masks")]

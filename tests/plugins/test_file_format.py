@@ -152,9 +152,9 @@ def test_segment_files(array, numpy_format):
 def test_the_command(array, numpy_format, monkeypatch):
     from keras_espmedsam.cli import segment
 
-    monkeypatch.setattr(segment, "check_preset", lambda preset: None)
+    monkeypatch.setattr(segment, "check_preset", lambda *given: None)
     loaded = BrightnessSegmenter()
-    monkeypatch.setattr(segment, "load_segmenter", lambda preset, precision=None: loaded)
+    monkeypatch.setattr(segment, "load_segmenter", lambda preset, *options: loaded)
     Image.fromarray(PLANES[0]).save("scans/eye.png")
     arguments = ["segment", "scans", "--modality", "xray", "--overlay"]
     done = CliRunner().invoke(app, arguments)

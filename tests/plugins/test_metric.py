@@ -43,7 +43,7 @@ def test_an_installed_metric_on_the_command_line(installed_plugin, record, tmp_p
     installed_plugin(
         {"volumes.py": PLUGIN}, {"metrics": {"volume_difference": "volumes:volume_difference"}}
     )
-    monkeypatch.setattr(command, "load_segmenter", lambda preset, precision=None: Brightness())
+    monkeypatch.setattr(command, "load_segmenter", lambda preset, *options: Brightness())
     (tmp_path / "index.csv").write_text(
         "split,modality,dataset,image,mask\ntest,xray,lungs,1.png,mask.png\n"
     )
