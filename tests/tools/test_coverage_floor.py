@@ -16,23 +16,27 @@ spec.loader.exec_module(floor)
 FLOORS = {"total": 90.0, "module": 80.0, "below": {"b.py": {"floor": 50.0, "reason": "a GPU"}}}
 
 
-def measured(total=95.0, **files):
+def measured(**files):
     entries = {
         f"{name}.py": {
-            "summary": {"percent_covered": percent, "num_statements": 10},
+            "summary": {
+                "percent_covered": percent,
+                "num_statements": 1000,
+                "covered_lines": 10 * percent,
+            },
             "missing_lines": [3, 4, 9],
         }
-        for name, percent in {"a": 90.0, "b": 60.0, **files}.items()
+        for name, percent in {"a": 90.0, "b": 60.0, "c": 95.0, **files}.items()
     }
-    return {"totals": {"percent_covered": total}, "files": entries}
+    return {"files": entries}
 
 
 @pytest.mark.parametrize(
     "found, message",
     [
         (measured(), None),
-        (measured(total=89.996), "All files: 90.00 % of the lines are run; the floor is 90.0 %."),
-        (measured(a=79.9), "a.py: 79.9 % .* the floor is 80.0 %. Not run: 3-4, 9."),
+        (measured(c=89.9), "All files: 89.95 % of the lines are run; the floor is 90.0 %."),
+        (measured(a=79.9, c=100.1), "a.py: 79.9 % .* the floor is 80.0 %. Not run: 3-4, 9."),
         (measured(b=49.9), "b.py: 49.9 % .* the floor is 50.0 %."),
         (measured(b=80.0), "b.py: 80.0 % of the lines are run; take it out of `below`."),
     ],
