@@ -57,10 +57,13 @@ _LISTS = (
 )
 _OPEN = (
     "neck_dim",
+    "neck_levels",
     "num_classes",
     "num_queries",
     "output_stride",
     "pool_size",
+    "position_grid",
+    "query_indices",
     "shift_size",
     "window_size",
 )
@@ -137,6 +140,8 @@ def check_described(class_name: str, config: dict[str, Any]) -> None:
 
 
 def _is_right(name, value):
+    if value is None and name in _OPEN:
+        return True
     if name in _LISTS:
         value = value.tolist() if hasattr(value, "tolist") else value
         if isinstance(value, str | bytes) or not isinstance(value, Sequence):
@@ -148,7 +153,7 @@ def _is_right(name, value):
         if name == "depths" and not sum(filter(_is_number, value)) <= _BOUNDS[name][1]:
             return False
         return all(_is_within(name, one) for one in value)
-    return (value is None and name in _OPEN) or _is_within(name, value)
+    return _is_within(name, value)
 
 
 def _is_within(name, value):

@@ -99,7 +99,7 @@ class ESPMedSAMBackbone(Backbone):
         check_sizes(
             "ESPMedSAMBackbone",
             num_queries=num_queries,
-            query_indices=() if query_indices is None else query_indices,
+            query_indices=query_indices,
             transformer_depth=transformer_depth,
             transformer_num_heads=transformer_num_heads,
             transformer_mlp_dim=transformer_mlp_dim,

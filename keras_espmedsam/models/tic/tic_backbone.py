@@ -106,7 +106,7 @@ class TiCBackbone(FeaturePyramidBackbone, StagedImageEncoder):
             pool_size=pool_size,
             mlp_ratio=mlp_ratio,
             neck_dim=neck_dim,
-            neck_levels=() if neck_levels is None else neck_levels,
+            neck_levels=neck_levels,
             output_stride=output_stride,
             num_modalities=num_modalities,
             adapter_ratio=adapter_ratio,

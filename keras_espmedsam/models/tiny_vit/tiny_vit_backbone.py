@@ -99,7 +99,7 @@ class TinyViTBackbone(Backbone, StagedImageEncoder):
             mlp_ratio=mlp_ratio,
             expand_ratio=expand_ratio,
             neck_dim=neck_dim,
-            neck_levels=() if neck_levels is None else neck_levels,
+            neck_levels=neck_levels,
             output_stride=output_stride,
             num_modalities=num_modalities,
             adapter_ratio=adapter_ratio,

@@ -97,7 +97,7 @@ class ViTMedBackbone(Backbone, ImageEncoder):
             output_stride=output_stride,
             num_tokens=num_tokens,
             image_shape=image_shape,
-            position_grid=() if position_grid is None else position_grid,
+            position_grid=position_grid,
         )
         image_shape = tuple(image_shape)
         if any(size is None or size % patch_size for size in image_shape[:2]):
