@@ -6,7 +6,6 @@ can ask for a year or for a terabyte. All of it runs in one thread, which is wai
 
 import contextlib
 import faulthandler
-import math
 import os
 import queue
 import sys
@@ -16,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_espmedsam._shown import shown, shown_value
+from keras_espmedsam._shown import shown
 from keras_espmedsam._startup import first_line
+from keras_espmedsam.data.formats.time_limit import seconds_of
 from keras_espmedsam.errors import InputError
 
 VARIABLE = "ESPMEDSAM_ARTEFACT_SECONDS"
@@ -50,17 +50,11 @@ def allowed_seconds():
 
     Source: ours.
     """
-    said = os.environ.get(VARIABLE, "").strip()
-    try:
-        seconds = float(said) if said else DEFAULT_SECONDS
-    except ValueError:
-        seconds = math.nan
-    if not seconds > 0:
-        raise InputError(
-            f"The environment variable {VARIABLE} is {shown_value(said)}; expected how many "
-            "seconds an exported model may compute at a time, such as 600, or inf."
-        )
-    return seconds
+    return seconds_of(
+        VARIABLE,
+        DEFAULT_SECONDS,
+        "how many seconds an exported model may compute at a time, such as 600",
+    )
 
 
 class BoundedRuntime:

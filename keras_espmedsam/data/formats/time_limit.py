@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError
 
 VARIABLE = "ESPMEDSAM_READ_SECONDS"
@@ -41,17 +42,42 @@ def allowed_seconds() -> float:
 
     Source: ours.
     """
-    said = os.environ.get(VARIABLE, "").strip()
-    if not said:
-        return DEFAULT_SECONDS
+    return seconds_of(
+        VARIABLE,
+        DEFAULT_SECONDS,
+        "how many seconds of computing the header of a file, or one image, may take, such as 300",
+    )
+
+
+def seconds_of(variable: str, default: float, meaning: str) -> float:
+    """The limit of time that an environment variable says.
+
+    Args:
+        variable: its name.
+        default: seconds, where it is not set.
+        meaning: what is expected, for the sentence.
+
+    Returns:
+        Seconds; infinite for no limit.
+
+    Raises:
+        InputError: when it is set to no positive number.
+
+    Example:
+        >>> seconds_of("NO_SUCH_SECONDS", 60.0, "how many seconds it may take")
+        60.0
+
+    Source: ours.
+    """
+    said = os.environ.get(variable, "").strip()
     try:
-        seconds = float(said)
+        seconds = float(said) if said else default
     except ValueError:
         seconds = math.nan
     if not seconds > 0:
         raise InputError(
-            f"The environment variable {VARIABLE} is {said!r}; expected how many seconds of "
-            "computing the header of a file, or one image, may take, such as 300, or inf."
+            f"The environment variable {variable} is {shown_value(said)}; expected {meaning}, or "
+            "inf."
         )
     return seconds
 
