@@ -1,0 +1,35 @@
+"""The pages of the presets that come with the package, from their cards."""
+
+import re
+
+from keras_espmedsam.hub.built_in_presets import builtin_presets, card_licence, read_card
+
+_HEAD = """# Presets
+
+The presets that come with the package. Pass a name to `--preset` of a command, or to `from_preset`
+in Python. A preset without weights is an architecture to train.
+
+| preset | what it is | parameters | weights | licence |
+|---|---|---|---|---|
+"""
+
+
+def presets_page() -> str:
+    """The table of all presets, in Markdown."""
+    lines = []
+    for name, entry in builtin_presets().items():
+        meta = entry["metadata"]
+        weights = "yes" if entry["weights"] else "no"
+        lines.append(
+            f"| [`{name}`](presets/{name}.md) | {meta['description']} | {meta['params']:,} "
+            f"| {weights} | {card_licence(name) or ''} |\n"
+        )
+    return _HEAD + "".join(lines)
+
+
+def cards() -> dict[str, str]:
+    """The cards of all presets by name, in Markdown, without what is for a hub at their top."""
+    return {
+        name: re.sub(r"\A---\n.*?\n---\n+", "", read_card(entry["path"]) or "", flags=re.DOTALL)
+        for name, entry in builtin_presets().items()
+    }
