@@ -5,8 +5,8 @@
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
     masks = segmenter.segment(image, "fundus")["masks"]
 
-The parts are loaded when first used: `import keras` costs seconds, and `espmedsam --help` need
-not wait for it.
+The parts are loaded when they are first used, because `import keras` takes seconds and
+`espmedsam --help` does not need it.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from keras_espmedsam._startup import choose_backend
 __version__ = "0.1.0"
 
 _PARTS = (
-    "checkpoints",
+    "converters",
     "data",
     "distillation",
     "errors",
@@ -41,8 +41,9 @@ _PARTS = (
 __all__ = ["__version__", "compile_cache", *_PARTS]
 
 
-# For editors and type checkers, which do not run what follows.
+# For editors and type checkers, which do not run `__getattr__`.
 if TYPE_CHECKING:
+    from keras_espmedsam import converters as converters
     from keras_espmedsam import data as data
     from keras_espmedsam import distillation as distillation
     from keras_espmedsam import errors as errors
@@ -61,18 +62,18 @@ if TYPE_CHECKING:
 
 _renamed.install()
 
-# Before any part imports Keras, which would insist on TensorFlow where only another backend is
-# installed. With none installed, the parts that need no Keras still work.
+# Before any part imports Keras, which would insist on TensorFlow even if only another backend is
+# installed. Without any backend, the parts that do not need Keras still work.
 with contextlib.suppress(ImportError):
     choose_backend()
 
 
-# As keras_espmedsam.training does, by itself: it would be the only use of the library lazy_loader.
-# Unseen by type checkers, so that they find a name that there is not.
+# Written by hand, as in keras_espmedsam.training, instead of adding the dependency lazy_loader.
+# Hidden from type checkers, so that they report names that do not exist.
 if not TYPE_CHECKING:
 
     def __getattr__(name):
-        if name in _PARTS:
+        if name in _PARTS or name == "checkpoints":  # The name of `converters` in 0.1.0.
             return importlib.import_module(f"keras_espmedsam.{name}")
         raise AttributeError(f"module 'keras_espmedsam' has no attribute {name!r}")
 

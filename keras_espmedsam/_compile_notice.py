@@ -1,4 +1,4 @@
-"""A sentence about compilation, for whoever waits for it."""
+"""Tell a waiting user about a long compilation."""
 
 import os
 import threading
@@ -9,16 +9,16 @@ from keras_espmedsam._compile_cache import FOLDER_VARIABLE, users_own
 from keras_espmedsam._startup import choose_backend
 
 PATIENCE = 5.0
-"""Seconds that are waited in silence."""
+"""Seconds to wait before the notice."""
 
-_hinted: list[bool] = []  # Once in a program.
+_hinted: list[bool] = []  # The hint is given once per process.
 
-# PyTorch compiles nothing here.
+# PyTorch does not compile here.
 _COMPILERS = {"jax": "JAX", "tensorflow": "TensorFlow"}
 
 
 class CompileNotice:
-    """Say that something is being compiled, once, if it is not done after five seconds.
+    """Report a compilation once, if it takes more than five seconds.
 
     Args:
         tell: called with a sentence, from another thread.
@@ -27,8 +27,6 @@ class CompileNotice:
         >>> notice = CompileNotice(print)
         >>> notice.begin("the first training step", "the next are quick")
         >>> notice.end()  # Not five seconds later: nothing is printed.
-
-    Source: ours.
     """
 
     def __init__(self, tell: Callable[[str], Any]):
@@ -37,11 +35,11 @@ class CompileNotice:
         self._lock = threading.Lock()
 
     def begin(self, what: str, then: str) -> None:
-        """Wait from now on.
+        """Start the waiting time.
 
         Args:
             what: what is compiled, such as `"the first training step"`.
-            then: how it goes on, such as `"the next are quick"`.
+            then: what comes next, such as `"the next are quick"`.
         """
         compiler = _COMPILERS.get(choose_backend())
         if compiler is None or self._timer is not None:
@@ -52,7 +50,7 @@ class CompileNotice:
         self._timer.start()
 
     def end(self) -> None:
-        """Say nothing any more; when this returns, no sentence is on its way."""
+        """Cancel the notice; after this returns, nothing is reported any more."""
         with self._lock:
             self._tell = _nothing
         if self._timer is not None:
@@ -65,12 +63,12 @@ class CompileNotice:
 
 
 def _nothing(sentence: str) -> None:
-    """In place of `tell` once it is done."""
+    """Replace `tell` after the end."""
 
 
 def _hint(compiler: str) -> str:
-    # Whoever has set or unset the folder knows of it; the commands always do.
+    # No hint if the folder was set or switched off, which the commands always do.
     if compiler != "JAX" or FOLDER_VARIABLE in os.environ or users_own() or _hinted:
         return ""
     _hinted.append(True)
-    return " keras_espmedsam.compile_cache() keeps it for the next run."
+    return " keras_espmedsam.compile_cache() stores it for the next run."

@@ -1,4 +1,4 @@
-"""Writing files and folders so that they are complete or not there, and by one program alone."""
+"""Write files and folders completely or not at all, by one process at a time."""
 
 import contextlib
 import errno
@@ -13,36 +13,36 @@ from pathlib import Path
 from typing import IO
 
 PREFIX = ".writing-"
-"""How the name begins of what is being written; of what a killed program left, too."""
+"""Prefix of the names of files and folders being written, and of a killed program's leftovers."""
 
-# Of what its writer holds locked: once it is free, nobody writes it any more.
+# Prefix for names that the writer keeps locked: if the lock is free, nobody writes any more.
 _HELD = f"{PREFIX}held-"
-# What tempfile puts between the two, and what version 0.1.0 put behind it.
+# The prefix, tempfile's eight characters, and a suffix as in version 0.1.0.
 _OURS = re.compile(re.escape(PREFIX) + r"(held-)?[a-z0-9_]{8}(\..*)?")
-# Where the writer locks the file itself, and would fail.
+# Suffixes of files that their writer locks itself, and would fail to if they were locked.
 _LOCKED_BY_WRITER = (".h5", ".hdf5")
-# After so many seconds without a change nobody writes what has no lock that would tell.
+# If there is no lock to tell, a leftover is one without a change for this many seconds.
 _FORGOTTEN = 24 * 3600
-# How often is made anew what another program took for a leftover before it was locked.
+# How often to try again if another process removed a temporary file before it was locked.
 _ATTEMPTS = 20
 _NAME = "new"
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike, suffix: str = "") -> Iterator[Path]:
-    """Give a temporary path beside `path`, renamed to `path` when the block ends well.
+    """Yield a temporary path beside `path`, which is renamed to `path` if the block succeeds.
 
-    The temporary name ends as `path` does, because many writers choose the format by the
-    suffix. Missing folders are made. When the block raises, the temporary file is removed and
-    whatever `path` held before is still there. What a killed program leaves is removed by
-    `remove_leftovers`.
+    The temporary name has the suffix of `path`, because many writers choose the format by it.
+    Missing folders are created. If the block raises, the temporary file is removed and `path` is
+    unchanged. Leftovers of a killed program are removed by `remove_leftovers`.
 
     Args:
         path: the file to write.
-        suffix: how the temporary name ends, where that is more than the last part of `path`'s.
+        suffix: suffix of the temporary name, if it has several parts.
 
     Yields:
-        The temporary path, of an empty file in the same folder.
+        The temporary path, an empty file in the same folder. For a pipe or a device it is in
+        another folder, and copied at the end.
 
     Raises:
         OSError: when the folder cannot be written.
@@ -54,14 +54,24 @@ def atomic_path(path: str | os.PathLike, suffix: str = "") -> Iterator[Path]:
         ...     _ = temporary.write_text("{}")
         >>> target.read_text()
         '{}'
-
-    Source: ours.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Of `.nii.gz` and `.weights.h5` both parts say what is written.
+    # Both parts of `.nii.gz` and `.weights.h5` matter.
     both = path.suffix in (".gz", ".h5")
     suffix = suffix or ("".join(path.suffixes[-2:]) if both else path.suffix)
+    if path.is_char_device() or path.is_fifo():
+        # Renaming would replace /dev/null or /dev/stdout by a file, for all programs on this
+        # machine, so the content is copied.
+        with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+            temporary = Path(folder) / (_NAME + suffix)
+            temporary.touch()
+            yield temporary
+            with temporary.open("rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        return
+    if path.is_block_device() or path.is_socket():
+        raise OSError(errno.EINVAL, "it is a device or a socket; expected a file", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
     prefix = PREFIX if suffix.lower().endswith(_LOCKED_BY_WRITER) else _HELD
 
     def make() -> tuple[Path, int]:
@@ -71,7 +81,7 @@ def atomic_path(path: str | os.PathLike, suffix: str = "") -> Iterator[Path]:
     with _ours_alone(make, prefix == _HELD) as temporary:
         try:
             yield temporary
-            # mkstemp makes files that only their owner can read; give what open() would give.
+            # mkstemp creates files that only the owner can read; use the permissions of open().
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)
@@ -82,25 +92,23 @@ def atomic_path(path: str | os.PathLike, suffix: str = "") -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike, replace: bool = False) -> Iterator[Path]:
-    """Give a temporary folder near `path`, renamed to `path` when the block ends well.
+    """Yield a temporary folder near `path`, which is renamed to `path` if the block succeeds.
 
-    Killed at any moment, `path` is what it was before or what was written, and when the block
-    raises it is what it was before. A folder that is replaced is exchanged in one step, on Linux
-    and macOS; where the system cannot do that, it is called `.replaced-NAME` between two steps,
-    and put back by the next call that finds it there alone. A folder that cannot be renamed (a
-    mount point, one that holds the working folder, one whose own folder cannot be written)
-    gets its files one by one.
+    If the program is killed, `path` is either the old folder or the new one; if the block raises,
+    it is the old one. On Linux and macOS, an existing folder is exchanged in one step. Elsewhere it
+    is called `.replaced-NAME` between two steps, and the next call restores it if needed. A folder
+    that cannot be renamed (a mount point, one that contains the working folder, or one in a folder
+    that cannot be written) gets its files one by one.
 
     Args:
-        path: the folder to write. Of a symbolic link it is the folder that it leads to.
-        replace: whether `path` may hold something, which is replaced; see `carry_over`.
+        path: the folder to write; a symbolic link is followed.
+        replace: whether the content of `path` may be replaced; see `carry_over`.
 
     Yields:
         The temporary folder, empty.
 
     Raises:
-        OSError: when it cannot be written, is a file, or holds something that is not to be
-            replaced.
+        OSError: when it cannot be written, is a file, or is not empty and must not be replaced.
 
     Example:
         >>> import tempfile
@@ -109,8 +117,6 @@ def atomic_folder(path: str | os.PathLike, replace: bool = False) -> Iterator[Pa
         ...     _ = (temporary / "config.json").write_text("{}")
         >>> os.listdir(target)
         ['config.json']
-
-    Source: ours.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,20 +142,26 @@ def atomic_folder(path: str | os.PathLike, replace: bool = False) -> Iterator[Pa
         elif not path.exists():
             os.replace(new, path)
         elif not replace:
-            path.rmdir()  # Empty, or this fails: what came there meanwhile stays.
+            path.rmdir()  # Fails if it is no longer empty, so that new content stays.
             os.replace(new, path)
         else:
             shutil.copymode(path, new)
-            replace_folder(new, path)
+            try:
+                replace_folder(new, path)
+            except OSError as error:
+                # In the lower layer of a container, folders cannot be renamed, but files can.
+                if error.errno != errno.EXDEV or not path.is_dir():
+                    raise
+                _move_into(new, path, folder.name)
 
 
 def carry_over(old: str | os.PathLike, new: str | os.PathLike) -> None:
-    """Put into a folder what another one holds that it does not hold itself.
+    """Copy the files of an old folder to a new one, except those that the new one already has.
 
-    Files become hard links where the file system has them: write none of them in place afterwards.
+    Files become hard links if the file system supports them, so do not modify them in place.
 
     Args:
-        old: the folder that is going to be replaced; nothing is done where there is none.
+        old: the folder that will be replaced; nothing is done if it does not exist.
         new: the folder that will take its place.
 
     Raises:
@@ -164,14 +176,12 @@ def carry_over(old: str | os.PathLike, new: str | os.PathLike) -> None:
         ...     carry_over(target, temporary)
         >>> sorted(os.listdir(target))
         ['README.md', 'config.json']
-
-    Source: ours.
     """
     old, new = Path(old), Path(new)
     for parent, folders, files in os.walk(old):
         there = new / Path(parent).relative_to(old)
         if not there.is_dir():
-            folders.clear()  # A file took the place of the folder.
+            folders.clear()  # The new folder has a file of that name.
             continue
         folders[:] = [name for name in folders if not _OURS.fullmatch(name)]
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
@@ -189,16 +199,17 @@ def carry_over(old: str | os.PathLike, new: str | os.PathLike) -> None:
 
 
 def remove_leftovers(folder: str | os.PathLike, alone: bool = False) -> None:
-    """Remove what killed programs were writing in a folder; what another writes now stays.
+    """Remove the half-written leftovers of killed programs from a folder.
 
-    A program holds a lock on what it writes, which the system frees when it ends, however it
-    ends. Where a file system or Windows has no such lock, and of what version 0.1.0 left, a day
-    without a change tells. What cannot be removed stays.
+    Files that another program is writing stay: a program locks what it writes, and the system
+    frees the lock when the program ends in any way. Without such locks (on Windows and some file
+    systems), and for leftovers of version 0.1.0, files without a change for a day are removed.
+    Files that cannot be removed stay.
 
     Args:
-        folder: the folder; nothing is done where there is none.
-        alone: whether it is known that no other program writes there, and that the folder is
-            ours: then all that is named so goes.
+        folder: the folder; nothing is done if it does not exist.
+        alone: whether no other program can be writing there, so that everything with the prefix is
+            removed.
 
     Example:
         >>> import tempfile
@@ -207,8 +218,6 @@ def remove_leftovers(folder: str | os.PathLike, alone: bool = False) -> None:
         >>> remove_leftovers(folder)
         >>> os.listdir(folder)
         []
-
-    Source: ours.
     """
     try:
         names = [
@@ -220,15 +229,18 @@ def remove_leftovers(folder: str | os.PathLike, alone: bool = False) -> None:
         return
     for name in names:
         path = Path(folder) / name
-        # A lock is tried of nothing else: h5py takes one itself of the file that it opens.
-        if alone or not name.startswith(_HELD):
-            if alone or _is_forgotten(path):
-                _remove(path)
+        if alone:
+            _remove(path)
+            continue
+        held = name.startswith(_HELD)
+        # Do not try to lock a new file that is not locked by us: h5py locks its files itself, and
+        # would fail.
+        if not held and not _is_forgotten(path):
             continue
         handle = _opened(path)
         try:
             free = None if handle is None else _lock(handle)
-            if free or (free is None and _is_forgotten(path)):
+            if free is not False and (free or not held or _is_forgotten(path)):
                 _remove(path)
         finally:
             if handle is not None:
@@ -236,19 +248,17 @@ def remove_leftovers(folder: str | os.PathLike, alone: bool = False) -> None:
 
 
 def check_writable(folder: str | os.PathLike) -> None:
-    """See whether a folder can be written, or be made, without leaving anything behind.
+    """Check that a folder can be written or created, without leaving anything behind.
 
     Args:
-        folder: the folder; of one that is missing the next one above it is tried.
+        folder: the folder; if it is missing, the nearest existing folder above it is tried.
 
     Raises:
-        OSError: when it cannot.
+        OSError: when it cannot be written.
 
     Example:
         >>> import tempfile
         >>> check_writable(Path(tempfile.mkdtemp()) / "masks")
-
-    Source: ours.
     """
     folder = Path(os.path.abspath(folder))
     while not os.path.lexists(folder) and folder != folder.parent:
@@ -257,14 +267,44 @@ def check_writable(folder: str | os.PathLike) -> None:
         pass
 
 
-@contextlib.contextmanager
-def writing_folder(parent: Path) -> Iterator[Path]:
-    """A folder of our own to write in, locked; removed at the end with all that is left in it.
+def check_space(folder: str | os.PathLike, size: int) -> None:
+    """Check that there is room for a file, without leaving anything behind.
 
-    For what is not one file or folder; `atomic_path` and `atomic_folder` are for these.
+    This is needed for HDF5, which ends the program when it cannot close a file on a full disk.
 
     Args:
-        parent: the folder that it lies in, which is there.
+        folder: an existing folder.
+        size: bytes.
+
+    Raises:
+        OSError: when there is not enough room, or the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> check_space(tempfile.mkdtemp(), 1000)
+    """
+    with tempfile.TemporaryFile(prefix=PREFIX, dir=os.fspath(folder)) as file:
+        if hasattr(os, "posix_fallocate"):
+            try:
+                # This respects the user's quota, too.
+                os.posix_fallocate(file.fileno(), 0, max(1, size))
+                return
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None), errno.EFBIG):
+                    raise OSError(error.errno, error.strerror, str(folder)) from error
+        # Windows, macOS, and file systems that cannot reserve space.
+        if shutil.disk_usage(folder).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+@contextlib.contextmanager
+def writing_folder(parent: Path) -> Iterator[Path]:
+    """Yield a locked temporary folder, which is removed at the end with its content.
+
+    To write a single file or folder, use `atomic_path` or `atomic_folder`.
+
+    Args:
+        parent: an existing folder to create it in.
 
     Yields:
         Its path.
@@ -278,8 +318,6 @@ def writing_folder(parent: Path) -> Iterator[Path]:
         ...     _ = (folder / "eye.onnx").write_bytes(b"...")
         >>> folder.exists()
         False
-
-    Source: ours.
     """
 
     def make() -> tuple[Path, int | None]:
@@ -295,7 +333,7 @@ def writing_folder(parent: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _ours_alone(make: Callable[[], tuple[Path, int | None]], lock: bool = True) -> Iterator[Path]:
-    """What `make` makes and opens, locked until the block ends, so that others leave it there."""
+    """Lock what `make` creates and opens until the block ends, so that others leave it alone."""
     for _ in range(_ATTEMPTS):
         path, handle = make()
         if handle is None and path.exists():
@@ -303,10 +341,10 @@ def _ours_alone(make: Callable[[], tuple[Path, int | None]], lock: bool = True) 
         if handle is not None:
             if not lock or (_lock(handle) is not False and _is_at(path, handle)):
                 break
-            os.close(handle)  # Another program took it for a leftover and has removed it.
+            os.close(handle)  # Another program has removed it as a leftover.
     else:
-        raise OSError(errno.EBUSY, "what is written there is removed at once", str(path.parent))
-    # Windows renames no file that is open.
+        raise OSError(errno.EBUSY, "files written there are removed at once", str(path.parent))
+    # Windows cannot rename an open file.
     if handle is not None and (not lock or sys.platform == "win32"):
         os.close(handle)
         handle = None
@@ -318,18 +356,18 @@ def _ours_alone(make: Callable[[], tuple[Path, int | None]], lock: bool = True) 
 
 
 def _opened(path: Path) -> int | None:
-    """A file or folder, open so that it can be locked; None where that cannot be."""
-    # NFS locks nothing that is open for reading alone, and no folder is open for writing.
+    """Open a file or folder so that it can be locked; None if that is not possible."""
+    # NFS cannot lock what is open only for reading, and folders cannot be opened for writing.
     mode = os.O_RDONLY if path.is_dir() else os.O_RDWR
     flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
     try:
         return os.open(path, mode | flags)
-    except OSError:  # Windows opens no folder.
+    except OSError:  # Windows cannot open folders.
         return None
 
 
 def _lock(handle: int) -> bool | None:
-    """Lock what is open: True, it is ours now; False, another program's; None, no way to know."""
+    """Lock an open file: True if it worked, False if another program holds it, None if unknown."""
     if sys.platform == "win32":
         return None
     import fcntl
@@ -351,9 +389,14 @@ def _is_at(path: Path, handle: int) -> bool:
 def _is_forgotten(path: Path) -> bool:
     try:
         last = max(file.lstat().st_mtime for file in (path, *path.rglob("*")))
+        if time.time() - last <= _FORGOTTEN:
+            return False
+        # The clock of a file server may differ from this machine's, so ask the server.
+        with tempfile.TemporaryFile(prefix=PREFIX, dir=path.parent) as file:
+            now = os.fstat(file.fileno()).st_mtime
     except OSError:
         return False
-    return time.time() - last > _FORGOTTEN
+    return now - last > _FORGOTTEN
 
 
 def _remove(path: Path) -> None:
@@ -368,11 +411,11 @@ def _check_folder(path: Path, replace: bool, but: str | None = None) -> None:
     if os.path.lexists(path) and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "it is a file", str(path))
     if not replace and path.is_dir() and any(one.name != but for one in path.iterdir()):
-        raise FileExistsError(errno.ENOTEMPTY, "it holds something", str(path))
+        raise FileExistsError(errno.ENOTEMPTY, "it is not empty", str(path))
 
 
 def _holds_a_mount_or_us(path: Path) -> bool:
-    """Whether a folder is a mount point, or the working folder, of a shell too, lies in it."""
+    """Return whether a folder is a mount point or contains the working folder."""
     try:
         here = Path(os.getcwd())
     except OSError:
@@ -381,7 +424,7 @@ def _holds_a_mount_or_us(path: Path) -> bool:
 
 
 def _move_into(new: Path, path: Path, ours: str) -> None:
-    """Replace what a folder holds by what another one holds, file by file."""
+    """Replace the content of a folder by that of another one, file by file."""
     for parent, folders, files in os.walk(new):
         here, there = Path(parent), path / Path(parent).relative_to(new)
         for old in there.iterdir():
@@ -401,16 +444,14 @@ def _move_into(new: Path, path: Path, ours: str) -> None:
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Let two folders change names; the old one lies where the new one was, or is removed.
+    """Replace a folder by another; the old one takes the other's name, or is removed.
 
     Args:
-        new: the folder that takes the place of the other.
-        path: the folder that is replaced.
+        new: the new folder.
+        path: the folder to replace.
 
     Raises:
         OSError: when one cannot be renamed.
-
-    Source: ours.
     """
     if _exchanged(new, path):
         return
@@ -421,7 +462,7 @@ def replace_folder(new: Path, path: Path) -> None:
 
 
 def _exchanged(first: Path, second: Path) -> bool:
-    """Whether the system could exchange two names in one step, which Python has no function for."""
+    """Exchange two names in one step with a system call, and return whether it worked."""
     if sys.platform not in ("linux", "darwin"):
         return False
     import ctypes
@@ -442,7 +483,7 @@ def _replaced(path: Path) -> Path:
 
 
 def _put_back(path: Path) -> None:
-    """Put back a folder whose replacement was killed between two steps."""
+    """Restore a folder if its replacement was killed between two steps."""
     old = _replaced(path)
     if old.is_dir() and not os.path.lexists(path):
         os.replace(old, path)
@@ -450,23 +491,21 @@ def _put_back(path: Path) -> None:
 
 @contextlib.contextmanager
 def alone_in(folder: Path, seconds: float = 30) -> Iterator[None]:
-    """Meanwhile no other program is in such a block for the same folder; it leaves no file.
+    """Keep other programs out of such a block for the same folder, without leaving a file.
 
     Args:
-        folder: a folder that is there.
-        seconds: how long another program is waited for; it moves files and needs no more.
+        folder: an existing folder.
+        seconds: how long to wait for another program, which only moves files there.
 
     Example:
         >>> import tempfile
         >>> with alone_in(Path(tempfile.mkdtemp())):
         ...     pass
-
-    Source: ours.
     """
     handle = _opened(folder)
     try:
         end = time.monotonic() + seconds
-        # Where there is no lock, it is as if nobody else were there.
+        # Without locks, it is assumed that there is no other program.
         while handle is not None and _lock(handle) is False and time.monotonic() < end:
             time.sleep(0.05)
         yield
@@ -476,23 +515,20 @@ def alone_in(folder: Path, seconds: float = 30) -> Iterator[None]:
 
 
 def locked(file: IO) -> bool:
-    """Whether this program alone now holds an open file; the system frees it when it ends.
+    """Lock an open file for this process, and return whether that worked.
 
     Args:
-        file: a file open for writing. The lock is given back when it is closed, and when the
-            program ends, however it ends.
+        file: a file open for writing. The lock is released when the file is closed, or when the
+            program ends in any way.
 
     Example:
         >>> import tempfile
         >>> with tempfile.NamedTemporaryFile() as first, open(first.name, "a") as second:
         ...     locked(first), locked(second)
         (True, False)
-
-    Source: ours.
     """
-    # The library filelock locks a file of its own by its path; a log is locked here that is being
-    # written. And where a file system has no locks it leaves a marker, which a killed program's
-    # next start would wait for.
+    # The library filelock would lock a separate file, not the open one. On file systems without
+    # locks it leaves a marker, for which the next start after a kill would wait.
     if sys.platform == "win32":
         import msvcrt
 
@@ -501,5 +537,5 @@ def locked(file: IO) -> bool:
         except OSError:
             return False
         return True
-    # A file system without locks: there is no way to know, and nothing is refused.
+    # On a file system without locks, it counts as locked.
     return _lock(file.fileno()) is not False

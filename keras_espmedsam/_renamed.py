@@ -1,8 +1,7 @@
-"""Names of version 0.1.0, under which modules can still be imported until version 0.3.
+"""Names of version 0.1.0, which still work until version 0.3.
 
-The first import under an old name warns (`DeprecationWarning`) and gives the module itself, so
-that there is one of it under both names. Where a module has become two, it gives their names
-together.
+The first import of an old name warns (`DeprecationWarning`) and returns the new module itself, so
+that both names stand for the same one. If a module was split, it returns the names of all parts.
 """
 
 import importlib
@@ -101,14 +100,14 @@ MODULES: dict[str, str | tuple[str, ...]] = {
     "training.train_config": "training.config.train_config",
 }
 
-# Found in `data` as well as in the file that has them.
+# In `data` as well as in the file that defines them.
 _READING = {
     "inspect_picture_file": "inspect_image_file",
     "read_picture": "read_image",
     "read_pictures": "read_images",
 }
 
-# By the module that has the new name. Arguments called after pictures are called after images too.
+# By the module with the new name.
 ATTRIBUTES = {
     "data": {"Picture": "DecodedImage", **_READING},
     "data.decoded_image": {"Picture": "DecodedImage"},
@@ -132,7 +131,7 @@ ATTRIBUTES = {
 
 
 class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Asked first: a folder that an update left behind would be a package without anything."""
+    """The first finder, because a folder left by an update would be found as an empty package."""
 
     def __init__(self) -> None:
         self._specs: dict[str, importlib.machinery.ModuleSpec | None] = {}
@@ -148,7 +147,7 @@ class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         new = MODULES[spec.name.partition(".")[2]]
         names = [f"{_PACKAGE}.{name}" for name in ((new,) if isinstance(new, str) else new)]
-        # Frames of the import itself do not count.
+        # Python does not count the frames of the import system.
         _warn(spec.name, " and ".join(names), stacklevel=3)
         modules = [importlib.import_module(name) for name in names]
         for module in modules:
@@ -170,20 +169,20 @@ class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install() -> None:
-    """Let the old names of modules be imported; once, when the package is."""
+    """Make the old names of modules importable; called once, when the package is imported."""
     if not any(isinstance(finder, _OldNames) for finder in sys.meta_path):
         sys.meta_path.insert(0, _OldNames())
 
 
 def old_attribute(module: str, name: str) -> object:
-    """What a module's `__getattr__` answers for a name of version 0.1.0.
+    """Return the attribute for a name of version 0.1.0, for a module's `__getattr__`.
 
     Args:
         module: the module's `__name__`.
-        name: the name that it does not have.
+        name: the old name.
 
     Raises:
-        AttributeError: for a name that it never had.
+        AttributeError: for a name that never existed.
     """
     new = ATTRIBUTES.get(module.partition(".")[2], {}).get(name)
     if new is None:
@@ -193,7 +192,7 @@ def old_attribute(module: str, name: str) -> object:
 
 
 def old_member(old: str, new: str) -> Any:
-    """A property for the attribute or method of a class that was called `old` in version 0.1.0."""
+    """Return a property for an attribute or method that was called `old` in version 0.1.0."""
 
     def get(self: object) -> Any:
         name = type(self).__name__
@@ -204,7 +203,7 @@ def old_member(old: str, new: str) -> Any:
 
 
 def _answers_for(*modules: ModuleType) -> Callable[[str], object]:
-    """A module's `__getattr__`: what `old_attribute` says of the first module that knows a name."""
+    """Return a `__getattr__` that looks up old names in the first module that has them."""
     renamed = {
         name: module.__name__
         for module in reversed(modules)
@@ -218,5 +217,5 @@ def _answers_for(*modules: ModuleType) -> Callable[[str], object]:
 
 
 def _warn(old: str, new: str, stacklevel: int) -> None:
-    message = f"{old} is now {new}; the old name goes in version 0.3."
+    message = f"{old} is now {new}; the old name will be removed in version 0.3."
     warnings.warn(message, DeprecationWarning, stacklevel)

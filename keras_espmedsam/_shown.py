@@ -1,8 +1,8 @@
-"""Text and values from files, made fit for a sentence, a table or a list of names.
+"""Make text and values from files safe to show in a message, a table or a list of names.
 
-A file may come from anywhere: a name in it may hold what clears a terminal, turns the direction of
-writing around or ends a line, and may be ten megabytes long. What is shown of it passes through
-here, once.
+Files are not trusted: a name in one may contain characters that clear a terminal, reverse the
+writing direction or end a line, and may be ten megabytes long. Everything that is shown from a file
+passes through here once.
 """
 
 import itertools
@@ -14,17 +14,19 @@ from typing import Any
 LENGTH = 100
 """Characters after which a name or value is cut."""
 SENTENCE_LENGTH = 2000
-"""Characters after which a whole sentence is cut, in its middle: what to do stands at its end."""
+"""Characters above which a message is cut in its middle, because its end says what to do."""
 
-# Of a list or dict in a list or dict: enough to recognise it by.
+# Items and levels of a list or dict that are shown: enough to recognise it.
 _ITEMS = 6
 _DEPTH = 3
-# What a formula begins with: the last three end what a program strips, or begin a new cell.
+# Characters that start a formula: the last three may also start a new cell.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def printable(text: str) -> str:
-    r"""Text of any length without what cannot be seen; nothing is cut.
+    r"""Escape the invisible characters of a text, without cutting it.
+
+    The same characters are escaped as by Python's `repr`, except spaces of other widths.
 
     Args:
         text: str.
@@ -32,13 +34,11 @@ def printable(text: str) -> str:
     Example:
         >>> print(printable("\x1b[2J"))
         \x1b[2J
-
-    Source: ours; what is escaped is what Python's `repr` escapes, but for spaces of other widths.
     """
     if text.isprintable():
         return text
     return "".join(
-        # Spaces of other widths, which are no line's end, stand in names of files in East Asia.
+        # Spaces of other widths do not end a line, and file names in East Asia contain them.
         one
         if one.isprintable() or unicodedata.category(one) == "Zs"
         else one.encode("unicode_escape").decode("ascii")
@@ -47,70 +47,64 @@ def printable(text: str) -> str:
 
 
 def shown(text: object, length: int = LENGTH) -> str:
-    r"""A name, a path or any text from a file on one line: escapes for what cannot be seen, cut.
+    r"""Show a name, a path or other text from a file on one line, with escapes, cut if long.
 
-    Control characters, those that change the direction of writing, those without width and broken
-    UTF-8 are shown as Python would write them; letters of all scripts stay.
+    Control characters, those that change the writing direction, those without width and broken
+    UTF-8 are escaped as in Python's `repr`; letters of all scripts stay.
 
     Args:
-        text: str or path; of anything else its `str`.
+        text: str or path; for anything else, its `str`.
         length: characters after which it is cut.
 
     Returns:
-        The text, without quotation marks; use it in place of `{name}`.
+        The text, without quotation marks; use it instead of `{name}`.
 
     Example:
         >>> print(shown("eye\x1b[2J\n.png"), shown("Auge\u202egnp.exe"), shown("x" * 200, 8))
         eye\x1b[2J\n.png Auge\u202egnp.exe xxxxx...
-
-    Source: ours; what is escaped is what Python's `repr` escapes, but for spaces of other widths.
     """
     text = text if isinstance(text, str) else str(text)
-    # Before it is escaped: ten megabytes are looked at no longer than a name.
+    # Cut before escaping, so that ten megabytes take no longer than a name.
     text = printable(text[: length + 1])
     return text if len(text) <= length else text[: max(length - 3, 0)] + "..."
 
 
 def shown_value(value: Any, length: int = LENGTH) -> str:
-    r"""A value from a file, or given by the user, as Python writes it; cut, whatever it holds.
+    r"""Show a value from a file or a user like `repr`, cut if long.
 
-    Of lists and dicts the first items are looked at, and no deeper than the third: some hundred
-    bytes of YAML make a list whose `repr` fills the memory. Arrays are named by shape and type.
+    Only the first items of lists and dicts are shown, to the third level, because some hundred
+    bytes of YAML can make a list whose `repr` fills the memory. Arrays are shown as shape and type.
 
     Args:
-        value: anything.
+        value: any value.
         length: characters after which it is cut.
 
     Returns:
-        The text, with quotation marks where it is a str; use it in place of `{value!r}`.
+        The text, with quotation marks for a str; use it instead of `{value!r}`.
 
     Example:
         >>> print(shown_value("\x1b[2J"), shown_value([1, [2.5, None]]), shown_value(10**5000))
         '\x1b[2J' [1, [2.5, None]] a number of 5001 digits
         >>> shown_value(list(range(1000)))
         '[0, 1, 2, 3, 4, 5, ...]'
-
-    Source: ours.
     """
     text = _written(value, length, _DEPTH)
-    # The marks of a str that was cut already are not cut off.
+    # Keep the quotation marks of a str that was already cut.
     return text if len(text) <= length + 2 else text[: length - 3] + "..."
 
 
 def shown_sentence(sentence: str) -> str:
-    r"""A whole sentence on one line, whatever is quoted in it.
+    r"""Show a whole message on one line, whatever it quotes.
 
     Args:
         sentence: str, such as an error's message.
 
     Returns:
-        The sentence; one of more than 2,000 characters without its middle.
+        The message; without its middle if it has more than 2,000 characters.
 
     Example:
         >>> print(shown_sentence("The file \x1b[2J does not exist."))
         The file \x1b[2J does not exist.
-
-    Source: ours.
     """
     if len(sentence) > SENTENCE_LENGTH:
         end = SENTENCE_LENGTH // 4
@@ -119,14 +113,14 @@ def shown_sentence(sentence: str) -> str:
 
 
 def cell(value: Any) -> Any:
-    """A cell of a table in a CSV file: no text of it is a formula to a spreadsheet program.
+    """Make a cell of a CSV file safe, so that spreadsheet programs do not read it as a formula.
 
     Args:
-        value: text, or a number, which stays what it is.
+        value: text, or a number, which is unchanged.
 
     Returns:
-        The value; of text that begins as a formula does, with an apostrophe before it, which
-        spreadsheet programs hide.
+        The value; text that starts like a formula gets an apostrophe in front, which spreadsheet
+        programs hide.
 
     Example:
         >>> cell("=1+1|cmd"), cell("fundus"), cell(-0.5)
@@ -137,7 +131,7 @@ def cell(value: Any) -> Any:
     value = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(value, str) or _is_number(value):
         return value
-    # A space before it is no hindrance to a program that strips cells; nor is another width.
+    # Programs may strip spaces and normalise wide characters before they look for a formula.
     start = unicodedata.normalize("NFKC", value.lstrip(" ")[:1])
     return f"'{value}" if start in _FORMULAS and value.strip(" ") else value
 
@@ -178,7 +172,7 @@ def _written(value: Any, length: int, depth: int) -> str:
         return f"an array of shape {tuple(value.shape)} and type {getattr(value, 'dtype', '?')}"
     try:
         return shown(repr(value), length)
-    except Exception:  # A stranger's class may write itself as it likes.
+    except Exception:  # The repr of an unknown class may fail.
         return f"an object of type {type(value).__name__}"
 
 

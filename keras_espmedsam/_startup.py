@@ -1,4 +1,4 @@
-"""What is settled before Keras is imported, backend and extras; and importing it quietly."""
+"""Choose the backend, check for optional libraries, and import Keras quietly."""
 
 import contextlib
 import gc
@@ -18,23 +18,23 @@ from typing import Any
 
 from keras_espmedsam.errors import InputError
 
-# The backends this package is tested on, in order of preference, and the module of each.
-_MODULES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+# The backends that this package is tested on, in order of preference, and their modules.
+BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 
-# TensorFlow's log level of nothing but fatal errors.
+# TensorFlow's log level for fatal errors only.
 _SILENT = "3"
 
-# Bytes that are kept of what native libraries print, to be shown if they end the program.
+# Bytes of native libraries' output that are kept, to be shown if they end the program.
 _LAST_SAID = 1 << 13
 
 
 def choose_backend() -> str:
     """Choose the Keras backend without importing Keras or any backend.
 
-    In this order: the backend of an already imported Keras; the environment variable
-    `KERAS_BACKEND`; the backend named in Keras's own `keras.json`, if it is installed (Keras
-    writes "tensorflow" there unasked); the first of TensorFlow, JAX and PyTorch that is
-    installed. In the last case `KERAS_BACKEND` is set, so that Keras follows.
+    The first of these that applies: the backend of an already imported Keras; the environment
+    variable `KERAS_BACKEND`; the backend in Keras' own `keras.json`, if it is installed (Keras
+    writes "tensorflow" there by itself); the first of TensorFlow, JAX and PyTorch that is
+    installed. In the last case, `KERAS_BACKEND` is set so that Keras uses it.
 
     Returns:
         The backend's name, such as `"jax"`.
@@ -45,8 +45,6 @@ def choose_backend() -> str:
     Example:
         >>> choose_backend() in ("tensorflow", "jax", "torch", "openvino")
         True
-
-    Source: ours.
     """
     if "keras" in sys.modules and hasattr(sys.modules["keras"], "config"):
         return sys.modules["keras"].config.backend()
@@ -55,7 +53,7 @@ def choose_backend() -> str:
     configured = _configured_backend()
     if configured and _is_installed(configured):
         return configured
-    for name in _MODULES:
+    for name in BACKENDS:
         if _is_installed(name):
             os.environ["KERAS_BACKEND"] = name
             return name
@@ -75,7 +73,7 @@ def _configured_backend() -> str | None:
 
 
 def _is_installed(backend: str) -> bool:
-    return importlib.util.find_spec(_MODULES.get(backend, backend)) is not None
+    return importlib.util.find_spec(BACKENDS.get(backend, backend)) is not None
 
 
 def require(module: str, purpose: str, extra: str = "medical") -> ModuleType:
@@ -84,7 +82,7 @@ def require(module: str, purpose: str, extra: str = "medical") -> ModuleType:
     Args:
         module: the module to import, such as `"pydicom"`.
         purpose: what needs it, as the beginning of a sentence: `"Reading DICOM files"`.
-        extra: the extra of this package that installs it.
+        extra: this package's extra that installs it.
 
     Returns:
         The module.
@@ -95,8 +93,6 @@ def require(module: str, purpose: str, extra: str = "medical") -> ModuleType:
     Example:
         >>> require("json", "Reading JSON").loads("1")
         1
-
-    Source: ours.
     """
     try:
         return importlib.import_module(module)
@@ -108,19 +104,17 @@ def require(module: str, purpose: str, extra: str = "medical") -> ModuleType:
 
 
 def import_with_keras(module: str, tell: Callable[[str], None] | None = None) -> ModuleType:
-    """Import Keras with the chosen backend, then what needs it; quietly, and as fast as it can be.
+    """Import Keras with the chosen backend, then a module that needs it, quietly and fast.
 
     Args:
-        module: what is imported after Keras, such as `"keras_espmedsam.models"`.
-        tell: called with a sentence when that will take seconds.
+        module: the module to import after Keras, such as `"keras_espmedsam.models"`.
+        tell: called with a sentence if this will take seconds.
 
     Returns:
         The module.
 
     Raises:
-        InputError: when no backend is installed, or not the chosen one.
-
-    Source: ours.
+        InputError: when no backend is installed, or the chosen one is not.
     """
     silent = without_chatter()
     try:
@@ -142,52 +136,55 @@ def import_with_keras(module: str, tell: Callable[[str], None] | None = None) ->
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow as quietly as `import_with_keras` does Keras; nothing where there is none.
-
-    Source: ours.
-    """
+    """Import TensorFlow quietly, if it is installed."""
     with without_chatter(), contextlib.suppress(ImportError):
         importlib.import_module("tensorflow")
 
 
-def import_openvino() -> ModuleType:
-    """Import OpenVINO, which then tells nobody that it is used.
+def import_runtime(module: str) -> ModuleType:
+    """Import a runtime for exported models, with its telemetry switched off.
 
-    By itself it sends what is imported and converted, and a number that it keeps in the home
-    folder, to its makers by way of Google Analytics, unless its user has forbidden it. Where the
-    package `openvino_telemetry` is not installed it takes an empty one of its own in its place; so
-    it does here. A program that imported OpenVINO before has decided for itself.
+    By default, OpenVINO reports imports and conversions, with an identifier that it stores in the
+    home folder, to its makers through Google Analytics. If the package `openvino_telemetry` is not
+    installed, it uses an empty replacement; hiding that package has the same effect here. ONNX
+    Runtime stores an identifier and events too, unless an environment variable forbids it. A
+    program that imported OpenVINO earlier, and a user who set `ORT_DISABLE_TELEMETRY`, keep their
+    choice.
+
+    Args:
+        module: the module to import, such as `"onnxruntime"`, or one that imports either.
 
     Returns:
         The module.
 
     Raises:
         ImportError: when it is not installed.
-
-    Source: ours.
     """
+    # Read when the first session is created; disable_telemetry_events() is too late for the
+    # identifier.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     modules: dict[str, Any] = sys.modules
     hidden = "openvino" not in modules and "openvino_telemetry" not in modules
     if hidden:
-        modules["openvino_telemetry"] = None  # A module that cannot be imported.
+        modules["openvino_telemetry"] = None  # None makes the import fail.
     try:
-        return importlib.import_module("openvino")
+        return importlib.import_module(module)
     finally:
         if hidden:
             del modules["openvino_telemetry"]
 
 
 def without_chatter() -> contextlib.AbstractContextManager:
-    """Meanwhile nothing reaches the terminal, unless the user asked for TensorFlow's log."""
-    # Who sets TensorFlow's log level wants to read its log.
+    """Return a context without output on stderr, unless the user asked for TensorFlow's log."""
+    # A user who sets TensorFlow's log level wants to read its log.
     quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") in (None, _SILENT)
     silence_backends()
     return stderr_discarded() if quiet else contextlib.nullcontext()
 
 
 def silence_backends() -> None:
-    """Keep the chatter of the backends off the terminal; what the user set is left alone."""
-    # TensorFlow's C++ part reads these when it is imported, hence not later than here.
+    """Silence the logs of the backends, without changing the user's settings."""
+    # TensorFlow's C++ part reads these when it is imported, so they must be set before.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT)
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     for name in ("tensorflow", "absl", "jax"):
@@ -198,7 +195,7 @@ def silence_backends() -> None:
 
 @contextlib.contextmanager
 def no_collection() -> Iterator[None]:
-    """Meanwhile Python looks for no garbage, of which imports and models make none."""
+    """Pause garbage collection, because imports and models create no garbage."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -210,17 +207,17 @@ def no_collection() -> Iterator[None]:
 
 @contextlib.contextmanager
 def tensorflow_hidden() -> Iterator[None]:
-    """Meanwhile an import of TensorFlow fails, unless it is Keras' backend or imported already.
+    """Make imports of TensorFlow fail, unless it is Keras' backend or already imported.
 
-    keras-hub imports it wherever it is installed, which takes seconds: for preprocessing in
-    tf.data that no command uses, and for addresses such as gs://. So does it with TensorFlow's
-    text operations. Later imports succeed.
+    keras-hub imports it if it is installed, which takes seconds, for preprocessing in tf.data that
+    no command uses and for addresses such as gs://. The same applies to TensorFlow's text
+    operations. After the block, imports succeed again.
     """
     hidden = {"tensorflow", "tensorflow_text"}.difference(sys.modules)
     if choose_backend() == "tensorflow":
         hidden.discard("tensorflow")
     modules: dict[str, Any] = sys.modules
-    modules.update(dict.fromkeys(hidden))  # None is a module that cannot be imported.
+    modules.update(dict.fromkeys(hidden))  # None makes the import fail.
     try:
         yield
     finally:
@@ -230,16 +227,16 @@ def tensorflow_hidden() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stderr_discarded() -> Iterator[None]:
-    """Discard what is written to file descriptor 2 meanwhile, unless the program ends in it.
+    """Discard output to file descriptor 2, unless the program ends inside the block.
 
-    TensorFlow 2.21 prints before it reads TF_CPP_MIN_LOG_LEVEL, so nothing else stops it. What
-    fails in the meantime fails with an exception, whose text is not lost. But a native library
-    may end the program, such as for a processor that it was not built for: then what it said is
-    on stderr after all.
+    TensorFlow 2.21 prints before it reads TF_CPP_MIN_LOG_LEVEL, so nothing else stops it. Failures
+    inside the block raise exceptions, whose text is not lost. But a native library may end the
+    program, for example on a processor that it was not built for; then its output is shown on
+    stderr after all.
     """
     try:
         saved = os.dup(2)
-    except OSError:  # a program without stderr
+    except OSError:  # A program without stderr.
         yield
         return
     try:
@@ -256,14 +253,14 @@ def stderr_discarded() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept_if_killed(stderr: int) -> Iterator[int]:
-    """A file descriptor that discards, but for a program that does not come to the block's end."""
+    """Yield a file descriptor that discards output, or shows it if the program ends early."""
     if not hasattr(os, "fork"):  # Windows
         with open(os.devnull, "wb") as nowhere:
             yield nowhere.fileno()
         return
     said, sink = os.pipe()
     watch, alive = os.pipe()
-    # Other threads may hold locks, which stay held in a fork: it reads and writes and needs none.
+    # Locks of other threads stay held in a fork; this one only reads and writes, and needs none.
     watcher = os.fork()
     if not watcher:
         try:
@@ -281,39 +278,37 @@ def _kept_if_killed(stderr: int) -> Iterator[int]:
         with contextlib.suppress(OSError):
             os.write(alive, b"!")
         os.close(alive)
-        with contextlib.suppress(OSError):  # Another part of the program has waited for all.
+        with contextlib.suppress(OSError):  # Another part of the program has reaped it already.
             os.waitpid(watcher, 0)
 
 
 def _watch(said: int, watch: int, stderr: int) -> None:
-    """In a process of its own, which outlives the program: keep what it said last."""
-    # Ctrl-C, and a signal to the whole group, reach the program too; this ends after it.
+    """Keep the program's last output, in a separate process that outlives it."""
+    # Ctrl-C, and a signal to the whole group, reach the program too; this process ends after it.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     last = b""
     handles = [said, watch]
     while handles:
         ready, _, _ = select.select(handles, [], [])
-        if said in ready:  # Before it is asked how the program ended.
+        if said in ready:  # First, before checking how the program ended.
             text = os.read(said, 1 << 16)
             last = (last + text)[-_LAST_SAID:]
             if not text:
                 handles.remove(said)
         else:
-            # One that came to the end of the block says so; a dead one says nothing.
+            # A program that reaches the end of the block writes a byte; a dead one does not.
             if not os.read(watch, 1):
                 os.write(stderr, last + b"error: The program was ended while it started.\n")
             return
 
 
 def first_line(error: BaseException) -> str:
-    """The beginning of an exception's text, for a sentence about it.
+    """Return the first line of an exception's text, for a message.
 
     Example:
         >>> first_line(OSError("No such file.\\nAnd a long story."))
         'No such file'
-
-    Source: ours.
     """
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else "no reason given"

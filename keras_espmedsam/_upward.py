@@ -1,8 +1,8 @@
-"""What lower parts of the package ask of higher ones: all such calls go by name, through here.
+"""Access from lower parts of the package to higher ones, by name and only through here.
 
-Imports run down (`inference` knows no model, `models` know no export), so that a part can be used,
-tested and understood without those above it. Where a name that a user gave stands for something
-above, such as a preset's for a model, that is imported when it is needed.
+Imports run downwards (`inference` does not import models, `models` does not import export), so that
+a part can be used, tested and understood without those above it. If a name given by the user stands
+for something above, such as a preset for a model, that is imported when it is needed.
 """
 
 import importlib
@@ -19,15 +19,13 @@ _PLACES = {
 
 
 def upward(name: str) -> Any:
-    """A class or function of a part that lies above the caller's.
+    """Import a class or function from a part above the caller's.
 
     Args:
-        name: one of those listed in this file.
+        name: one of the names listed in this file.
 
     Example:
         >>> upward("TiCImageClassifier") is kem.models.TiCImageClassifier
         True
-
-    Source: ours.
     """
     return getattr(importlib.import_module(_PLACES[name]), name)

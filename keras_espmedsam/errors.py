@@ -1,4 +1,4 @@
-"""The error and the warning for input that the user can mend."""
+"""The error and the warning for input that the user can fix."""
 
 import contextlib
 import contextvars
@@ -12,16 +12,14 @@ from keras_espmedsam._shown import LENGTH, shown_sentence
 class InputError(ValueError):
     """Input that cannot be used, explained in one sentence.
 
-    The message says what was received, what was expected and what to do. The command line
-    prints it without a traceback. It is one line that may be printed anywhere, whatever it quotes
-    from a file: control characters are shown as escapes, and a message without end is cut.
+    The message says what was received, what was expected and what to do. The command line prints
+    it without a traceback. It is one line that is safe to print, even if it quotes a file: control
+    characters are escaped, and a very long message is cut.
 
     Example:
         >>> raise InputError("Received 7 modalities for 6 images; give one per image.")
         Traceback (most recent call last):
         keras_espmedsam.errors.InputError: Received 7 modalities for 6 images; give one per image.
-
-    Source: ours.
     """
 
     def __init__(self, *args: object):
@@ -29,13 +27,11 @@ class InputError(ValueError):
 
 
 class NoImageError(InputError):
-    """A sound file that holds no image, such as a report: in a folder it is passed over.
+    """A valid file without an image, such as a report; in a folder, it is skipped.
 
     Args:
-        message: str. The sentence.
-        kind: str. What it is instead, in a word or two.
-
-    Source: ours.
+        message: str. The message.
+        kind: str. What the file is instead, in a word or two.
     """
 
     def __init__(self, message: str, kind: str = "no image"):
@@ -44,13 +40,11 @@ class NoImageError(InputError):
 
 
 class InputWarning(UserWarning):
-    """Input that is used, though perhaps not as it was meant, explained in one sentence.
+    """Input that is used, but perhaps not as intended, explained in one sentence.
 
     Example:
         >>> import warnings
         >>> warnings.warn("Only 12 of its 16 bits are used.", InputWarning, stacklevel=1)
-
-    Source: ours.
     """
 
 
@@ -59,11 +53,9 @@ _TOLD_OTHERWISE = contextvars.ContextVar("told_otherwise", default=False)
 
 @contextlib.contextmanager
 def told_otherwise() -> Iterator[None]:
-    """Meanwhile `warn_of_input` is silent in this thread: its caller tells the same in another way.
+    """Silence `warn_of_input` in this thread, for a caller that reports the same another way.
 
-    `warnings.catch_warnings` would change what all threads warn of.
-
-    Source: ours.
+    `warnings.catch_warnings` would affect all threads.
     """
     token = _TOLD_OTHERWISE.set(True)
     try:
@@ -73,34 +65,30 @@ def told_otherwise() -> Iterator[None]:
 
 
 def warn_of_input(sentence: str, stacklevel: int) -> None:
-    """Warn with an `InputWarning`, unless that is told otherwise.
+    """Warn with an `InputWarning`, except inside `told_otherwise`.
 
     Args:
-        sentence: what is used, and how it was perhaps not meant.
-        stacklevel: as of `warnings.warn` at the place of this call.
+        sentence: what is used, and why it may not be intended.
+        stacklevel: as for `warnings.warn` at the place of this call.
 
     Example:
         >>> with told_otherwise():
         ...     warn_of_input("Only 12 of its 16 bits are used.", 1)
-
-    Source: ours.
     """
     if not _TOLD_OTHERWISE.get():
         warnings.warn(shown_sentence(sentence), InputWarning, stacklevel=stacklevel + 1)
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: those that are near to it, if any.
+    """Return the end of a message about an unknown name, with similar names if there are any.
 
     Args:
-        name: str. What was received.
-        known: names that there are.
+        name: str. The unknown name.
+        known: the valid names.
 
     Example:
         >>> "Unknown key 'epoch'" + did_you_mean("epoch", ["epochs", "seed"])
         "Unknown key 'epoch'; did you mean epochs?"
-
-    Source: ours.
     """
     near = difflib.get_close_matches(str(name)[:LENGTH], list(known), n=2)
     return f"; did you mean {' or '.join(near)}?" if near else "."

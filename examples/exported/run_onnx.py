@@ -4,14 +4,19 @@
 
 MODEL.onnx is of `espmedsam export --format onnx --output MODEL.onnx`, with its JSON
 file beside it. IMAGE.npy holds uint8 RGB, (height, width, 3); MASK.npy gets uint8 0 and 1,
-(height, width). MODALITY, such as fundus, is not needed where the artefact holds one alone.
+(height, width), or (height, width, targets) of a model with several targets. MODALITY, such as
+fundus, is not needed where the artefact holds one alone.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
+
+# Or ONNX Runtime keeps a number of the machine in the home folder, and what it would send.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 
@@ -29,8 +34,14 @@ def main(artefact, image, mask, modality=None):
     height, width = image.shape[:2]
     found = found[: -(-height // factor), : -(-width // factor)]
     found = found.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
+    names = ["foreground"]
+    if found.ndim == 3:  # A plane for each target; those of the modality come first.
+        names = about["targets"][modality or about["modalities"][0]]
+        found = found[..., : len(names)]
     np.save(mask, found)
-    print(f"{found.mean():.1%} of the image is foreground.")
+    for i, name in enumerate(names):
+        share = (found if found.ndim == 2 else found[..., i]).mean()
+        print(f"{share:.1%} of the image is {name}.")
 
 
 def on_canvas(image, about):

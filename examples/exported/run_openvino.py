@@ -4,7 +4,8 @@
 
 MODEL.xml is of `espmedsam export --format openvino --output MODEL.xml`, with its JSON
 file beside it. IMAGE.npy holds uint8 RGB, (height, width, 3); MASK.npy gets uint8 0 and 1,
-(height, width). MODALITY, such as fundus, is not needed where the artefact holds one alone.
+(height, width), or (height, width, targets) of a model with several targets. MODALITY, such as
+fundus, is not needed where the artefact holds one alone.
 PRECISION is what is computed in: f32, or bf16, which is faster where the processor has units for it
 and differs a little.
 """
@@ -14,7 +15,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import openvino
+
+# OpenVINO tells its makers by way of Google Analytics that it is used; a module that cannot be
+# imported does not.
+sys.modules["openvino_telemetry"] = None
+import openvino  # noqa: E402
 
 
 def main(artefact, image, mask, modality=None, precision="f32"):
@@ -33,8 +38,14 @@ def main(artefact, image, mask, modality=None, precision="f32"):
     height, width = image.shape[:2]
     found = found[: -(-height // factor), : -(-width // factor)]
     found = found.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
+    names = ["foreground"]
+    if found.ndim == 3:  # A plane for each target; those of the modality come first.
+        names = about["targets"][modality or about["modalities"][0]]
+        found = found[..., : len(names)]
     np.save(mask, found)
-    print(f"{found.mean():.1%} of the image is foreground.")
+    for i, name in enumerate(names):
+        share = (found if found.ndim == 2 else found[..., i]).mean()
+        print(f"{share:.1%} of the image is {name}.")
 
 
 def on_canvas(image, about):

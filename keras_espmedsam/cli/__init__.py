@@ -1,1 +1,1 @@
-"""The command line, `espmedsam`. Keras is imported by the commands that need it, not here."""
+"""The command line, `espmedsam`. Only the commands that need Keras import it."""

@@ -1,4 +1,4 @@
-"""`espmedsam add-modality`: teach a preset one modality more."""
+"""`espmedsam add-modality`: teach a preset one more modality."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +12,37 @@ from keras_espmedsam.cli.loading import DEFAULT_PRESET, import_models
 from keras_espmedsam.cli.train import Strict, epochs_done, say, verbosity
 from keras_espmedsam.inference.load_models import check_name as check_preset
 
-# What a run takes to reach its learning rate, in steps, and how far the rate falls afterwards.
+# Warm-up steps, and the final learning rate as a fraction of the highest one.
 _WARMUP, _FALL = 10, 0.01
+
+Output = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder for the run.", show_default=False)
+]
+Preset = Annotated[str, typer.Option(help="A built-in preset, a folder, hf://... or kaggle://...")]
+Splits = Annotated[
+    list[str] | None, typer.Option(help="Split to train on; may be repeated. Default: train.")
+]
+ValSplits = Annotated[
+    list[str] | None, typer.Option(help="Split to validate on; may be repeated. Default: val.")
+]
+Epochs = Annotated[int, typer.Option(min=1, help="Maximum number of epochs.")]
+Steps = Annotated[int, typer.Option(min=1, help="Batches per epoch.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
+LearningRate = Annotated[float, typer.Option(help="Peak learning rate.")]
+Patience = Annotated[
+    int,
+    typer.Option(min=1, help="Stop after this many epochs without a better validation Dice."),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        min=32,
+        metavar="PIXELS",
+        help="Image size to train at. Default: the preset's; required if the preset accepts "
+        "any size.",
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
 
 
 def add_modality(
@@ -28,109 +57,129 @@ def add_modality(
         typer.Option(
             metavar="INDEX.csv",
             help="CSV with the columns split, modality, dataset, image, mask; paths are relative "
-            "to it. All rows of the chosen splits are the new modality's, whatever they say.",
+            "to it. Every row of the chosen splits is used for the new modality; the modality "
+            "column is ignored.",
             show_default=False,
         ),
     ],
-    output: Annotated[
-        Path, typer.Option(metavar="DIR", help="The folder of the run.", show_default=False)
-    ],
-    preset: Annotated[
-        str, typer.Option(help="A built-in preset, a folder, hf://... or kaggle://...")
-    ] = DEFAULT_PRESET,
+    output: Output,
+    preset: Preset = DEFAULT_PRESET,
     init_from: Annotated[
         str | None,
         typer.Option(
-            metavar="MODALITY", help="Start from this modality's controller and query, not anew."
+            metavar="MODALITY",
+            help="Start from a copy of this modality's controller and query instead of new ones.",
         ),
     ] = None,
-    split: Annotated[
-        list[str] | None, typer.Option(help="Split to train on (train); may be repeated.")
-    ] = None,
-    val_split: Annotated[
-        list[str] | None, typer.Option(help="Split to validate on (val); may be repeated.")
-    ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="The most epochs.")] = 20,
-    steps: Annotated[int, typer.Option(min=1, help="Batches per epoch.")] = 30,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 8,
-    learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 2e-3,
-    patience: Annotated[
-        int,
-        typer.Option(min=1, help="Epochs without a better validation Dice, after which to end."),
-    ] = 5,
-    size: Annotated[
-        int | None,
+    target: Annotated[
+        list[str] | None,
         typer.Option(
-            min=32,
-            metavar="PIXELS",
-            help="Train at this size, not the preset's; needed where a preset takes any.",
+            metavar="TARGET",
+            help="Name of a target of the new modality, as in the column target of the index; may "
+            "be repeated. Default: one without a name.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn.")] = 0,
+    split: Splits = None,
+    val_split: ValSplits = None,
+    epochs: Epochs = 20,
+    steps: Steps = 30,
+    batch_size: BatchSize = 8,
+    learning_rate: LearningRate = 2e-3,
+    patience: Patience = 5,
+    size: Size = None,
+    seed: Seed = 0,
     strict: Strict = False,
     compile_cache: CompileCache = None,
 ) -> None:
-    """Add a modality to a preset: a controller and a query of its own, trained on your images.
+    """Add a modality to a preset: train a new controller and query on your images.
 
-    All else is frozen: the preset's other modalities give the masks that they gave. The folder
-    gets weights, learning curves and, at the end, the preset of the epoch with the best
+    Everything else is frozen, so the masks of the other modalities do not change. The run's folder
+    gets the weights, the learning curves and, at the end, the preset of the epoch with the best
     validation Dice. If a run is killed, repeat the command to resume it. Nothing is overwritten.
 
-    It is short for `espmedsam train` with the key model.add_modality, which can say more; the
-    run's config.yaml shows how.
+    This is short for `espmedsam train` with the key model.add_modality, which has more options;
+    the run's config.yaml shows how.
 
-    Exit code: 0, done; 2, wrong usage, data that cannot be used, or a loss that is no number; 130
-    and 143, interrupted.
+    Exit code: 0, done; 2, wrong usage, unusable data, or a loss that became NaN or infinite; 130
+    or 143, interrupted.
 
     \b
     Examples:
       espmedsam add-modality fetal_ultrasound --data index.csv --init-from ultrasound --output fetal
       espmedsam segment image.png --preset fetal/preset --modality fetal_ultrasound
     """
+    train_added(
+        "Adding a modality",
+        {"add_modality": {"name": name, "init_from": init_from, "targets": target or None}},
+        {"sources": [{"index": data}], **splits(split, val_split, strict)},
+        short_phase(size, epochs, steps, batch_size, learning_rate),
+        preset=preset,
+        compile_cache=compile_cache,
+        output=output,
+        seed=seed,
+        early_stopping={"patience": patience},
+    )
+
+
+def splits(split: list[str] | None, val_split: list[str] | None, strict: bool) -> dict[str, Any]:
+    """Return the keys of `data` that say which images are used."""
+    return {
+        "train_splits": split or ["train"],
+        "val_splits": val_split or ["val"],
+        "strict": strict,
+    }
+
+
+def short_phase(
+    size: int | None, epochs: int, steps: int, batch_size: int, learning_rate: float
+) -> dict[str, Any]:
+    """Return a phase for few new weights beside many that stay as they are."""
+    return {
+        "image_size": size,
+        "epochs": epochs,
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": {
+            "rate": learning_rate,
+            "schedule": "cosine",
+            "warmup_steps": min(_WARMUP, epochs * steps - 1),
+            "final_rate": _FALL * learning_rate,
+        },
+        "optimizer": {"name": "adamw", "weight_decay": 0.05, "global_clipnorm": 1.0},
+    }
+
+
+def train_added(
+    what: str,
+    model: dict[str, Any],
+    data: dict[str, Any],
+    phase: dict[str, Any],
+    *,
+    preset: str,
+    compile_cache: str | None,
+    **keys: Any,
+) -> None:
+    """Train what is added to a preset.
+
+    Args:
+        what: what the command does, as the beginning of a sentence.
+        model: keys of `model` besides the preset.
+        data, phase: of the configuration.
+        preset: name of the preset.
+        compile_cache: the command's option.
+        **keys: other keys of the configuration.
+    """
     settings: Any = None
     with errors_reported(lambda: epochs_done(settings)):
         for module in ("pydantic", "yaml"):
-            require(module, "Adding a modality", "train")
+            require(module, what, "train")
         from keras_espmedsam.training.config.settings import load_settings
         from keras_espmedsam.training.config.train_config import TrainConfig
 
-        # Not later: wrong usage is told before the seconds that Keras takes to start.
+        # Before Keras starts, which takes seconds, so that wrong usage is reported at once.
         settings = load_settings(
             TrainConfig,
-            {
-                "output": output,
-                "seed": seed,
-                "early_stopping": {"patience": patience},
-                "model": {
-                    "preset": preset,
-                    "add_modality": {"name": name, "init_from": init_from},
-                },
-                "data": {
-                    "sources": [{"index": data}],
-                    "train_splits": split or ["train"],
-                    "val_splits": val_split or ["val"],
-                    "strict": strict,
-                },
-                "phases": [
-                    {
-                        "image_size": size,
-                        "epochs": epochs,
-                        "steps": steps,
-                        "batch_size": batch_size,
-                        "learning_rate": {
-                            "rate": learning_rate,
-                            "schedule": "cosine",
-                            "warmup_steps": min(_WARMUP, epochs * steps - 1),
-                            "final_rate": _FALL * learning_rate,
-                        },
-                        "optimizer": {
-                            "name": "adamw",
-                            "weight_decay": 0.05,
-                            "global_clipnorm": 1.0,
-                        },
-                    }
-                ],
-            },
+            {**keys, "model": {"preset": preset, **model}, "data": data, "phases": [phase]},
         )
         check_preset(preset)
         keep_compiled(compile_cache)

@@ -1,4 +1,4 @@
-"""What all commands refuse of their arguments before anything is done."""
+"""The check of the arguments that all commands share."""
 
 from typing import Any
 
@@ -7,22 +7,18 @@ from typer.core import TyperCommand
 
 
 class Command(TyperCommand):
-    """A command that takes no empty argument.
+    """A command that rejects empty arguments.
 
-    A path that is empty is the working folder, and a variable of a shell that is not set makes one
-    of every argument: `espmedsam segment "$SCANS"`.
-
-    Source: ours.
+    An unset shell variable gives an empty argument, `espmedsam segment "$SCANS"`, and an empty
+    path means the working folder.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse empty arguments, then parse them.
+        """Reject empty arguments, then parse the rest.
 
         Args:
-            ctx: of the command.
-            args: as the shell gave them.
-
-        Source: ours.
+            ctx: the command's context.
+            args: the arguments from the shell.
         """
         options = {name for param in self.params for name in param.opts if name.startswith("--")}
         for before, argument in zip(["", *args], args, strict=False):
@@ -31,7 +27,7 @@ class Command(TyperCommand):
             if not argument or (named and argument.endswith("=")):
                 raise typer.BadParameter(
                     f"Received an empty {f'value for {option}' if named else 'argument'}; perhaps "
-                    "a variable of the shell is not set. Give a value, or leave it out.",
+                    "a shell variable is not set. Give a value, or leave it out.",
                     ctx=ctx,
                 )
         return super().parse_args(ctx, args)

@@ -1,4 +1,4 @@
-"""`--compile-cache`, the option of every command that starts Keras."""
+"""`--compile-cache`, an option of every command that starts Keras."""
 
 import contextlib
 import os
@@ -22,32 +22,30 @@ CompileCache = Annotated[
     typer.Option(
         "--compile-cache",
         metavar=f"DIR|{OFF}",
-        help="Where JAX keeps what it compiles, so that the next run need not wait for it; "
-        f"{OFF}: nowhere. Without it a folder in your cache.",
+        help="Folder where JAX stores compiled code, so that the next run starts faster; "
+        f"{OFF}: store nothing. Default: a folder in your cache.",
         show_default=False,
     ),
 ]
 
 
 def keep_compiled(folder: str | None) -> None:
-    """Let JAX keep what it compiles; called before Keras starts.
+    """Let JAX store compiled code; call this before Keras starts.
 
-    What is said with the option or with JAX's own environment variable is done, and what is wrong
-    with it refused. Without either it is a folder in the user's cache, of which is told when it is
-    made; where it cannot be written to, the command does without.
+    The option and JAX's own environment variable are obeyed. Without either, a folder in the
+    user's cache is used, with a message when it is created; if it cannot be written, a warning is
+    printed and nothing is stored.
 
     Args:
-        folder: the value of `--compile-cache`; `None` when it was not given.
+        folder: the value of `--compile-cache`, or `None` if it was not given.
 
     Raises:
-        InputError: for a folder that was asked for and cannot be used.
-
-    Source: ours.
+        InputError: when the given folder cannot be used.
     """
     if folder is not None:
         compile_cache(folder)
         return
-    with contextlib.suppress(ImportError):  # No backend at all, which is told when Keras starts.
+    with contextlib.suppress(ImportError):  # No backend: reported when Keras starts.
         if choose_backend() != "jax" or FOLDER_VARIABLE in os.environ:
             return
         try:
@@ -55,10 +53,10 @@ def keep_compiled(folder: str | None) -> None:
             new = not place.exists()
             compile_cache(place)
         except InputError as error:
-            stderr().print(f"warning: {error} JAX compiles anew in every run.")
+            stderr().print(f"warning: {error} JAX will compile again in every run.")
             return
         if new:
             stderr().print(
-                f"JAX keeps what it compiles in {place} (at most {MAX_BYTES >> 30} GiB), so that "
-                f"the next run need not wait for it; --compile-cache {OFF} keeps nothing."
+                f"JAX stores compiled code in {place} (at most {MAX_BYTES >> 30} GiB), so that "
+                f"the next run starts faster; --compile-cache {OFF} stores nothing."
             )

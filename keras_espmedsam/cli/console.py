@@ -1,6 +1,7 @@
-"""What all commands say and how: results on stdout, everything else on stderr."""
+"""Output of all commands: results on stdout, everything else on stderr."""
 
 import contextlib
+import errno
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,56 +15,59 @@ from rich.status import Status
 from rich.text import Text
 
 from keras_espmedsam._shown import printable, shown
-from keras_espmedsam.cli.interruption import exit_code, told
+from keras_espmedsam.cli.interruption import check_interrupted, exit_code, told
 from keras_espmedsam.errors import InputError, InputWarning
 
 SOME_FAILED, NOTHING_DONE = 1, 2
-"""Exit codes beside 0: some of the work failed; wrong usage, or nothing was done."""
+"""Exit codes other than 0: some of the work failed; wrong usage, or nothing was done."""
 
-# A list of paths is for other programs: none is cut.
+# The errors of a disk that is full or cannot be written.
+_OF_A_DISK = {errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# Other programs read the list of paths, so none is shortened.
 _LONGEST_PATH = 1 << 20
 
 INTENSITY_OPTION = typer.Option(
     metavar="full|auto|LOW:HIGH",
-    help="What is black and white: the whole range of the bits; what the file says, or else its "
-    "values (auto); or two values. By default as the preset says, else auto.",
+    help="Values shown as black and white. full: the whole range of the data type; auto: what the "
+    "file declares, else estimated from its values; LOW:HIGH: these two. Default: the preset's "
+    "choice, else auto.",
     show_default=False,
 )
-"""The option that `segment` and `evaluate` share."""
+"""An option of `segment` and `evaluate`."""
 
 
 PRECISION_OPTION = typer.Option(
     metavar="float32|bfloat16",
-    help="What is computed in (float32); bfloat16 is faster where the processor has units for it, "
-    "and differs a little.",
+    help="Data type to compute in. bfloat16 is faster on hardware that supports it, with slightly "
+    "different results. Default: float32.",
     show_default=False,
 )
-"""The option that `segment` and `evaluate` share; `export` has one for what is stored."""
+"""An option of `segment` and `evaluate`; that of `export` is for the stored weights."""
 
 
 class _PlainConsole(Console):
-    """A console for which text from a file cannot steer the terminal, wherever it stands."""
+    """A console that removes terminal control characters, since text may come from a file."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Text of a sentence or of a table's cell; ends of lines stay."""
+        """Render a sentence or a table cell; line breaks stay."""
         return super().render_str("\n".join(map(printable, text.split("\n"))), **options)
 
     def status(self, status: Any, **options: Any) -> Status:
-        """What goes on, which rich would read as its markup."""
+        """Show what is being done; without `Text`, rich would read it as markup."""
         return super().status(Text(printable(status)), **options)
 
 
 def stderr() -> Console:
-    """A console on stderr; made anew, so that it writes where stderr points at the moment."""
-    # Paths may hold brackets and any length: no markup, and no line breaks of ours in them.
+    """Return a new console on stderr, which writes wherever stderr points at the moment."""
+    # Paths may be long and contain brackets: no markup, and no added line breaks.
     return _PlainConsole(stderr=True, markup=False, highlight=False, soft_wrap=True, emoji=False)
 
 
 def stdout(lost: bool = False) -> Console:
-    """A console on stdout for tables; a pipe or a file has no width that would cut them.
+    """Return a console for tables on stdout, which are not cut in a pipe or a file.
 
     Args:
-        lost: whether nothing can be written there; then it is on stderr.
+        lost: whether stdout cannot be written; then the console is on stderr.
     """
     console = _PlainConsole(stderr=lost, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
@@ -75,51 +79,60 @@ def print_error(error: object, console: Console | None = None) -> None:
     """Print `error: ...` on stderr.
 
     Args:
-        error: the sentence, or the exception that holds it.
-        console: the console of a running progress bar, so that the two do not mix.
+        error: the message, or the exception that holds it.
+        console: the console of a running progress bar, so that their lines do not mix.
     """
     (console or stderr()).print(f"error: {error}", style="red")
 
 
 def print_path(path: Path) -> None:
-    """Print the path of a result on a line of stdout, whatever it is named.
+    """Print the path of a result on one line of stdout, whatever characters it contains.
 
     Args:
         path: the path.
-
-    Source: ours.
     """
     typer.echo(shown(path, _LONGEST_PATH))
 
 
 @contextlib.contextmanager
 def errors_reported(
-    done: Callable[[], str] = lambda: "what was not complete is not kept.",
+    done: Callable[[], str] = lambda: "incomplete results are not kept.",
 ) -> Iterator[None]:
-    """End the command with one sentence and exit code 2 on an error that is the user's to mend.
+    """End the command with a message and exit code 2 on an error that the user can fix.
 
-    Interrupted, it ends with what `done` says and 130, or as the signal wants it.
+    If it is interrupted, the command ends with the sentence from `done` and exit code 130, or the
+    code of the signal.
 
     Args:
-        done: gives the end of a sentence about what is done when the command is interrupted.
-
-    Source: ours.
+        done: returns the end of a sentence that says what was done before the interruption.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("default", InputWarning)
         warnings.showwarning = _shown_as_lines(warnings.showwarning)
         try:
-            yield
-        except InputError as error:
-            print_error(error)
-            raise typer.Exit(NOTHING_DONE) from error
+            try:
+                yield
+            except InputError as error:
+                check_interrupted()  # A library may have turned an interrupt into this error.
+                print_error(error)
+                raise typer.Exit(NOTHING_DONE) from error
+            except OSError as error:
+                if error.errno not in _OF_A_DISK:
+                    raise
+                where = f" {error.filename}" if error.filename else ""
+                print_error(
+                    f"A file{where} cannot be written: {error.strerror}. Free some space, or use a "
+                    "folder on another disk (TMPDIR sets the one for temporary files); "
+                    f"{done()}"
+                )
+                raise typer.Exit(NOTHING_DONE) from error
         except KeyboardInterrupt as stop:
             stderr().print(told(stop, done()))
             raise typer.Exit(exit_code(stop)) from None
 
 
 def _shown_as_lines(others):
-    """How a warning is shown: ours as a sentence, without the place in the code."""
+    """Return a `showwarning` that prints an `InputWarning` without its place in the code."""
 
     def show(message, category, *place):
         if issubclass(category, InputWarning):
@@ -134,12 +147,10 @@ _OF_INTENSITY = ("black and white", "window", "shown alike")
 
 
 class Notices:
-    """Print what is said of files, each sentence for the first of them alone, with their number.
+    """Print notices about files: each for the first few files, then the number of the rest.
 
     Args:
         console: where to print.
-
-    Source: ours.
     """
 
     _NAMED = 3
@@ -149,22 +160,22 @@ class Notices:
         self.count: Counter[str] = Counter()
 
     def add(self, path: Path, notice: str) -> None:
-        """Say something of a file: the end of a sentence that begins with it."""
+        """Print a notice, the end of a sentence that begins with the path."""
         self.count[notice] += 1
         if self.count[notice] <= self._NAMED:
             self.console.print(f"{path}: {notice}.")
 
     def end(self) -> None:
-        """Say of how many more files it was true, and what can be done."""
+        """Print how many more files each notice applies to, and what to do about it."""
         for notice, count in self.count.items():
             if count > self._NAMED:
                 self.console.print(f"And {count - self._NAMED} more files: {notice}.")
         if any(word in notice for notice in self.count for word in _OF_INTENSITY):
-            self.console.print("If that is wrong, say it: --intensity full, or LOW:HIGH.")
+            self.console.print("If that is wrong, give --intensity full or --intensity LOW:HIGH.")
 
 
 def progress_bar() -> Progress:
-    """A progress bar on stderr, shown on a terminal only."""
+    """Return a progress bar on stderr, shown only on a terminal."""
     console = stderr()
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -173,6 +184,6 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
-        # stdout may be a pipe: results must go there and not to the bar's terminal.
+        # stdout may be a pipe: results must go there, not to the terminal with the bar.
         redirect_stdout=False,
     )

@@ -1,4 +1,4 @@
-"""`espmedsam convert`: published checkpoints into presets."""
+"""`espmedsam convert`: turn published checkpoints into presets."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,18 +14,19 @@ from keras_espmedsam.cli.loading import import_segmenter_class
 app = typer.Typer(no_args_is_help=True, help="Make a preset from published checkpoints.")
 
 _Output = Annotated[
-    Path, typer.Option(metavar="DIR", help="New or empty folder.", show_default=False)
+    Path,
+    typer.Option(metavar="DIR", help="New or empty folder for the preset.", show_default=False),
 ]
 _ImageSize = Annotated[
     int | None,
     typer.Option(
         min=32,
-        help="Side of the images in pixels, a multiple of 32; without it SAM's own, 1024.",
+        help="Image side in pixels, a multiple of 32. Default: SAM's own, 1024.",
         show_default=False,
     ),
 ]
 _Tokens = Annotated[int, typer.Option(min=0, help="Key/value tokens per block and head.")]
-_Adapter = Annotated[bool, typer.Option(help="Whether each block gets an adapter.")]
+_Adapter = Annotated[bool, typer.Option(help="Add an adapter to each block.")]
 
 
 @app.command(cls=Command)
@@ -41,7 +42,7 @@ def espmedsam(
     modality: Annotated[
         list[str],
         typer.Option(
-            help="The modality of a checkpoint; once per checkpoint, in the same order.",
+            help="Modality of a checkpoint; give it once per checkpoint, in the same order.",
             show_default=False,
         ),
     ],
@@ -49,17 +50,17 @@ def espmedsam(
     resize_mode: Annotated[
         str,
         typer.Option(
-            help="stretch or pad: how images are brought to 1024 x 1024. Which of them the "
-            "released weights saw is unpublished."
+            help="How images are brought to 1024 x 1024: stretch or pad. The authors did not "
+            "publish which one the released weights were trained with."
         ),
     ] = "stretch",
     compile_cache: CompileCache = None,
 ) -> None:
     """Make a preset from released ESP-MedSAM checkpoints.
 
-    One checkpoint gives a preset of one modality. Several are merged into one universal preset
-    when their shared parts agree, and are refused when not. Checkpoints are never unpickled
-    unsafely: a file that would run code is refused.
+    One checkpoint gives a preset of one modality. Several checkpoints are merged into one
+    universal preset if their shared parts agree; otherwise they are rejected. Checkpoints are
+    never unpickled unsafely: a file that would run code is rejected.
 
     \b
     Examples:
@@ -82,14 +83,14 @@ def mobilesam(
         Path,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="MobileSAM's mobile_sam.pt, or a .safetensors file of it.",
+            help="MobileSAM's mobile_sam.pt, or the same weights as .safetensors.",
             show_default=False,
         ),
     ],
     output: _Output,
     compile_cache: CompileCache = None,
 ) -> None:
-    """Make a preset to train from: encoder and decoder transformer from MobileSAM.
+    """Make a preset to train from, with MobileSAM's encoder and decoder transformer.
 
     \b
     Example:
@@ -111,7 +112,8 @@ def sam(
         Path,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="SAM's sam_vit_b.pth, sam_vit_l.pth or sam_vit_h.pth, or a .safetensors file.",
+            help="SAM's sam_vit_b.pth, sam_vit_l.pth or sam_vit_h.pth, or the same weights as "
+            ".safetensors.",
             show_default=False,
         ),
     ],
@@ -121,9 +123,9 @@ def sam(
     adapter: _Adapter = True,
     compile_cache: CompileCache = None,
 ) -> None:
-    """Make a preset of the medical teacher to train: encoder and decoder transformer from SAM.
+    """Make a medical teacher to train, with SAM's encoder and decoder transformer.
 
-    Tokens and adapters start so that they change nothing: untrained, its encoder is SAM's.
+    The new tokens and adapters change nothing until they are trained.
 
     \b
     Example:
@@ -145,7 +147,7 @@ def keras_hub(
         str,
         typer.Argument(
             metavar="PRESET",
-            help="A SAM preset of keras-hub, such as sam_base_sa1b, which keras-hub downloads, or "
+            help="A SAM preset of keras-hub, such as sam_base_sa1b (keras-hub downloads it), or "
             "its folder.",
             show_default=False,
         ),
@@ -156,7 +158,7 @@ def keras_hub(
     adapter: _Adapter = True,
     compile_cache: CompileCache = None,
 ) -> None:
-    """Make a preset of the medical teacher to train, as `sam` does, from keras-hub's SAM.
+    """Make a medical teacher to train, like `sam`, from a SAM preset of keras-hub.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`espmedsam distill`: teach a light segmenter what larger models know."""
+"""`espmedsam distill`: train a light segmenter to imitate larger models."""
 
 from typing import Any
 
@@ -26,13 +26,13 @@ def distill(
 ) -> None:
     """Distil a light segmenter from teachers, in the phases of the paper.
 
-    The configuration names the student, the teachers and the phases: common knowledge from any
-    image encoder, a medical teacher learnt from labels, a controller per modality learnt from
-    it, and all together; examples/configs/distill.yaml explains every key. Interrupted at any
-    moment, the same command goes on: it loses the epoch that it was in and nothing else.
+    The configuration names the student, the teachers and the phases: distil common knowledge from
+    any image encoder, train a medical teacher on labels, distil a controller per modality from it,
+    and train everything together. examples/configs/distill.yaml explains every key. If a run is
+    killed, repeat the command to resume it; only the unfinished epoch is lost.
 
-    Exit code: 0, done; 2, wrong usage, data that cannot be used, or a loss that is no number; 130
-    and 143, interrupted.
+    Exit code: 0, done; 2, wrong usage, unusable data, or a loss that became NaN or infinite; 130
+    or 143, interrupted.
 
     \b
     Examples:

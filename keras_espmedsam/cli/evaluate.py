@@ -1,4 +1,4 @@
-"""`espmedsam evaluate`: how well a preset does on labelled data."""
+"""`espmedsam evaluate`: measure a preset on labelled data."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,10 +35,17 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate as evaluate_records
 from keras_espmedsam.evaluation.measurement_log import MeasurementLog
 from keras_espmedsam.evaluation.metrics import checked_metrics
+from keras_espmedsam.evaluation.report import NOT_METRICS, mean_or_none
+from keras_espmedsam.evaluation.surface_dice import parse_tolerance
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.inference.load_models import check_name as check_preset
 
-_TITLES = {"iou": "IoU", "hd95": "HD95", "f1": "F1"}
+_TITLES = {"iou": "IoU", "hd95": "HD95", "f1": "F1", "nsd": "NSD", "cldice": "clDice"}
+_OBJECT_TITLES = {
+    **{"count_error": "error", "ap": "AP", "ap50": "AP50", "ap75": "AP75"},
+    **{"pq": "PQ", "sq": "SQ", "rq": "RQ", "aji": "AJI", "dsb": "DSB"},
+}
+_POOLED = ("ap", "ap50", "ap75")
 
 
 def evaluate(
@@ -46,8 +53,8 @@ def evaluate(
         Path,
         typer.Option(
             metavar="INDEX.csv",
-            help="CSV with the columns split, modality, dataset, image, mask; paths are relative "
-            "to it.",
+            help="CSV with the columns split, modality, dataset, image, mask, and target if there "
+            "are several; paths are relative to it.",
             show_default=False,
         ),
     ],
@@ -55,40 +62,65 @@ def evaluate(
         str, typer.Option(help="A built-in preset, a folder, hf://... or kaggle://...")
     ] = DEFAULT_PRESET,
     split: Annotated[
-        list[str] | None, typer.Option(help="Split to evaluate (test); may be repeated.")
+        list[str] | None, typer.Option(help="Split to evaluate; may be repeated. Default: test.")
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Only this data set; may be repeated.")
+        list[str] | None, typer.Option(help="Evaluate only this data set; may be repeated.")
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Evaluate only this target, such as vessels; may be repeated. Default: all that "
+            "the index labels.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="REPORT.json", help="Write the figures as JSON.")
+        Path | None, typer.Option(metavar="REPORT.json", help="Write the report as JSON.")
     ] = None,
     per_image: Annotated[
         Path | None,
-        typer.Option(metavar="IMAGES.csv", help="Write the measures of each image as CSV."),
+        typer.Option(metavar="IMAGES.csv", help="Write the metrics of each image as CSV."),
     ] = None,
     paper_metrics: Annotated[
         bool,
-        typer.Option("--paper-metrics", help="Measure as the paper does, at 1024 x 1024."),
+        typer.Option("--paper-metrics", help="Compute the paper's metrics, at 1024 x 1024."),
     ] = False,
     metric: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Figure to measure: dice, iou, precision, recall, hd95 or one of another package; "
-            "may be repeated (these five).",
+            help="Metric to compute: dice, iou, precision, recall, hd95, nsd (surface Dice), "
+            "cldice (centre lines of vessels), one from an installed package, or all; may be "
+            "repeated. Default: the first five.",
             show_default=False,
         ),
     ] = None,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[TARGET=]DISTANCE",
+            help="Distance that nsd allows, such as 3 (pixels), 1.5mm or vessels=1; may be "
+            "repeated. Default: 2 pixels.",
+            show_default=False,
+        ),
+    ] = None,
+    no_postprocess: Annotated[
+        bool,
+        typer.Option(
+            "--no-postprocess", help="Keep small objects and holes that the preset would clean up."
+        ),
+    ] = False,
     mirror: Annotated[
         bool,
         typer.Option(
-            "--mirror", help="Average with what the mirrored image gives; twice the time."
+            "--mirror", help="Average with the result for the mirrored image; takes twice as long."
         ),
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images segmented at a time.")] = 8,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="The most pixels (width x height) that one image may have.")
+        int, typer.Option(min=1, help="Maximum pixels (width x height) of one image.")
     ] = MAX_PIXELS,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace reports that exist already.")
@@ -97,31 +129,37 @@ def evaluate(
     precision: Annotated[str | None, PRECISION_OPTION] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on where the same command was interrupted or failed."),
+        typer.Option("--resume", help="Continue the same command after it stopped or failed."),
     ] = False,
     trust: Annotated[bool, TRUST_OPTION] = False,
     compile_cache: CompileCache = None,
 ) -> None:
     """Evaluate a preset on labelled data, each image at its own size.
 
-    Prints a table: mean and deviation over the images of Dice, IoU, precision, recall and HD95
-    (in pixels), at threshold 0.5. Where both masks are empty an overlap is 1; where one is, HD95
-    is the image's diagonal. --metric chooses among them, and those that installed packages add; an
-    image of which one is undefined is left out of its mean. A data set in several splits is listed
-    per split.
+    Prints a table with the mean and the standard deviation over the images of Dice, IoU,
+    precision, recall and HD95 (in pixels), at threshold 0.5. If both masks are empty, an overlap
+    is 1; if only one is empty, HD95 is the image's diagonal. --metric chooses among these metrics
+    and those that installed packages add; images for which a metric is undefined are left out of
+    its mean. A data set that is in several splits gets a row per split, and one that labels several
+    targets a row per target; a target without a mask is unknown, and not measured.
+
+    Where the preset tells objects apart (nuclei) and the index has a column `instances`, a second
+    table compares the objects: average precision (AP) of the objects of all images together, and
+    the mean over the images of panoptic quality (PQ = SQ x RQ), the aggregated Jaccard index (AJI),
+    the Data Science Bowl's score (DSB) and the error in the number of objects.
 
     An image that cannot be measured is named on stderr and in REPORT.json, under "failed"; the
-    others are measured without it.
+    others are still measured.
 
-    With --output or --per-image the measures are kept as they come, beside the first of them in
-    a file whose name ends in .partial. If a run is interrupted, or killed, repeat the command
-    with --resume: it loses the batch in work alone and gives the same report. It refuses other
-    images, another preset or other options; an image whose files have changed is measured again.
-    When all is measured the file is removed; if some failed it stays, so that --resume measures
-    only these once they are mended.
+    With --output or --per-image, finished images are saved as the run proceeds, in a file beside
+    the report whose name ends in .partial. If a run is interrupted or killed, repeat the command
+    with --resume: only the unfinished batch is lost, and the report is the same. --resume rejects
+    other images, another preset or other options; an image whose files have changed is measured
+    again. The file is removed when all images are measured. If some failed it stays: fix them, and
+    --resume measures only these.
 
     Exit code: 0, all done; 1, some images could not be measured; 2, wrong usage or nothing done;
-    130 and 143, interrupted.
+    130 or 143, interrupted.
 
     \b
     Examples:
@@ -131,22 +169,27 @@ def evaluate(
       espmedsam evaluate --data index.csv --dataset drive --paper-metrics
       espmedsam evaluate --data index.csv --per-image images.csv
       espmedsam evaluate --data index.csv --metric dice --metric hd95
+      espmedsam evaluate --data index.csv --target vessels --metric all --tolerance 1
     """
     kept: MeasurementLog | None = None
     with errors_reported(lambda: _done(kept, (output, per_image))):
         said = parse_intensity(intensity, "--intensity")
         check_preset(preset, precision)
         if metric and paper_metrics:
-            raise InputError("Received --metric with --paper-metrics, which has its own; give one.")
-        checked_metrics(metric or None)  # before the seconds that a preset takes
+            raise InputError(
+                "Received --metric with --paper-metrics, which has its own metrics; give one of "
+                "them."
+            )
+        checked_metrics(metric or None)  # Before the preset is loaded, which takes seconds.
+        tolerances = _tolerances(tolerance or [])
         files = ReportFiles(output, per_image, overwrite, resume)
-        records = read_index(data, split or ["test"], dataset or None)
+        records = read_index(data, split or ["test"], dataset or None, targets=target or None)
         files.check_place(data, records)
         with files.log() as log:
             kept = log
             if resume and log is not None:
-                count = f"{log.count} images are measured already, in {log.path}."
-                stderr().print(count if log.count else "There is nothing to resume: starting anew.")
+                count = f"{log.count} images are already measured, in {log.path}."
+                stderr().print(count if log.count else "Nothing to resume: starting from scratch.")
             keep_compiled(compile_cache)
             segmenter = load_segmenter(preset, precision, trust)
             with progress_bar() as bar, compile_notice(segmenter, bar.console.print) as first:
@@ -172,10 +215,15 @@ def evaluate(
                     intensity=said,
                     on_notice=lambda record, notice: notices.add(record.image, notice),
                     metrics=metric or None,
+                    tolerance=tolerances,
+                    postprocess=not no_postprocess,
                 )
                 notices.end()
             rows = [_row(row, data.parent) for row in report.pop("images")]
             failures = sum(one["count"] for one in report.get("failed", ()))
+            measured = len(rows)
+            if "target" in rows[0]:  # Several rows per image.
+                measured = len({(row["image"], row["index"]) for row in rows})
             files.write(report, rows, log)
         if not failures:
             files.remove_log()
@@ -183,13 +231,13 @@ def evaluate(
         if stdout_is_lost() and not files.reports:
             print_report(report, stdout(lost=True))  # Or hours of measuring would be lost.
         if failures:
-            stderr().print(_failed(len(rows), failures, log))
+            stderr().print(_failed(measured, failures, log))
     if failures:
         raise typer.Exit(SOME_FAILED)
 
 
 def _row(row, folder):
-    """One image of `--per-image`; its path is relative to the index, as there."""
+    """Return a row of `--per-image`; the path is relative to the index, as in the index."""
     image = Path(row["image"])
     image = image.relative_to(folder) if image.is_relative_to(folder) else image
     return {**row, "image": image.as_posix()}
@@ -198,66 +246,130 @@ def _row(row, folder):
 def _done(log: MeasurementLog | None, reports: Sequence[Path | None]) -> str:
     if not any(reports):
         return (
-            "nothing is kept; with --output or --per-image the measures would be, and --resume "
-            "would go on."
+            "nothing was saved. Use --output or --per-image to save the metrics as they come, so "
+            "that --resume can continue."
         )
     if log is None or not log.count:
-        return "it was before anything was measured."
+        return "nothing was measured yet."
     return (
-        f"{log.count} images are measured and kept in {log.path}. Repeat the command with "
-        "--resume to go on."
+        f"{log.count} images are measured and saved in {log.path}. Repeat the command with "
+        "--resume to continue."
     )
 
 
 def _failed(count, failures, log):
-    again = " Once they are mended, repeat the command with --resume: it measures only these."
+    again = " Fix them, and repeat the command with --resume: it measures only these."
     return f"{count} of {count + failures} images measured; {failures} failed." + (
         again if log else ""
     )
 
 
+def _tolerances(given: Sequence[str]) -> str | dict[str, str] | None:
+    """Return the values of --tolerance, as `evaluate` takes them."""
+    found: dict[str, str] = {}
+    for text in given:
+        target, _, distance = text.rpartition("=")
+        target = target.strip()
+        parse_tolerance(distance)
+        if target in found:
+            raise InputError(
+                f"Received --tolerance twice for {target or 'all targets'}; give it once."
+            )
+        found[target] = distance
+    return found.get("") if set(found) == {""} else found or None
+
+
 def print_report(report: dict[str, Any], console: Console | None = None) -> None:
-    """Print a report's table, with the mean over the data sets of each split.
+    """Print a report as a table, with the mean over the data sets of each split, or the targets.
 
     Args:
-        report: what `keras_espmedsam.evaluation.evaluate` returns.
-        console: where to print; stdout by default.
-
-    Source: ours.
+        report: the result of `keras_espmedsam.evaluation.evaluate`.
+        console: the console to print on; stdout by default.
     """
     datasets = report["datasets"]
-    measures = [
-        name for name in next(iter(datasets.values())) if name not in ("split", "modality", "n")
-    ]
+    measures = [name for name in next(iter(datasets.values())) if name not in NOT_METRICS]
     mirrored = ", averaged with the mirrored images" if report.get("mirror") else ""
     precision = f" in {report['precision']}" if "precision" in report else ""
     title = f"{report['preset']} on {report['backend']}{precision}{mirrored}"
-    table = Table(box=box.SIMPLE_HEAD, title=title)
-    for title in ("data set", "split", "modality"):
-        table.add_column(title, no_wrap=True)
-    for title in ("n", *(_TITLES.get(name, name.capitalize()) for name in measures)):
-        table.add_column(title, justify="right", no_wrap=True)
+    named = ("target",) if "means" in report else ()
+    table = _table(
+        title,
+        ("data set", "split", "modality", *named),
+        ("n", *(_TITLES.get(name, name.capitalize()) for name in measures)),
+    )
     for name, row in datasets.items():
         cells = [_cell(measure, row[measure]) for measure in measures]
-        table.add_row(name, row["split"], row["modality"], str(row["n"]), *cells)
+        table.add_row(*_places(name, row, "split", "modality", *named), str(row["n"]), *cells)
     table.add_section()
+    for cells in _means_of_targets(report, measures) if named else _means(datasets, measures):
+        table.add_row(*cells)
+    console = console or stdout()
+    console.print(table)
+    if "instances" in report:
+        console.print(_objects(report["instances"], named))
+
+
+def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title)
+    for one in left:
+        table.add_column(one, no_wrap=True)
+    for one in right:
+        table.add_column(one, justify="right", no_wrap=True)
+    return table
+
+
+def _places(name, row, *columns):
+    """Return the cells that say which row it is."""
+    target = row.get("target")
+    return (name.removesuffix(f":{target}"), *(row[column] for column in columns))
+
+
+def _means(datasets, measures):
+    """Yield the row of each split's mean over its data sets, if it has several."""
     for split in dict.fromkeys(row["split"] for row in datasets.values()):
         rows = [row for row in datasets.values() if row["split"] == split]
         if len(rows) > 1:
-            means = [_cell(measure, {"mean": _mean(rows, measure)}) for measure in measures]
-            total = str(sum(row["n"] for row in rows))
-            table.add_row("mean of sets", split, "", total, *means)
-    (console or stdout()).print(table)
+            means = [_mean_cell(m, [row[m]["mean"] for row in rows]) for m in measures]
+            yield "mean of sets", split, "", str(sum(row["n"] for row in rows)), *means
 
 
-def _mean(rows, measure):
-    values = [row[measure]["mean"] for row in rows]
-    return None if None in values else sum(values) / len(values)
+def _means_of_targets(report, measures):
+    """Yield the rows of each split's means over targets and modalities, if it has several."""
+    keys = [(row["split"], row["modality"]) for row in report["datasets"].values()]
+    for split, modalities in report["means"].items():
+        for modality, means in modalities.items():
+            if keys.count((split, modality)) > 1:
+                cells = [_mean_cell(m, [means[m]]) for m in measures]
+                yield "mean of targets", split, modality, "", "", *cells
+        if len(modalities) > 1:
+            cells = [_mean_cell(m, [one[m] for one in modalities.values()]) for m in measures]
+            yield "mean of modalities", split, "", "", "", *cells
+
+
+def _objects(instances, named):
+    """Return the table of objects, each metric as its field reports it."""
+    table = _table(
+        "Objects: AP of all images together, the rest as means over images",
+        ("data set", "split", *named),
+        ("n", "true", "found", *_OBJECT_TITLES.values()),
+    )
+    for name, row in instances.items():
+        counts = (row["n"], row["true_objects"]["pooled"], row["predicted_objects"]["pooled"])
+        cells = [
+            _cell(metric, {"mean": row[metric]["pooled" if metric in _POOLED else "mean"]})
+            for metric in _OBJECT_TITLES
+        ]
+        table.add_row(*_places(name, row, "split", *named), *map(str, counts), *cells)
+    return table
+
+
+def _mean_cell(measure, values):
+    return _cell(measure, {"mean": mean_or_none(values)})
 
 
 def _cell(measure, value):
     if value["mean"] is None:
         return "-"
-    digits = 1 if measure in ("hd95", "hausdorff") else 3
+    digits = 1 if measure in ("hd95", "hausdorff", "count_error") else 3
     text = f"{value['mean']:.{digits}f}"
     return text if value.get("std") is None else f"{text} ±{value['std']:.{digits}f}"

@@ -1,4 +1,4 @@
-"""`espmedsam export`: a preset for other runtimes."""
+"""`espmedsam export`: write a preset for another runtime."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,7 @@ import typer
 from keras_espmedsam._startup import import_tensorflow
 from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import errors_reported, stderr
+from keras_espmedsam.cli.interruption import check_interrupted
 from keras_espmedsam.cli.loading import load_task
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference.load_models import check_name as check_preset
@@ -18,14 +19,15 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            help="saved_model, tflite, onnx, openvino, or one that another package adds.",
+            help="saved_model, tflite, onnx, openvino, or a format from an installed package.",
             show_default=False,
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(
-            help="What to write: a folder, or a file whose name ends in .tflite, .onnx or .xml.",
+            help="Where to write: a folder for saved_model, else a file that ends in .tflite, "
+            ".onnx or .xml.",
             show_default=False,
         ),
     ],
@@ -36,52 +38,55 @@ def export(
         tuple[int, int] | None,
         typer.Option(
             metavar="HEIGHT WIDTH",
-            help="Size of the images in pixels, multiples of 32; without it the preset's own.",
+            help="Image size in pixels, multiples of 32. Default: the preset's.",
             show_default=False,
         ),
     ] = None,
     any_size: Annotated[
-        bool, typer.Option("--any-size", help="Leave the size open; TFLite cannot.")
+        bool, typer.Option("--any-size", help="Accept images of any size; not for tflite.")
     ] = False,
     modality: Annotated[
         str | None,
         typer.Option(
-            help="Export this modality alone: smaller, and without a modality as an input.",
+            help="Export only this modality: smaller, and the modality is no longer an input.",
             show_default=False,
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="float32, float16 or int8.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="Data type of the stored weights: float32, float16 or int8.")
+    ] = "float32",
     flavor: Annotated[
         str,
         typer.Option(
-            help="images: uint8 images in, masks and probabilities out. logits: normalised "
-            "float32 in, logits out."
+            help="What goes in and comes out. images: uint8 images in, masks and probabilities "
+            "out. logits: normalised float32 images in, logits out."
         ),
     ] = "images",
     batch_size: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Images per call; without it open, of TFLite 1.", show_default=False
+            min=1, help="Images per call. Default: any number; 1 for tflite.", show_default=False
         ),
     ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
             metavar="INDEX.csv",
-            help="For int8: images with masks, whose val split chooses its ranges and measures "
-            "what it costs.",
+            help="For int8: labelled images; their val split sets the value ranges and measures "
+            "the loss in accuracy.",
             show_default=False,
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is there already.")
+        bool, typer.Option("--overwrite", help="Replace an export that exists already.")
     ] = False,
     compile_cache: CompileCache = None,
 ) -> None:
     """Write a preset for another runtime, run it there and compare it with the Keras model.
 
-    TensorFlow does the writing, also where Keras runs on another backend. An artefact that differs
-    from the model is not kept. The JSON file beside it says how it is fed.
+    TensorFlow writes the export, even if Keras runs on another backend. An export whose results
+    differ from the Keras model is deleted. The JSON file beside it describes its inputs and
+    outputs.
 
     Exit code: 0, done; 2, wrong usage, or nothing was kept.
 
@@ -98,7 +103,8 @@ def export(
         check_preset(preset)
         keep_compiled(compile_cache)
         task = load_task(preset)
-        import_tensorflow()  # What writes and what compares would, and not quietly.
+        import_tensorflow()  # Now, because writers and runtimes would import it less quietly.
+        check_interrupted()
         console = stderr()
         with console.status(f"Writing {output}"):
             done = task.export_for(

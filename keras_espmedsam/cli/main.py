@@ -1,69 +1,64 @@
-"""The command `espmedsam`."""
+"""The entry point of the command `espmedsam`.
+
+Signal handlers are set before most imports, which take half a second: Ctrl-C would end in a
+traceback there.
+"""
 
 import gc
 import os
 import sys
 
-import typer
-
-from keras_espmedsam.cli import convert
-from keras_espmedsam.cli.add_modality import add_modality
-from keras_espmedsam.cli.command import Command
-from keras_espmedsam.cli.console import NOTHING_DONE, SOME_FAILED, print_error
-from keras_espmedsam.cli.distill import distill
-from keras_espmedsam.cli.evaluate import evaluate
-from keras_espmedsam.cli.export import export
-from keras_espmedsam.cli.interruption import exit_code, raise_at_signals, told
-from keras_espmedsam.cli.presets import presets
-from keras_espmedsam.cli.segment import segment
+from keras_espmedsam.cli.interruption import check_interrupted, exit_code, raise_at_signals, told
 from keras_espmedsam.cli.standard_streams import guard_streams, stdout_is_lost
-from keras_espmedsam.cli.train import train
 
-app = typer.Typer(
-    name="espmedsam",
-    help="Segment medical images of six modalities with ESP-MedSAM. For research use only.",
-    no_args_is_help=True,
-    # A traceback with local variables could show what a DICOM header holds.
-    pretty_exceptions_show_locals=False,
-    rich_markup_mode="rich",
-)
-for _command in (segment, evaluate, presets, train, distill, add_modality, export):
-    app.command(cls=Command)(_command)
-app.add_typer(convert.app, name="convert")
+
+def __getattr__(name: str) -> object:
+    # It was here in 0.1.0, for programs that call the command in-process.
+    if name == "app":
+        from keras_espmedsam.cli.app import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def main() -> None:
-    """Run the command line.
-
-    Source: ours.
-    """
+    """Run the command line."""
     guard_streams()
     raise_at_signals()
     try:
         _check_working_folder()
-        app(prog_name="espmedsam")
+        from keras_espmedsam.cli.app import app
+
+        try:
+            app(prog_name="espmedsam")
+        except SystemExit as end:
+            # Outside a command's own code, typer ends without a message.
+            if end.code == exit_code(KeyboardInterrupt()):
+                check_interrupted()
+            raise
     except KeyboardInterrupt as stop:
-        print_error(told(stop, "nothing was done."))
+        print(told(stop, "incomplete results are not kept."), file=sys.stderr)
         sys.exit(exit_code(stop))
     except SystemExit as end:
         if not end.code and stdout_is_lost():
-            sys.exit(SOME_FAILED)
+            sys.exit(1)  # The same code as when some of the work failed.
         raise
     finally:
-        # Or Python looks for garbage in all of Keras, for a second, before it ends.
+        # Otherwise Python spends a second at exit looking for garbage in all of Keras.
         gc.freeze()
 
 
 def _check_working_folder() -> None:
-    """Refuse one that was removed: libraries end the program there, some without a word."""
+    """Stop if the working folder was removed: libraries crash there, some without a message."""
     try:
         os.getcwd()
     except OSError as error:
-        print_error(
-            f"The working folder cannot be used ({error.strerror}), perhaps because it was "
-            "removed; change to another one."
+        print(
+            f"error: The working folder cannot be used ({error.strerror}); perhaps it was removed. "
+            "Change to another folder.",
+            file=sys.stderr,
         )
-        sys.exit(NOTHING_DONE)
+        sys.exit(2)  # The code for "nothing was done".
 
 
 if __name__ == "__main__":

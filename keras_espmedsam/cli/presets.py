@@ -1,4 +1,4 @@
-"""`espmedsam presets`: which presets there are."""
+"""`espmedsam presets`: list the presets."""
 
 import re
 from pathlib import Path
@@ -19,15 +19,13 @@ from keras_espmedsam.hub.checksums import CHECKSUMS_FILE, check_checksums, unlis
 def presets(
     name: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[NAME]", help="A built-in preset, or a folder, whose card is shown."
-        ),
+        typer.Argument(metavar="[NAME]", help="Show the card of this built-in preset or folder."),
     ] = None,
 ) -> None:
     """List the built-in presets, or show the card of one.
 
-    A preset of your own is a folder; so are those that `espmedsam convert` makes. Before a card is
-    shown the preset's files are compared with their checksums.
+    Your own presets, from `espmedsam train` or `espmedsam convert`, are folders. Before a card is
+    shown, the preset's files are compared with their checksums.
 
     Exit code: 0, done; 2, an unknown or damaged preset.
 
@@ -63,7 +61,7 @@ def _show_card(name):
     path = resolve_preset(name, load_weights=False)
     if "://" in path:
         raise InputError(
-            f"Received {name}; the card of a preset on a hub is on its page there. Give a built-in "
+            f"Received {name}, a preset on a hub; its card is on its page there. Give a built-in "
             "name or a folder."
         )
     folder = Path(path)
@@ -71,10 +69,10 @@ def _show_card(name):
     text = read_card(folder)
     if text is None:
         raise InputError(f"The preset {name} has no card: {folder} holds no README.md.")
-    # Without what hub tools read, and what would steer the terminal.
+    # Leave out the front matter that hubs read, and terminal control characters.
     text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
     text = "\n".join(map(printable, text.expandtabs(4).split("\n")))
-    # A link's address is shown, and not hidden under its words.
+    # Show a link's address instead of hiding it behind its text.
     stdout().print(Markdown(text, hyperlinks=False))
     stdout().print(_told_of_checksums(folder))
 
@@ -84,5 +82,5 @@ def _told_of_checksums(folder):
         return f"Checksums: no {CHECKSUMS_FILE}."
     unlisted = unlisted_files(folder)
     if unlisted:
-        return f"Checksums: right, of all but {', '.join(map(shown, unlisted[:8]))}."
-    return "Checksums: right."
+        return f"Checksums: correct, but not listed for {', '.join(map(shown, unlisted[:8]))}."
+    return "Checksums: correct."

@@ -1,4 +1,4 @@
-"""Where the reports of `espmedsam evaluate` go: what is wrong there is learned before the run."""
+"""The report files of `espmedsam evaluate`, checked before the run starts."""
 
 import contextlib
 import csv
@@ -19,22 +19,20 @@ from keras_espmedsam.evaluation.measurement_log import LogContent, MeasurementLo
 from keras_espmedsam.evaluation.run_settings import record_files
 
 SUFFIX = ".partial"
-"""What follows a report's name in that of the file which keeps the measures until then."""
+"""Added to a report's name for the log that keeps the metrics until the report is written."""
 
 
 class ReportFiles:
-    """The reports of one run, and the log that keeps its measures until they are written.
+    """The reports of one run, and the log that keeps its metrics until they are written.
 
     Args:
-        output: the report as JSON, or None.
-        per_image: the table of the images, or None.
-        overwrite: whether reports that exist may be replaced, and a log begun anew.
-        resume: whether to go on with a log.
+        output: path of the JSON report, or None.
+        per_image: path of the CSV table of the images, or None.
+        overwrite: whether existing reports may be replaced, and a log started again.
+        resume: whether to continue an existing log.
 
     Raises:
-        InputError: when there is something in the way; the sentence says what to do.
-
-    Source: ours.
+        InputError: when a file is in the way; the message says what to do.
     """
 
     def __init__(self, output: Path | None, per_image: Path | None, overwrite: bool, resume: bool):
@@ -45,19 +43,19 @@ class ReportFiles:
         self._log: Path | None = None
         if resume and not self.reports:
             raise InputError(
-                "Received --resume without --output or --per-image, beside which the measures of "
-                "the interrupted run are kept; give those of that run."
+                "Received --resume without --output or --per-image; give the same ones as for the "
+                "interrupted run, whose metrics are saved beside them."
             )
         if len(self.reports) == 2 and _same(*self.reports):
             raise InputError(
-                f"Received {output} for --output and --per-image; give each a file of its own."
+                f"Received {output} for both --output and --per-image; give two different files."
             )
         logs = [path.with_name(path.name + SUFFIX) for path in self.reports if path.name]
         for path in logs:
             if any(_same(path, report) for report in self.reports):
                 raise InputError(
-                    f"The report {path} has the name of the file that keeps the measures of the "
-                    "run; choose another."
+                    f"The report {path} has the name of the log that keeps the metrics of the run; "
+                    "choose another name."
                 )
         named = ((output, "--output"), (per_image, "--per-image"))
         options = [(path, option) for path, option in named if path is not None]
@@ -70,30 +68,28 @@ class ReportFiles:
         if begun and not (resume or overwrite):
             count = len({one[:2] for one in held.measured})
             raise InputError(
-                f"{self._log} keeps the measures of a run that is not complete (images: {count}); "
-                "give --resume to go on with it, or --overwrite to start again."
+                f"{self._log} holds the metrics of an unfinished run (images: {count}); give "
+                "--resume to continue it, or --overwrite to start again."
             )
-        # Those that this very run wrote, before it was killed or because some images failed.
+        # Reports of this same run, written before it was killed or because some images failed.
         own = set(held.reports) if resume else set()
         for path, option in options:
             replaceable = overwrite or os.path.realpath(path) in own
             if path.exists() and not replaceable:
                 raise InputError(
-                    f"The report {path} exists already; choose another {option}, or give "
+                    f"The report {path} already exists; choose another {option}, or give "
                     "--overwrite to replace it."
                 )
 
     def check_place(self, index: Path, records: Sequence[Record]) -> None:
-        """Check that no report replaces an input, and that reports can be written; make folders.
+        """Create the folders, and check that reports can be written and replace no input.
 
         Args:
-            index: the index.
-            records: what is in it.
+            index: path of the index.
+            records: its records.
 
         Raises:
-            InputError: otherwise.
-
-        Source: ours.
+            InputError: when a report cannot be written or would replace an input.
         """
         inputs = {
             (found.st_dev, found.st_ino)
@@ -102,10 +98,10 @@ class ReportFiles:
         }
         for path in self.reports:
             found = _stat(path)
-            # Images of the other splits, too.
+            # The second check covers images of the other splits.
             if found and ((found.st_dev, found.st_ino) in inputs or file_kind(path).format):
                 raise InputError(
-                    f"The report {path} would replace an input of that name; choose another."
+                    f"The report {path} would replace an input file; choose another name."
                 )
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +111,7 @@ class ReportFiles:
                 raise InputError(f"The report {path} cannot be written: {_why(error)}.") from error
 
     def log(self) -> contextlib.AbstractContextManager[MeasurementLog | None]:
-        """The log, open for this program alone; None where no report is to be written."""
+        """Open the log, locked for this process; None if there are no reports to write."""
         if self._log is None:
             return contextlib.nullcontext()
         return MeasurementLog(self._log, restart=not self._resume)
@@ -126,14 +122,12 @@ class ReportFiles:
         """Write the reports.
 
         Args:
-            report: what `evaluate` returns.
-            rows: a row of the table per image.
-            log: is told which files are written from it.
+            report: the result of `evaluate`.
+            rows: one row per image, for the table.
+            log: the log, in which the paths of the reports are noted.
 
         Raises:
-            InputError: when one cannot be written; the log stays.
-
-        Source: ours.
+            InputError: when a report cannot be written; the log stays.
         """
         if log is not None:
             log.append(reports=[os.path.realpath(path) for path in self.reports])
@@ -147,7 +141,7 @@ class ReportFiles:
             self._write(self.per_image, text.getvalue())
 
     def remove_log(self) -> None:
-        """Remove the log: all that it holds is in the reports."""
+        """Remove the log, once everything in it is in the reports."""
         if self._log is not None:
             self._log.unlink(missing_ok=True)
 
@@ -157,8 +151,8 @@ class ReportFiles:
                 temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             raise InputError(
-                f"The report {path} cannot be written: {_why(error)}. The measures are kept in "
-                f"{self._log}; repeat the command with --resume to write it."
+                f"The report {path} cannot be written: {_why(error)}. The metrics are saved in "
+                f"{self._log}; repeat the command with --resume to write the report."
             ) from error
         stderr().print(f"Report: {path}")
 
@@ -169,7 +163,7 @@ def _check_file(path, option):
             raise InputError(f"The report {path} is a folder; expected a file name.")
         for file in (path, path.with_name(path.name + SUFFIX)):
             if file.exists() and not file.is_file():
-                raise InputError(f"{file} is no regular file; choose another {option}.")
+                raise InputError(f"{file} is not a regular file; choose another {option}.")
     except OSError as error:
         raise InputError(f"The report {path} cannot be written: {_why(error)}.") from error
 

@@ -1,7 +1,6 @@
 """`espmedsam segment`: images in, masks out."""
 
 import contextlib
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,13 +28,19 @@ from keras_espmedsam.cli.loading import (
     load_segmenter,
     prepare_for,
 )
+from keras_espmedsam.cli.target_summary import TargetSummary
+from keras_espmedsam.cli.thresholds import THRESHOLD_OPTION, GivenThresholds
 from keras_espmedsam.data.formats.unread import described
 from keras_espmedsam.data.images import MAX_PIXELS, ImageFile, inspect_image_file
 from keras_espmedsam.errors import InputError, NoImageError
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.inference import FileResult, ResultWriter, expand_inputs, segment_files
-from keras_espmedsam.inference.input_files import Inputs
+from keras_espmedsam.inference.chosen_targets import check_used, checked_targets, target_set_of
+from keras_espmedsam.inference.input_files import RESULT_NAMES, Inputs
 from keras_espmedsam.inference.load_models import check_name as check_preset
+from keras_espmedsam.inference.load_models import stored_targets
+from keras_espmedsam.inference.modalities import modality_indices
+from keras_espmedsam.inference.object_files import POLYGONS
 from keras_espmedsam.inference.recognition import AUTO, DEFAULT_RECOGNIZER, shown
 from keras_espmedsam.inference.recognize_files import basis
 
@@ -45,40 +50,75 @@ def segment(
         list[str],
         typer.Argument(
             metavar="IMAGE",
-            help="PNG, JPEG, TIFF, DICOM or NIfTI files, folders of them, or quoted patterns.",
+            help="PNG, JPEG, TIFF, DICOM or NIfTI files, folders with such files, or quoted "
+            "patterns.",
             show_default=False,
         ),
     ],
     modality: Annotated[
         str,
         typer.Option(
-            help="What kind of images these are, such as fundus or xray; auto recognises it "
-            "for each file. A wrong name lists those the preset knows.",
+            help="The kind of images, such as fundus or xray; auto recognises it for each file. "
+            "An unknown name prints the list of valid ones.",
         ),
     ] = AUTO,
     preset: Annotated[
         str, typer.Option(help="A built-in preset, a folder, hf://... or kaggle://...")
     ] = DEFAULT_PRESET,
     recognizer: Annotated[
-        str, typer.Option(metavar="PRESET", help="What recognises with --modality auto.")
+        str,
+        typer.Option(
+            metavar="PRESET", help="The preset that recognises the modality with --modality auto."
+        ),
     ] = DEFAULT_RECOGNIZER,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("masks"),
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only this target, such as optic_disc; repeat it for several. Default: all that "
+            "the model has for the modality.",
+            show_default=False,
+        ),
+    ] = None,
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="Also write the image with its mask drawn on it.")
+        bool, typer.Option("--overlay", help="Also write the image with its masks drawn on it.")
     ] = False,
-    threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Foreground is a probability of at least this.")
-    ] = 0.5,
+    polygons: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(POLYGONS),
+            help="Also write the outlines of all objects: geojson for QuPath, one file for each "
+            "image (STEM_polygons.geojson); or coco, one file for all (coco.json).",
+            show_default=False,
+        ),
+    ] = None,
+    counts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write a CSV table with the number and the areas of each image's objects.",
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Annotated[list[str] | None, THRESHOLD_OPTION] = None,
+    no_postprocess: Annotated[
+        bool,
+        typer.Option(
+            "--no-postprocess",
+            help="Leave small objects and holes in the masks, where the preset would remove them.",
+        ),
+    ] = False,
     mirror: Annotated[
         bool,
         typer.Option(
-            "--mirror", help="Average with what the mirrored image gives; twice the time."
+            "--mirror", help="Average with the result for the mirrored image; takes twice as long."
         ),
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images segmented at a time.")] = 8,
     max_pixels: Annotated[
         int,
-        typer.Option(min=1, help="The most pixels (width x height) that one image may have."),
+        typer.Option(min=1, help="Maximum pixels (width x height) of one image."),
     ] = MAX_PIXELS,
     intensity: Annotated[str | None, INTENSITY_OPTION] = None,
     precision: Annotated[str | None, PRECISION_OPTION] = None,
@@ -88,28 +128,37 @@ def segment(
     trust: Annotated[bool, TRUST_OPTION] = False,
     compile_cache: CompileCache = None,
 ) -> None:
-    """Segment images, and write a mask of the same size for each.
+    """Segment images, and write masks of the same size for each.
 
-    Writes OUTPUT/STEM_mask.png (0 and 255) and, with --overlay, OUTPUT/STEM_overlay.png. Equal
-    stems get their folder's name in front. Of a NIfTI file the mask is one NIfTI file (0 and 1)
-    with its shape and affine; of a DICOM, TIFF or animated file with several images there is one
-    mask for each (STEM_frame1_mask.png). Nothing of a DICOM header is written anywhere.
+    Writes OUTPUT/STEM_mask.png (0 and 255) and, with --overlay, OUTPUT/STEM_overlay.png. If the
+    model has several targets for the modality, each has a mask, such as
+    OUTPUT/STEM_vessels_mask.png. If it tells a target's objects apart, their label image is
+    OUTPUT/STEM_nuclei_instances.png (16 bits; .tiff for more than 65,535 objects). If two files
+    have the same stem, the folder's name is put in front. A NIfTI file gives one NIfTI mask
+    (0 and 1) with the same shape and affine; a DICOM, TIFF or animated file with several images
+    gives one mask for each (STEM_frame1_mask.png). Nothing from a DICOM header is written.
 
-    What is left out of folders, how black and white were found where nothing in a file tells, and
-    what a file is recognised as, with how sure that is (0 to 1), is printed on stderr; of several
-    images in a file, the mean over five decides. A file that is not recognised surely enough is
-    left out and counts as failed.
+    Printed on stderr: which files in folders were skipped, how black and white were chosen if the
+    file does not say, and the recognised modality with its confidence (0 to 1). For a file with
+    several images, the mean over five of them decides. A file whose modality is too uncertain
+    counts as failed.
 
-    TIFF, DICOM and NIfTI need the extra "medical". The masks' paths are printed on stdout.
+    For a model with several targets, a table at the end, on stderr, says how much of the images
+    each target covers.
 
-    Exit code: 0, all done; 1, some files failed; 2, wrong usage or nothing done; 130 and
-    143, interrupted.
+    TIFF, DICOM and NIfTI need the extra "medical". The paths of the masks and of the label images
+    are printed on stdout.
+
+    Exit code: 0, all done; 1, some files failed; 2, wrong usage or nothing done; 130 or 143,
+    interrupted.
 
     \b
     Examples:
       espmedsam segment eye.png --overlay
       espmedsam segment scans/ "more/**/*.dcm" --modality xray --output results
       espmedsam segment skin.jpg --modality dermoscopy --preset ./my_preset --threshold 0.3
+      espmedsam segment eyes/ --target optic_disc --target optic_cup --threshold optic_cup=0.4
+      espmedsam segment slides/ --polygons geojson --counts counts.csv
     """
     masks: dict[Path, list[Path]] = {}
     inputs = Inputs([])
@@ -117,35 +166,49 @@ def segment(
 
     def done() -> str:
         of = f"{len(masks)} of {len(inputs.files) - len(no_images)} files are segmented"
-        return f"{of} into {output}; nothing of the others is half-written."
+        return f"{of} into {output}; no mask is half-written."
 
     with _listed(masks), errors_reported(done):
-        if math.isnan(threshold):  # passes the range check of the option
-            raise InputError("Received the threshold nan; expected a number from 0 to 1.")
+        thresholds = GivenThresholds(threshold)
         said = parse_intensity(intensity, "--intensity")
-        check_preset(preset, precision)  # Not after the files, which may be many.
+        check_preset(preset, precision)  # Before the files, which may be many.
+        known = stored_targets(preset)
+        if known is not None:
+            _check_targets(known, modality, target, thresholds)
         inputs = expand_inputs(images, output)
-        writer = ResultWriter(output, inputs.files, overlay, overwrite)
+        writer = ResultWriter(output, inputs.files, overlay, overwrite, polygons, counts)
         files, no_images = _inspected(inputs, max_pixels)
         _tell_left_out(inputs, no_images)
         if not files:
             raise InputError("None of the files can be read, so nothing was done.")
-        writer.check(files)
+        modalities = None if modality == AUTO else [modality]
+        if known is not None:
+            writer.check(files, known, modalities, target or None)
         count = sum(file.count for file in files)
         keep_compiled(compile_cache)
         segmenter, classifier = _loaded(preset, modality, recognizer, count, precision, trust)
+        target_set = target_set_of(segmenter)
         results = segment_files(
             segmenter,
             files,
             modality,
             recognizer=classifier,
-            threshold=threshold,
+            threshold=thresholds.of(target_set),
             batch_size=batch_size,
             mirror=mirror,
             intensity=said,
+            targets=target or None,
+            postprocess=not no_postprocess,
         )
+        if target_set != known:  # An exported model tells its targets when it is loaded.
+            writer.check(files, target_set, modalities, target or None)
         writer.make_folder()
-        _write(results, writer, count, segmenter, masks)
+        summary = TargetSummary()
+        _write(results, writer, count, segmenter, masks, summary)
+        if masks:
+            for path in writer.finish():
+                stderr().print(f"Written: {path}")
+        summary.print(stderr())
     failures = len(inputs.files) - len(no_images) - len(masks)
     stderr().print(
         f"{len(masks)} of {len(masks) + failures} files segmented into {output}"
@@ -157,7 +220,7 @@ def segment(
 
 @contextlib.contextmanager
 def _listed(masks: dict[Path, list[Path]]) -> Iterator[None]:
-    """In the end, whatever it is, print the paths of the masks on stdout, one on a line."""
+    """At the end, even after an error, print the masks' paths on stdout, one per line."""
     try:
         yield
     finally:
@@ -171,8 +234,9 @@ def _write(
     count: int,
     segmenter: Any,
     masks: dict[Path, list[Path]],
+    summary: TargetSummary,
 ) -> None:
-    """Write and tell results as they come; note the masks of each file that is done as a whole."""
+    """Write and report results as they come; note the masks of each completed file."""
     failed: set[Path] = set()
     begun: dict[Path, list[Path]] = {}
     with progress_bar() as bar, compile_notice(segmenter, bar.console.print) as first:
@@ -191,6 +255,7 @@ def _write(
                 if result.error is not None:
                     raise result.error
                 begun.setdefault(result.path, []).extend(writer.write(result))
+                summary.add(result)
                 if result.index == result.count - 1:
                     masks[result.path] = begun.pop(result.path)
             except InputError as error:
@@ -200,8 +265,17 @@ def _write(
         notices.end()
 
 
+def _check_targets(target_set, modality, targets, thresholds):
+    """Refuse what does not fit the model before it is loaded."""
+    thresholds.of(target_set)
+    names = checked_targets(targets or None, target_set)
+    if modality != AUTO:
+        modality_indices(target_set.modalities, modality, 1)
+        check_used(names, target_set, [modality])
+
+
 def _loaded(preset, modality, recognizer, count, precision, trust):
-    """The segmenter and what recognises files, if any; wrong names are told before Keras starts."""
+    """Load the segmenter and the recogniser, if any; wrong names fail before Keras starts."""
     if modality != AUTO:
         segmenter = load_segmenter(preset, precision, trust)
         prepare_for(count, segmenter)
@@ -220,17 +294,17 @@ def _can_be_spared():
     try:
         yield
     except InputError as error:
-        raise InputError(f"{error} With --modality no recogniser is needed.") from error
+        raise InputError(f"{error} If you give --modality, no recogniser is needed.") from error
 
 
 def _recognized(result: FileResult) -> str:
-    assert result.confidence is not None and result.file is not None  # It was recognised.
+    assert result.confidence is not None and result.file is not None  # Recognised files have both.
     how_sure = ", ".join(filter(None, (shown(result.confidence), basis(result.file))))
     return f"{result.path}: {result.modality} ({how_sure})"
 
 
 def _inspected(inputs: Inputs, max_pixels: int) -> tuple[list[ImageFile], dict[Path, str]]:
-    """The files that can be read, and those of folders that are sound and hold no image."""
+    """Return the readable files, and files in folders that are valid but hold no image."""
     files, no_images = [], {}
     for path in inputs.files:
         try:
@@ -246,13 +320,11 @@ def _inspected(inputs: Inputs, max_pixels: int) -> tuple[list[ImageFile], dict[P
 def _tell_left_out(inputs: Inputs, no_images: dict[Path, str]) -> None:
     if inputs.results:
         files = "file" if inputs.results == 1 else "files"
-        stderr().print(f"Left out {inputs.results} {files} of folders, named *_mask or *_overlay.")
+        stderr().print(f"Skipped {inputs.results} {files} named {RESULT_NAMES}.")
     for left_out, why in (
-        (inputs.unread, "in formats that are not read"),
-        (no_images, "that hold no image"),
+        (inputs.unread, "in unsupported formats"),
+        (no_images, "without an image"),
     ):
         if left_out:
             files = "file" if len(left_out) == 1 else "files"
-            stderr().print(
-                f"Left out {len(left_out)} {files} of folders {why} ({described(left_out)})."
-            )
+            stderr().print(f"Skipped {len(left_out)} {files} {why} ({described(left_out)}).")

@@ -1,4 +1,4 @@
-"""`espmedsam train`: train a segmenter as a configuration says."""
+"""`espmedsam train`: train a segmenter from a configuration."""
 
 import sys
 from pathlib import Path
@@ -12,24 +12,24 @@ from keras_espmedsam.cli.loading import import_models
 
 Configuration = Annotated[
     Path,
-    typer.Argument(metavar="CONFIG.yaml", help="The configuration.", show_default=False),
+    typer.Argument(metavar="CONFIG.yaml", help="The configuration file.", show_default=False),
 ]
 Changes = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change a key, such as phases.0.epochs=1; may be repeated.",
+        help="Override a key of the configuration, such as phases.0.epochs=1; may be repeated.",
         show_default=False,
     ),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="The folder of the run, instead of the configuration's."),
+    typer.Option(metavar="DIR", help="Folder for the run. Default: the configuration's."),
 ]
 Strict = Annotated[
     bool,
-    typer.Option("--strict", help="Stop at a file that cannot be used, instead of leaving it out."),
+    typer.Option("--strict", help="Stop at an unusable file instead of skipping it."),
 ]
 
 
@@ -42,13 +42,13 @@ def train(
 ) -> None:
     """Train a segmenter on your own images.
 
-    The configuration says what is trained on what; examples/configs/train.yaml explains every
-    key. The folder of the run gets the weights, learning curves as CSV and PNG and, at the end, a
-    preset. If a run is killed, repeat the command to resume it: the epoch that it was in is lost
-    and nothing else.
+    The configuration describes the model, the data and the phases of training;
+    examples/configs/train.yaml explains every key. The run's folder gets the weights, the learning
+    curves as CSV and PNG and, at the end, a preset. If a run is killed, repeat the command to
+    resume it; only the unfinished epoch is lost.
 
-    Exit code: 0, done; 2, wrong usage, data that cannot be used, or a loss that is no number; 130
-    and 143, interrupted.
+    Exit code: 0, done; 2, wrong usage, unusable data, or a loss that became NaN or infinite; 130
+    or 143, interrupted.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def read_config(
     output: Path | None,
     strict: bool,
 ) -> Any:
-    """Read and check a configuration, before the seconds that Keras takes to start.
+    """Read and check a configuration without starting Keras, which takes seconds.
 
     Args:
         class_name: `"TrainConfig"` or `"DistillConfig"`.
@@ -82,9 +82,7 @@ def read_config(
         The configuration.
 
     Raises:
-        InputError: what the run raises.
-
-    Source: ours.
+        InputError: when the configuration is not valid.
     """
     from keras_espmedsam import training
 
@@ -102,20 +100,18 @@ def read_config(
 
 
 def epochs_done(settings: Any) -> str:
-    """What a run that is interrupted has done: the end of a sentence.
+    """Return the end of a sentence that says how many epochs an interrupted run has done.
 
     Args:
-        settings: the run's; None before they are read.
-
-    Source: ours.
+        settings: the run's configuration; None before it is read.
     """
     curves = [] if settings is None else [*settings.output.rglob("curves.csv")]
-    # A line for each epoch below the names of the columns.
+    # One line per epoch, below the header.
     count = sum(len(path.read_text(encoding="utf-8").splitlines()) - 1 for path in curves)
     if count < 1:
-        return "no epoch was done. Repeat the command to begin again."
+        return "no epoch was finished. Repeat the command to start again."
     epochs = "1 epoch is" if count == 1 else f"{count} epochs are"
-    return f"{epochs} done and kept in {settings.output}. Repeat the command to go on."
+    return f"{epochs} finished and saved in {settings.output}. Repeat the command to resume."
 
 
 def say(sentence: str) -> None:
@@ -124,5 +120,5 @@ def say(sentence: str) -> None:
 
 
 def verbosity() -> int:
-    """Keras' `verbose`: a bar that moves on a terminal, a line per epoch in a log."""
+    """Return Keras' `verbose`: a progress bar on a terminal, a line per epoch in a log."""
     return 1 if sys.stdout.isatty() else 2

@@ -1,4 +1,4 @@
-"""Published checkpoints to presets of this package."""
+"""Convert published checkpoints to presets of this package."""
 
 from keras_espmedsam.converters.espmedsam import convert_espmedsam
 from keras_espmedsam.converters.keras_hub_sam import convert_keras_hub_sam

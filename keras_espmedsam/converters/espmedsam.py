@@ -1,4 +1,4 @@
-"""Released ESP-MedSAM checkpoints to presets of one or several modalities."""
+"""Convert released ESP-MedSAM checkpoints to presets of one or several modalities."""
 
 import os
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ IGNORED = {
     "image_encoder.": "the teacher of a training checkpoint",
     f"{_PREFIX}head.": "the ImageNet head, which the model does not use",
     f"{_PREFIX}norm_head.": "the ImageNet head, which the model does not use",
-    "prompt_encoder.": "SAM's prompt encoder, of which the model uses the Fourier matrix alone",
+    "prompt_encoder.": "SAM's prompt encoder, of which the model uses only the Fourier matrix",
 }
 
 
@@ -39,8 +39,8 @@ def convert_espmedsam(
     """Make a preset from released ESP-MedSAM checkpoints.
 
     A released checkpoint holds one controller. One file gives a model of one modality, with all
-    seven queries, of which its own is read; several are merged into one universal model when
-    everything but their controllers is the same, bit for bit. Modalities are held in the
+    seven queries, of which it uses its own. Several files are merged into one universal model if
+    everything except their controllers is identical, bit for bit. Modalities are stored in the
     release's order, whatever the order of the files.
 
     Args:
@@ -48,15 +48,15 @@ def convert_espmedsam(
         modalities: the modality of each file, in the same order: names of the release
             (dermoscopy, xray, ultrasound, fundus, microscopy, colonoscopy), each once.
         output: folder for the preset; it does not exist yet or is empty.
-        resize_mode: `"stretch"` or `"pad"`, how the preset brings images to 1024 x 1024. The
-            release read images that had that size on disk; which was used is unpublished.
+        resize_mode: `"stretch"` or `"pad"`, how the preset resizes images to 1024 x 1024. The
+            release read images that had that size on disk; how they were resized is unpublished.
 
     Returns:
         Messages: which tensors were ignored, and what was written.
 
     Raises:
-        InputError: when a file cannot be read or does not fit, shared parts differ (the tensors
-            are named), a modality is unknown or the output is not empty.
+        InputError: if a file cannot be read or does not fit, shared parts differ (the tensors are
+            named), a modality is unknown or the output is not empty.
 
     Example, which needs the released files::
 
@@ -67,7 +67,7 @@ def convert_espmedsam(
         )
         print(*messages)
 
-    Source: ESP-MedSAM (arXiv 2407.14153), released code; the merging is ours.
+    Source: ESP-MedSAM (arXiv 2407.14153), released code.
     """
     paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     modalities = [modalities] if isinstance(modalities, str) else list(modalities)
@@ -75,8 +75,8 @@ def convert_espmedsam(
     if resize_mode not in ("stretch", "pad"):
         raise InputError(f"Received resize_mode={resize_mode!r}; expected 'stretch' or 'pad'.")
     output = checked_output(output)
-    # Before the seconds that the model takes, so that a bad file is told at once. Only the first
-    # is kept: a training checkpoint holds its teacher, and six of those fill the memory.
+    # Before building the model, which takes seconds, so that a bad file is reported at once. Only
+    # the first file is kept: training checkpoints hold their teacher, and six may fill the memory.
     first = read_checkpoint(paths[0])
     for path in paths[1:]:
         read_checkpoint(path)
@@ -115,7 +115,7 @@ def convert_espmedsam(
 
 
 def _queries(paths, modalities):
-    """The released query of each modality, after checking that files and names pair up."""
+    """Return each modality's released query, after checking that files and names pair up."""
     from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 
     if not paths or len(paths) != len(modalities):

@@ -1,4 +1,4 @@
-"""keras-hub's SAM to an untrained medical teacher that starts from it."""
+"""Convert keras-hub's SAM to an untrained medical teacher."""
 
 import os
 from typing import Any
@@ -20,14 +20,14 @@ def convert_keras_hub_sam(
 ) -> list[str]:
     """Make a preset that starts the medical teacher from keras-hub's SAM.
 
-    What it makes is described at `convert_sam`. keras-hub's encoder takes images in [0, 1] and
-    normalises them itself; the preset's converter does that here.
+    See `convert_sam` for the result. keras-hub's encoder takes images in [0, 1] and normalises them
+    itself; here the preset's converter does that.
 
     Args:
         model: `keras_hub.models.SAMImageSegmenter`, `SAMBackbone` or `ViTDetBackbone`, or the name
-            or folder of a SAM preset such as `"sam_base_sa1b"`, which keras-hub downloads. A
-            `SAMBackbone` whose decoder was never built, and a `ViTDetBackbone`, give the encoder
-            alone.
+            or folder of a SAM preset such as `"sam_base_sa1b"`, which keras-hub downloads. From a
+            `SAMBackbone` whose decoder was never built, and from a `ViTDetBackbone`, only the
+            encoder is converted.
         output: folder for the preset; it does not exist yet or is empty.
         image_size, num_tokens, adapter: see `convert_sam`.
 
@@ -35,8 +35,8 @@ def convert_keras_hub_sam(
         Messages, see `convert_sam`.
 
     Raises:
-        InputError: when the preset cannot be loaded, the model is not a SAM or lacks parts that
-            SAM has, or the output is not empty.
+        InputError: if the preset cannot be loaded, the model is not a SAM or lacks parts of one, or
+            the output is not empty.
 
     Example, which downloads::
 
@@ -63,29 +63,27 @@ def _loaded(preset):
 
     try:
         return keras_hub.models.SAMImageSegmenter.from_preset(preset)
-    # A network that is down, an unknown name, a damaged file: each raises another type.
+    # No network, an unknown name, a damaged file: each raises another type of error.
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(
             f"The preset {preset} cannot be loaded by keras-hub ({first}); give one of its SAM "
-            "presets, such as sam_base_sa1b, and a connection for the first time."
+            "presets, such as sam_base_sa1b, and be online the first time."
         ) from error
 
 
 def sam_tensors(model: Any, source: str) -> dict[str, np.ndarray]:
-    """The weights of keras-hub's SAM under the names and in the layout of SAM's checkpoints.
+    """Return the weights of keras-hub's SAM with the names and layout of SAM's checkpoints.
 
     Args:
         model: see `convert_keras_hub_sam`.
-        source: what to call it at the beginning of a sentence.
+        source: what to call the model at the beginning of a sentence.
 
     Returns:
         dict of name to float32 array.
 
     Raises:
-        InputError: for a model that is not a SAM, or lacks parts that SAM has.
-
-    Source: ours.
+        InputError: for a model that is not a SAM, or lacks parts of one.
     """
     from keras_espmedsam.models.image_encoder import image_encoder_of
 
@@ -178,7 +176,7 @@ def _attention(name, attention):
 
 
 def _chain(name, first, network):
-    """The dense layers of a network, among which there are activations."""
+    """Return the dense layers of a network that also has activations."""
     dense = [layer for layer in network.layers if hasattr(layer, "kernel")]
     tensors = {}
     for i, layer in enumerate(dense, start=first):
@@ -195,9 +193,9 @@ def _norm(name, norm):
 
 
 def _kernel(layer):
-    """Dense (in, out) to (out, in); of a convolution (h, w, in, out) to (out, in, h, w).
+    """Transpose a kernel: Dense (in, out) to (out, in); Conv (h, w, in, out) to (out, in, h, w).
 
-    That of a transposed convolution is (h, w, out, in) in Keras and (in, out, h, w) in PyTorch.
+    A transposed convolution's is (h, w, out, in) in Keras and (in, out, h, w) in PyTorch.
     """
     kernel = _array(layer.kernel)
     return kernel.T if kernel.ndim == 2 else kernel.transpose(3, 2, 0, 1)

@@ -1,4 +1,4 @@
-"""Putting a checkpoint's tensors into a model: all of them, or none and an error that names why."""
+"""Assign a checkpoint's tensors to a model: all of them, or none, with an error that says why."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ _MAX_NAMES = 8
 
 
 class Layout(NamedTuple):
-    """How PyTorch lays a tensor out and how Keras does.
+    """The array layout of a tensor in PyTorch and in Keras.
 
     Attributes:
         to_keras: function from PyTorch's array to Keras'.
@@ -36,7 +36,7 @@ def _permutation(*axes: int) -> Layout:
 UNCHANGED = Layout(lambda array: array, lambda shape: shape)
 # (out, in) to (in, out)
 DENSE = _permutation(1, 0)
-# (out, in, height, width) to (height, width, in, out). A transposed convolution is laid out
+# (out, in, height, width) to (height, width, in, out). A transposed convolution is
 # (in, out, height, width) in PyTorch and (height, width, out, in) in Keras: the same permutation.
 CONV = _permutation(2, 3, 1, 0)
 CONV_TRANSPOSE = CONV
@@ -49,12 +49,12 @@ POSITION = Layout(lambda array: array[0], lambda shape: (1, *shape))
 
 
 class Entry(NamedTuple):
-    """One tensor of a checkpoint and where it goes.
+    """One tensor of a checkpoint and its variable.
 
     Attributes:
         name: the tensor's name in the checkpoint.
         variable: the Keras variable.
-        layout: how to get from one to the other.
+        layout: how to convert from one to the other.
     """
 
     name: str
@@ -68,19 +68,19 @@ def assign_tensors(
     ignored_prefixes: Iterable[str] = (),
     source: str = "The checkpoint",
 ) -> dict[str, int]:
-    """Assign a checkpoint's tensors to variables, after everything has been checked.
+    """Assign a checkpoint's tensors to variables, after checking all of them.
 
     Args:
-        tensors: name to array, as `read_checkpoint` gives them.
+        tensors: name to array, from `read_checkpoint`.
         entries: what the model needs, in any order.
-        ignored_prefixes: beginnings of names that may be there and are not used.
-        source: what to call the checkpoint, as the beginning of a sentence.
+        ignored_prefixes: beginnings of names that may occur and are not used.
+        source: what to call the checkpoint at the beginning of a sentence.
 
     Returns:
         dict of each ignored prefix that occurred to its number of tensors.
 
     Raises:
-        InputError: see `check_tensors`. Nothing has been assigned then.
+        InputError: see `check_tensors`. Then nothing is assigned.
 
     Example:
         >>> dense = keras.layers.Dense(2)
@@ -89,8 +89,6 @@ def assign_tensors(
         >>> tensors = {"fc.weight": np.ones((2, 3)), "fc.bias": np.ones(2), "old.x": np.ones(1)}
         >>> assign_tensors(tensors, entries, ignored_prefixes=["old."])
         {'old.': 1}
-
-    Source: ours.
     """
     ignored = check_tensors(tensors, entries, ignored_prefixes, source)
     assign_checked(tensors, entries)
@@ -105,7 +103,7 @@ def check_tensors(
 ) -> dict[str, int]:
     """Check that a checkpoint has exactly the tensors that a model needs.
 
-    BatchNorm's `num_batches_tracked` is allowed and not counted: Keras has no such number.
+    BatchNorm's `num_batches_tracked` is allowed and not counted: Keras has no such variable.
 
     Args:
         tensors, entries, ignored_prefixes, source: see `assign_tensors`.
@@ -114,14 +112,12 @@ def check_tensors(
         dict of each ignored prefix that occurred to its number of tensors.
 
     Raises:
-        InputError: one sentence that names missing, unexpected and mis-shaped tensors and those
-            with NaN or infinite values.
+        InputError: one sentence that names missing, unexpected and wrongly shaped tensors, and
+            those with NaN or infinite values.
 
     Example:
         >>> check_tensors({"unused.x": np.ones(1)}, [], ignored_prefixes=["unused."])
         {'unused.': 1}
-
-    Source: ours.
     """
     expected = {entry.name: entry for entry in entries}
     ignored, unexpected = _sort_unused(tensors, expected, tuple(ignored_prefixes))
@@ -161,8 +157,6 @@ def assign_checked(tensors: Mapping[str, np.ndarray], entries: Sequence[Entry]) 
 
     Example:
         >>> assign_checked({}, [])
-
-    Source: ours.
     """
     for entry in entries:
         array = entry.layout.to_keras(tensors[entry.name])
@@ -172,7 +166,7 @@ def assign_checked(tensors: Mapping[str, np.ndarray], entries: Sequence[Entry]) 
 def differing_tensors(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], names: Iterable[str]
 ) -> list[str]:
-    """Names whose tensors are not the same in two checkpoints, bit for bit.
+    """Return the names whose tensors are not identical, bit for bit, in two checkpoints.
 
     Args:
         first, second: name to array. A name that either lacks differs.
@@ -184,8 +178,6 @@ def differing_tensors(
     Example:
         >>> differing_tensors({"a": np.ones(2)}, {"a": np.zeros(2)}, ["a"])
         ['a']
-
-    Source: ours.
     """
     return [
         name
@@ -199,7 +191,7 @@ def differing_tensors(
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names with commas, cut after the first eight with the number of the others.
+    """Join names with commas; after the first eight give only the number of the others.
 
     Args:
         names: what to list.
@@ -210,8 +202,6 @@ def listed(names: Sequence[str]) -> str:
     Example:
         >>> listed(["a", "b"])
         'a, b'
-
-    Source: ours.
     """
     named = ", ".join(map(shown, names[:_MAX_NAMES]))
     more = len(names) - _MAX_NAMES
@@ -221,10 +211,10 @@ def listed(names: Sequence[str]) -> str:
 def ignored_messages(
     ignored: Mapping[str, int], reasons: Mapping[str, str], path: str | os.PathLike
 ) -> list[str]:
-    """Sentences that say which tensors were not used, and why.
+    """Return sentences that say which tensors were not used, and why.
 
     Args:
-        ignored: dict of prefix to number of tensors, as `assign_tensors` gives it.
+        ignored: dict of prefix to number of tensors, from `assign_tensors`.
         reasons: dict of prefix to what its tensors are.
         path: the checkpoint.
 
@@ -234,8 +224,6 @@ def ignored_messages(
     Example:
         >>> ignored_messages({"old.": 2}, {"old.": "an older head"}, "a.pt")
         ['Ignored old.* of a.pt (tensors: 2): an older head.']
-
-    Source: ours.
     """
     return [
         f"Ignored {prefix}* of {path} (tensors: {count}): {reasons[prefix]}."
@@ -244,7 +232,7 @@ def ignored_messages(
 
 
 def _sort_unused(tensors, expected, prefixes):
-    """Tensors that the model does not need: counts by allowed prefix, and the unexpected."""
+    """Return the unused tensors: counts by allowed prefix, and the unexpected ones."""
     ignored, unexpected = {}, []
     for name in tensors:
         if name in expected or _is_bookkeeping(name, expected):

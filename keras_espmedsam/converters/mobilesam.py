@@ -1,4 +1,4 @@
-"""A MobileSAM checkpoint to an untrained ESP-MedSAM that starts from it."""
+"""Convert a MobileSAM checkpoint to an untrained ESP-MedSAM."""
 
 import os
 
@@ -20,8 +20,8 @@ def convert_mobilesam(path: str | os.PathLike, output: str | os.PathLike) -> lis
     """Make a preset that starts ESP-MedSAM from a MobileSAM checkpoint.
 
     The image encoder, the decoder's two-way transformer, upscaling and positional encoding, and
-    the hyper-network of SAM's single mask are MobileSAM's. The six controllers start so that
-    they change nothing (last adapter layers at zero, tokens closed): the embeddings of every
+    the hyper-network of SAM's single mask are MobileSAM's. The six controllers are initialised so
+    that they change nothing (last adapter layers at zero, tokens closed): the embeddings of every
     modality are MobileSAM's. Queries and self-prompts are random and need training.
 
     Args:
@@ -32,7 +32,7 @@ def convert_mobilesam(path: str | os.PathLike, output: str | os.PathLike) -> lis
         Messages: which tensors were ignored, what needs training, and what was written.
 
     Raises:
-        InputError: when the file cannot be read or does not fit, or the output is not empty.
+        InputError: if the file cannot be read or does not fit, or the output is not empty.
 
     Example, which needs MobileSAM's file::
 
@@ -41,8 +41,8 @@ def convert_mobilesam(path: str | os.PathLike, output: str | os.PathLike) -> lis
         messages = convert_mobilesam("mobile_sam.pt", "my_preset")
         print(*messages)
 
-    Source: MobileSAM (arXiv 2306.14289), from which the release of ESP-MedSAM starts; the closed
-    start of the controllers is ours.
+    Source: MobileSAM (arXiv 2306.14289), from which the release of ESP-MedSAM starts. Departs from
+    the release: the controllers start closed.
     """
     from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 

@@ -1,7 +1,7 @@
-"""Which tensor of the published PyTorch models goes where, part by part.
+"""Map tensors of the published PyTorch models to variables, part by part.
 
-ESP-MedSAM took its encoder from MobileSAM and its decoder from SAM, names included, so that one
-table serves both; only the beginnings of the names differ.
+ESP-MedSAM took its encoder from MobileSAM and its decoder from SAM, including names, so one table
+serves both; only the beginnings of the names differ.
 """
 
 from keras_espmedsam.converters.matching import (
@@ -17,12 +17,12 @@ from keras_espmedsam.converters.matching import (
 FOURIER_MATRIX = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 
 _OTHER_MASKS = "the hyper-network of another of SAM's masks"
-# What SAM and MobileSAM hold beside an image encoder and has no place in ESP-MedSAM.
+# Parts of SAM and MobileSAM, besides the image encoder, that ESP-MedSAM does not have.
 SAM_UNUSED = {
-    "prompt_encoder.": "SAM's prompt encoder, of which the model uses the Fourier matrix alone",
+    "prompt_encoder.": "SAM's prompt encoder, of which the model uses only the Fourier matrix",
     "mask_decoder.iou_token.": "SAM's estimate of its own quality",
     "mask_decoder.iou_prediction_head.": "SAM's estimate of its own quality",
-    "mask_decoder.mask_tokens.": "SAM's mask tokens, whose place the modality queries take",
+    "mask_decoder.mask_tokens.": "SAM's mask tokens, which the modality queries replace",
     "mask_decoder.output_hypernetworks_mlps.1.": _OTHER_MASKS,
     "mask_decoder.output_hypernetworks_mlps.2.": _OTHER_MASKS,
     "mask_decoder.output_hypernetworks_mlps.3.": _OTHER_MASKS,
@@ -30,7 +30,7 @@ SAM_UNUSED = {
 
 
 def encoder_entries(encoder, prefix):
-    """Entries of the shared image encoder, without controllers.
+    """Return entries of the shared image encoder, without controllers.
 
     Args:
         encoder: `TinyViTBackbone` with a neck on its last stage.
@@ -56,7 +56,7 @@ def encoder_entries(encoder, prefix):
 
 
 def vit_entries(encoder, prefix="image_encoder."):
-    """Entries of SAM's own image encoder, without tokens and adapters.
+    """Return entries of SAM's own image encoder, without tokens and adapters.
 
     Args:
         encoder: `ViTMedBackbone` with a neck.
@@ -84,7 +84,7 @@ def vit_entries(encoder, prefix="image_encoder."):
 
 
 def controller_entries(encoder, prefix, modality):
-    """Entries of one modality's controller.
+    """Return entries of one modality's controller.
 
     Args:
         encoder: `TinyViTBackbone` with controllers.
@@ -114,11 +114,11 @@ def controller_entries(encoder, prefix, modality):
 
 
 def decoder_entries(decoder):
-    """Entries of the decoder's transformer, upscaling, hyper-network and positional encoding.
+    """Return entries of the decoder's transformer, upscaling, hyper-network and Fourier matrix.
 
     Args:
-        decoder: `QueryDecoupledModalityDecoder` with a shared hyper-network. Its queries have
-            no counterpart in MobileSAM and are not among the entries.
+        decoder: `QueryDecoupledModalityDecoder` with a shared hyper-network. Its queries have no
+            counterpart in MobileSAM and are not included.
 
     Returns:
         List of `Entry`.
@@ -149,7 +149,7 @@ def decoder_entries(decoder):
 
 
 def prompt_entries(backbone):
-    """Entries of what only ESP-MedSAM has: the self-prompts and the queries.
+    """Return entries of the parts that only ESP-MedSAM has: the self-prompts and the queries.
 
     Args:
         backbone: `ESPMedSAMBackbone`.

@@ -1,4 +1,4 @@
-"""Reading checkpoints of other frameworks, without ever running code from them."""
+"""Read checkpoints of other frameworks without ever running code from them."""
 
 import importlib
 import os
@@ -11,31 +11,32 @@ from typing import Any
 
 import numpy as np
 
+from keras_espmedsam._plain_file import check_plain_file
 from keras_espmedsam._shown import shown, shown_value
 from keras_espmedsam._startup import require
 from keras_espmedsam.errors import InputError
 
-# Training scripts put the weights under one of these names, beside optimiser and epoch.
+# Training scripts put the weights under one of these names, next to optimizer and epoch.
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-# What torch.nn.DataParallel puts before every name.
+# What torch.nn.DataParallel adds before every name.
 _DATA_PARALLEL = "module."
-# One may lie in another, but not for ever: a pickle may hold a dict in itself.
+# They may be nested, but not endlessly: a pickle can hold a dict inside itself.
 _DEEPEST = 8
 _LONGEST_NAME = 1000
-# How often a checkpoint may use one number: torch.save keeps tied weights once, and a tensor of
+# How often a checkpoint may use one number: torch.save stores tied weights once, and a tensor of
 # stride 0 asks for any amount of memory with a few bytes.
 _MAX_REPEATS = 64
 _SMALL = 64 * 2**20
-# A zip file (what torch.save writes) and a pickle (what it wrote before 1.6).
+# A zip file (written by torch.save) and a pickle (written before PyTorch 1.6).
 _TORCH_MAGIC = (b"PK", b"\x80")
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Read the tensors of a PyTorch or safetensors checkpoint.
 
-    Weights under `state_dict`, `model` or `model_state_dict` are found, and the prefix
-    `module.` of `torch.nn.DataParallel` is removed when every name has it. Floats of any width
-    become float32; integers stay.
+    Weights under `state_dict`, `model` or `model_state_dict` are found, and the prefix `module.` of
+    `torch.nn.DataParallel` is removed if every name has it. Floats of any width become float32;
+    integers stay.
 
     Args:
         path: a `.pth` or `.pt` file, which needs PyTorch (extra `checkpoints`), or a
@@ -45,8 +46,8 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
         dict of name to array, in PyTorch's layout.
 
     Raises:
-        InputError: when the file does not exist, is empty, cut short, of another kind, holds
-            anything but tensors, or would run code when loaded (it is not run).
+        InputError: if the file does not exist, is empty, cut short or of another kind, holds
+            anything but tensors, or would run code when loaded (the code is not run).
 
     Example:
         >>> import os, safetensors.numpy, tempfile
@@ -54,8 +55,6 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
         >>> safetensors.numpy.save_file({"module.bias": np.ones(3, "float16")}, path)
         >>> read_checkpoint(path)
         {'bias': array([1., 1., 1.], dtype=float32)}
-
-    Source: ours.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -64,19 +63,13 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
             f"Received {path} as a checkpoint; expected a .pth, .pt or .safetensors file."
         )
     try:
-        # A pipe would be waited for, for ever.
-        if path.exists() and not path.is_file():
-            raise InputError(
-                f"The checkpoint {path} cannot be opened: it is no file; give one that is."
-            )
+        check_plain_file(path)
         with path.open("rb") as file:
             start = file.read(2)
     except FileNotFoundError as error:
         raise InputError(f"The checkpoint {path} does not exist; check the path.") from error
-    # Also a path with a byte 0 in it.
+    # ValueError: a path with a null byte.
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"The checkpoint {path} cannot be opened "
             f"({getattr(error, 'strerror', None) or shown(error)}); check that it is a file and "
@@ -107,10 +100,10 @@ def _check_names(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     safetensors = require("safetensors", "Reading .safetensors files", "checkpoints")
-    importlib.import_module("ml_dtypes")  # Teaches NumPy bfloat16; Keras depends on it.
+    importlib.import_module("ml_dtypes")  # Adds bfloat16 to NumPy; Keras depends on it.
     try:
         arrays = importlib.import_module("safetensors.numpy").load_file(path)
-    # What a header says wrongly fails in Rust, in NumPy, or as the memory that it asks for.
+    # A wrong header fails in Rust, in NumPy, or by requesting too much memory.
     except (
         *(safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError),
         *(OSError, OverflowError, MemoryError, UnicodeDecodeError),
@@ -135,17 +128,17 @@ def _read_torch(path: Path, start: bytes) -> dict[str, np.ndarray]:
     torch = require("torch", "Reading .pth and .pt files", "checkpoints")
     try:
         with warnings.catch_warnings():
-            # torch warns its own developers about old pickles and TorchScript archives.
+            # torch's warnings about old pickles and TorchScript archives are for its developers.
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refused_pickle(path, error) from error
-    # Each kind of damage ends in an error of another type (EOFError, KeyError, RuntimeError...).
+    # Each kind of damage raises another type of error (EOFError, KeyError, RuntimeError...).
     except Exception as error:
         if "TorchScript" in str(error):
             raise InputError(
-                f"The file {path} is a TorchScript program, which would run code; save its "
-                "weights alone with torch.save(model.state_dict(), PATH)."
+                f"The file {path} is a TorchScript program, which would run code; save only its "
+                "weights with torch.save(model.state_dict(), PATH)."
             ) from error
         raise InputError(
             f"The checkpoint {path} is damaged or cut short; download or copy it again."
@@ -160,7 +153,7 @@ def _refused_pickle(path: Path, error: Exception) -> InputError:
     else:
         what = "is damaged or holds something other than tensors"
     return InputError(
-        f"The checkpoint {path} {what}, so it was not loaded; save the weights alone with "
+        f"The checkpoint {path} {what}, so it was not loaded; save only the weights with "
         "torch.save(model.state_dict(), PATH), or as .safetensors."
     )
 
@@ -178,7 +171,7 @@ def _arrays(path: Path, content: Any, torch: Any) -> dict[str, np.ndarray]:
     else:
         raise InputError(
             f"The checkpoint {path} holds itself, or a state dict more than {_DEEPEST} levels "
-            "deep; save the weights alone with torch.save(model.state_dict(), PATH)."
+            "deep; save only the weights with torch.save(model.state_dict(), PATH)."
         )
     if not isinstance(content, Mapping):
         raise InputError(
@@ -191,18 +184,18 @@ def _arrays(path: Path, content: Any, torch: Any) -> dict[str, np.ndarray]:
         if not isinstance(name, str):
             raise InputError(
                 f"The checkpoint {path} holds {shown_value(name)} among the names of its tensors; "
-                "expected text. Save the state dict alone."
+                "expected text. Save only the state dict."
             )
         if not isinstance(tensor, torch.Tensor):
             raise InputError(
                 f"The checkpoint {path} holds {shown_value(name)} of type "
-                f"{shown(type(tensor).__name__)} among its tensors; save the state dict alone or "
-                "under the name 'state_dict'."
+                f"{shown(type(tensor).__name__)} among its tensors; save only the state dict, or "
+                "put it under the name 'state_dict'."
             )
         asked += tensor.numel() * tensor.element_size()
         if asked > _MAX_REPEATS * stored + _SMALL:
             raise InputError(
-                f"The checkpoint {path} has {stored:,} bytes and tensors of more than {asked:,}, "
+                f"The checkpoint {path} has {stored:,} bytes but tensors of more than {asked:,}, "
                 f"first at {shown(name)}; it is damaged or made to fill the memory."
             )
         if tensor.is_floating_point():

@@ -1,4 +1,4 @@
-"""A SAM checkpoint to an untrained medical teacher that starts from it."""
+"""Convert a SAM checkpoint to an untrained medical teacher."""
 
 import os
 from collections.abc import Mapping
@@ -28,19 +28,18 @@ def convert_sam(
 ) -> list[str]:
     """Make a preset that starts the medical teacher from a SAM checkpoint.
 
-    The image encoder is a `ViTMedBackbone` with SAM's weights; the decoder's two-way
-    transformer, upscaling and positional encoding, and the hyper-network of the single mask are
-    SAM's too. The encoder's additions start so that they change nothing (last adapter layers at
-    zero, tokens closed): until it is trained, the encoder is SAM's and serves as the common
-    teacher; trained on labels, the whole is the medical teacher. Self-prompts and queries are
-    random.
+    The image encoder is a `ViTMedBackbone` with SAM's weights. The decoder's two-way transformer,
+    upscaling and positional encoding, and the hyper-network of the single mask are SAM's too. The
+    encoder's additions are initialised so that they change nothing (last adapter layers at zero,
+    tokens closed). Untrained, the encoder is SAM's and can be the common teacher; trained on
+    labels, the whole model is the medical teacher. Self-prompts and queries are random.
 
     Args:
         path: `.pth`, `.pt` or `.safetensors` file, such as `sam_vit_b.pth`; ViT-B, ViT-L and
-            ViT-H are told apart by their shapes.
+            ViT-H are recognised by their shapes.
         output: folder for the preset; it does not exist yet or is empty.
-        image_size: side of the images in pixels, a multiple of 32, or `None`: the checkpoint's.
-            The position tables keep their weights and are resized linearly in the model.
+        image_size: side of the images in pixels, a multiple of 32, or `None` for the
+            checkpoint's. The model resizes the position tables linearly.
         num_tokens: key/value tokens per block and head; 0 for none.
         adapter: whether each block gets an adapter.
 
@@ -49,7 +48,7 @@ def convert_sam(
         was written.
 
     Raises:
-        InputError: when the file cannot be read or is not SAM's, the size does not fit, or the
+        InputError: if the file cannot be read or is not SAM's, the size does not fit, or the
             output is not empty.
 
     Example, which needs SAM's file::
@@ -59,8 +58,7 @@ def convert_sam(
         messages = convert_sam("sam_vit_b.pth", "my_teacher")
         print(*messages)
 
-    Source: SAM (arXiv 2304.02643), from which ESP-MedSAM (arXiv 2407.14153) makes its teachers;
-    the closed start is ours.
+    Source: SAM (arXiv 2304.02643), from which ESP-MedSAM (arXiv 2407.14153) makes its teachers.
     """
     folder = checked_output(output)
     tensors = read_checkpoint(path)
@@ -78,14 +76,14 @@ def write_teacher(
     num_tokens: int,
     adapter: bool,
 ) -> list[str]:
-    """Write the preset that `convert_sam` describes, from tensors under SAM's names.
+    """Write the preset that `convert_sam` describes, from tensors with SAM's names.
 
     Args:
-        tensors: name to array, in PyTorch's layout. Without any of a mask decoder, the decoder is
-            random.
+        tensors: name to array, in PyTorch's layout. Without tensors of a mask decoder, the decoder
+            is random.
         source: what to call them at the beginning of a sentence.
         path: what to call them inside one.
-        output: as `checked_output` gives it.
+        output: from `checked_output`.
         image_size, num_tokens, adapter: see `convert_sam`.
 
     Returns:
@@ -93,8 +91,6 @@ def write_teacher(
 
     Raises:
         InputError: see `convert_sam`.
-
-    Source: ours.
     """
     from keras_espmedsam.layers.window_attention import CLOSED_TOKEN_BIAS
     from keras_espmedsam.models import ViTMedBackbone
@@ -155,7 +151,7 @@ def encoder_options(tensors: Mapping[str, np.ndarray], source: str) -> dict:
     """Read the configuration of SAM's image encoder from the shapes of its tensors.
 
     Args:
-        tensors: name to array, under SAM's names.
+        tensors: name to array, with SAM's names.
         source: what to call them at the beginning of a sentence.
 
     Returns:
@@ -163,8 +159,6 @@ def encoder_options(tensors: Mapping[str, np.ndarray], source: str) -> dict:
 
     Raises:
         InputError: for tensors that are not SAM's.
-
-    Source: ours.
     """
     depth = 0
     while f"{_ENCODER}blocks.{depth}.norm1.weight" in tensors:
@@ -206,8 +200,6 @@ def decoder_options(tensors: Mapping[str, np.ndarray], source: str) -> dict:
 
     Raises:
         InputError: for tensors that are not SAM's.
-
-    Source: ours.
     """
     if not _holds_decoder(tensors):
         return {}
@@ -223,7 +215,7 @@ def _holds_decoder(tensors):
 
 
 def _shape(tensors, name, rank, source, prefix=_ENCODER):
-    """The shape of a tensor without which there is no configuration."""
+    """Return the shape of a tensor that the configuration depends on."""
     found = tensors.get(prefix + name)
     if found is None or found.ndim != rank:
         raise InputError(

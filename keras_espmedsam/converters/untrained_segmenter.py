@@ -1,4 +1,4 @@
-"""Segmenters of the published configurations with random weights, for checkpoints to fill."""
+"""Segmenters of the published configurations with random weights, to load checkpoints into."""
 
 IMAGE_SIZE = (1024, 1024)
 
@@ -6,11 +6,11 @@ IMAGE_SIZE = (1024, 1024)
 def published_segmenter(
     modalities, query_indices, normalization, resize_mode, adapter_zero_init=False
 ):
-    """The published configuration (TinyViT-5M, 1024 x 1024, seven queries), weights random.
+    """Build the published configuration (TinyViT-5M, 1024 x 1024, seven queries), untrained.
 
     Args:
         modalities: tuple of str. Names of the controllers.
-        query_indices: tuple of int. The query of each.
+        query_indices: tuple of int. The query of each modality.
         normalization, resize_mode: see `ESPMedSAMImageConverter`.
         adapter_zero_init: bool. See `ModalityAdapter`.
 
@@ -30,13 +30,13 @@ def published_segmenter(
 def assembled_segmenter(
     encoder, modalities, query_indices, image_size, normalization, resize_mode, **decoder
 ):
-    """An image encoder with ESP-MedSAM's self-prompts and decoder, weights random.
+    """Combine an image encoder with ESP-MedSAM's self-prompts and decoder, untrained.
 
     Args:
         encoder: image encoder, see `ESPMedSAMBackbone`.
         modalities: tuple of str.
-        query_indices: tuple of int. The query of each, among as many as the release has.
-        image_size: (height, width) to which images are brought.
+        query_indices: tuple of int. The query of each modality, out of the release's.
+        image_size: (height, width) to which images are resized.
         normalization, resize_mode: see `ESPMedSAMImageConverter`.
         **decoder: see `ESPMedSAMBackbone`.
 

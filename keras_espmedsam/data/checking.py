@@ -1,4 +1,4 @@
-"""Decoding all images of a training set before the first step, so that bad files are found."""
+"""Decode all images of a training set before the first step, to find bad files."""
 
 import concurrent.futures
 import contextlib
@@ -10,7 +10,9 @@ from typing import Any
 
 from keras_espmedsam.data.images import MAX_PIXELS
 from keras_espmedsam.data.record import Record
-from keras_espmedsam.data.samples import inspect_record, labelled_images
+from keras_espmedsam.data.samples import inspect_record, target_images
+from keras_espmedsam.data.target_channels import TargetChannels
+from keras_espmedsam.data.targets import Targets
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import Intensity
 
@@ -26,27 +28,35 @@ def check_records(
     progress: Callable[[int], None] | None = None,
     max_pixels: int = MAX_PIXELS,
     intensity: Intensity | None = None,
+    targets: Targets | None = None,
+    overlap: str = "error",
 ) -> tuple[list[Record], list[tuple[Record, str]]]:
-    """Decode every image with its mask, and tell the records that can be used from the others.
+    """Decode every image with its masks, and separate usable records from the others.
 
     Args:
-        records: what is to be decoded.
-        strict: whether any bad file is an error; otherwise it is left out.
-        workers: threads; by default one per processor core, 16 at most.
-        keep_empty: whether images whose mask is empty are kept.
-        scan: False to read the files' headers alone: many times faster, and blind to damage behind
-            them.
-        progress: called with 1 for each record that is done.
+        records: the records to decode.
+        strict: whether a bad file is an error; otherwise it is left out.
+        workers: number of threads; by default one per processor core, at most 16.
+        keep_empty: whether images with an empty mask are kept.
+        scan: False to read only the files' headers, which is many times faster but misses damage
+            after the header.
+        progress: called with 1 for each finished record.
         max_pixels: the most pixels that one image may have.
-        intensity: what is black and white where a record does not say it; see `read_images`.
+        intensity: the values shown as black and white if a record does not set them; see
+            `read_images`.
+        targets: the model's, to check that the records' targets are among them, and that masks of
+            an exclusive group do not overlap and nested ones are inside (up to 1 percent of their
+            pixels); None to check each mask alone.
+        overlap: what becomes of overlaps in an exclusive group; see `SegmentationDataset`.
 
     Returns:
-        The records that can be used, one per image: those of a file with several have an
-        `index`. And those that were left out, each with the reason, a sentence.
+        The usable records, one per image (with an `index` for files with several images), and the
+        records left out, each with the reason as a sentence.
 
     Raises:
-        InputError: when no record can be used, or `strict` and one cannot; it names the first
-            ones. For empty masks that are to be found without a scan.
+        InputError: when no record can be used, or with `strict` when one cannot; the message names
+            the first ones. Also for `keep_empty=False` without a scan, and for records of targets
+            that are not among `targets`.
 
     Example:
         >>> from pathlib import Path
@@ -54,12 +64,16 @@ def check_records(
         Traceback (most recent call last):
         keras_espmedsam.errors.InputError: 1 of 1 records cannot be used. missing.png does not \
 exist; check the path.
-
-    Source: ours.
     """
+    channels = None if targets is None else TargetChannels(targets, records, overlap)
+
+    def use(record: Record, image: Any, labels: Any) -> None:
+        if channels is not None:
+            channels.settled(record, labels)
+
     found, left_out = decode_records(
         records,
-        (lambda image, mask: None) if scan else None,
+        use if scan else None,
         strict,
         workers,
         keep_empty,
@@ -72,24 +86,24 @@ exist; check the path.
 
 def decode_records(
     records: Sequence[Record],
-    use: Callable[[Any, Any], Any] | None,
+    use: Callable[[Record, Any, Any], Any] | None,
     strict: bool = False,
     workers: int | None = None,
     keep_empty: bool = True,
     progress: Callable[[int], None] | None = None,
     max_pixels: int = MAX_PIXELS,
     intensity: Intensity | None = None,
+    instances: bool = True,
 ) -> tuple[list[tuple[Record, Any]], list[tuple[Record, str]]]:
-    """`check_records` that keeps something of each image, so that it is decoded once.
+    """Like `check_records`, but also keep a result for each image.
 
     Args:
-        use: called with each `DecodedImage` and its mask, in a thread; what it returns is
-            kept. None for headers alone.
+        use: called in a thread with the record, each of its `DecodedImage` and dict of target to
+            `TargetPixels` (empty without masks); its result is kept. None to read only headers.
+        instances: False to leave the images of instances unread.
 
     Returns:
-        Pairs of the record of one image and what `use` returned; and what was left out.
-
-    Source: ours.
+        Pairs of an image's record and the result of `use`; and the records left out.
     """
 
     def one_of(record, index, count):
@@ -102,24 +116,25 @@ def decode_records(
                 indices = range(count) if record.index is None else [record.index]
                 return [(one_of(record, index, count), None) for index in indices], None
             kept = [
-                (one_of(record, image.index, image.count), use(image, mask))
-                for image, mask in labelled_images(record, max_pixels, intensity)
-                if keep_empty or mask is None or mask.any()
+                (one_of(record, image.index, image.count), use(record, image, labels))
+                for image, labels in target_images(record, max_pixels, intensity, instances)
+                if keep_empty or not is_blank(labels)
             ]
         except InputError as error:
             return [], str(error)
-        return kept, None if kept else f"The mask {record.mask} is empty."
+        return kept, None if kept else _empty(record)
 
     def decode_file(records):
-        """Images of one file, which is decoded once for all of them."""
+        """Decode a file once for all of its records."""
         found = {}
-        # Where one of them cannot be used, each is looked at by itself.
+        # If one image cannot be used, each is decoded separately below.
         with contextlib.suppress(InputError):
             wanted = {record.index for record in records}
             if use is not None and len(records) > 1 and None not in wanted:
-                for image, mask in labelled_images(_whole(records[0]), max_pixels, intensity):
-                    if image.index in wanted and (keep_empty or mask is None or mask.any()):
-                        found[image.index] = use(image, mask)
+                whole = _whole(records[0])
+                for image, labels in target_images(whole, max_pixels, intensity, instances):
+                    if image.index in wanted and (keep_empty or not is_blank(labels)):
+                        found[image.index] = use(whole, image, labels)
         return [
             ([(record, found[record.index])], None) if record.index in found else decode(record)
             for record in records
@@ -129,7 +144,7 @@ def decode_records(
         raise InputError("Received no records; choose splits or data sets that have some.")
     if use is None and not keep_empty:
         raise InputError(
-            "Received keep_empty=False without a scan, which alone finds empty masks; give "
+            "Received keep_empty=False with scan=False, but only a scan finds empty masks; give "
             "scan=True."
         )
     found, left_out = [], []
@@ -150,6 +165,17 @@ def decode_records(
             f"{len(left_out)} of {len(records)} records cannot be used. {reasons}{more}"
         )
     return found, left_out
+
+
+def is_blank(labels: Any) -> bool:
+    """Return whether there are masks, and all are empty; of a dict of `TargetPixels`."""
+    return bool(labels) and not any(one.mask.any() for one in labels.values())
+
+
+def _empty(record):
+    if len(record.targets) < 2:
+        return f"The mask {record.mask} is empty."
+    return f"The masks of {record.image} are all empty."
 
 
 def _whole(record):

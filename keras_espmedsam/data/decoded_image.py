@@ -1,4 +1,4 @@
-"""What an image is once it has been read: its pixels, and how to write a mask back."""
+"""A decoded image, with what is needed to write its mask back."""
 
 import dataclasses
 from pathlib import Path
@@ -12,25 +12,23 @@ from keras_espmedsam.data.layout import UPRIGHT, Layout
 
 @dataclasses.dataclass(frozen=True)
 class DecodedImage:
-    """One image as it should be looked at, and how its mask goes back to the file.
+    """One image, upright and ready to view, with what is needed to write its mask back.
 
     Args:
-        array: `(height, width)` or `(height, width, 3)`: uint8, uint16 that makes use of its range,
-            or float32 in [0, 1]; upright.
-        path: the file it came from.
-        index: its number among the images of that file, from 0.
-        count: the number of images in that file (slices, frames or pages).
+        array: `(height, width)` or `(height, width, 3)`, upright: uint8, uint16 that uses its full
+            range, or float32 in [0, 1].
+        path: the file.
+        index: the image's number in the file, from 0.
+        count: the number of images in the file (slices, frames or pages).
         layout: how `array` was turned from the stored pixels.
-        volume: the geometry of the file's volume, such as NIfTI's, otherwise None.
-        notice: how black and white were found where nothing tells, as the end of a sentence that
-            begins with the file; empty otherwise.
+        volume: the geometry of the file's volume, such as NIfTI's; None if it has none.
+        notice: how black and white were chosen if the file does not say, as the end of a sentence
+            that begins with the file's path; empty otherwise.
 
     Example:
         >>> image = DecodedImage(np.zeros((4, 6), "uint8"), Path("scan.nii.gz"))
         >>> image.stem, image.size
         ('scan', (4, 6))
-
-    Source: ours.
     """
 
     array: np.ndarray

@@ -1,4 +1,4 @@
-"""The names of files: without their suffixes, and however Unicode writes their accents."""
+"""File names without their suffixes, and independent of how Unicode encodes accents."""
 
 import os
 import unicodedata
@@ -8,10 +8,10 @@ from keras_espmedsam.data.formats.known_formats import image_suffixes
 
 
 def normal_name(name: str) -> str:
-    r"""A file's name with its accents composed, for comparing.
+    r"""Return a file's name with composed accents (Unicode NFC), for comparison.
 
-    macOS writes the accents of file names as characters of their own (decomposed), most other
-    programs write a letter with its accent as one character.
+    macOS stores accents as separate characters (decomposed); most other programs write a letter
+    and its accent as one character.
 
     Args:
         name: the name, or a part of it.
@@ -20,20 +20,20 @@ def normal_name(name: str) -> str:
         >>> normal_name("Mu\u0308ller") == "M\u00fcller"
         True
 
-    Source: ours; the forms are those of Unicode Standard Annex 15.
+    Source: Unicode Standard Annex 15.
     """
     return unicodedata.normalize("NFC", name)
 
 
 def find_file(folder: Path, name: str) -> Path:
-    r"""The file of a folder that is called so, also where only its accents are written otherwise.
+    r"""Find a file in a folder, even if its accents are encoded differently.
 
     Args:
-        folder: what `name` is relative to.
+        folder: the folder that `name` is relative to.
         name: a path, with or without folders in it.
 
     Returns:
-        The path as it is on disk, or, where there is no such file, as it was received.
+        The path as it is on disk; if there is no such file, `folder / name`.
 
     Example:
         >>> import tempfile
@@ -41,8 +41,6 @@ def find_file(folder: Path, name: str) -> Path:
         >>> (folder / "e\u0301.png").touch()
         >>> find_file(folder, "\u00e9.png").exists()
         True
-
-    Source: ours.
     """
     wanted = folder / name
     if os.path.isfile(wanted) or name.isascii():
@@ -59,26 +57,22 @@ def find_file(folder: Path, name: str) -> Path:
 
 
 def file_stem(path: Path) -> str:
-    """The name of a file without its suffix; `.nii.gz` counts as one suffix, and a number as none.
+    """Return the name of a file without its suffix.
 
-    So does any suffix of several parts of a file format (`FileFormat.suffixes`).
-
-    A number behind a point belongs to the name: of a DICOM file that is called by its UID, or
-    that is one of a series.
+    `.nii.gz`, and any other suffix of a file format (`FileFormat.suffixes`), counts as one suffix.
+    A number after a point belongs to the name, because DICOM files are named by UIDs or numbered.
 
     Args:
         path: the file.
 
     Returns:
-        The name, its accents composed: file systems write them in one way or the other.
+        The name, with composed accents (see `normal_name`).
 
     Example:
         >>> file_stem(Path("folder/brain.nii.gz")), file_stem(Path("a.b.png"))
         ('brain', 'a.b')
         >>> file_stem(Path("1.2.840.10008.17"))
         '1.2.840.10008.17'
-
-    Source: ours.
     """
     name, found = path.name.lower(), ""
     if name.count(".") > 1:

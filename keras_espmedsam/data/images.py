@@ -1,4 +1,4 @@
-"""Reading images of every supported type, with checks before and after decoding."""
+"""Read images of every supported type, with checks before and after decoding."""
 
 import contextlib
 import dataclasses
@@ -6,7 +6,6 @@ import errno
 import itertools
 import numbers
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_espmedsam._plain_file import no_file
 from keras_espmedsam._renamed import old_member
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.formats.file_format import HEAD_BYTES, FileFormat
@@ -29,18 +29,12 @@ from keras_espmedsam.imaging.intensity import AUTO, Intensity, parse_intensity
 from keras_espmedsam.imaging.stored_values import Statistics, without_padding
 
 MAX_PIXELS = 100_000_000
-"""The most pixels (height x width) that one image may have unless more are allowed."""
+"""The most pixels (height x width) that one image may have by default."""
 
-# A volume is held in memory as a whole; four times the default allows 512 x 512 x 1500.
+# A volume is in memory as a whole; four times the default allows 512 x 512 x 1500.
 _VOLUME_FACTOR = 4
-_NO_FILES = {
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-# What the system says when the file is not to blame. Libraries raise others on damaged files, such
-# as of a place before a file's beginning.
+# Errors of the system rather than the file. On damaged files, libraries raise other numbers, such
+# as for a negative offset.
 _OF_THE_SYSTEM = {
     *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV, errno.ELOOP, errno.ENAMETOOLONG),
@@ -49,14 +43,12 @@ _OF_THE_SYSTEM = {
 
 @dataclasses.dataclass(frozen=True)
 class ImageFile:
-    """A file whose header has been read and checked, and whose pixels have not.
+    """A file whose header has been read and checked, but not its pixels.
 
     Args:
         path: the file.
-        source: what its header says.
+        source: the contents of its header, and how to decode it.
         format: the file's format.
-
-    Source: ours.
     """
 
     path: Path
@@ -65,7 +57,7 @@ class ImageFile:
 
     @property
     def is_volume(self) -> bool:
-        """Whether its images are the slices of a volume, which has a place in space."""
+        """Whether its images are the slices of a volume with a position in space."""
         return self.source.volume is not None
 
     @property
@@ -75,7 +67,7 @@ class ImageFile:
 
     @property
     def mask_suffix(self) -> str:
-        """How the names of its masks end, such as `.png`."""
+        """The suffix of its masks, such as `.png`."""
         return self.format.mask_suffix(self.path)
 
     @property
@@ -96,14 +88,14 @@ class ImageFile:
         """Decode the file's images, one after another.
 
         Args:
-            labels: whether they are masks, whose stored values are wanted whatever these are.
-            intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-                `keras_espmedsam.imaging.brightness`. None is `"auto"`. All images of a file are
-                shown alike.
+            labels: whether they are masks, whose stored values are returned unchanged.
+            intensity: the values shown as black and white: `"auto"`, `"full"` or a pair of values;
+                see `keras_espmedsam.imaging.brightness`. None is `"auto"`. The same values are
+                used for all images of a file.
 
         Yields:
-            `DecodedImage`: uint8, uint16 that makes use of its range, or float32 in [0, 1];
-            upright. Of a mask, the stored values.
+            `DecodedImage`, upright: uint8, uint16 that uses its full range, or float32 in [0, 1];
+            for a mask, the stored values.
 
         Raises:
             InputError: when the file is cut or damaged, or its values cannot be used.
@@ -139,7 +131,7 @@ class ImageFile:
             )
 
     def _statistics(self, measured):
-        """Those of the values of all images, so that they are shown alike."""
+        """Return the statistics over all images, so that they share black and white."""
         values = (
             without_padding(frame.array, frame.meaning)
             for frame in itertools.islice(self.source.frames(), self.count)
@@ -159,16 +151,17 @@ def inspect_image_file(
     """Read and check a file's header, without decoding its pixels.
 
     Args:
-        path: a PNG, JPEG, TIFF, BMP, GIF, PPM, WebP, DICOM or NIfTI file. What it is is decided
-            by its content where the content says so.
+        path: a PNG, JPEG, TIFF, BMP, GIF, PPM, WebP, DICOM or NIfTI file. Its type is taken from
+            its content if possible, else from its name.
         max_pixels: the most pixels (height x width) that one image may have.
-        mask: whether it is a mask, which a file that is no image may be (a DICOM segmentation).
+        mask: whether it is a mask, so that a file without an image, such as a DICOM segmentation,
+            is accepted.
 
     Returns:
-        A `ImageFile`.
+        An `ImageFile`.
 
     Raises:
-        InputError: when the file is missing, empty, unreadable or of no known type, holds no
+        InputError: when the file is missing, empty, unreadable or of an unknown type, holds no
             image or too many pixels, or needs a library that is not installed.
 
     Example:
@@ -178,8 +171,6 @@ def inspect_image_file(
         >>> Image.new("L", (6, 4)).save(path)
         >>> inspect_image_file(path).size
         (4, 6)
-
-    Source: ours.
     """
     check_max_pixels(max_pixels)
     path = Path(path)
@@ -189,11 +180,11 @@ def inspect_image_file(
         if not isinstance(source, ImageSource):
             raise InputError(
                 f"The file format {format.name} opened {path} as {type(source).__name__}; expected "
-                "an ImageSource. Mend or remove the package that added it."
+                "an ImageSource. Fix or remove the package that added it."
             )
     if source.no_image and not (mask and source.serves_as_mask):
         wanted = "a mask of one segment" if mask else "an image"
-        sentence = f"{path} holds {source.no_image}, no image; give {wanted} in its place."
+        sentence = f"{path} holds {source.no_image}, not an image; give {wanted} instead."
         raise NoImageError(sentence, source.no_image)
     pixels = source.height * source.width
     if source.height < 1 or source.width < 1 or source.count < 1:
@@ -217,12 +208,10 @@ def inspect_image_file(
 
 
 def check_max_pixels(max_pixels: Any) -> None:
-    """Refuse what is no limit of pixels.
+    """Check that a limit of pixels is a number of 1 or more.
 
     Raises:
-        InputError: for it.
-
-    Source: ours.
+        InputError: if it is not.
     """
     if not isinstance(max_pixels, numbers.Real) or not float(max_pixels) >= 1:
         raise InputError(f"Received max_pixels={max_pixels!r}; expected a number of 1 or more.")
@@ -231,29 +220,29 @@ def check_max_pixels(max_pixels: Any) -> None:
 def read_images(
     path: str | os.PathLike, max_pixels: int = MAX_PIXELS, intensity: Intensity | None = AUTO
 ) -> Iterator[DecodedImage]:
-    """Read all images of a file: slices, frames or pages, or the only one.
+    """Read all images of a file: its slices, frames or pages, or the only one.
 
-    The pixels are upright: a JPEG's EXIF orientation is applied, as viewers do, and a NIfTI
-    slice is turned the way radiologists look at it. `DecodedImage.layout` turns a mask back, and
-    `write_mask` does so, so that a mask always has the size of what is stored.
+    The pixels are upright: a JPEG's EXIF orientation is applied, and a NIfTI slice is turned the
+    way radiologists look at it. `write_mask` turns a mask back with `DecodedImage.layout`, so that
+    it always has the size of the stored image.
 
     Args:
         path: the file; see `inspect_image_file`.
-        max_pixels: the most pixels (height x width) that one image may have. It is checked
-            before anything is decoded.
-        intensity: what is black and white: `"auto"`, what the file says, or else the range of its
-            bits or of its values; `"full"`, the range of its bits; or a pair of values. None is
-            `"auto"`.
+        max_pixels: the most pixels (height x width) that one image may have, checked before
+            anything is decoded.
+        intensity: the values shown as black and white: `"auto"`, those that the file declares, or
+            else the range of its bits or of its values; `"full"`, the range of its bits; or a pair
+            of values. None is `"auto"`.
 
     Yields:
-        `DecodedImage`: `(height, width)` or `(height, width, 3)` pixels, uint8, uint16 that
-        makes use of its range, or float32 in [0, 1].
+        `DecodedImage`: `(height, width)` or `(height, width, 3)`, uint8, uint16 that uses its full
+        range, or float32 in [0, 1].
 
     Raises:
-        InputError: when the file cannot be used; the sentence says why.
+        InputError: when the file cannot be used; the message says why.
 
     Warns:
-        InputWarning: where nothing tells what is black and white, so that the values decide.
+        InputWarning: when the file does not declare black and white, so that its values decide.
 
     Example:
         >>> import tempfile
@@ -262,8 +251,6 @@ def read_images(
         >>> Image.new("L", (6, 4)).save(path)
         >>> [image.array.shape for image in read_images(path)]
         [(4, 6)]
-
-    Source: ours.
     """
     file = inspect_image_file(path, max_pixels)
     told = set()
@@ -282,7 +269,7 @@ def read_image(
     Args:
         path: the file; see `inspect_image_file`.
         max_pixels: the most pixels (height x width) that the image may have.
-        intensity: what is black and white; see `read_images`.
+        intensity: the values shown as black and white; see `read_images`.
 
     Returns:
         `DecodedImage`; see `read_images`.
@@ -300,8 +287,6 @@ def read_image(
         >>> Image.new("L", (6, 4), 9).save(path)
         >>> int(read_image(path).array[0, 0])
         9
-
-    Source: ours.
     """
     file = inspect_image_file(path, max_pixels)
     if file.count > 1:
@@ -316,7 +301,7 @@ def read_image(
 def _warn_of(image):
     if image.notice:
         warnings.warn(
-            f"{image.path}: {image.notice}. To say it yourself, give intensity='full' or "
+            f"{image.path}: {image.notice}. To choose them yourself, give intensity='full' or "
             "(low, high).",
             InputWarning,
             stacklevel=3,
@@ -325,17 +310,15 @@ def _warn_of(image):
 
 def _format_of(path: Path) -> FileFormat:
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
+        what = no_file(path)
+        if what == "a folder":
             os.scandir(path).close()  # Raises for one that cannot be read.
-            raise InputError(f"{path} is a folder; expected an image file.")
-        if not stat.S_ISREG(mode):  # Opening a pipe would wait for someone to write to it.
-            what = _NO_FILES.get(stat.S_IFMT(mode), "no file")
+        if what is not None:
             raise InputError(f"{path} is {what}; expected an image file.")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError:
-        what = "is a link to what does not exist" if os.path.islink(path) else "does not exist"
+        what = "is a broken link" if os.path.islink(path) else "does not exist"
         raise InputError(f"{path} {what}; check the path.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
@@ -348,34 +331,34 @@ def _format_of(path: Path) -> FileFormat:
     found = file_kind(path, head)
     if found.unread:
         raise InputError(
-            f"{path} is of a format that is not read ({found.unread}); save it as {READ_INSTEAD}."
+            f"{path} is in an unsupported format ({found.unread}); save it as {READ_INSTEAD}."
         )
     return found.format or get_format("raster")
 
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder raises on a damaged file into one sentence."""
+    """Turn any exception of a decoder into an `InputError`."""
     try:
         yield
     except InputError:
         raise
     except TimeUp:
         raise InputError(
-            f"{path} was given up after {allowed_seconds():g} s of computing, which no sound file "
-            "takes. If you trust the file, raise the limit: the environment variable "
+            f"Reading {path} was stopped after {allowed_seconds():g} s of computing, more than any "
+            "valid file takes. If you trust the file, raise the limit: the environment variable "
             f"{VARIABLE}, in seconds."
         ) from None
     except MemoryError as error:
         raise InputError(f"{path} does not fit into this machine's memory.") from error
     except OSError as error:
         if not path.exists():
-            raise InputError(f"{path} was removed, or renamed, while it was read.") from error
+            raise InputError(f"{path} was removed or renamed while it was being read.") from error
         if error.errno in _OF_THE_SYSTEM:
             raise InputError(f"{path} cannot be read: {error.strerror}.") from error
         raise _damaged(path, error) from None
-    # Decoders answer damaged bytes with nearly any exception. Its text is left out, of a traceback
-    # too: pydicom's can quote the header.
+    # Decoders raise nearly any exception on damaged files. Its text is left out, also from a
+    # traceback, because pydicom may quote the header.
     except Exception as error:
         raise _damaged(path, error) from None
 

@@ -1,21 +1,37 @@
-"""An index of images and masks: one CSV file with one row per pair."""
+"""Read an index of images and masks: a CSV file with one row per image and target."""
 
 import csv
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from keras_espmedsam._plain_file import check_plain_file
 from keras_espmedsam._shown import shown
 from keras_espmedsam.data.file_names import find_file
+from keras_espmedsam.data.label_table import parse_labels
 from keras_espmedsam.data.record import Record
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.data.target_rows import (
+    Chosen,
+    Named,
+    Row,
+    join_rows,
+    keep_targets,
+    named_target,
+    row_targets,
+)
+from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.imaging.intensity import parse_intensity
 
 COLUMNS = ("split", "modality", "dataset", "image", "mask")
 """The columns that an index must have; others are allowed and ignored."""
 UNLABELLED_COLUMNS = ("split", "dataset", "image")
-"""Those of an index of images without masks."""
-_OPTIONAL = ("group", "intensity")
+"""The columns that an index of images without masks must have."""
+_OPTIONAL = ("group", "intensity", "target", "labels", "instances")
+# Other columns are ignored, but these are most likely meant as one that is not.
+_MISSPELT = {"targets": "target", "instance": "instances"}
+_MAX_BYTES = 256 * 2**20
 
 
 def read_index(
@@ -23,23 +39,43 @@ def read_index(
     splits: Sequence[str] | None = None,
     datasets: Sequence[str] | None = None,
     labelled: bool = True,
+    targets: Chosen | None = None,
+    target: Named | None = None,
+    labels: Mapping[Any, Any] | str | None = None,
 ) -> list[Record]:
     """Read an index of images and masks.
 
+    A row may name the `target` that its mask shows, or say by `labels` that the mask is a label
+    image: `1=lungs;2=heart`, with `+` between targets that share a value, and the name
+    `background` for a value of none. Without both, the mask is that of the modality's first
+    target. `instances` may name an image that numbers the target's objects from 1; the mask may
+    then be left out. Several rows of one image become one record. A target without a row is
+    unknown, not absent.
+
     Args:
-        path: a CSV file with the columns split, modality, dataset, image and mask, and where they
-            are wanted group, and intensity: what is black and white in the image, `auto`, `full`
-            or `LOW:HIGH`. Paths are relative to the index.
+        path: a CSV file with the columns split, modality, dataset, image and mask, and optionally
+            target, labels, instances, group and intensity (the values shown as black and white:
+            `auto`, `full` or `LOW:HIGH`). Paths are relative to the index.
         splits: the splits to keep; all by default.
         datasets: the data sets to keep; all by default.
-        labelled: False where masks and modalities may be empty, or their columns missing.
+        labelled: False if masks and modalities may be empty, or their columns missing.
+        targets: the targets to keep, by name, or dict of modality to names; all by default.
+        target: the target of all rows that give neither a target nor labels, or dict of modality
+            to it; by default the modality's first.
+        labels: the labels of all rows that give neither a target nor labels: text as above, or
+            dict of value to name or names.
 
     Returns:
-        A `Record` per row, in the file's order.
+        A `Record` per row, or per image if a row names a target, labels or instances; in the
+        file's order.
 
     Raises:
-        InputError: when the index cannot be read, lacks a column, names a file that is missing,
-            holds nothing of a chosen split or data set, or gives a data set two modalities.
+        InputError: when the index cannot be read, lacks a column, names a missing file, has no
+            row for a chosen split, data set or target, gives a data set two modalities, gives a
+            target of an image two masks, or has names or labels that are not allowed.
+
+    Warns:
+        InputWarning: for a column `targets` or `instance`, which is ignored.
 
     Example:
         >>> import tempfile
@@ -49,47 +85,71 @@ def read_index(
         >>> _ = (folder / "index.csv").write_text(text)
         >>> read_index(folder / "index.csv", splits=["test"])[0].dataset
         'drive'
-
-    Source: ours.
     """
     path = Path(path)
     rows = _rows(path, COLUMNS if labelled else UNLABELLED_COLUMNS)
     rows = _chosen(path, rows, "split", splits)
     rows = _chosen(path, rows, "dataset", datasets)
-    records = [
-        Record(
-            split=row["split"],
-            modality=row["modality"],
-            dataset=row["dataset"],
-            image=find_file(path.parent, row["image"]),
-            mask=find_file(path.parent, row["mask"]) if row["mask"] else None,
-            group=row["group"],
-            intensity=row["intensity"],
-        )
-        for row in rows
-    ]
+    table = None if labels is None else parse_labels(labels)
+    records = join_rows(
+        [_row(path, row, table, named_target(target, row["modality"], labels)) for row in rows]
+    )
     _check_modalities(path, records)
+    records = keep_targets(records, targets, f"the index {path}")
     _check_files(path, records)
     return records
 
 
-def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def _row(path, row, table, target):
+    said = f"row {row['number']} of the index {path}"
+    mask, instances = (
+        find_file(path.parent, row[name]) if row[name] else None for name in ("mask", "instances")
+    )
+    labels = None if row["target"] else table
+    if row["labels"]:
+        labels = parse_labels(row["labels"], f"in {said}")
+    name = row["target"] or ("" if labels else target)
+    targets = row_targets(said, mask, name, labels, instances)
+    record = Record(
+        split=row["split"],
+        modality=row["modality"],
+        dataset=row["dataset"],
+        image=find_file(path.parent, row["image"]),
+        mask=None if targets else mask,
+        group=row["group"],
+        intensity=row["intensity"],
+        targets=targets,
+    )
+    return Row(said, record)
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     try:
-        # utf-8-sig: spreadsheet programs begin the file with a byte order mark.
+        check_plain_file(path)
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(
+                f"The index {path} has more than {_MAX_BYTES >> 20} MiB, enough for a million "
+                "images; split it into several."
+            )
+        # utf-8-sig: spreadsheet programs write a byte order mark at the start.
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             found = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = found
             rows = list(reader)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"The index {path} does not exist; check the path.") from None
     except OSError as error:
         raise InputError(f"The index {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, csv.Error) as error:  # no text, or a byte 0 in its name or in a row
+    except (ValueError, csv.Error) as error:  # Not text, or a zero byte in its name or a row.
         raise InputError(
             f"The index {path} is not a CSV text file in UTF-8; expected the columns "
             f"{', '.join(columns)}."
         ) from error
+    if "instances" in found:  # They say what the mask would.
+        columns = [name for name in columns if name != "mask" or name in found]
     missing = [name for name in columns if name not in found]
     if missing:
         raise InputError(
@@ -99,8 +159,19 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         )
     if not rows:
         raise InputError(f"The index {path} has no rows; add one line per image.")
+    for name, meant in _MISSPELT.items():
+        if name in found and meant not in found:
+            warnings.warn(
+                f"The column {name} of the index {path} is ignored; if it was meant to be read, "
+                f"call it {meant}.",
+                InputWarning,
+                stacklevel=3,
+            )
     for number, row in enumerate(rows, start=1):
+        row["number"] = number
         empty = [name for name in columns if not (row[name] or "").strip()]
+        if (row.get("instances") or "").strip():
+            empty = [name for name in empty if name != "mask"]
         if empty:
             raise InputError(
                 f"Row {number} of the index {path} has no {', '.join(empty)}; fill it in or delete "
@@ -139,13 +210,13 @@ def _check_modalities(path, records):
         if len(names) > 1:
             raise InputError(
                 f"The index {path} gives the data set {dataset} the modalities "
-                f"{', '.join(sorted(name or 'none' for name in names))}; expected one. Give its "
-                "parts names of their own."
+                f"{', '.join(sorted(name or 'none' for name in names))}; expected one. Give each "
+                "modality its own data set name."
             )
 
 
 def _check_files(path, records):
-    files = [file for record in records for file in (record.image, record.mask) if file]
+    files = list(dict.fromkeys(file for record in records for file in record.files))
     missing = [str(file) for file in files if not os.path.isfile(file)]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

@@ -1,4 +1,4 @@
-"""How an image was turned to stand upright, and how its mask is turned back."""
+"""The orientation of stored pixels: turn an image upright, and its mask back."""
 
 import dataclasses
 
@@ -19,10 +19,10 @@ _EXIF_LAYOUTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How the stored pixels were turned to stand upright, and how to turn a mask back.
+    """A transform that turns stored pixels upright, and a mask back.
 
-    The axes are swapped first, then the rows and the columns are flipped: the eight
-    orientations of EXIF, and the eight ways in which a slice of a volume can lie.
+    The axes are swapped first, then the rows and columns are flipped. This covers the eight
+    orientations of EXIF, and those of a slice in a volume.
 
     Args:
         swap: whether rows and columns are exchanged.
@@ -37,7 +37,7 @@ class Layout:
         >>> bool((layout.undo(layout.apply(stored)) == stored).all())
         True
 
-    Source: ours; the numbers are those of EXIF 2.3, tag 0x0112.
+    Source: EXIF 2.3, tag 0x0112.
     """
 
     swap: bool = False
@@ -46,7 +46,7 @@ class Layout:
 
     @classmethod
     def from_exif(cls, orientation: int) -> "Layout":
-        """The layout of an EXIF orientation 1 to 8; anything else counts as 1 (upright)."""
+        """Return the layout of an EXIF orientation 1 to 8; other numbers count as 1 (upright)."""
         return cls(*_EXIF_LAYOUTS.get(orientation, _EXIF_LAYOUTS[1]))
 
     @property
@@ -62,7 +62,7 @@ class Layout:
         return self._flip(array)
 
     def undo(self, array: np.ndarray) -> np.ndarray:
-        """Turn an upright array, `(h, w)` or `(h, w, channels)`, back to how it is stored."""
+        """Turn an upright array, `(h, w)` or `(h, w, channels)`, back to the stored orientation."""
         array = self._flip(array)
         return array.swapaxes(0, 1) if self.swap else array
 
@@ -71,4 +71,4 @@ class Layout:
 
 
 UPRIGHT = Layout()
-"""The layout of what is stored upright."""
+"""The layout of an image that is stored upright."""

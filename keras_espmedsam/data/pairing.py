@@ -1,4 +1,4 @@
-"""How a mask lies on its image: their sizes, EXIF orientations and places in space."""
+"""Check that a mask fits its image: their sizes, EXIF orientations and positions in space."""
 
 import numpy as np
 
@@ -6,30 +6,29 @@ from keras_espmedsam.data.images import ImageFile
 from keras_espmedsam.data.layout import Layout
 from keras_espmedsam.errors import InputError
 
-# By how much of a voxel the corners of a mask's volume may lie beside those of its image: more
-# than headers lose by rounding, and less than moves any voxel to its neighbour.
+# How far the corners of a mask's volume may be from those of its image, in voxels: more than
+# rounding in headers causes, and less than would move a voxel to its neighbour.
 _CORNER_TOLERANCE = 0.1
 _RESAMPLE = "Resample the mask to the image's grid."
 
 
 def pair_layout(image: ImageFile, mask: ImageFile) -> tuple[bool, str]:
-    """How the stored pixels of a mask are turned, so that they lie on the upright image.
+    """Decide how the stored pixels of a mask are turned to fit the upright image.
 
-    A mask with an orientation of its own is turned by that. One without, of a photograph with an
-    EXIF orientation, is upright already, as labelling tools write it, unless its size fits what
-    is stored alone. Of two volumes, voxels at the same place belong together.
+    A mask with an EXIF orientation is turned by it. A mask without one, for an image with one, is
+    already upright, as labelling tools write it, unless its size fits only the stored image.
+    Two volumes must have the same position in space.
 
     Args:
         image: the image's file.
         mask: the mask's file.
 
     Returns:
-        Whether the mask is stored as its image is, so that it is turned as that, and not by its
-        own orientation; and where this could be meant otherwise the end of a sentence that begins
-        with the image, else an empty one.
+        Whether the mask is turned like its image instead of by its own orientation; and, if the
+        files are ambiguous, a notice: the end of a sentence that begins with the image's path.
 
     Raises:
-        InputError: when they differ in number, size or place.
+        InputError: when they differ in number, size or position.
 
     Example:
         >>> import tempfile
@@ -40,12 +39,12 @@ def pair_layout(image: ImageFile, mask: ImageFile) -> tuple[bool, str]:
         >>> pair_layout(inspect_image_file(path), inspect_image_file(path))
         (False, '')
 
-    Source: ours; the orientations are those of EXIF 2.3, tag 0x0112.
+    Source: EXIF 2.3, tag 0x0112.
     """
     if mask.count != image.count:
         raise InputError(
             f"{image.path} holds {image.count} images and its mask {mask.path} {mask.count}; "
-            "expected as many."
+            "expected the same number."
         )
     if image.is_volume and mask.is_volume:
         return True, _same_place(image, mask)
@@ -54,12 +53,12 @@ def pair_layout(image: ImageFile, mask: ImageFile) -> tuple[bool, str]:
     if _upright_size(mask) == _upright_size(image):
         if image.is_volume != mask.is_volume:
             return False, _notice_of_volume(image, mask)
-        # Both fit where a turn keeps the size: half a turn, or a square.
+        # Both readings fit if turning keeps the size: half a turn, or a square.
         if turned[0] == turned[1] or not stored_fits:
             return False, ""
         return False, _notice(image, mask, "by its own orientation" if turned[1] else "as upright")
     if stored_fits and turned[0] != turned[1]:
-        return True, _notice(image, mask, "as stored, because its size fits no other way")
+        return True, _notice(image, mask, "as stored, the only way its size fits")
     raise InputError(
         f"{image.path} has {_pixels(image, ' pixels')} and its mask {mask.path} {_pixels(mask)}; "
         "expected the same size."
@@ -83,25 +82,25 @@ def _pixels(file, unit=""):
 
 def _notice(image, mask, reading):
     alone, who = (
-        (mask, "its mask alone") if image.source.layout == Layout() else (image, "it alone")
+        (mask, "only its mask") if image.source.layout == Layout() else (image, "only the image")
     )
     return (
-        f"{who} of the two has an EXIF orientation ({alone.source.layout.exif}), so the mask is "
-        f"read {reading} (if that is wrong, save both upright, without an orientation)"
+        f"{who} has an EXIF orientation ({alone.source.layout.exif}), so the mask is read "
+        f"{reading} (if that is wrong, save both upright, without an orientation)"
     )
 
 
 def _notice_of_volume(image, mask):
-    alone, who = (image, "it") if image.is_volume else (mask, "its mask")
+    alone, who = (image, "the image") if image.is_volume else (mask, "its mask")
     return (
-        f"{who} alone of the two is {alone.format.name}, so the mask is read as lying on the image "
-        "as both are shown, a slice the way radiologists look at it (if that is wrong, save both "
-        f"as {alone.format.name})"
+        f"only {who} is {alone.format.name}, so the mask is placed on the image as both are shown, "
+        "with slices the way radiologists look at them (if that is wrong, save both as "
+        f"{alone.format.name})"
     )
 
 
 def _same_place(image, mask):
-    """Refuse a mask of another grid; a notice where a header does not say where it lies."""
+    """Reject a mask on another grid; return a notice if a header does not give a position."""
     here, there = image.source.volume, mask.source.volume
     shapes = [tuple(size for size in volume.shape[2:] if size > 1) for volume in (here, there)]
     if here.shape[:2] != there.shape[:2] or shapes[0] != shapes[1]:
@@ -114,10 +113,10 @@ def _same_place(image, mask):
     if not (here.places and there.places):
         silent = "its mask's header" if here.places else "its header"
         return (
-            f"{silent} does not say where it lies (qform_code and sform_code are 0), so its voxels "
-            "and those of its mask are taken to lie in the same order"
+            f"{silent} does not give its position (qform_code and sform_code are 0), so image and "
+            "mask are assumed to have their voxels in the same order"
         )
-    # Where qform and sform differ, programs follow the one or the other.
+    # If qform and sform differ, programs use one or the other.
     if any(
         _distance(a, b, here.shape) <= _CORNER_TOLERANCE for a in here.places for b in there.places
     ):
@@ -129,7 +128,7 @@ def _same_place(image, mask):
 
 
 def _distance(affine, other, shape):
-    """The greatest distance of two corners, in voxels; NaN where these have no size."""
+    """Return the largest distance between corners, in voxels; NaN if voxels have no size."""
     if np.array_equal(affine, other):
         return 0.0
     last = [*(size - 1 for size in shape[:3]), *[0] * (3 - len(shape[:3]))]
@@ -166,7 +165,7 @@ def _difference(affine, other):
 
 
 def _directions(axes):
-    """Such as R, A, S: to which side of the patient each axis points."""
+    """Return the patient's side that each axis points to, such as `R, A, S`."""
     largest = np.abs(axes).argmax(axis=0)
     return ", ".join(
         ("LR", "PA", "IS")[axis][int(axes[axis, i] > 0)] for i, axis in enumerate(largest)

@@ -1,4 +1,4 @@
-"""Splitting records into train, val and test without splitting a patient or a video."""
+"""Split records into train, val and test without splitting a patient or a video."""
 
 import dataclasses
 from collections import Counter
@@ -13,20 +13,20 @@ from keras_espmedsam.errors import InputError
 def split_by_group(
     records: Sequence[Record], fractions: Mapping[str, float], seed: int = 0
 ) -> list[Record]:
-    """Give each record a split, all records of a group the same.
+    """Assign a split to each record, the same for all records of a group.
 
-    Groups are dealt out one by one, large ones first, to the split that lacks most of what they
-    hold; so each split gets its fraction of every data set as nearly as the groups allow. Records
-    without a group are groups of one. Groups of the same name are one group, in whichever data
-    set they are.
+    Groups are assigned one by one, largest first, to the split that lacks most of their data sets,
+    so that each split gets its fraction of every data set as closely as the groups allow. Records
+    without a group are groups of one, except that records of one image for different targets stay
+    together. Groups with the same name are one group, even across data sets.
 
     Args:
-        records: the records; the split that they have is not looked at.
+        records: the records; their current split is ignored.
         fractions: the fraction of each split, such as `{"train": 0.8, "val": 0.1, "test": 0.1}`.
-        seed: which of the equally good splits is taken.
+        seed: chooses among equally good splits.
 
     Returns:
-        The records in their order, with new splits; the same ones for the same arguments.
+        The records in their order, with new splits; deterministic in the arguments.
 
     Raises:
         InputError: when the fractions are not numbers above 0 that sum to 1, or there are too few
@@ -39,20 +39,16 @@ def split_by_group(
         [True, True, True, True]
         >>> sorted(record.split for record in records).count("val")
         2
-
-    Source: ours.
     """
     names, shares = tuple(fractions), np.array(list(fractions.values()), "float64")
     if not names or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise InputError(
             f"Received the fractions {dict(fractions)}; expected a number above 0 for each split, "
-            "1 in sum."
+            "with the sum 1."
         )
     members: dict[tuple, list[int]] = {}
     for row, record in enumerate(records):
-        members.setdefault(("group", record.group) if record.group else ("row", row), []).append(
-            row
-        )
+        members.setdefault(_group(row, record), []).append(row)
     datasets = sorted({record.dataset for record in records})
     column = {name: i for i, name in enumerate(datasets)}
     groups = list(members.values())
@@ -60,7 +56,7 @@ def split_by_group(
     for i, rows in enumerate(groups):
         for name, count in Counter(records[row].dataset for row in rows).items():
             held[i, column[name]] = count
-    # What each split still lacks, of each data set: (splits, data sets).
+    # How many images each split still lacks of each data set: (splits, data sets).
     lacking = shares[:, None] * held.sum(0)
     order = np.random.default_rng(seed).permutation(len(groups))
     order = order[np.argsort(-held[order].sum(1), kind="stable")]
@@ -77,3 +73,10 @@ def split_by_group(
         )
     split_of = {row: names[chosen[i]] for i, rows in enumerate(groups) for row in rows}
     return [dataclasses.replace(record, split=split_of[i]) for i, record in enumerate(records)]
+
+
+def _group(row, record):
+    if record.group:
+        return "group", record.group
+    # Two sources may label different targets of the same images.
+    return ("image", record.image) if record.targets else ("row", row)

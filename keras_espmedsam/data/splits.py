@@ -1,19 +1,37 @@
-"""Splits in a JSON file, as ESP-MedSAM and its sibling repositories publish them."""
+"""Read splits from a JSON file, as ESP-MedSAM and its sibling repositories publish them."""
 
+import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from keras_espmedsam._plain_file import read_plain_file
+from keras_espmedsam._shown import shown, shown_value
 from keras_espmedsam.data.file_names import file_stem, find_file, normal_name
-from keras_espmedsam.data.folder import IMAGES, MASKS, image_files, masks_by_stem
-from keras_espmedsam.data.record import Record
+from keras_espmedsam.data.folder_targets import target_folders
+from keras_espmedsam.data.image_files import image_files
+from keras_espmedsam.data.label_table import check_target_name, parse_labels
+from keras_espmedsam.data.mask_names import IMAGES, MASKS, masks_by_stem
+from keras_espmedsam.data.record import Record, TargetMask
+from keras_espmedsam.data.target_rows import (
+    Chosen,
+    Named,
+    Row,
+    chosen_names,
+    join_rows,
+    keep_targets,
+    named_target,
+    row_targets,
+)
 from keras_espmedsam.errors import InputError
 
 PUBLISHED_FOLDERS = ("image_1024", "mask_1024")
 """Where the published code looks for images and masks, in its folder `datasets`."""
 
 _SPLITS = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+_MAX_BYTES = 256 * 2**20
 
 
 def read_splits(
@@ -24,33 +42,44 @@ def read_splits(
     masks: str | None = None,
     dataset: str | None = None,
     splits: Sequence[str] | None = None,
+    targets: Chosen | None = None,
+    target: Named | None = None,
+    labels: Mapping[Any, Any] | str | None = None,
 ) -> list[Record]:
-    """Read a JSON file that says which images belong to which split.
+    """Read a JSON file that assigns images to splits.
 
-    Two forms are known. The published one lists names, `{"train": ["ultra_7.png", ...], "valid":
-    [...], "test": [...]}`: as in the published code a name means the image and the mask that are
-    called so up to its first point, whatever their suffixes. The other lists pairs, `{"train":
-    [{"image": "scans/7.dcm", "mask": "labels/7.nii.gz"}, ...]}`, with paths relative to `folder`
-    and, where given, `modality`, `dataset` and `group`. `valid` and `validation` are read as
-    `val`, `training` and `testing` as `train` and `test`; other splits keep their names.
+    Two forms are supported. The published one lists names, `{"train": ["ultra_7.png", ...],
+    "valid": [...], "test": [...]}`: a name stands for the image and the mask with the same name up
+    to its first point, with any suffix. The other lists pairs, `{"train": [{"image":
+    "scans/7.dcm", "mask": "labels/7.nii.gz"}, ...]}`, with paths relative to `folder` and
+    optionally `modality`, `dataset` and `group`. Instead of `mask`, `masks` gives one for each
+    target, `{"vessels": "a.png", "optic_disc": "b.png"}`; beside it, `target` names the mask's
+    only target, or `labels` the values of a label image, `{"1": "lungs", "2": "heart"}`.
+    `instances` gives images of numbered objects by target, or one. `valid` and `validation` are
+    read as `val`, `training` and `testing` as `train` and `test`; other splits keep their names.
 
     Args:
         path: the JSON file.
-        modality: the modality of images that do not say their own.
-        folder: what paths are relative to, and where the folders of names lie; that of the JSON
-            file by default.
-        images: folder of the images of names, relative to `folder`. By default `image_1024`,
+        modality: the modality of entries without one.
+        folder: the folder that all paths are relative to; by default that of the JSON file.
+        images: folder of the named images, relative to `folder`. By default `image_1024`,
             `datasets/image_1024` or `images`, whichever exists.
         masks: folder of their masks. By default `mask_1024`, `datasets/mask_1024` or `masks`.
-        dataset: the data set's name; by default that of the file, without `_data_split`.
-        splits: the splits to keep, by the names that they get here; all by default.
+        dataset: the data set's name; by default the file's name without `_data_split`.
+        splits: the splits to keep, such as `val`; all by default.
+        targets: the targets to keep, by name, or dict of modality to names; all by default. For
+            lists of names, each target has a folder of its own in that of the masks, as in
+            `read_folder`.
+        target, labels: the target, or the labels, of entries that give neither targets nor labels,
+            and of listed names; see `read_index`.
 
     Returns:
-        A `Record` per entry, in the file's order.
+        A `Record` per entry, or per image if an entry gives targets, labels or instances; in the
+        file's order.
 
     Raises:
-        InputError: when the file cannot be read or is of another form, a split is not in it, an
-            image is in two splits, or a file is missing.
+        InputError: when the file cannot be read or has another form, lacks a split or target, has
+            an image in two splits, gives a target of an image two masks, or names a missing file.
 
     Example:
         >>> import tempfile
@@ -63,40 +92,100 @@ def read_splits(
         >>> record.split, record.dataset, record.image.name
         ('val', 'udiat', 'ultra_7.png')
 
-    Source: the layout of github.com/xq141839/ESP-MedSAM; pairs are ours.
+    Source: github.com/xq141839/ESP-MedSAM, for lists of names.
     """
     path = Path(path)
     folder = path.parent if folder is None else Path(folder)
     name = dataset or path.stem.removesuffix("_data_split")
     lists = _lists(path, splits)
     named = [entry for entries in lists.values() for entry in entries if isinstance(entry, str)]
-    pairs = _named_pairs(path, folder, images, masks, named) if named else {}
-    records = []
+    flat = target is not None or labels is not None
+    wanted = None if flat else chosen_names(targets, modality)
+    pairs = _named_pairs(path, folder, images, masks, named, wanted, flat) if named else {}
+    table = None if labels is None else parse_labels(labels)
+    rows = []
     for split, entries in lists.items():
-        for entry in entries:
+        for number, entry in enumerate(entries, start=1):
+            said = f"entry {number} of {split} in {path}"
             if isinstance(entry, str):
-                records.append(Record(split, modality, name, *pairs[entry]))
-            else:
-                records.append(
-                    Record(
-                        split,
-                        entry.get("modality") or modality,
-                        entry.get("dataset") or name,
-                        find_file(folder, entry["image"]),
-                        find_file(folder, entry["mask"]),
-                        str(entry.get("group") or ""),
-                    )
+                image, own = pairs[entry]
+                record = Record(split, modality, name, image)
+                given = named_target(target, modality, labels)
+                found = (
+                    row_targets(said, own[""], given, table) or own[""]
+                    if "" in own
+                    else tuple(TargetMask(one, mask) for one, mask in own.items())
                 )
+            else:
+                record = Record(
+                    split,
+                    entry.get("modality") or modality,
+                    entry.get("dataset") or name,
+                    find_file(folder, entry["image"]),
+                    group=str(entry.get("group") or ""),
+                )
+                given = named_target(target, record.modality, labels)
+                found = _entry_targets(said, entry, folder, given, table)
+            record = (
+                dataclasses.replace(record, targets=found)
+                if isinstance(found, tuple)
+                else dataclasses.replace(record, mask=found)
+            )
+            rows.append(Row(said, record))
+    records = join_rows(rows)
     _check(path, records)
-    return records
+    return keep_targets(records, targets, str(path))
+
+
+def _entry_targets(said, entry, folder, target, table):
+    """Return what an entry labels: its targets, or the path of its only mask."""
+    masks, instances = entry.get("masks"), entry.get("instances")
+    if masks is None:
+        mask = find_file(folder, entry["mask"]) if entry.get("mask") else None
+        if isinstance(instances, dict):
+            if len(instances) > 1 or list(instances) != [entry.get("target", *instances)]:
+                raise InputError(
+                    f"Received instances of {', '.join(map(shown, instances))} in {said}; expected "
+                    "those of its only mask. Give several by `masks`."
+                )
+            entry = {**entry, "target": next(iter(instances))}
+            instances = next(iter(instances.values()))
+        labels = None if entry.get("target") else table
+        if entry.get("labels"):
+            labels = parse_labels(entry["labels"], f"in {said}")
+        numbered = None if instances is None else find_file(folder, instances)
+        name = entry.get("target") or ("" if labels else target)
+        return row_targets(said, mask, name, labels, numbered) or mask
+    for key in ("mask", "target", "labels"):
+        if key in entry:
+            raise InputError(
+                f"Received masks and {key} in {said}; give the mask of each target in masks, or "
+                "one mask with a target or labels."
+            )
+    instances = {} if instances is None else instances
+    if not isinstance(instances, dict):
+        raise InputError(
+            f"Received instances={shown_value(instances)} for several masks in {said}; expected an "
+            'object of target to path, such as {"nuclei": "a.png"}.'
+        )
+    found: tuple[TargetMask, ...] = ()
+    for target in dict.fromkeys((*masks, *instances)):
+        paths = [
+            find_file(folder, one[target]) if target in one else None for one in (masks, instances)
+        ]
+        check_target_name(target, f"in {said}")
+        found += row_targets(said, paths[0], target, None, paths[1])
+    return found
 
 
 def _lists(path, splits):
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_plain_file(path, _MAX_BYTES).decode("utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"The file of splits {path} does not exist; check the path.") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"The file of splits {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"The file of splits {path} cannot be read as JSON ({type(error).__name__}); expected "
             'text such as {"train": ["name.png"], "test": ["other.png"]}.'
@@ -114,7 +203,7 @@ def _lists(path, splits):
     if wrong:
         raise InputError(
             f"The file of splits {path} holds {json.dumps(wrong[0])[:80]}; expected names, or "
-            'objects with "image" and "mask".'
+            'objects with "image" and "mask", or "masks" by target.'
         )
     unknown = [one for one in splits or () if one not in lists]
     if unknown:
@@ -126,13 +215,32 @@ def _lists(path, splits):
 
 
 def _is_entry(entry):
-    if isinstance(entry, dict):
-        return all(isinstance(entry.get(key), str) and entry[key] for key in ("image", "mask"))
-    return isinstance(entry, str)
+    if not isinstance(entry, dict):
+        return isinstance(entry, str)
+    masks, instances = entry.get("masks"), entry.get("instances")
+    labelled = (
+        _is_text(entry.get("mask"))
+        or (masks is not None and _are_paths(masks))
+        or (masks is None and entry.get("mask") is None and instances is not None)
+    )
+    return (
+        _is_text(entry.get("image"))
+        and labelled
+        and (entry.get("target") is None or _is_text(entry["target"]))
+        and (instances is None or _is_text(instances) or _are_paths(instances))
+    )
 
 
-def _named_pairs(path, folder, images, masks, names):
-    """The image and the mask of each name."""
+def _is_text(value):
+    return isinstance(value, str) and bool(value)
+
+
+def _are_paths(value):
+    return isinstance(value, dict) and bool(value) and all(map(_is_text, value.values()))
+
+
+def _named_pairs(path, folder, images, masks, names, targets, flat):
+    """The image of each name, and its mask by target; an empty target if there is one mask."""
     at = [_place(path, folder, chosen, i) for i, chosen in enumerate((images, masks))]
     by_stem = {file_stem(file): file for file in image_files(at[0])}
     found = {}
@@ -142,20 +250,30 @@ def _named_pairs(path, folder, images, masks, names):
         if image is not None:
             found[name] = image
     _refuse_missing(path, at[0], [name for name in names if name not in found])
-    partners, _ = masks_by_stem(list(found.values()), image_files(at[1]))
-    pairs = {
-        name: (image, partners[normal_name(file_stem(image))]) for name, image in found.items()
-    }
-    _refuse_missing(path, at[1], [name for name, (_, some) in pairs.items() if len(some) != 1])
-    return {name: (image, some[0]) for name, (image, some) in pairs.items()}
+    own: dict[str, dict[str, Path]] = {name: {} for name in names}
+    listed, direct = list(found.values()), image_files(at[1])
+    folders = {} if flat else target_folders(at[1], listed, bool(direct), targets)
+    for target, place in (folders or {"": at[1]}).items():
+        partners, _ = masks_by_stem(listed, image_files(place) if target else direct)
+        some = {name: partners[normal_name(file_stem(image))] for name, image in found.items()}
+        _refuse_missing(
+            path,
+            place,
+            [name for name, files in some.items() if len(files) > 1 or not (files or target)],
+        )
+        for name, files in some.items():
+            if files:
+                own[name][target] = files[0]
+    _refuse_missing(path, at[1], [name for name in names if not own[name]])
+    return {name: (image, own[name]) for name, image in found.items()}
 
 
 def _refuse_missing(path, folder, names):
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise InputError(
-            f"{path} names {', '.join(names[:3])}{more}, for which {folder} has no file, or "
-            "several; expected one of the same name up to the suffix."
+            f"{path} names {', '.join(names[:3])}{more}, but {folder} has no such file, or "
+            "several; expected one with the same name up to the suffix."
         )
 
 
@@ -184,13 +302,13 @@ def _check(path, records):
         if other != record.split:
             raise InputError(
                 f"{path} has {record.image.name} in the splits {other} and {record.split}; "
-                "expected each image in one."
+                "expected each image in one split."
             )
-    files = [file for record in records for file in (record.image, record.mask)]
+    files = list(dict.fromkeys(file for record in records for file in record.files))
     missing = [str(file) for file in files if not os.path.isfile(file)]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise InputError(
             f"{path} names files that do not exist: {', '.join(missing[:3])}{more}. Paths are "
-            "relative to `folder`, or else to the file."
+            "relative to `folder`, by default the folder of that file."
         )

@@ -1,7 +1,7 @@
 """Multi-Modal Decoupled Knowledge Distillation: teachers, losses and the model that trains.
 
-All but `copy_decoder` is loaded when first used: a configuration is checked without Keras, and
-without pydantic there is all but the configurations.
+Everything except `copy_decoder` is loaded on first use, so that a configuration is checked without
+Keras, and everything except configurations works without pydantic.
 """
 
 import importlib
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from keras_espmedsam.distillation.distillation_run import distill as distill
     from keras_espmedsam.distillation.distiller import DecoupledDistiller as DecoupledDistiller
     from keras_espmedsam.distillation.feature_loss import FeatureLoss as FeatureLoss
+    from keras_espmedsam.distillation.mask_loss import MaskLoss as MaskLoss
     from keras_espmedsam.distillation.teacher import Teacher as Teacher
     from keras_espmedsam.distillation.teacher_cache import TeacherCache as TeacherCache
 
@@ -27,6 +28,7 @@ _MODULES = {
     "DistillConfig": "config",
     "DistillationDataset": "distillation_dataset",
     "FeatureLoss": "feature_loss",
+    "MaskLoss": "mask_loss",
     "Teacher": "teacher",
     "TeacherCache": "teacher_cache",
     "distill": "distillation_run",
@@ -35,7 +37,7 @@ _MODULES = {
 __all__ = ["copy_decoder", *_MODULES]
 
 
-# Unseen by type checkers, so that they find a name that there is not.
+# Hidden from type checkers, so that they still report unknown names.
 if not TYPE_CHECKING:
 
     def __getattr__(name):
@@ -51,8 +53,8 @@ def __dir__():
     return sorted(__all__)
 
 
-# Keras finds the classes that a saved distiller names once they are defined: whoever imports this
-# package beside Keras, as to load one, need not name them.
+# Keras finds the classes of a saved distiller once they are defined, so importing this package
+# together with Keras is enough to load one.
 if "keras" in sys.modules:
-    for _name in ("DecoupledDistiller", "FeatureLoss", "Teacher"):
+    for _name in ("DecoupledDistiller", "FeatureLoss", "MaskLoss", "Teacher"):
         getattr(sys.modules[__name__], _name)

@@ -1,14 +1,17 @@
-"""Batches for `DecoupledDistiller` from files, with the teachers' cached features."""
+"""Batches for `DecoupledDistiller` from files, with cached features of the teachers."""
 
 import dataclasses
 
 import keras
+import numpy as np
 
+from keras_espmedsam.data.targets import UNLABELLED
 from keras_espmedsam.distillation.part_drawing import PartDrawing
 from keras_espmedsam.distillation.teacher_cache import TeacherCache, check_converter
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
+    any_target,
     max_pool_patches,
 )
 from keras_espmedsam.training.data.image_store import ImageStore
@@ -19,52 +22,58 @@ from keras_espmedsam.training.data.sampling_weights import check_weights
 class DistillationDataset(keras.utils.PyDataset):
     """Images of records as batches for `DecoupledDistiller.fit`.
 
-    With a cache, images are seen in the variants that it holds (flips and right-angle turns),
-    one drawn at random each time, beside the teacher's features of just that variant; for
-    validation, make the cache with `variants=("identity",)`, the folder may be the same. Without
-    a cache the teacher looks at the batch itself, and any `Augmentation` serves.
+    With a cache, images appear in the variants that it holds (flips and right-angle turns), one
+    drawn at random each time, together with the teacher's features of that variant. For
+    validation, make the cache with `variants=("identity",)`, in the same folder if you like.
+    Without a cache the teacher runs on the batch itself, and any `Augmentation` can be used.
 
     With `steps`, an epoch is that many batches of images drawn at random; without, it is every
-    image once, and of two parts the shorter begins again. What is drawn depends on `seed`, the
-    attribute `epoch` and the batch's number alone; see `SegmentationDataset`.
+    image once, and the shorter of two parts starts over. Batches depend only on `seed`, the
+    attribute `epoch` and the batch's number; see `SegmentationDataset`.
 
     Args:
         converter: the student's `HostImageConverter`, with an `image_size`.
-        common: list of `Record` of natural or unlabelled images, or `None`: batches have no
-            such part. Their masks and modalities are not looked at.
+        common: list of `Record` of natural or unlabelled images, or `None` for batches without
+            them. Their masks and modalities are ignored.
         domain: list of `Record` with modalities, or `None`.
         modalities: tuple of str, the student's.
         batch_size: int. Images of the domain in a batch, and common ones.
-        common_batch_size: int or None. Common ones, where they are to be another number.
+        common_batch_size: int or None. Common images, if their number differs.
         steps: int or None. Batches per epoch, or one pass.
-        balance: `"modality"`, `"dataset"` or None: what is drawn in equal shares, with `steps`.
-        weights: dict of the name of a modality (or data set) to float, for the domain.
-        common_balance, common_weights: the same of the common images, which have no modality.
-        one_modality_per_batch: bool. Draw a modality for each batch, and images of it alone, as
+        balance: `"modality"`, `"dataset"`, `"target"` or None: what is drawn in equal shares, with
+            `steps`; see `SegmentationDataset`.
+        weights: dict of the name of a modality (data set, target) to float, for the domain.
+        common_balance, common_weights: the same for the common images, which have no modality.
+        one_modality_per_batch: bool. Draw a modality for each batch, and only images of it, as
             published; needs `steps`.
-        shuffle: bool. Without `steps`, another order in each epoch.
+        shuffle: bool. Without `steps`, use another order in each epoch.
         augment: dict of modality or data set to `Augmentation`, for the domain without a cache.
         common_augment: `Augmentation` of the common images without a cache.
-        common_caches: dict of teacher name to its `TeacherCache`, for all common teachers; a
-            cache alone where there is one; or `None`.
-        domain_cache: `TeacherCache` of the teacher of the domain, dict of modality to that of
-            its own teacher, or `None`.
-        labels: bool. Give the masks of the domain's images too, for the phase `"joint"`.
+        common_caches: dict of teacher name to its `TeacherCache`, for all common teachers; the
+            cache itself if there is one teacher; or `None`.
+        domain_cache: `TeacherCache` of the domain's teacher, dict of modality to that of its own
+            teacher, or `None`.
+        labels: bool. Also return the masks of the domain's images, for the phase `"joint"`.
+        targets: `Targets` of the student, as `segmenter.target_set`; None for one in each
+            modality. What a record does not label is unknown.
+        overlap: see `SegmentationDataset`.
+        self_prompt_targets: that of the student's backbone, `"union"` or `"each"`: whether its
+            `patches` are those of any target.
         seed: int.
-        cache, scan, strict: of the images, not of the teachers; see `SegmentationDataset`.
-        keep_common: bool or None. `cache` of the common images, where it is to be otherwise.
+        cache, scan, strict: for the images, not the teachers; see `SegmentationDataset`.
+        keep_common: bool or None. `cache` for the common images, if it differs.
         workers, use_multiprocessing, max_queue_size: see `SegmentationDataset`.
 
-    Gives `(x,)`, or `(x, y)` with labels: `x` a dict of `common` (`{"images": (n, height, width,
+    Yields `(x,)`, or `(x, y)` with labels: `x` a dict of `common` (`{"images": (n, height, width,
     3) float32, "targets"}`) and `domain` (`{"images", "modalities": (m,) int32, "targets"}`),
-    `targets` a dict of teacher to dict of feature to `(n, h, w, channels)` float16, where there is
-    a cache; `y` a dict of `masks` `(m, height, width, 1)` and `patches`, float32.
+    `targets` a dict of teacher to dict of feature to `(n, h, w, channels)` float16, if there is
+    a cache; `y` a dict of `masks` `(m, height, width, channels)` and `patches`, float32, -1 in
+    whole channels that are not labelled.
 
     Raises:
-        InputError: for no records, bad files, a modality that the student does not know, an
-            augmentation of cached images, a cache that is incomplete or of other images or
-            another converter, labels without masks, or without `steps` `one_modality_per_batch`
-            or weights.
+        InputError: for no records, bad files, an unknown modality, an augmentation of cached
+            images, a cache that is incomplete or made from other images or with another converter,
+            labels without masks, or `one_modality_per_batch` or weights without `steps`.
 
     Example:
         >>> import tempfile
@@ -79,7 +88,7 @@ class DistillationDataset(keras.utils.PyDataset):
         >>> x["domain"]["images"].shape, x["domain"]["modalities"].tolist()
         ((1, 32, 32, 3), [1])
 
-    Source: ours; one modality per batch: ESP-MedSAM's sibling UN-SAM (arXiv 2402.16663).
+    Source: ESP-MedSAM's sibling UN-SAM (arXiv 2402.16663), one modality per batch.
     """
 
     def __init__(
@@ -102,6 +111,9 @@ class DistillationDataset(keras.utils.PyDataset):
         common_caches=None,
         domain_cache=None,
         labels=False,
+        targets=None,
+        overlap="error",
+        self_prompt_targets="union",
         seed=0,
         cache=True,
         keep_common=None,
@@ -111,7 +123,7 @@ class DistillationDataset(keras.utils.PyDataset):
         use_multiprocessing=False,
         max_queue_size=10,
     ):
-        # Keras is to start no workers: see `Prefetch`.
+        # Keras must start no workers: see `Prefetch`.
         super().__init__(workers=1, max_queue_size=max_queue_size)
         check_converter(converter)
         if not common and not domain:
@@ -119,7 +131,7 @@ class DistillationDataset(keras.utils.PyDataset):
         if one_modality_per_batch and not (steps and domain):
             raise InputError(
                 "Received one_modality_per_batch without steps or without records of the domain; "
-                "it is for batches that are drawn at random."
+                "it works only for batches that are drawn at random."
             )
         for given in (weights, common_weights):
             check_weights(given, steps)
@@ -128,19 +140,22 @@ class DistillationDataset(keras.utils.PyDataset):
         domain_caches = {"domain": domain_cache} if domain_cache is not None else None
         _check_caches(common_caches, converter)
         _check_caches(domain_caches, converter)
-        _check_domain(domain or (), modalities, labels)
+        _check_domain(domain or (), modalities, labels, balance)
         self.converter = converter
         self.labels = labels
+        self.self_prompt_targets = self_prompt_targets
+        self._counts = np.array([1 if targets is None else len(targets.of(m)) for m in modalities])
         self.epoch = 0
         self.left_out = []
 
-        def images(records, cache, **changes):
+        def images(records, cache, masks=False, options=None, **changes):
+            records = [record if masks else record.without_masks() for record in records]
             records = [dataclasses.replace(record, **changes) for record in records]
             size, mode = converter.image_size, converter.resize_mode
             threads = workers if workers > 1 else None
             placed = ImageStore(
                 records, size, mode, cache, scan, strict=strict, workers=threads,
-                intensity=converter.intensity,
+                intensity=converter.intensity, **options or {},
             )  # fmt: skip
             self.left_out += placed.left_out
             return placed
@@ -148,21 +163,25 @@ class DistillationDataset(keras.utils.PyDataset):
         parts = {}
         if common:
             parts["common"] = PartDrawing(
-                images(
-                    common, cache if keep_common is None else keep_common, modality="", mask=None
-                ),
+                images(common, cache if keep_common is None else keep_common, modality=""),
                 common_batch_size or batch_size,
                 steps,
                 balance=common_balance,
                 weights=common_weights,
                 shuffle=shuffle,
                 augment={"": common_augment} if common_augment else None,
-                seed=2 * seed,  # The parts draw from generators of their own.
+                seed=2 * seed,  # The parts have separate random generators.
                 caches=common_caches,
             )
         if domain:
             parts["domain"] = PartDrawing(
-                images(domain, cache, **({} if labels else {"mask": None})),
+                images(
+                    domain,
+                    cache,
+                    # Without its masks, it is not known which targets an image shows.
+                    masks=labels or balance == "target",
+                    options={"targets": targets, "overlap": overlap},
+                ),
                 batch_size,
                 steps,
                 balance,
@@ -173,6 +192,7 @@ class DistillationDataset(keras.utils.PyDataset):
                 modalities=modalities,
                 one_modality=one_modality_per_batch,
                 caches=domain_caches,
+                targets=targets,
             )
         self.records = {name: part.records for name, part in parts.items()}
         self._num_batches = max(part.num_batches for part in parts.values())
@@ -185,20 +205,31 @@ class DistillationDataset(keras.utils.PyDataset):
     def __getitem__(self, index):
         drawn = self._prefetch(self.epoch, index, self._num_batches)
         x = {}
-        for name, (part, _) in drawn.items():
+        for name, (part, *_) in drawn.items():
             x[name] = {**part, "images": self.converter.convert_batch(part["images"], AUTO)}
         if not self.labels:
             return (x,)
-        masks = drawn["domain"][1].astype("float32")
-        return x, {"masks": masks, "patches": max_pool_patches(masks)}
+        _, masks, labelled = drawn["domain"]
+        return x, self._truth(masks.astype("float32"), labelled, x["domain"]["modalities"])
+
+    def _truth(self, masks, labelled, modalities):
+        """Return masks and patches, -1 in channels that are not labelled."""
+        truth = {"masks": masks, "patches": max_pool_patches(masks)}
+        if masks.shape[-1] == 1:
+            return truth
+        for values in truth.values():
+            np.copyto(values, np.float32(UNLABELLED), where=~labelled[:, None, None])
+        if self.self_prompt_targets == "union":
+            truth["patches"] = any_target(truth["patches"], self._counts[modalities])
+        return truth
 
     def on_epoch_end(self):
-        # New draws for the next epoch, else `fit` would show the same images again and again.
+        # Draw others in the next epoch; otherwise `fit` would show the same images again and again.
         self.epoch += 1
 
 
 class _Both:
-    """Draws all parts of a batch; uses no backend, so that it runs in threads and processes."""
+    """Draws all parts of a batch; uses no backend, so that it can run in threads and processes."""
 
     def __init__(self, parts):
         self.parts = parts
@@ -207,7 +238,7 @@ class _Both:
         return {name: part(epoch, index) for name, part in self.parts.items()}
 
 
-def _check_domain(records, modalities, labels):
+def _check_domain(records, modalities, labels, balance):
     unknown = {record.modality for record in records} - set(modalities)
     if unknown:
         raise InputError(
@@ -215,10 +246,10 @@ def _check_domain(records, modalities, labels):
             f"the student knows {', '.join(modalities)}. Give others as common ones."
         )
     bare = [record for record in records if record.mask is None]
-    if labels and (bare or not records):
+    if (labels and not records) or ((labels or balance == "target") and bare):
         raise InputError(
-            f"Received labels=True and {len(bare)} of {len(records)} records of the domain "
-            "without a mask; expected masks for all of them."
+            f"Received {'labels=True' if labels else 'balance=target'} and {len(bare)} of "
+            f"{len(records)} records of the domain without a mask; expected masks for all of them."
         )
 
 
@@ -234,6 +265,6 @@ def _check_caches(caches, converter):
                 )
             if not cache.complete:
                 raise InputError(
-                    f"The cache in {cache.folder} is not complete; call its build() before, which "
+                    f"The cache in {cache.folder} is not complete; call its build() first, which "
                     "computes what is missing."
                 )

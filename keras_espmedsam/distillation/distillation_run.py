@@ -1,4 +1,4 @@
-"""Distillation as a configuration says, resumable: what `espmedsam distill` does."""
+"""Distil from a configuration, resumably: the implementation of `espmedsam distill`."""
 
 import time
 
@@ -10,6 +10,7 @@ from keras_espmedsam.distillation.config import DistillConfig
 from keras_espmedsam.distillation.distillation_dataset import DistillationDataset
 from keras_espmedsam.distillation.distiller import DecoupledDistiller
 from keras_espmedsam.distillation.feature_loss import FeatureLoss
+from keras_espmedsam.distillation.mask_loss import MaskLoss
 from keras_espmedsam.distillation.named_teacher import named_teacher
 from keras_espmedsam.distillation.teacher import Teacher
 from keras_espmedsam.distillation.teacher_cache import TeacherCache
@@ -32,32 +33,32 @@ MEDICAL_TEACHER = "medical_teacher"
 
 
 def distill(config, overrides=(), report=print, verbose="auto"):
-    """Distil a light segmenter in phases; called again after an interruption, go on where it was.
+    """Distil a light segmenter in phases; after an interruption, call it again to resume.
 
-    Each phase trains in a folder of its own, a `RunFolder`, from the best weights of the one
-    before. In the end the student is written as a preset; so is the medical teacher, when it was
-    trained here.
+    Each phase trains in its own `RunFolder`, starting from the best weights of the phase before. At
+    the end the student is saved as a preset, and the medical teacher too if it was trained here.
 
     Args:
         config: path of a YAML file, dict, or `DistillConfig`.
         overrides: changes such as `"phases.0.epochs=1"`.
-        report: called with sentences about what is done.
+        report: called with sentences about the progress.
         verbose: see `keras.Model.fit`.
 
     Returns:
         `pathlib.Path`. The preset's folder.
 
     Raises:
-        InputError: for a configuration or data that cannot be used, or a run that was begun with
-            another configuration.
+        InputError: for an invalid configuration or data, or a run that was started with another
+            configuration.
 
-    Source: the phases: ESP-MedSAM (arXiv 2407.14153), section 3; `both` and `joint` are ours.
+    Source: ESP-MedSAM (arXiv 2407.14153), section 3. Departs from the paper: the phases `both` and
+    `joint` are additions.
     """
     config = load_settings(DistillConfig, config, overrides)
-    for phase in config.phases:  # Arguments that do not fit are told now, and not in that phase.
+    for phase in config.phases:  # Report wrong arguments now, not when that phase starts.
         losses.get(phase.label_loss)
         for term in phase.losses:
-            FeatureLoss(loss=term.loss)
+            _made(term)
     with distribute(config.devices) as devices:
         if not devices.is_main:
             report, verbose = (lambda sentence: None), 0
@@ -71,7 +72,7 @@ def _distill(config, devices, report, verbose):
     if preset.exists():
         report(f"The run in {config.output} is done.")
         return preset
-    report(f"{'Going on' if resumed else 'Distilling'} in {config.output}.")
+    report(f"{'Resuming' if resumed else 'Distilling'} in {config.output}.")
     run = DistillationRun(config, devices, report, verbose)
     for number, phase in enumerate(config.phases):
         run.do(number, phase)
@@ -84,15 +85,13 @@ def _distill(config, devices, report, verbose):
 
 
 class DistillationRun:
-    """The phases, what is handed from one to the next, and what they are made of.
+    """Runs the phases: builds their models and data, and passes weights from one to the next.
 
     Args:
         config: `DistillConfig`.
         devices: `Devices`.
-        report: called with sentences about what is done.
+        report: called with sentences about the progress.
         verbose: see `keras.Model.fit`.
-
-    Source: ours.
     """
 
     def __init__(self, config, devices, report, verbose):
@@ -105,10 +104,10 @@ class DistillationRun:
         self.records = {}
 
     def do(self, number, phase):
-        """Train a phase, or go on with it.
+        """Train a phase, or resume it.
 
         Args:
-            number: int. Of the phase, from 0.
+            number: int. Number of the phase, from 0.
             phase: `DistillPhaseSettings`.
         """
         config, devices = self.config, self.devices
@@ -130,14 +129,14 @@ class DistillationRun:
     # === Models ===
 
     def student(self, precision=None):
-        """The student, with the best weights of the phases before; `None`: the run's precision."""
+        """Return the student with its best weights so far; `None` is the run's precision."""
         student = self._model(self.config.student, precision)
         if self.student_run is not None:
             self.student_run.load_best(student)
         return student
 
     def medical_teacher(self, precision=None):
-        """The medical teacher, with the best weights of its phase where it was trained."""
+        """Return the medical teacher, with the best weights of its phase if it was trained."""
         teacher = self._model(self.config.medical_teacher, precision)
         if self.teacher_run is not None:
             self.teacher_run.load_best(teacher)
@@ -154,25 +153,25 @@ class DistillationRun:
         )
 
     def common_teachers(self, features):
-        """The teachers of common knowledge, each a `Teacher`.
+        """Return the teachers of common knowledge, each a `Teacher`.
 
         Args:
-            features: tuple of str. What they give.
+            features: tuple of str. The features that they return.
         """
         return [named_teacher(settings, features) for settings in self.config.common_teachers]
 
     def domain_teacher(self, medical, features):
-        """The `Teacher` that a medical teacher is.
+        """Return a medical teacher as a `Teacher`.
 
         Args:
             medical: `ESPMedSAMImageSegmenter`.
-            features: tuple of str. What it gives.
+            features: tuple of str. The features that it returns.
         """
         normalization = medical.preprocessor.image_converter.normalization
         return Teacher(medical, normalization, features=features, name="medical")
 
     def distiller(self, phase, student, common, domain):
-        """The model that trains the student in a phase.
+        """Return the model that trains the student in a phase.
 
         Args:
             phase: `DistillPhaseSettings`.
@@ -180,26 +179,26 @@ class DistillationRun:
             common: list of `Teacher`, or `None`.
             domain: `Teacher`, or `None`.
         """
-        return DecoupledDistiller(
+        distiller = DecoupledDistiller(
             student,
             common_teachers=common,
             domain_teachers=domain,
             phase=phase.phase,
-            losses=[
-                FeatureLoss(term.student, term.teacher, term.loss, term.weight)
-                for term in phase.losses
-            ],
+            losses=[_made(term) for term in phase.losses],
             label_losses=losses.get(phase.label_loss),
             label_weight=phase.label_weight,
         )
+        if distiller.matched_targets is not None:
+            self.report(distiller.matched_targets.said())
+        return distiller
 
     def optimizer(self, phase, model, steps):
-        """The optimiser of a phase.
+        """Return the optimizer of a phase.
 
         Args:
             phase: `DistillPhaseSettings`.
-            model: the model whose weights are trained.
-            steps: int. Batches in an epoch.
+            model: the model to train.
+            steps: int. Batches per epoch.
         """
         rate = make_learning_rate(phase.learning_rate, phase.epochs, steps)
         return make_optimizer(phase.optimizer, rate, model, self.config.precision)
@@ -207,7 +206,7 @@ class DistillationRun:
     # === Images ===
 
     def _records(self, stream):
-        """Train and val records of a stream, bad files told once and left out."""
+        """Return train and val records of a stream without bad files, which are reported once."""
         if stream not in self.records:
             settings = self.config.data if stream == "domain" else self.config.common_data
             found = read_sources(settings, labelled=stream == "domain")
@@ -222,7 +221,7 @@ class DistillationRun:
         return self.records[stream]
 
     def caches(self, student, common, domain):
-        """Caches of the teachers' features, for training and for validation.
+        """Return caches of the teachers' features, for training and for validation.
 
         Args:
             student: `ESPMedSAMImageSegmenter`.
@@ -263,14 +262,14 @@ class DistillationRun:
         return caches
 
     def datasets(self, phase, model, streams, labels, caches=({}, {})):
-        """The training and the validation data of a phase.
+        """Return the training and the validation data of a phase.
 
         Args:
             phase: `DistillPhaseSettings`.
-            model: the segmenter whose modalities and size of image they have.
+            model: the segmenter that sets the modalities and the image size.
             streams: tuple of `"common"` and `"domain"`.
-            labels: bool. Whether there are masks with the images of the domain.
-            caches: as `caches` gives them.
+            labels: bool. Whether to include the masks of the domain's images.
+            caches: result of `caches`.
 
         Returns:
             Two `DistillationDataset`.
@@ -279,8 +278,8 @@ class DistillationRun:
         converter = model.preprocessor.image_converter
         if converter.image_size is None:
             raise InputError(
-                "The configuration gives no image_size, and its model none either; give the size "
-                "of the images."
+                "The configuration gives no image_size, and its model has none either; give the "
+                "size of the images."
             )
         augment = make_augmentation(
             config.augmentation,
@@ -298,7 +297,12 @@ class DistillationRun:
             workers=max(data.workers for data in (domain, common) if data is not None),
         )
         if domain is not None:
-            options["cache"] = domain.keep_in_memory
+            options |= dict(
+                cache=domain.keep_in_memory,
+                targets=model.target_set,
+                overlap=domain.overlap,
+                self_prompt_targets=model.backbone.self_prompt_targets,
+            )
         if common is not None:
             options["keep_common"] = common.keep_in_memory
         records = {stream: self._records(stream) for stream in streams}
@@ -331,6 +335,13 @@ class DistillationRun:
         return sets
 
 
+def _made(term):
+    """Make a term of the loss from its `FeatureLossSettings`."""
+    if term.of_masks:
+        return MaskLoss(term.loss, term.weight)
+    return FeatureLoss(term.student, term.teacher, term.loss, term.weight)
+
+
 def _common(config):
-    """How images without a modality are changed: as the configuration's `default` says."""
+    """Augmentation of images without a modality: the configuration's `default`."""
     return make_augmentation(config.augmentation, ("default",)).get("default")

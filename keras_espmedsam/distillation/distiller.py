@@ -1,22 +1,32 @@
-"""Multi-Modal Decoupled Knowledge Distillation as a Keras model with a `train_step` of its own."""
+"""Multi-Modal Decoupled Knowledge Distillation as a Keras model with its own `train_step`."""
 
+import contextlib
 import inspect
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_espmedsam.distillation.feature_loss import FeatureLoss
+from keras_espmedsam.distillation.given_teachers import (
+    by_modality,
+    common_by_name,
+    features_asked,
+    terms_of,
+)
+from keras_espmedsam.distillation.mask_loss import MASKS, MaskLoss
+from keras_espmedsam.distillation.matched_targets import MatchedTargets
 from keras_espmedsam.distillation.phases import named_student_phase
 from keras_espmedsam.distillation.steps import Steps
-from keras_espmedsam.distillation.teacher import Teacher
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.other_packages import deserialize_with_others
 from keras_espmedsam.losses import DiceFocalLoss, PatchLoss
+from keras_espmedsam.losses.per_target_loss import of_modalities
+from keras_espmedsam.losses.segmentation_losses import get as segmentation_losses
 from keras_espmedsam.models.compile_notice import compile_notices
 from keras_espmedsam.models.feature_specs import feature_specs
 from keras_espmedsam.models.image_encoder import as_image_encoder, image_encoder_of
 from keras_espmedsam.models.jit_compilation import check_jit_compile
-from keras_espmedsam.ops.device_constant import device_number
+from keras_espmedsam.ops.device_constant import device_constant, device_number
 from keras_espmedsam.optimizers import decoupled, replicas
 from keras_espmedsam.registries import image_encoders
 from keras_espmedsam.registries import losses as mask_losses
@@ -24,37 +34,44 @@ from keras_espmedsam.registries import losses as mask_losses
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class DecoupledDistiller(Steps, keras.Model):
-    """Teach a light segmenter what larger models know, common and domain knowledge apart.
+    """Teach a light segmenter what larger models know, common and domain knowledge separately.
 
-    Each phase trains some of the student's weights and nothing else, bit for bit:
+    Each phase trains some of the student's weights; all others stay the same, bit for bit:
 
-    - `"common"`: images of any kind, without controllers, move the shared encoder.
-    - `"controllers"`: images of modality k move controller k. The shared encoder is frozen with
+    - `"common"`: images of any kind, without controllers, train the shared encoder.
+    - `"controllers"`: images of modality k train controller k. The shared encoder is frozen with
       its BatchNorm statistics.
     - `"both"`: the two at once, each image on its own part.
-    - `"joint"`: all that is trainable in the student learns from labels and, where there are
-      teachers of the domain, from their features.
+    - `"joint"`: everything trainable in the student learns from labels and, if there are teachers
+      of the domain, from their features.
 
-    A weight that the user froze (`trainable = False`) stays frozen in every phase.
+    Weights that you freeze (`trainable = False`) stay frozen in every phase.
+
+    With a `MaskLoss` among the losses, the student's masks learn from those of the teachers of the
+    domain, target by target. A target that is neither labelled nor taught in a batch learns
+    nothing from it; its own weights stay the same, bit for bit.
 
     Args:
-        student: `ESPMedSAMImageSegmenter`, `ESPMedSAMBackbone` or an image encoder of it.
+        student: `ESPMedSAMImageSegmenter`, `ESPMedSAMBackbone` or its image encoder alone.
         common_teachers: `Teacher` (or a model that it takes), a list of them, or a dict by name.
         domain_teachers: `Teacher` (or such a model) for all modalities, or a dict of modality to
-            its own. With several, each sees the whole batch; a cache spares that.
+            its own. Each of several teachers runs on the whole batch, which a cache avoids.
         phase: `"common"`, `"controllers"`, `"both"`, `"joint"`, or the name of another
             `StudentPhase` of `keras_espmedsam.registries.distillation_phases`.
-        losses: `FeatureLoss`, list of them, or dict of teacher to list; of a dict, `"domain"` are
-            the terms of the teachers of the domain. `None` is the MSE of the embeddings.
+        losses: `FeatureLoss` or `MaskLoss`, list of them, or dict of teacher to list; in a dict,
+            `"domain"` are the terms of the teachers of the domain. `None` is the MSE of the
+            embeddings. Common teachers have no masks, and leave out a `MaskLoss` of a list.
         label_losses: dict of `keras.losses.Loss` for `masks` and `patches` in the joint phase;
-            `None` is the segmenter's own. Each may be weighted by `label_weight`.
+            `None` is the segmenter's own. `label_weight` scales them. If the student has several
+            targets, that of the masks is computed for each labelled one; see `PerTargetLoss`.
         label_weight: float. Factor of the label losses.
 
     Data: `x`, a dict of `common` (`{"images": (n, height, width, 3)}`) and `domain` (`{"images":
-    ..., "modalities": (m,) int}`), those that the phase needs; images normalised as the student
-    expects. A part may hold `targets`, `{teacher: {feature: array}}` with the key `"domain"` for
-    all teachers of the domain: the teachers are then not asked. `y`, in the joint phase:
-    `{"masks": (m, height, width, 1), "patches": (m, height / 32, width / 32, 1)}`.
+    ..., "modalities": (m,) int}`), or the one that the phase needs; images are normalised as the
+    student expects. A part may hold `targets`, `{teacher: {feature: array}}` with the key
+    `"domain"` for all teachers of the domain; these teachers then do not run. `y`, in the joint
+    phase: `{"masks": (m, height, width, channels), "patches": (m, height / 32, width / 32, 1)}`,
+    -1 in whole masks that are not labelled.
 
     Metrics: `loss`, and one per term: `common_embedding_mse` (with several common teachers
     `common_sam_embedding_mse`), `domain_embedding_mse`, `label_masks`, `label_patches`.
@@ -76,8 +93,8 @@ class DecoupledDistiller(Steps, keras.Model):
         >>> sorted(distiller.fit({"domain": x}, verbose=0).history)
         ['domain_embedding_mse', 'loss']
 
-    Source: ESP-MedSAM (arXiv 2407.14153), section 3; phases `"both"` and `"joint"`, and losses
-    other than the MSE of the embeddings, are ours.
+    Source: ESP-MedSAM (arXiv 2407.14153), section 3. Departs from the paper: the phases `"both"`
+    and `"joint"`, and losses other than the MSE of the embeddings, are additions.
     """
 
     def __init__(
@@ -98,15 +115,33 @@ class DecoupledDistiller(Steps, keras.Model):
         self.streams = self._kind.streams
         self.label_weight = float(label_weight)
         backbone = getattr(student, "backbone", student)
-        # Behind functions: Keras would track and save the same weights twice.
+        # Wrapped in functions: otherwise Keras would track and save the same weights twice.
         self._backbone = lambda: backbone
         encoder = image_encoder_of(student)
         self._encoder = lambda: encoder
-        self.common_teachers = _common(common_teachers)
-        self.domain_teachers = _by_modality(domain_teachers, self.modalities)
+        self.common_teachers = common_by_name(common_teachers)
+        self.domain_teachers = by_modality(
+            domain_teachers, self.modalities, features_asked(terms_of(losses, "domain"))
+        )
         self._check_teachers()
         self.losses_by_teacher = self._sorted_losses(losses)
-        self.label_losses = label_losses or {"masks": DiceFocalLoss(), "patches": PatchLoss()}
+        self._check_modalities()
+        targets = getattr(backbone, "target_set", None)
+        self._groups = targets.group_numbers() if targets is not None and targets.exclusive else ()
+        label_losses = label_losses or {"masks": DiceFocalLoss(), "patches": PatchLoss()}
+        if targets is not None and targets.num_channels > 1 and MASKS in label_losses:
+            of_targets = segmentation_losses(
+                label_losses[MASKS], targets.num_channels, self._groups
+            )
+            label_losses = {**label_losses, MASKS: of_targets[MASKS]}
+        self.label_losses = label_losses
+        self.matched_targets = self._match_targets()
+        # By the term's name; the terms themselves do not know the student's groups.
+        self._mask_losses = {
+            term.name: term.of_targets(self._groups)
+            for term in self.losses_by_teacher["domain"].get("domain", ())
+            if isinstance(term, MaskLoss)
+        }
         self.projections = self._make_projections()
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.trackers = {name: keras.metrics.Mean(name=name) for name in self._metric_names()}
@@ -123,7 +158,7 @@ class DecoupledDistiller(Steps, keras.Model):
         return tuple(range(as_image_encoder(self._encoder()).num_modalities))
 
     def stream_variables(self, stream):
-        """The variables that a stream trains: `"common"` or `"domain"`.
+        """Return the variables that a stream, `"common"` or `"domain"`, trains.
 
         Example, with the class's `distiller`:
             >>> len(distiller.stream_variables("domain")) == 6 * 3 * 8
@@ -150,11 +185,9 @@ class DecoupledDistiller(Steps, keras.Model):
     non_trainable_weights = non_trainable_variables
 
     def checkpoint_variables(self):
-        """What has to be kept to go on: the student, the projections and the optimiser's state.
+        """Variables needed to resume: the student, the projections and the optimizer's state.
 
-        The teachers, which never change, are left out.
-
-        Source: ours.
+        The teachers, which never change, are not included.
         """
         teachers = [*self.common_teachers.values(), *self.domain_teachers.values()]
         frozen = {id(variable) for teacher in teachers for variable in teacher.variables}
@@ -164,10 +197,10 @@ class DecoupledDistiller(Steps, keras.Model):
     # === Losses ===
 
     def teacher_targets(self, x):
-        """Targets of all streams: as the batch brings them, or from the teachers.
+        """Return targets of all streams: those in the batch, or the teachers' features.
 
         Args:
-            x: dict of the streams' parts, as `fit` gets it.
+            x: dict of the streams' parts, as in `fit`.
 
         Returns:
             dict of stream to `{teacher: {feature: tensor}}`; the teachers of the domain are one.
@@ -188,12 +221,12 @@ class DecoupledDistiller(Steps, keras.Model):
         return targets
 
     def stream_loss(self, stream, x, y, targets, training):
-        """The loss of one stream, a scalar; updates its terms' metrics.
+        """Return the loss of one stream, a scalar, and update its terms' metrics.
 
         Args:
             stream: `"common"` or `"domain"`.
-            x, y: a batch, as `fit` gets it.
-            targets: as `teacher_targets` gives them.
+            x, y: a batch, as in `fit`.
+            targets: result of `teacher_targets`.
             training: bool.
         """
         part = self._part(x, stream)
@@ -202,12 +235,22 @@ class DecoupledDistiller(Steps, keras.Model):
             part["images"],
             modalities,
             stream == "domain",
-            # The shared encoder's BatchNorm is frozen while controllers are learnt.
+            # The shared encoder's BatchNorm is frozen while controllers are trained.
             training=training and stream in self._kind.batch_statistics,
         )
+        outputs = None
+        if self._decodes(stream, y):
+            backbone = self._backbone()
+            embeddings = backbone.with_details(features["embedding"], part["images"])
+            outputs = backbone.decode(embeddings, modalities)
         total = 0.0
         for teacher, found in targets[stream].items():
             for term in self.losses_by_teacher[stream][teacher]:
+                if isinstance(term, MaskLoss):
+                    loss = self._mask_loss(term, found[MASKS], outputs[MASKS], modalities)
+                    self._track(self._metric_name(stream, teacher, term), loss)
+                    total = total + loss
+                    continue
                 feature = features[term.student]
                 projection = self.projections.get(f"{stream}/{teacher}/{term.name}")
                 if projection is not None:
@@ -216,17 +259,15 @@ class DecoupledDistiller(Steps, keras.Model):
                 self._track(self._metric_name(stream, teacher, term), loss)
                 total = total + loss
         if self._kind.labels and y is not None:
-            backbone = self._backbone()
-            embeddings = backbone.with_details(features["embedding"], part["images"])
-            outputs = backbone.decode(embeddings, modalities)
             for name, label_loss in self.label_losses.items():
-                loss = self.label_weight * label_loss(y[name], outputs[name])
+                with self._loss_scope(modalities):
+                    loss = self.label_weight * label_loss(y[name], outputs[name])
                 self._track(f"label_{name}", loss)
                 total = total + loss
         return total
 
     def update_test_losses(self, x, y):
-        """All losses of one batch in inference mode, into the metrics."""
+        """Update the metrics with all losses of one batch in inference mode."""
         targets = self.teacher_targets(x)
         total = 0.0
         for stream in self.streams:
@@ -238,7 +279,7 @@ class DecoupledDistiller(Steps, keras.Model):
         return [self.loss_tracker, *self.trackers.values()]
 
     def call(self, x, training=False):
-        """The student's embedding of each part of a batch, in inference mode."""
+        """Return the student's embedding of each part of a batch, in inference mode."""
         embeddings = {}
         for stream in self.streams:
             part = self._part(x, stream)
@@ -249,20 +290,20 @@ class DecoupledDistiller(Steps, keras.Model):
         return embeddings
 
     def compile(self, optimizer="auto", **kwargs):
-        """Configure training; see `keras.Model.compile`. The losses are the constructor's.
+        """Configure training; see `keras.Model.compile`. The losses are set in the constructor.
 
         Args:
             optimizer: `"auto"` (Adam at the published rate of the phase), a name or a
                 `keras.optimizers.Optimizer`; wrapped in `DecoupledOptimizer`, so that each
-                controller has a state of its own.
-            **kwargs: such as `run_eagerly`, and but for PyTorch `jit_compile`.
+                controller has its own state.
+            **kwargs: such as `run_eagerly` or, except on PyTorch, `jit_compile`.
 
         Example, with the class's `distiller`:
             >>> distiller.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05))
             >>> type(distiller.optimizer).__name__
             'DecoupledOptimizer'
 
-        Source: rates: ESP-MedSAM (arXiv 2407.14153) and its authors' sibling projects.
+        Source: ESP-MedSAM (arXiv 2407.14153) and its authors' sibling projects, the rates.
         """
         check_jit_compile(kwargs.get("jit_compile"))
         if isinstance(optimizer, str) and optimizer == "auto":
@@ -276,6 +317,23 @@ class DecoupledDistiller(Steps, keras.Model):
             return super().fit(**arguments)
 
     # === Inside ===
+
+    def _decodes(self, stream, y):
+        """Whether a stream's losses need the student's masks."""
+        labels = self._kind.labels and y is not None
+        return labels or (stream == "domain" and bool(self._mask_losses))
+
+    def _mask_loss(self, term, given, masks, modalities):
+        """Return the loss of the student's masks, from those of its teacher, in their channels."""
+        truth = _on_grid(self.matched_targets(given, modalities), masks)
+        with self._loss_scope(modalities):
+            return term.weight * self._mask_losses[term.name](truth, masks)
+
+    def _loss_scope(self, modalities):
+        """Return a context in which losses of exclusive groups know each image's modality."""
+        if self._groups and modalities is not None:
+            return of_modalities(modalities)
+        return contextlib.nullcontext()
 
     def _features(self, images, modalities, controllers, training):
         encoder = as_image_encoder(self._encoder())
@@ -302,9 +360,15 @@ class DecoupledDistiller(Steps, keras.Model):
     def _domain_targets(self, part):
         teachers = list(self.domain_teachers.values())
         modalities = part.get("modalities")
-        found = [teacher(part["images"], modalities) for teacher in teachers]
+        found = [
+            teacher(part["images"], self._indices_of(teacher, part["images"], modalities))
+            for teacher in teachers
+        ]
         if len(teachers) == 1:
             return found[0]
+        if MASKS in found[0]:
+            width = max(one[MASKS].shape[-1] for one in found)
+            found = [{**one, MASKS: _widened(one[MASKS], width)} for one in found]
         numbers = [device_number(k, like=modalities) for k in range(len(found))]
         own = [ops.reshape(ops.equal(modalities, k), (-1, 1, 1, 1)) for k in numbers]
         targets = {}
@@ -313,6 +377,18 @@ class DecoupledDistiller(Steps, keras.Model):
             values = [ops.where(mask, f[name], nothing) for mask, f in zip(own, found, strict=True)]
             targets[name] = sum(values[1:], values[0])
         return targets
+
+    def _indices_of(self, teacher, images, modalities):
+        """Return the modalities of images as a teacher numbers them."""
+        own = tuple(max(index, 0) for index in teacher.indices_of(self.modalities))
+        if not teacher.takes_modalities or own == tuple(range(len(own))) != (0,):
+            return modalities
+        if modalities is None:  # The student has one; of a teacher without names it is not known.
+            if teacher.modalities is None or isinstance(self.modalities[0], int):
+                return None
+            return ops.full((ops.shape(images)[0],), own[0], dtype="int32")
+        modalities = ops.convert_to_tensor(modalities)
+        return ops.take(device_constant(_as_int32, own, like=modalities), modalities)
 
     def _part(self, x, stream):
         if not isinstance(x, dict) or stream not in x:
@@ -324,7 +400,7 @@ class DecoupledDistiller(Steps, keras.Model):
         return x[stream]
 
     def _track(self, name, loss):
-        # Under a strategy of TensorFlow Keras gives one replica's share of the mean.
+        # Under a TensorFlow strategy, Keras passes one replica's share of the mean.
         self.trackers[name].update_state(ops.stop_gradient(loss) * replicas.count())
 
     def _check_teachers(self):
@@ -339,13 +415,60 @@ class DecoupledDistiller(Steps, keras.Model):
                 "its image encoder with num_modalities."
             )
 
+    def _check_modalities(self):
+        """Raise if a teacher with controllers is to give embeddings of modalities it lacks."""
+        terms = self.losses_by_teacher["domain"].get("domain", ())
+        if all(isinstance(term, MaskLoss) for term in terms):
+            return
+        for key, teacher in self.domain_teachers.items():
+            wanted = self.modalities if key == "domain" else (key,)
+            indices = zip(wanted, teacher.indices_of(wanted), strict=True)
+            missing = [str(name) for name, index in indices if index < 0]
+            if missing and teacher.num_modalities > 1:
+                raise InputError(
+                    f"The teacher {teacher.name!r} has controllers of "
+                    f"{', '.join(map(str, teacher.modalities))}, and the student also has "
+                    f"{', '.join(missing)}, whose embeddings it cannot teach; give a dict with a "
+                    "teacher for each modality, or a MaskLoss alone."
+                )
+
+    def _match_targets(self):
+        """Return the `MatchedTargets` of student and teachers, or `None` without a `MaskLoss`."""
+        terms = self.losses_by_teacher["domain"].get("domain", ())
+        if not any(isinstance(term, MaskLoss) for term in terms):
+            return None
+        student = getattr(self._backbone(), "target_set", None)
+        if student is None:
+            raise InputError(
+                f"Received a MaskLoss for a student of type {type(self.student).__name__}, which "
+                "has no masks; expected an ESPMedSAMImageSegmenter or ESPMedSAMBackbone."
+            )
+        for teacher in self.domain_teachers.values():
+            if not teacher.decodes:
+                raise InputError(
+                    f"The teacher {teacher.name!r} gives no masks; build it as Teacher(segmenter, "
+                    f"features={(*teacher.features, MASKS)})."
+                )
+        one = self.domain_teachers.get("domain")
+        return MatchedTargets(
+            student,
+            {name: (one or self.domain_teachers[name]).target_set for name in self.modalities},
+        )
+
     def _sorted_losses(self, losses):
         """dict of stream to dict of teacher to its list of terms."""
-        losses = losses if losses is not None else [FeatureLoss()]
 
         def of(teacher):
-            own = losses.get(teacher, [FeatureLoss()]) if isinstance(losses, dict) else losses
-            return [own] if isinstance(own, FeatureLoss) else list(own)
+            terms = terms_of(losses, teacher)
+            if teacher == "domain" or not any(isinstance(term, MaskLoss) for term in terms):
+                return terms
+            kept = [term for term in terms if not isinstance(term, MaskLoss)]
+            if isinstance(losses, dict) or not kept:
+                raise InputError(
+                    f"Received a MaskLoss for the common teacher {teacher!r}, which has no masks; "
+                    "give it a FeatureLoss, and a MaskLoss to teachers of the domain alone."
+                )
+            return kept
 
         names = {*self.common_teachers, "domain"}
         if isinstance(losses, dict) and set(losses) - names:
@@ -359,7 +482,7 @@ class DecoupledDistiller(Steps, keras.Model):
         }
 
     def _make_projections(self):
-        """A 1 x 1 convolution for every term whose widths differ."""
+        """Make a 1 x 1 convolution for every term whose widths differ."""
         projections = {}
         student = feature_specs(self._encoder(), self._features_of)
         for stream in self.streams:
@@ -371,6 +494,8 @@ class DecoupledDistiller(Steps, keras.Model):
                 )
                 given = feature_specs(first.model, first)
                 for term in terms:
+                    if isinstance(term, MaskLoss):
+                        continue
                     if term.student not in student:
                         raise InputError(
                             f"The student has no feature {term.student!r}; it has "
@@ -444,43 +569,21 @@ class DecoupledDistiller(Steps, keras.Model):
         return cls(**config)
 
 
-def _common(teachers):
-    """dict of name to `Teacher`."""
-    if not teachers:
-        return {}
-    if isinstance(teachers, dict):
-        return {name: _teacher(model, name) for name, model in teachers.items()}
-    listed = teachers if isinstance(teachers, list | tuple) else [teachers]
-    made = [_teacher(model, f"teacher_{i}") for i, model in enumerate(listed)]
-    if len({teacher.name for teacher in made}) < len(made):
-        raise InputError(
-            f"Received teachers of one name: {', '.join(t.name for t in made)}; give a dict."
-        )
-    return {teacher.name: teacher for teacher in made}
+def _widened(masks, width):
+    """Fill masks up with channels that are unknown."""
+    fill = width - masks.shape[-1]
+    if not fill:
+        return masks
+    nothing = ops.full_like(masks[..., :1], float("-inf"))
+    return ops.concatenate([masks, *[nothing] * fill], axis=-1)
 
 
-def _by_modality(teachers, modalities):
-    """One `Teacher` for all, or one per modality in the order of the modalities."""
-    if not teachers:
-        return {}
-    if not isinstance(teachers, dict):
-        return {"domain": _teacher(teachers, "domain")}
-    if set(teachers) == {"domain"}:
-        return {"domain": _teacher(teachers["domain"], "domain")}
-    if set(teachers) != set(modalities):
-        raise InputError(
-            f"Received teachers for {', '.join(map(str, teachers))}; expected one for all, or one "
-            f"for each of {', '.join(map(str, modalities))}."
-        )
-    return {name: _teacher(teachers[name], str(name)) for name in modalities}
-
-
-def _teacher(model, name):
-    return model if isinstance(model, Teacher) else Teacher(model, name=name)
+def _as_int32(numbers):
+    return np.array(numbers, "int32")
 
 
 def _on_grid(target, feature):
-    """The target on the grid of the student's feature, and as float32."""
+    """Return the target on the grid of the student's feature, as float32."""
     target = ops.cast(target, "float32")
     size, own = tuple(feature.shape[1:3]), tuple(target.shape[1:3])
     if size == own or None in (*size, *own):

@@ -1,4 +1,4 @@
-"""Which feature of the student is compared with which of the teacher, and how."""
+"""Compare a feature of the student with a feature of the teacher."""
 
 import keras
 
@@ -10,22 +10,23 @@ from keras_espmedsam.registries import feature_losses
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class FeatureLoss:
-    """One term of a distillation: a feature of the student, one of the teacher, and their distance.
+    """One term of a distillation loss: a student's feature, a teacher's, and their distance.
 
     Args:
-        student: str. The student's feature: `"embedding"`, or of our encoders `"stage_0"`, ...
-        teacher: str or None. The teacher's feature: `"embedding"`, `"stage_0"` or `"block_0"` and
-            so on of our encoders, the name of a layer of any other functional model. `None` is
-            the name of the student's.
+        student: str. The student's feature: `"embedding"`, or for encoders of this package
+            `"stage_0"`, ...
+        teacher: str or None. The teacher's feature: `"embedding"`; `"stage_0"` or `"block_0"` and
+            so on for encoders of this package; the name of a layer for any other functional
+            model. `None` is the student's.
         loss: `"mse"` (as published), `"cosine"`, `"normalized_mse"`, or another name of
             `keras_espmedsam.registries.feature_losses`; a dict of such a `name` and arguments of
             its class; or a `keras.losses.Loss` of features `(batch, height, width, channels)`.
         weight: float. Factor of the term.
-        name: str or None. Of the metric; `None` is the student's feature and the loss.
+        name: str or None. Name of the metric; `None` is the student's feature and the loss.
 
-    Where the widths differ, a 1 x 1 convolution, learnt with the student and left out
-    afterwards, brings the student's to the teacher's. Where the grids differ, the teacher's is
-    resized to the student's.
+    If the widths differ, a 1 x 1 convolution maps the student's feature to the teacher's width; it
+    is trained with the student and dropped afterwards. If the grids differ, the teacher's feature
+    is resized to the student's.
 
     Raises:
         InputError: for an unknown loss, or a weight that is not above zero.
@@ -34,7 +35,7 @@ class FeatureLoss:
         >>> FeatureLoss("stage_2", "block_5", loss="cosine", weight=0.5).name
         'stage_2_cosine'
 
-    Source: MSE of embeddings: ESP-MedSAM (arXiv 2407.14153); the rest is common practice.
+    Source: ESP-MedSAM (arXiv 2407.14153), the MSE of embeddings.
     """
 
     def __init__(self, student="embedding", teacher=None, loss="mse", weight=1.0, name=None):
@@ -49,7 +50,7 @@ class FeatureLoss:
         self.name = name or f"{student}_{short}"
 
     def __call__(self, target, feature):
-        """The weighted distance, a scalar: mean over the batch."""
+        """Return the weighted distance, a scalar: mean over the batch."""
         return self.weight * self.loss(target, feature)
 
     def get_config(self):

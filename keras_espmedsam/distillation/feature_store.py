@@ -1,4 +1,4 @@
-"""Arrays by key in memory-mapped files that survive a kill at any moment."""
+"""Arrays by key in memory-mapped files that stay valid if the process is killed."""
 
 import contextlib
 import json
@@ -11,6 +11,7 @@ from urllib.parse import quote
 import numpy as np
 
 from keras_espmedsam._files import atomic_path, locked, remove_leftovers
+from keras_espmedsam._plain_file import check_plain_file
 from keras_espmedsam.errors import InputError
 
 ABOUT, JOURNAL, LOCK = "about.json", "entries.jsonl", "lock"
@@ -19,20 +20,17 @@ ABOUT, JOURNAL, LOCK = "about.json", "entries.jsonl", "lock"
 class FeatureStore:
     """A folder of half-precision arrays, several (the features) for each key.
 
-    Every feature has files of many entries, `<number>.<feature>.npy`, and a journal,
-    `entries.jsonl`, says which entry lies where. A line is added to the journal only after the
-    arrays have reached the disk: what a killed process left half-written has no line, and its
-    place is used again.
+    Every feature has files of many entries, `<number>.<feature>.npy`; a journal, `entries.jsonl`,
+    says which entry lies where. A line is added to the journal only after the arrays have reached
+    the disk. What a killed process left unfinished has no line, and its space is reused.
 
     Args:
-        folder: of this store alone; made when something is first written.
-        about: JSON-able dict of what the arrays are of. A folder that says otherwise is refused.
+        folder: used by this store only; created at the first write.
+        about: JSON-able dict that describes the arrays. A folder with another one is rejected.
         shapes: dict of feature name to shape.
 
     Raises:
-        InputError: when the folder holds something else.
-
-    Source: ours.
+        InputError: if the folder holds something else.
     """
 
     def __init__(self, folder, about, shapes):
@@ -54,11 +52,11 @@ class FeatureStore:
         return len(self._entries)
 
     def get(self, key):
-        """The arrays of one key, read-only; their checksums are compared at the first read.
+        """Return the arrays of one key, read-only; the first read verifies their checksums.
 
         Raises:
-            KeyError: for a key that is not there.
-            InputError: for a damaged entry, which is struck from the journal.
+            KeyError: for an unknown key.
+            InputError: for a damaged entry, which is removed from the journal.
         """
         file, slot, checksums = self._entries[key]
         arrays = {name: array[slot] for name, array in self._opened(file).items()}
@@ -68,20 +66,26 @@ class FeatureStore:
                 self._strike(key)
                 raise InputError(
                     f"An entry of the cache in {self.folder} is damaged (its checksum differs) and "
-                    "has been struck from it; build the cache again, which computes what is "
+                    "has been removed from it; build the cache again, which computes what is "
                     "missing."
                 )
             self._verified.add(key)
         return arrays
 
     def refresh(self):
-        """Read the journal again: another process may have written."""
+        """Read the journal again, since another process may have written to it."""
         self._entries, self._dirty = {}, False
         try:
+            check_plain_file(self.folder / JOURNAL)
             lines = (self.folder / JOURNAL).read_bytes().split(b"\n")
         except FileNotFoundError:
             lines = [b""]
-        self._dirty = bool(lines.pop())  # Cut off in the middle of a line.
+        except OSError as error:
+            raise InputError(
+                f"The cache in {self.folder} cannot be read: {JOURNAL}: {error.strerror}; fix "
+                "that or choose another folder."
+            ) from error
+        self._dirty = bool(lines.pop())  # The last line is incomplete.
         for line in lines:
             try:
                 key, *place = json.loads(line)
@@ -102,13 +106,15 @@ class FeatureStore:
 
     @contextlib.contextmanager
     def writing(self):
-        """Within it this process alone writes; begins by clearing away what a killed one left.
+        """Make this process the only writer; first remove what a killed one left behind.
 
         Raises:
-            InputError: when another process is writing, or the folder cannot be written.
+            InputError: if another process is writing, or the folder cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                check_plain_file(self.folder / LOCK)
             lock = (self.folder / LOCK).open("a")
         except OSError as error:
             raise self._unwritable(error) from error
@@ -116,21 +122,21 @@ class FeatureStore:
             if not locked(lock):
                 raise InputError(
                     f"Another process is building the cache in {self.folder}; wait until it has "
-                    "ended, or stop it: what it has done is kept."
+                    "ended, or stop it: the finished part is kept."
                 )
             self.refresh()
             self._tidy()
             yield self
 
     def new_bytes(self, count):
-        """Bytes that `count` more entries take on the disk, beside the room already reserved."""
+        """Return the bytes that `count` more entries take on disk beyond the reserved space."""
         return max(0, count - len(self._free)) * self.entry_bytes
 
     def reserve(self, count):
-        """Make room for `count` more entries.
+        """Reserve space for `count` more entries.
 
         Raises:
-            InputError: when the disk has not enough space; nothing is left behind then.
+            InputError: if the disk has too little space; nothing is left behind then.
         """
         count -= len(self._free)
         if count <= 0:
@@ -144,7 +150,7 @@ class FeatureStore:
                     array = np.lib.format.open_memmap(temporary, "w+", "float16", (count, *shape))
                     array.flush()
                     del array
-                    # A sparse file would end the process (SIGBUS) once the disk is full.
+                    # A sparse file would kill the process (SIGBUS) once the disk is full.
                     with temporary.open("r+b") as file:
                         if hasattr(os, "posix_fallocate"):
                             os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
@@ -157,7 +163,7 @@ class FeatureStore:
             raise self._unwritable(error) from error
 
     def put(self, keys, features):
-        """Write entries for which room was reserved: arrays first, then their lines.
+        """Write entries into reserved space: arrays first, then their journal lines.
 
         Args:
             keys: list of str.
@@ -190,6 +196,7 @@ class FeatureStore:
     def _check_about(self):
         path = self.folder / ABOUT
         try:
+            check_plain_file(path)
             found = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return
@@ -205,14 +212,15 @@ class FeatureStore:
         return self.folder / f"{number:04d}.{quote(name, safe='')}.npy"
 
     def _files(self):
-        """Numbers of the files of which any feature is there."""
+        """Return the numbers of files that have at least one feature."""
         return sorted({int(path.name.partition(".")[0]) for path in self.folder.glob("[0-9]*.npy")})
 
     def _capacity(self, number):
-        """Entries that files hold; 0 where one is missing or cut short."""
+        """Return how many entries the files hold; 0 if one is missing or truncated."""
         counts = set()
         for name in self.shapes:
             try:
+                check_plain_file(self._path(number, name))
                 counts.add(len(np.load(self._path(number, name), mmap_mode="r")))
             except (OSError, ValueError):
                 return 0
@@ -227,7 +235,7 @@ class FeatureStore:
         return {name: np.load(self._path(number, name), mmap_mode=mode) for name in self.shapes}
 
     def _match_files(self):
-        """Drop entries of files that are missing or cut short; note the places without entry."""
+        """Drop entries of missing or truncated files; note the positions without an entry."""
         capacities = {number: self._capacity(number) for number in self._files()}
         for key, (number, slot, _) in list(self._entries.items()):
             if slot >= capacities.get(number, 0):
@@ -267,18 +275,18 @@ class FeatureStore:
 
     def _strike(self, key):
         self._entries.pop(key, None)
-        # A reader of a folder that it may not write strikes it from its own memory alone.
+        # A reader without write access removes it only from its own memory.
         with contextlib.suppress(OSError):
             self._append([(key,)])
         self._dirty = True
 
     def __getstate__(self):
-        # For the worker processes of a data set: each opens the files for itself.
+        # For the worker processes of a data set: each opens the files itself.
         return {**self.__dict__, "_maps": {}}
 
 
 def free_bytes(folder):
-    """Free space, in bytes, of the disk on which a folder lies or would lie."""
+    """Return the free bytes of the disk on which a folder lies or would lie."""
     folder = Path(folder).absolute()
     while not folder.exists():
         folder = folder.parent

@@ -4,14 +4,12 @@ import keras
 
 
 class LabelledPart(keras.utils.PyDataset):
-    """Batches of a `DistillationDataset` with labels, as a segmenter without preprocessor has them.
+    """Batches of a `DistillationDataset` with labels, for a segmenter without preprocessor.
 
     Args:
-        source: `DistillationDataset` of the domain alone, with `labels=True`.
+        source: `DistillationDataset` of the domain only, with `labels=True`.
 
-    Gives `({"images", "modalities"}, {"masks", "patches"})`.
-
-    Source: ours.
+    Yields `({"images", "modalities"}, {"masks", "patches"})`.
     """
 
     def __init__(self, source):

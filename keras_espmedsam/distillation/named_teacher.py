@@ -1,4 +1,4 @@
-"""A common teacher, loaded from where a configuration says."""
+"""Load a common teacher from a configuration."""
 
 import keras
 import keras_hub
@@ -20,8 +20,6 @@ def named_teacher(settings, features=("embedding",)):
 
     Raises:
         InputError: for a preset or a file that cannot be loaded.
-
-    Source: ours.
     """
     try:
         if settings.file is not None:
@@ -32,7 +30,7 @@ def named_teacher(settings, features=("embedding",)):
             model = keras_hub.models.Backbone.from_preset(resolve_preset(settings.preset))
     except InputError:
         raise
-    # A file of another kind, or a failed download, raises nearly anything.
+    # A file of another kind, or a failed download, can raise almost any exception.
     except Exception as error:
         source = settings.file or settings.keras_hub or settings.preset
         raise InputError(

@@ -1,7 +1,8 @@
-"""One part of a distillation batch: which images, in which variants, with which features."""
+"""Draw one part of a distillation batch: images, variants and features."""
 
 import numpy as np
 
+from keras_espmedsam.distillation.mask_loss import MASKS
 from keras_espmedsam.distillation.variants import vary
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.data.batch_sampler import BatchSampler
@@ -9,23 +10,23 @@ from keras_espmedsam.training.data.sampling_weights import sampling_weights
 
 
 class PartDrawing:
-    """Draw the images of a part by epoch and number, moved as their cached features are.
+    """Draw the images of a part by epoch and number, flipped or turned like their features.
 
     Args:
         images: `ImageStore` on the student's canvas.
         batch_size, steps, shuffle, augment, seed: see `BatchSampler`.
         balance, weights: see `sampling_weights`.
-        modalities: tuple of str, or `None`: batches say no modality.
-        one_modality: bool. Draw a modality first, then images of it alone.
+        modalities: tuple of str, or `None` for batches without modalities.
+        targets: `Targets` of the student, or None; see `sampling_weights`.
+        one_modality: bool. Draw a modality first, then only images of it.
         caches: dict of teacher name to `TeacherCache`, or to a dict of them by modality.
 
-    Call: `part(epoch, index)` gives the part, a dict of `images` (uint8), `modalities` and
-    `targets`, those that there are, and the masks (uint8, or None).
+    Call: `part(epoch, index)` returns the part, a dict of `images` (uint8), `modalities` and
+    `targets`, if there are any, the masks (uint8, or None), and which of their channels are
+    labelled, bool `(batch, channels)`.
 
     Raises:
-        InputError: for an augmentation beside caches, or a cache that does not hold the images.
-
-    Source: ours.
+        InputError: for an augmentation together with caches, or a cache without the images.
     """
 
     def __init__(
@@ -41,19 +42,21 @@ class PartDrawing:
         modalities=None,
         one_modality=False,
         caches=None,
+        targets=None,
     ):
         if caches and augment:
             raise InputError(
-                "Received an augmentation beside a cache, whose features are those of images "
-                "that are flipped and turned at most; leave one of the two out."
+                "Received an augmentation together with a cache, whose features are those of "
+                "images that are only flipped and turned; leave one of the two out."
             )
         self.records = images.records
+        self.labelled = images.labelled
         self.seed = seed
         self.indices = None
         if modalities is not None:
             places = [tuple(modalities).index(record.modality) for record in self.records]
             self.indices = np.array(places, "int32")
-        groups, shares = sampling_weights(self.records, balance, weights)
+        groups, shares = sampling_weights(self.records, balance, weights, targets)
         drawn = [(groups, shares)]
         if one_modality:
             drawn = _apart(groups, shares, self.indices)
@@ -78,9 +81,9 @@ class PartDrawing:
         self._variants = self._common_variants(caches or {})
 
     def __call__(self, epoch, index):
-        # The last number tells this generator from the drawing's.
+        # The last number distinguishes this generator from the batch sampler's.
         rng = np.random.default_rng([self.seed, epoch, index, 3])
-        # The shorter of two parts begins again.
+        # The shorter of two parts starts over.
         index %= self.num_batches
         which = rng.choice(len(self._drawings), p=self._shares)
         rows, images, masks = self._drawings[which](epoch, index)
@@ -95,17 +98,17 @@ class PartDrawing:
                 teacher: self._features([entries[row] for row in rows], names)
                 for teacher, entries in self._entries.items()
             }
-        return part, masks
+        return part, masks, self.labelled[rows]
 
     def _features(self, entries, variants):
         found = [
             cache.targets(place, name)
             for (cache, place), name in zip(entries, variants, strict=True)
         ]
-        return {name: np.stack([one[name] for one in found]) for name in found[0]}
+        return {name: _stacked(name, [one[name] for one in found]) for name in found[0]}
 
     def _checked(self, given):
-        """For each row, the cache that holds it, and where."""
+        """Return, for each row, the cache that holds it and its position there."""
         by_modality = given if isinstance(given, dict) else None
         entries = []
         for record in self.records:
@@ -119,7 +122,7 @@ class PartDrawing:
         return entries
 
     def _common_variants(self, caches):
-        """The variants that all caches hold, in the order of the first."""
+        """Return the variants that all caches hold, in the order of the first."""
         held = []
         for given in caches.values():
             for cache in given.values() if isinstance(given, dict) else [given]:
@@ -133,7 +136,7 @@ class PartDrawing:
 
 
 def _apart(groups, shares, indices):
-    """Groups and their shares for each modality."""
+    """Return groups and their shares for each modality."""
     parts = {}
     for group, share in zip(groups, shares, strict=True):
         for modality in np.unique(indices[group]):
@@ -145,6 +148,21 @@ def _apart(groups, shares, indices):
         if sum(own_shares) > 0:
             found.append((list(own), np.array(own_shares)))
     return found
+
+
+def _stacked(name, arrays):
+    """Stack a feature of images; masks of teachers with fewer channels are filled up as unknown."""
+    if name == MASKS:
+        width = max(array.shape[-1] for array in arrays)
+        arrays = [
+            np.pad(
+                array,
+                ((0, 0), (0, 0), (0, width - array.shape[-1])),
+                constant_values=-np.inf,
+            )
+            for array in arrays
+        ]
+    return np.stack(arrays)
 
 
 def _moved(batch, variants):

@@ -1,13 +1,14 @@
-"""A teacher's features of every image, computed once and kept on disk."""
+"""Compute a teacher's features of every image once and keep them on disk."""
 
-import dataclasses
 import hashlib
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from keras_espmedsam._plain_file import check_plain_file
 from keras_espmedsam.distillation.feature_store import ABOUT, FeatureStore, free_bytes
+from keras_espmedsam.distillation.mask_loss import MASKS
 from keras_espmedsam.distillation.variants import checked_variants, vary
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import AUTO
@@ -15,30 +16,32 @@ from keras_espmedsam.inference.image_batches import filled_up
 from keras_espmedsam.models.feature_specs import feature_specs
 from keras_espmedsam.training.data.image_store import ImageStore
 
-# Counted up when the same file is read or drawn to other pixels than before.
+# Incremented if the same file is read or drawn to other pixels than before.
 READING = 1
 
 
 class TeacherCache:
-    """Keep a teacher's features of images on disk, so that an epoch costs no teacher pass.
+    """Keep a teacher's features of images on disk, so that an epoch needs no teacher pass.
 
-    An entry is one image in one variant, for a teacher is not equivariant: the features of a
-    flipped image are not the flipped features. It is found by what it was computed from: the
-    teacher (its weights and configuration), the image (the content of its file, and the number
-    in it), the preprocessing, and the modality where the teacher has controllers. Whatever
-    changes is computed anew, and only that; what was computed before stays beside it. Features
-    are memory-mapped, in half precision.
+    An entry is one image in one variant, because a teacher is not equivariant: the features of a
+    flipped image are not the flipped features. Its key is what it was computed from: the teacher
+    (weights and configuration), the image (file content and index in the file), the preprocessing
+    and, for a teacher with controllers, the modality. If any of these change, only the affected
+    entries are computed again; old entries are kept. Features are memory-mapped, in half
+    precision. Masks, if they are among the features, are logits with a channel for each target of
+    the teacher, -inf in those that an image's modality has not; a teacher of other targets, or of
+    other names for them, has entries of its own.
 
     Args:
         folder: path. Several teachers and sizes may share it.
         teacher: `Teacher`.
-        records: list of `Record`, one per image; their masks are not looked at.
+        records: list of `Record`, one per image; their masks are ignored.
         converter: the student's `HostImageConverter`, with an `image_size`.
         variants: tuple of str, of `"identity"`, `"hflip"`, `"vflip"`, `"rot90"`, `"rot180"`,
             `"rot270"`, `"transpose"` and `"antitranspose"`. All but `"identity"`, `"hflip"`,
             `"vflip"` and `"rot180"` need a square `image_size`.
         modalities: tuple of str, the student's modalities, for a teacher of the domain; `None`
-            for a common one, which is not told.
+            for a common one, which gets no modality.
 
     Raises:
         InputError: for no records, a file that cannot be read, a variant that is unknown or does
@@ -61,8 +64,6 @@ class TeacherCache:
         2
         >>> cache.targets(0, "hflip")["embedding"].shape
         (2, 2, 8)
-
-    Source: ours.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class TeacherCache:
         self.converter = converter
         self.variants = checked_variants(variants, converter.image_size)
         self.modalities = None
-        if modalities is not None and teacher.num_modalities > 1:
+        if modalities is not None and teacher.takes_modalities:
             self.modalities = tuple(modalities)
+            # As the teacher numbers them. One that it lacks takes the first's place, as in a batch.
+            self._indices = [max(index, 0) for index in teacher.indices_of(self.modalities)]
         self._images = self._image_keys()
         self._rows = {self._identity(record): row for row, record in enumerate(self.records)}
         fingerprint = teacher.fingerprint()
@@ -92,29 +95,27 @@ class TeacherCache:
             "normalization": converter.normalization,
             "reading": READING,
         }
+        if teacher.target_set is not None:
+            names = teacher.target_set
+            about["targets"] = {one: list(names.channels(one)) for one in names.modalities}
         self._store = FeatureStore(self.folder / fingerprint[:16] / size, about, self._shapes())
 
     # === Asking ===
 
     @property
     def complete(self):
-        """Whether every image is there in every variant.
-
-        Source: ours.
-        """
+        """Whether the cache holds every image in every variant."""
         return not self._missing()
 
     def row(self, record):
-        """The row of a record's image among the cache's own.
+        """Return the cache's row for a record's image.
 
         Args:
             record: `Record`. Its file, its index and, for a teacher with controllers, its
-                modality count; not its mask, split or data set.
+                modality matter; its mask, split and data set do not.
 
         Raises:
-            InputError: for a record that the cache was not made for.
-
-        Source: ours.
+            InputError: for an image that is not in the cache.
         """
         identity = self._identity(record)
         if identity not in self._rows:
@@ -125,20 +126,18 @@ class TeacherCache:
         return self._rows[identity]
 
     def targets(self, row, variant="identity"):
-        """The features of one image in one variant.
+        """Return the features of one image in one variant.
 
         Args:
-            row: int. Of the record.
+            row: int. Row of the record.
             variant: str, one of the cache's.
 
         Returns:
             dict of feature name to a read-only float16 array `(h, w, channels)`.
 
         Raises:
-            InputError: for a variant that the cache does not hold, an entry that has not been
+            InputError: for a variant that the cache does not have, an entry that has not been
                 computed, or one whose checksum differs.
-
-        Source: ours.
         """
         if variant not in self.variants:
             raise InputError(
@@ -156,17 +155,11 @@ class TeacherCache:
         return self._store.get(key)
 
     def required_bytes(self):
-        """Bytes that `build` will take on the disk: 0 once the cache is complete.
-
-        Source: ours.
-        """
+        """Return the bytes that `build` will write: 0 once the cache is complete."""
         return self._store.new_bytes(len(self._missing()))
 
     def disk_use(self):
-        """A sentence that says how much space the cache takes and how much is free.
-
-        Source: ours.
-        """
+        """Return a sentence that says how much space the cache takes and how much is free."""
         images, variants = len(set(self._images)), len(self.variants)
         total = images * variants * self._store.entry_bytes
         use = (
@@ -185,29 +178,27 @@ class TeacherCache:
             use += (
                 f" {self.folder} also holds those of {len(others)} other teacher"
                 f"{'s' * (len(others) > 1)} or preprocessing{'s' * (len(others) > 1)}, "
-                f"{_readable(held)}, which are left alone."
+                f"{_readable(held)}, which are kept."
             )
         return use
 
     # === Building ===
 
     def build(self, batch_size=8, progress=None, announce=print):
-        """Compute what is missing; killed at any moment, the next call goes on.
+        """Compute the missing entries; if the process is killed, call it again to continue.
 
         Args:
             batch_size: int. Images per teacher pass.
             progress: callable of (entries done, entries missing at the beginning), or `None`.
-            announce: callable that is given the sentence of `disk_use` before anything is
-                written, or `None`.
+            announce: callable that gets the sentence of `disk_use` before anything is written, or
+                `None`.
 
         Returns:
             int. How many entries were computed.
 
         Raises:
-            InputError: when the disk has too little space, another process is building, a
-                image cannot be read, or features do not fit into half precision.
-
-        Source: ours.
+            InputError: if the disk has too little space, another process is building, an image
+                cannot be read, or features do not fit into half precision.
         """
         missing = self._missing()
         if not missing:
@@ -216,7 +207,7 @@ class TeacherCache:
             announce(self.disk_use())
         self._check_space()
         with self._store.writing() as store:
-            missing = self._missing()  # Another process may have been at work.
+            missing = self._missing()  # Another process may have added some.
             if not missing:
                 return 0
             self._check_space()
@@ -232,11 +223,11 @@ class TeacherCache:
         return len(entries)
 
     def _images_of(self, missing):
-        """The images that are needed, and what is missing: (key, their row, variant)."""
+        """Return the needed images and the missing entries: (key, row of the image, variant)."""
         rows = sorted({row for row, _ in missing.values()})
-        records = [dataclasses.replace(self.records[row], mask=None) for row in rows]
+        records = [self.records[row].without_masks() for row in rows]
         size, mode = self.converter.image_size, self.converter.resize_mode
-        # All are decoded before the first pass: a bad file does not end a build of hours.
+        # All are decoded before the first pass, so that a bad file does not stop a build of hours.
         images = ImageStore(
             records, size, mode, cache=False, strict=True, intensity=self.converter.intensity
         )
@@ -250,7 +241,7 @@ class TeacherCache:
         return images, [(key, numbers[row], name) for key, (row, name) in missing.items()]
 
     def _inputs(self, images, batch, batch_size):
-        # A smaller last batch would be another compilation.
+        # A smaller last batch would compile again.
         filled = filled_up(batch, batch_size)
         placed = images[[row for _, row, _ in filled]]
         moved = [vary(one[0], name) for one, (_, _, name) in zip(placed, filled, strict=True)]
@@ -267,7 +258,10 @@ class TeacherCache:
             with np.errstate(over="ignore"):
                 halved[name] = array.astype("float16")
             for (_, row, _), value, half in zip(batch, array, halved[name], strict=True):
-                if not np.isfinite(half).all():
+                fits = np.isfinite(half)
+                if name == MASKS:  # Channels that the modality has not.
+                    fits |= np.isneginf(value)
+                if not fits.all():
                     raise InputError(
                         f"The teacher {self.teacher_name} gives {name!r} of "
                         f"{images.records[row].image} values up to {np.abs(value).max():g}; the "
@@ -288,7 +282,7 @@ class TeacherCache:
     # === Keys ===
 
     def _missing(self):
-        """dict of key to (row, variant) of what is not in the store, each once."""
+        """Return a dict of key to (row, variant) of entries not in the store, each once."""
         wanted = {
             self._key(row, variant): (row, variant)
             for row in range(len(self.records))
@@ -323,7 +317,7 @@ class TeacherCache:
                 f"Received a record of {record.modality or 'no modality'}; the teacher knows "
                 f"{', '.join(self.modalities)}."
             )
-        return self.modalities.index(record.modality)
+        return self._indices[self.modalities.index(record.modality)]
 
     def _shapes(self):
         def features(images, modalities):
@@ -333,17 +327,17 @@ class TeacherCache:
         return {name: spec.shape[1:] for name, spec in specs.items()}
 
     def __getstate__(self):
-        # For the worker processes of a data set, which read and never compute.
+        # For the worker processes of a data set, which only read.
         return {**self.__dict__, "teacher": None, "converter": None}
 
 
 class _Predictor(keras.Model):
-    """The teacher's pass, compiled once."""
+    """Runs the teacher, compiled once."""
 
     def __init__(self, teacher):
         super().__init__(name="teacher_pass")
         self.teacher = teacher
-        # On TensorFlow a graph, without XLA, which is slower on CPUs and minutes in compiling.
+        # On TensorFlow a graph without XLA, which is slower on CPUs and takes minutes to compile.
         self.compile(jit_compile=keras.backend.backend() == "jax")
 
     def call(self, inputs):
@@ -351,7 +345,7 @@ class _Predictor(keras.Model):
 
 
 def check_converter(converter):
-    """Refuse a converter whose images make no batch, or are not what teachers expect.
+    """Raise for a converter whose images make no batch, or are not what teachers expect.
 
     Raises:
         InputError: without an `image_size`, or with another normalisation than ImageNet's.
@@ -363,13 +357,14 @@ def check_converter(converter):
         )
     if converter.normalization != "imagenet":
         raise InputError(
-            f"Received a converter with normalization={converter.normalization!r}; teachers are "
-            'given the student\'s images and expect "imagenet".'
+            f"Received a converter with normalization={converter.normalization!r}; teachers "
+            'get the student\'s images and expect "imagenet".'
         )
 
 
 def _content(path):
     try:
+        check_plain_file(path)
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:32]
     except OSError as error:
@@ -377,7 +372,7 @@ def _content(path):
 
 
 def _readable(count):
-    """Bytes as people say them."""
+    """Format bytes with a unit."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

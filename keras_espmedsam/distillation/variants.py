@@ -1,10 +1,10 @@
-"""The eight ways in which a square can lie: flips and right-angle turns, pixel by pixel."""
+"""The eight orientations of a square image: flips and right-angle turns, without resampling."""
 
 import numpy as np
 
 from keras_espmedsam.errors import InputError
 
-# Name -> (mirrored left to right first, then quarter turns against the clock).
+# Name -> (mirror left to right first, then quarter turns counter-clockwise).
 VARIANTS = {
     "identity": (False, 0),
     "rot90": (False, 1),
@@ -18,32 +18,30 @@ VARIANTS = {
 
 
 def vary(array, variant):
-    """Move an array's pixels as a variant says.
+    """Flip or turn an array according to a variant.
 
     Args:
         array: `(height, width, ...)`.
-        variant: `"identity"`, `"hflip"`, `"vflip"`, `"rot90"` (against the clock), `"rot180"`,
+        variant: `"identity"`, `"hflip"`, `"vflip"`, `"rot90"` (counter-clockwise), `"rot180"`,
             `"rot270"`, `"transpose"` or `"antitranspose"`.
 
     Returns:
-        A view of the array, its sides exchanged by odd turns and transpositions.
+        A view of the array; odd turns and transpositions swap its sides.
 
     Example:
         >>> vary(np.array([[1, 2], [3, 4]]), "rot90").tolist()
         [[2, 4], [1, 3]]
-
-    Source: ours.
     """
     mirrored, turns = VARIANTS[variant]
     return np.rot90(array[:, ::-1] if mirrored else array, turns)
 
 
 def checked_variants(variants, image_size):
-    """A tuple of known variants that keep a canvas of this size.
+    """Return a tuple of known variants that keep a canvas of this size.
 
     Raises:
-        InputError: for none, an unknown one, one that is named twice, or one that exchanges the
-            sides of a canvas that is not square.
+        InputError: for no variant, an unknown or repeated one, or one that swaps the sides of a
+            canvas that is not square.
     """
     variants = (variants,) if isinstance(variants, str) else tuple(variants)
     if not variants or set(variants) - set(VARIANTS) or len(set(variants)) < len(variants):

@@ -1,6 +1,16 @@
-"""Measures of segmentations, and the evaluation of a segmenter on a data set."""
+"""Segmentation metrics, and the evaluation of a segmenter on a data set."""
 
+from keras_espmedsam.evaluation.cldice import cldice
 from keras_espmedsam.evaluation.evaluate import evaluate
+from keras_espmedsam.evaluation.instance_metrics import (
+    INSTANCE_METRICS,
+    ObjectMatches,
+    instance_measures,
+    match_objects,
+    object_scores,
+    pooled_measures,
+    summarise_instances,
+)
 from keras_espmedsam.evaluation.metrics import (
     DEFAULT_METRICS,
     MetricError,
@@ -13,18 +23,29 @@ from keras_espmedsam.evaluation.metrics import (
     recall,
 )
 from keras_espmedsam.evaluation.paper_metrics import paper_image_measures, summarise_paper
+from keras_espmedsam.evaluation.surface_dice import DEFAULT_TOLERANCE, nsd
 
 __all__ = [
     "DEFAULT_METRICS",
+    "DEFAULT_TOLERANCE",
+    "INSTANCE_METRICS",
     "MetricError",
+    "ObjectMatches",
+    "cldice",
     "dice",
     "evaluate",
     "hausdorff_distance",
     "hd95",
     "image_measures",
+    "instance_measures",
     "iou",
+    "match_objects",
+    "nsd",
+    "object_scores",
     "paper_image_measures",
+    "pooled_measures",
     "precision",
     "recall",
+    "summarise_instances",
     "summarise_paper",
 ]

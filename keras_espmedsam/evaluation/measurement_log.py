@@ -1,4 +1,4 @@
-"""The measures of an evaluation on disk as they come, so that a killed one can be resumed."""
+"""Save the metrics of an evaluation as they come, so that a killed run can be resumed."""
 
 import contextlib
 import dataclasses
@@ -9,43 +9,58 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_espmedsam._files import locked
+from keras_espmedsam._plain_file import check_plain_file
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.evaluation.instance_metrics import ObjectMatches
+from keras_espmedsam.evaluation.target_measures import TargetMeasures
 
 _KEY = "espmedsam evaluate"
-# The first bytes of every log: a file that begins otherwise is not ours, and is left alone.
+# The first bytes of every log; any other file is left alone.
 _HEAD = f'{{"{_KEY}": '.encode()
 
 
 class Measurement(NamedTuple):
-    """The measures of one image.
+    """The metrics of one target in one image.
 
     Args:
         record: number of its record, from 0.
         index: number of the image in its file, from 0.
-        files: what tells whether the files have changed since; see `file_stamps`.
-        measures: name to value.
-
-    Source: ours.
+        files: stamps of the files, to detect changes; see `file_stamps`.
+        measures: metrics of the mask, name to value.
+        target: the target's name; empty if the report does not name targets.
+        objects: the values of its `ObjectMatches`, or None if objects are not told apart.
     """
 
     record: int
     index: int  # type: ignore[assignment]  # A tuple's method of that name is not needed.
     files: list[int]
     measures: dict[str, float]
+    target: str = ""
+    objects: list[Any] | None = None
+
+    @classmethod
+    def of(cls, key: tuple[int, int], files: list[int], one: TargetMeasures) -> "Measurement":
+        """Return the entry of a target's metrics."""
+        objects = None if one.objects is None else list(vars(one.objects).values())
+        return cls(*key, files, one.values, one.target, objects)
+
+    @property
+    def found(self) -> TargetMeasures:
+        """The target's metrics."""
+        objects = None if self.objects is None else ObjectMatches(*self.objects)
+        return TargetMeasures(self.target, self.measures, objects)
 
 
 @dataclasses.dataclass
 class LogContent:
-    """What a log holds.
+    """The content of a log.
 
     Args:
-        settings: what was measured and how; None for a log that has not begun.
-        measured: a `Measurement` per image, in the order in which they were taken.
+        settings: what was measured and how; None for a log that is still empty.
+        measured: a `Measurement` per image and target, in the order of measuring.
         failed: `(record, index)` of images whose batch was segmented without them.
-        reports: the files that were written, or begun to be written, from this log.
-        size: bytes of its whole lines. What is behind them was cut by a kill.
-
-    Source: ours.
+        reports: the reports that were written, or started, from this log.
+        size: bytes of its complete lines; anything after them was cut off by a kill.
     """
 
     settings: dict[str, Any] | None = None
@@ -56,12 +71,10 @@ class LogContent:
 
 
 def file_stamps(*paths: Path) -> list[int]:
-    """Size and time of change of files: another one means that they are to be measured again.
+    """Return size and modification time of files, to detect changes.
 
     Args:
-        *paths: the files; one that is gone counts as changed.
-
-    Source: ours.
+        *paths: the files; a missing one counts as changed.
     """
     stamps = []
     for path in paths:
@@ -75,22 +88,21 @@ def file_stamps(*paths: Path) -> list[int]:
 
 
 def read_log(path: str | os.PathLike) -> LogContent:
-    """Read what a log holds, up to the line in which a kill cut it.
+    """Read a log, up to a line that was cut off by a kill.
 
     Args:
-        path: the log; one that does not exist holds nothing.
+        path: the log; if it does not exist, the content is empty.
 
     Raises:
-        InputError: when it cannot be read, or is no log of an evaluation.
+        InputError: when it cannot be read, or is not the log of an evaluation.
 
     Example:
         >>> read_log("none.partial").measured
         []
-
-    Source: ours.
     """
     path = Path(path)
     try:
+        check_plain_file(path)
         return _parsed(path, path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return LogContent()
@@ -99,18 +111,19 @@ def read_log(path: str | os.PathLike) -> LogContent:
 
 
 class MeasurementLog:
-    """A log that is open for one program alone, to be read and then appended to.
+    """A log that is locked for this process, to read it and append to it.
 
-    A text file, one JSON object a line. The first holds the settings, each other one a batch. A
-    line is written at once, so that a killed program loses the batch in work and nothing else,
-    and what goes on forms the same batches. The file is made with the first batch.
+    It is a text file with one JSON object per line: the first line holds the settings, each
+    further line one batch. Lines are written completely, so that a killed run loses only its
+    unfinished batch, and a resumed run forms the same batches. The file is created with the first
+    batch.
 
     Args:
         path: the file; its folder must exist.
-        restart: whether to forget what it holds, as soon as there is something to be written.
+        restart: whether to discard its content at the first write.
 
     Raises:
-        InputError: when the file cannot be opened, is no log, or another program is writing it.
+        InputError: when the file cannot be opened, is not a log, or another program is writing it.
 
     Example:
         >>> import tempfile
@@ -120,8 +133,6 @@ class MeasurementLog:
         ...     log.append([Measurement(0, 0, [], {"dice": 0.9})])
         >>> read_log(path).measured[0].measures
         {'dice': 0.9}
-
-    Source: ours.
     """
 
     def __init__(self, path: str | os.PathLike, restart: bool = False):
@@ -130,7 +141,10 @@ class MeasurementLog:
         self._written = False
         with contextlib.ExitStack() as on_error:
             try:
-                # Unbuffered: what could not be written is not tried again when it is closed.
+                # A device would be read without end, and removed at the end.
+                with contextlib.suppress(FileNotFoundError):
+                    check_plain_file(self.path)
+                # Unbuffered, so that a failed write is not tried again on closing.
                 self._file = on_error.enter_context(open(self.path, "a+b", buffering=0))
                 if not locked(self._file):
                     raise InputError(
@@ -141,7 +155,7 @@ class MeasurementLog:
                 data = self._file.read()
             except OSError as error:
                 raise InputError(
-                    f"The file {self.path}, which keeps the measures until the report is written, "
+                    f"The file {self.path}, which keeps the metrics until the report is written, "
                     f"cannot be written: {error.strerror}."
                 ) from error
             self._content = _parsed(self.path, data)
@@ -156,29 +170,26 @@ class MeasurementLog:
     def __exit__(self, *error: object) -> None:
         empty = not os.fstat(self._file.fileno()).st_size
         self._file.close()
-        # One that holds no measures would only be in the way.
+        # A log without metrics would only be in the way.
         if empty or (self._written and not self.count):
             self.path.unlink(missing_ok=True)
 
     @property
     def count(self) -> int:
-        """How many images it holds the measures of."""
+        """The number of images whose metrics it holds."""
         return len(self._images)
 
     def begin(self, settings: dict[str, Any]) -> LogContent:
-        """Say what is going to be measured and how.
+        """Set what is measured and how.
 
         Args:
-            settings: names to values that JSON can hold; those of a log that goes on must be
-                equal.
+            settings: names to values that JSON can hold; they must equal those of an existing log.
 
         Returns:
-            What the log holds already.
+            The content of the log.
 
         Raises:
-            InputError: when it was begun with other settings.
-
-        Source: ours.
+            InputError: when the log was started with other settings.
         """
         settings = json.loads(json.dumps(settings))
         before = self._content.settings
@@ -191,8 +202,8 @@ class MeasurementLog:
                 for name in names
             )
             raise InputError(
-                f"The measures in {self.path} were taken with {differences}. Repeat the run as it "
-                "was, or remove that file to start again."
+                f"The metrics in {self.path} were measured with {differences}. Repeat the run with "
+                "the old settings, or remove that file to start again."
             )
         return self._content
 
@@ -202,30 +213,28 @@ class MeasurementLog:
         failed: Sequence[tuple[int, int]] = (),
         reports: Sequence[str] = (),
     ) -> None:
-        """Write one line, whole or not at all.
+        """Write one line, completely or not at all.
 
         Args:
-            measured: a `Measurement` per image.
+            measured: a `Measurement` per image and target.
             failed: `(record, index)` of images whose batch was segmented without them.
             reports: paths of reports that are about to be written.
 
         Raises:
             InputError: when it cannot be written.
-
-        Source: ours.
         """
         values = {"measured": measured, "failed": failed, "reports": reports}
         line = _line({name: list(value) for name, value in values.items() if value})
         try:
-            # Behind the last whole line: one that was cut would spoil what follows it.
+            # After the last complete line, because a cut line would spoil the next one.
             self._file.truncate(self._content.size)
             left = memoryview(self._header + line)
             while left:
                 left = left[self._file.write(left) :]
         except OSError as error:
             raise InputError(
-                f"The measures cannot be written to {self.path}: {error.strerror}. Those before "
-                "are in it; mend that and resume the run."
+                f"The metrics cannot be written to {self.path}: {error.strerror}. Earlier ones are "
+                "saved in it; fix the problem and resume the run."
             ) from error
         self._content.size += len(self._header + line)
         self._header = b""
@@ -239,17 +248,17 @@ def _line(values: dict[str, Any]) -> bytes:
 
 def _parsed(path: Path, data: bytes) -> LogContent:
     if _HEAD.startswith(data[: len(_HEAD)]) and b"\n" not in data:
-        return LogContent()  # empty, or killed in the first line
+        return LogContent()  # Empty, or killed while writing the first line.
     first, *lines = data.split(b"\n")
     try:
         content = LogContent(json.loads(first)[_KEY], size=len(first) + 1)
     except (ValueError, KeyError, TypeError):
         raise InputError(
-            f"The file {path} would keep the measures of this run, but holds something else; "
+            f"The file {path} is needed for the metrics of this run, but holds something else; "
             "move it away, or choose another report."
         ) from None
-    # What follows the last newline was cut. So is, after a crash of the machine, all from the
-    # first line on that says nothing: it is measured again.
+    # Text after the last newline was cut off. After a crash of the machine, everything from the
+    # first invalid line on is measured again.
     for line in lines[:-1]:
         try:
             values = json.loads(line)

@@ -1,4 +1,4 @@
-"""The measures as the published code computes them, for comparison with its tables."""
+"""The metrics as in the published code, for comparison with the paper's tables."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,11 @@ from PIL import Image
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.metrics import confusion, hausdorff_distance
+from keras_espmedsam.evaluation.summary import mean_and_std
 from keras_espmedsam.imaging.placement import resize
 
 PAPER_SIZE = (1024, 1024)
-"""Height and width at which the paper's measures are taken."""
+"""Height and width at which the paper's metrics are computed."""
 
 _SMOOTHING = 1
 
@@ -18,19 +19,19 @@ _SMOOTHING = 1
 def paper_image_measures(
     truth: np.ndarray, probabilities: np.ndarray, threshold: float = 0.5
 ) -> dict[str, float]:
-    """The published measures of one image, at 1024 x 1024 pixels.
+    """Compute the published metrics of one image, at 1024 x 1024 pixels.
 
-    Dice and IoU are smoothed by 1 in numerator and denominator. Precision and recall are 0 where
-    their denominator is (the published code does not say).
+    Dice and IoU are smoothed by 1 in numerator and denominator. Precision and recall are 0 if
+    their denominator is 0 (the published code does not define this case).
 
     Args:
         truth: true mask `(height, width)`, nonzero is foreground.
         probabilities: predicted probabilities `(height, width)`.
-        threshold: foreground is a probability of at least this.
+        threshold: pixels with at least this probability are foreground.
 
     Returns:
         `{"dice", "iou", "accuracy", "precision", "recall", "hausdorff"}`; the Hausdorff distance
-        (the maximum, in pixels) is NaN where a mask is empty.
+        (the maximum, in pixels) is NaN if a mask is empty.
 
     Raises:
         InputError: when the shapes differ.
@@ -58,19 +59,19 @@ def paper_image_measures(
 
 
 def summarise_paper(measures: Sequence[dict[str, float]]) -> dict[str, dict]:
-    """Mean and deviation over images as published.
+    """Compute means and standard deviations over images as published.
 
     F1 is computed from the mean precision and the mean recall. The Hausdorff distance leaves out
-    the images in which a mask is empty; their number is `dropped`.
+    images with an empty mask; their number is `dropped`.
 
     Args:
         measures: one result of `paper_image_measures` per image.
 
     Returns:
-        `{NAME: {"mean", "std"}}`; `f1` has no deviation, and an undefined figure is None.
+        `{NAME: {"mean", "std"}}`; `f1` has no deviation, and an undefined value is None.
 
     Raises:
-        InputError: without any measures.
+        InputError: when there are no images.
 
     Example:
         >>> one = paper_image_measures(np.ones((4, 4)), np.ones((4, 4)))
@@ -80,7 +81,7 @@ def summarise_paper(measures: Sequence[dict[str, float]]) -> dict[str, dict]:
     Source: ESP-MedSAM (arXiv 2407.14153), published evaluation code.
     """
     if not measures:
-        raise InputError("Received no measures; give those of at least one image.")
+        raise InputError("Received no metrics; give those of at least one image.")
     columns = {name: np.array([one[name] for one in measures]) for name in measures[0]}
     distances = columns.pop("hausdorff")
     summary = {name: mean_and_std(values) for name, values in columns.items()}
@@ -91,18 +92,3 @@ def summarise_paper(measures: Sequence[dict[str, float]]) -> dict[str, dict]:
     kept = distances[~np.isnan(distances)]
     summary["hausdorff"] = {**mean_and_std(kept), "dropped": len(distances) - len(kept)}
     return summary
-
-
-def mean_and_std(values: np.ndarray) -> dict[str, float | None]:
-    """Mean and population standard deviation; None where there is no value.
-
-    Args:
-        values: one value per image.
-
-    Example:
-        >>> mean_and_std(np.array([1.0, 3.0]))
-        {'mean': 2.0, 'std': 1.0}
-    """
-    if not len(values):
-        return {"mean": None, "std": None}
-    return {"mean": float(np.mean(values)), "std": float(np.std(values))}

@@ -1,14 +1,12 @@
-"""Reading the images of an evaluation with their true masks; a bad file costs itself alone."""
+"""Read the images of an evaluation with their true masks; bad files are skipped."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.record import Record
-from keras_espmedsam.data.samples import labelled_images
+from keras_espmedsam.data.samples import TargetPixels, target_images
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.measurement_log import file_stamps
 from keras_espmedsam.evaluation.outcome import Outcome
@@ -17,23 +15,29 @@ from keras_espmedsam.imaging.intensity import AUTO, Intensity
 
 
 class LabelledImage(NamedTuple):
-    """An image and its true mask, read.
+    """An image with its true masks.
 
     Args:
-        key: number of its record, and of the image in its file.
-        record: its record, with that as its `index`.
+        key: number of its record, and number of the image in its file.
+        record: its record, whose `index` is that number in the file.
         image: the image, upright.
-        mask: bool `(height, width)`, upright.
-        files: what its files were when they were read; see `file_stamps`.
-
-    Source: ours.
+        labels: the labelled targets, by their names in the record, to their masks and objects,
+            upright.
+        files: stamps of its files when they were read; see `file_stamps`.
     """
 
     key: tuple[int, int]
     record: Record
     image: DecodedImage
-    mask: np.ndarray
+    labels: dict[str, TargetPixels]
     files: list[int]
+
+    def record_of(self, target: str) -> Record:
+        """Return its record with one of the labelled targets alone."""
+        if len(self.record.targets) < 2:
+            return self.record
+        own = tuple(one for one in self.record.targets if one.target == target)
+        return dataclasses.replace(self.record, mask=None, other_masks=(), targets=own)
 
 
 def read_labelled(
@@ -41,20 +45,21 @@ def read_labelled(
     wanted: Mapping[int, Sequence[int]],
     max_pixels: int,
     intensity: Intensity = AUTO,
+    with_instances: Collection[str] = (),
 ) -> Iterator[LabelledImage]:
     """Read images with their masks, one after another.
 
     Args:
-        outcome: whose records are read; what cannot be is noted in it.
-        wanted: a record's number to the numbers of the images of its file; of an empty list the
+        outcome: holds the records; failures are noted in it.
+        wanted: a record's number to the numbers of the images of its file; with an empty list, the
             file is not opened.
         max_pixels: the most pixels that an image may have.
-        intensity: what is black and white where a record does not say it; see `read_images`.
+        intensity: the values shown as black and white if a record does not set them; see
+            `read_images`.
+        with_instances: modalities whose numbered objects are read, too, where there are any.
 
     Yields:
-        A `LabelledImage` for each that could be read.
-
-    Source: ours.
+        A `LabelledImage` for each image that can be read.
     """
     for number, indices in wanted.items():
         record, left = outcome.records[number], list(indices)
@@ -62,21 +67,22 @@ def read_labelled(
             continue
         files = file_stamps(*record_files(record))
         try:
-            for image, mask in labelled_images(record, max_pixels, intensity):
+            instances = record.modality in with_instances
+            for image, labels in target_images(record, max_pixels, intensity, instances):
                 if image.index not in left:
                     continue
-                assert mask is not None  # Records without one are refused before.
                 left.remove(image.index)
-                # Headers may say something else than the pixels behind them.
-                if mask.shape != image.size:
-                    outcome.fail(number, image.index, _unequal(record, image, mask))
+                # Decoded pixels may contradict the header.
+                wrong = _unequal(record, image, labels)
+                if wrong:
+                    outcome.fail(number, image.index, wrong)
                     continue
                 found = dataclasses.replace(record, index=image.index)
-                yield LabelledImage((number, image.index), found, image, mask, files)
+                yield LabelledImage((number, image.index), found, image, labels, files)
             if left:
                 raise InputError(
                     f"{record.image} or its mask {record.mask} holds fewer images than its header "
-                    "says; get a new copy of them."
+                    "states; get a new copy of them."
                 )
         except InputError as error:
             reason = str(error)
@@ -85,8 +91,14 @@ def read_labelled(
             outcome.fail(number, left[0], reason, len(left))
 
 
-def _unequal(record, image, mask):
-    return (
-        f"{record.image} has {image.size[1]} x {image.size[0]} pixels and its mask "
-        f"{record.mask} {mask.shape[1]} x {mask.shape[0]}, both upright; expected the same size."
-    )
+def _unequal(record, image, labels):
+    """Say which mask has another size than the image; empty if none has."""
+    for one in record.target_masks:
+        for array in labels[one.target]:
+            if array is not None and array.shape != image.size:
+                return (
+                    f"{record.image} has {image.size[1]} x {image.size[0]} pixels and its mask "
+                    f"{one.mask} {array.shape[1]} x {array.shape[0]}, both upright; expected the "
+                    "same size."
+                )
+    return ""

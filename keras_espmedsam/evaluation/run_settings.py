@@ -1,4 +1,4 @@
-"""What two evaluations must have in common for one to go on where the other stopped."""
+"""The settings that must be the same to resume an interrupted evaluation."""
 
 import dataclasses
 import hashlib
@@ -13,23 +13,22 @@ import numpy as np
 import keras_espmedsam
 from keras_espmedsam._startup import choose_backend
 from keras_espmedsam.data.record import Record
+from keras_espmedsam.data.targets import Targets
 
-# What of a preset's image converter changes what is measured.
+# The settings of a preset's image converter that change the results.
 _CONVERTER = ("image_size", "resize_mode", "normalization", "intensity")
 
 
 def run_settings(segmenter: Any, records: Sequence[Record], **options: Any) -> dict[str, Any]:
-    """All that the measures of an image depend on, except the files themselves.
+    """Return everything that the metrics depend on, except the content of the files.
 
     Args:
         segmenter: as for `evaluate`.
         records: as for `evaluate`.
-        **options: those of its arguments that change what is measured.
+        **options: the other arguments of `evaluate` that change the results.
 
     Returns:
         Names to values that JSON can hold; weights and images as checksums.
-
-    Source: ours.
     """
     rows = [_row(record) for record in records]
     return {
@@ -42,37 +41,42 @@ def run_settings(segmenter: Any, records: Sequence[Record], **options: Any) -> d
 
 
 def record_files(record: Record) -> list[Path]:
-    """The files that an image is measured by: its own and those of its masks.
+    """Return the files of a record: the image, its masks and those of its objects.
 
     Args:
-        record: one with a mask; without, it is its image alone.
+        record: the record.
 
     Example:
         >>> record = Record("test", "xray", "lungs", Path("1.png"), Path("2.png"))
         >>> [path.name for path in record_files(record)]
         ['1.png', '2.png']
-
-    Source: ours.
     """
-    files = (record.image, record.mask, *record.other_masks)
-    return [file for file in files if file is not None]
+    return list(record.files)
 
 
 def _row(record):
-    """All that a record says of its image; its group tells nothing about how it is measured."""
+    """Return the fields of a record that affect its metrics; its group does not."""
     row = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    for name in ("group", "image", "mask", "other_masks"):
+    for name in ("group", "image", "mask", "other_masks", "targets"):
         del row[name]
+    if record.targets:
+        row["targets"] = [(one.target, one.values, one.table) for one in record.targets]
     return {**row, "files": [os.path.abspath(path) for path in record_files(record)]}
 
 
 def _segmenter_checksum(segmenter):
-    """Of what it computes with: its weights and the size it works at, or its description."""
-    # An artefact's: the checksums of its files are in it.
+    """Return a checksum of its weights and image size, or of an exported model's description."""
+    # The description of an exported model contains the checksums of its files.
     values = [getattr(segmenter, "description", None)]
     converter = getattr(getattr(segmenter, "preprocessor", None), "image_converter", None)
-    # Not its whole configuration: Keras imports TensorFlow to write that, on any backend.
+    # Not its whole configuration, because Keras imports TensorFlow to serialise it.
     values.append({name: getattr(converter, name, None) for name in _CONVERTER})
+    # Only if there are any, to accept logs of earlier versions.
+    target_set = getattr(segmenter, "target_set", None)
+    if isinstance(target_set, Targets) and not target_set.is_default:
+        values.append(target_set.config())
+    if getattr(segmenter, "postprocessing", None):
+        values.append(segmenter.postprocessing)
     text = json.dumps(values, sort_keys=True, default=lambda value: type(value).__name__)
     weights = segmenter.get_weights() if hasattr(segmenter, "get_weights") else []
     return _checksum(text.encode(), *(np.ascontiguousarray(weight).tobytes() for weight in weights))

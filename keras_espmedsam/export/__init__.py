@@ -1,6 +1,6 @@
-"""Models as artefacts of other runtimes: SavedModel, TFLite, ONNX and OpenVINO.
+"""Export models to other runtimes: SavedModel, TFLite, ONNX and OpenVINO.
 
-The parts are loaded when first used, so that formats are listed and recognised without Keras.
+The parts are loaded on first use, so that formats are listed and recognised without Keras.
 """
 
 import importlib
@@ -27,7 +27,7 @@ _PLACES = {
 __all__ = ["ExportFormat", "ExportedSegmenter", "export_like_keras", "export_model", "get_format"]
 
 
-# Unseen by type checkers, so that they find a name that there is not.
+# Hidden from type checkers, so that they still report unknown names.
 if not TYPE_CHECKING:
 
     def __getattr__(name):

@@ -1,17 +1,26 @@
-"""Keras' own `export`, from every backend: TensorFlow writes, if need be in another process."""
+"""Keras' own `export` from every backend; TensorFlow writes, in another process if needed."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import keras
 
+from keras_espmedsam._files import (
+    alone_in,
+    atomic_folder,
+    carry_over,
+    remove_leftovers,
+    writing_folder,
+)
+from keras_espmedsam._shown import shown
 from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.export._export_model import export_model
 from keras_espmedsam.export.formats import check_installed, get_format
 from keras_espmedsam.export.input_signature import signature_to_json
 from keras_espmedsam.export.other_process import export_elsewhere
 
-# Keras' names of the formats and ours; what PyTorch itself writes is none of ours.
+# Names of the formats in Keras and in this package; PyTorch's own format has none here.
 FORMATS = {
     "tf_saved_model": "saved_model",
     "litert": "tflite",
@@ -19,17 +28,17 @@ FORMATS = {
     "openvino": "openvino",
     "torch": None,
 }
-# Of these an open height and width make 1 x 1, or operators that no phone has.
+# For these, an open height and width give 1 x 1, or operators that no phone has.
 SIZED = ("litert", "torch")
-# What Keras' converters made of a model in another process had an output of another rank; ours is
-# run and compared.
+# Written by Keras' converters in another process, these had an output of another rank; instead
+# this package's are written, run and compared.
 COMPARED = ("onnx", "openvino")
 
 
 def export_like_keras(
     model, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs
 ):
-    """What `export` of the tasks and backbones does; `export_model` is for users of images.
+    """Implement `export` of tasks and backbones; to export for raw images use `export_model`.
 
     Args:
         model: a task or a backbone.
@@ -37,17 +46,15 @@ def export_like_keras(
 
     Raises:
         InputError: for an unknown format, one that this backend cannot write, and options that
-            another process cannot be told.
-
-    Source: ours.
+            cannot be passed to another process.
     """
     format = _checked_format(format)
-    filepath = os.path.abspath(os.fspath(filepath))  # Keras' check of a suffix wants a string.
+    filepath = os.path.abspath(os.fspath(filepath))  # Keras' check of a suffix needs a string.
     backend = keras.backend.backend()
     if format == "torch" and backend != "torch":
         others = ", ".join(name for name in FORMATS if name != "torch")
         raise InputError(
-            f'The format "torch" is written by PyTorch, and Keras runs on {backend} here; set '
+            f'The format "torch" is written by PyTorch, but Keras runs on {backend} here; set '
             f"KERAS_BACKEND=torch, or choose one of {others}."
         )
     if format in COMPARED and backend != "tensorflow":
@@ -55,41 +62,75 @@ def export_like_keras(
         return
     if input_signature is None:
         input_signature = _signature(model, format)
-    if backend == ("torch" if format == "torch" else "tensorflow"):
-        keras.Model.export(
-            model,
-            filepath,
-            format=format,
-            verbose=verbose,
-            input_signature=input_signature,
-            **kwargs,
-        )
-        return
-    if kwargs:
-        raise InputError(
-            f"Received {', '.join(sorted(kwargs))} with Keras on {backend}, where TensorFlow "
-            f"writes {format} in a process of its own; leave it out, set KERAS_BACKEND=tensorflow, "
-            "or use export_for, which has precision= and size=."
-        )
-    check_installed(get_format(FORMATS[format]))
-    Path(filepath).parent.mkdir(parents=True, exist_ok=True)
-    export_elsewhere(
-        model,
-        filepath=filepath,
-        format=format,
-        verbose=False,
-        input_signature=signature_to_json(input_signature),
-    )
+    here = backend == ("torch" if format == "torch" else "tensorflow")
+    if not here:
+        if kwargs:
+            raise InputError(
+                f"Received {', '.join(sorted(kwargs))} with Keras on {backend}, where TensorFlow "
+                f"writes {format} in a separate process; leave it out, set "
+                "KERAS_BACKEND=tensorflow, or use export_for, which has precision= and size=."
+            )
+        check_installed(get_format(FORMATS[format]))
+    with _put_in_place(Path(filepath)) as target:
+        if here:
+            keras.Model.export(
+                model,
+                str(target),
+                format=format,
+                verbose=False,
+                input_signature=input_signature,
+                **kwargs,
+            )
+        else:
+            export_elsewhere(
+                model,
+                filepath=str(target),
+                format=format,
+                verbose=False,
+                input_signature=signature_to_json(input_signature),
+            )
     if verbose is None or verbose:
-        print(f"Saved {format} at '{filepath}', written by TensorFlow.")
+        by = "" if here else ", written by TensorFlow"
+        print(f"Saved {format} at '{shown(filepath, 1000)}'{by}.")
+
+
+@contextlib.contextmanager
+def _put_in_place(path):
+    """Yield a path in a temporary folder; when the block ends, its content replaces `path`.
+
+    If the process is killed at any moment, `path` is either the old or the new version, and other
+    content of its folder stays. The weights of an .xml are a separate file, which is moved first.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
+        with writing_folder(path.parent) as folder:
+            target = folder / path.name
+            yield target
+            with alone_in(path.parent):
+                written = sorted(folder.iterdir(), key=lambda one: one.name == target.name)
+                for one in written:
+                    place = path.with_name(one.name)
+                    if not one.is_dir():
+                        os.replace(one, place)
+                        continue
+                    with atomic_folder(place, replace=True) as new:
+                        for part in one.iterdir():
+                            os.replace(part, new / part.name)
+                        carry_over(place, new)  # As when Keras writes into an existing folder.
+    except OSError as error:
+        raise InputError(
+            f"{shown(path, 1000)} cannot be written ({error.strerror or shown(error, 200)}); give "
+            "another path, on a disk with enough space."
+        ) from error
 
 
 def _export_compared(model, filepath, format, input_signature, options):
     if getattr(model, "preprocessor", None) is None or input_signature is not None or options:
         raise InputError(
-            f"Keras on {keras.backend.backend()} writes {format} of a task with a preprocessor "
-            "alone, and without an input_signature or other options; use export_for, which has "
-            'size= and batch_size=, choose "tf_saved_model", or set KERAS_BACKEND=tensorflow.'
+            f"Keras on {keras.backend.backend()} writes {format} only for a task with a "
+            "preprocessor, and without an input_signature or other options; use export_for, which "
+            'has size= and batch_size=, choose "tf_saved_model", or set KERAS_BACKEND=tensorflow.'
         )
     (images,) = (one for one in keras.tree.flatten(model.input) if len(one.shape) == 4)
     size = "any" if None in images.shape[1:3] else None
@@ -108,10 +149,10 @@ def _checked_format(format):
 
 
 def _signature(model, format):
-    """What the network takes: of an open size and batch, as Keras has it, where the format can.
+    """Return the network's inputs: of open size and batch, as in Keras, if the format allows.
 
-    Else one image of the preprocessor's size, or of the network's where that takes one alone. It is
-    written down for all formats: of a model that was not called yet, Keras' ONNX would want it.
+    Otherwise one image of the preprocessor's size, or of the network's only size. It is given for
+    all formats: for a model that was not called yet, Keras' ONNX export would ask for it.
     """
     converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
     size = None if converter is None else converter.image_size
@@ -122,8 +163,8 @@ def _signature(model, format):
     if size is None and format == "torch":
         spec = 'keras.InputSpec(shape=(1, 256, 256, 3), dtype="float32", name="images")'
         raise InputError(
-            "PyTorch has to know the size of the images, and this model takes any; give it as "
-            f"input_signature, a list of what the model takes, with {spec} for the images."
+            "PyTorch has to know the size of the images, but this model takes any; give it as "
+            f"input_signature, a list of the model's inputs, with {spec} for the images."
         )
     one_image = format in SIZED and size is not None
 

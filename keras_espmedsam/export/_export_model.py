@@ -1,4 +1,4 @@
-"""Write a model as an artefact of another runtime, run it there and compare it."""
+"""Export a model to another runtime, run it there and compare the outputs."""
 
 import json
 import os
@@ -34,42 +34,42 @@ def export_model(
 ):
     """Write a model for another runtime, run it there and compare it with the Keras model.
 
-    The built-in formats are written by TensorFlow; on another backend it is run as a process of
-    its own. This is what `export_for` of both tasks calls.
+    TensorFlow writes the built-in formats; on another backend it runs in a separate process.
+    `export_for` of both tasks calls this function.
 
     Args:
         task: `ESPMedSAMImageSegmenter` or `TiCImageClassifier`.
         format: `"saved_model"`, `"tflite"`, `"onnx"`, `"openvino"`, or another of
             `keras_espmedsam.registries.export_formats`.
-        path: where to write: a folder, or a file whose name ends as the format's do (.tflite,
-            .onnx, .xml). A JSON file beside it, which is also inside it, says how it is fed.
+        path: where to write: a folder, or a file with the suffix of the format (.tflite, .onnx,
+            .xml). A JSON file next to it, with a copy inside, says how to feed it.
         size: (height, width) in pixels, multiples of 32; `None` is the preprocessor's; `"any"`
             leaves it open, which TFLite cannot.
-        modality: name or index: a smaller artefact of that modality alone. `None` keeps all, with
-            the modality of each image as an input. A classifier has none.
-        precision: `"float32"`, `"float16"` or `"int8"`; SavedModel has float32 alone.
-        flavor: `"images"`: uint8 images in, uint8 masks and probabilities out (of a classifier
-            probabilities); `"logits"`: normalised float32 in, `masks` and `patches` (of a
-            classifier `logits`) out as the Keras model's.
-        batch_size: int, or `None` to leave it open; of TFLite 1.
+        modality: name or index: a smaller artefact of only that modality. `None` keeps all, and
+            the modality of each image is an input. A classifier has none.
+        precision: `"float32"`, `"float16"` or `"int8"`; SavedModel has only float32.
+        flavor: `"images"`: uint8 images in, uint8 masks and probabilities out (for a classifier
+            probabilities); `"logits"`: normalised float32 in, the Keras model's `masks` and
+            `patches` (for a classifier `logits`) out.
+        batch_size: int, or `None` to leave it open; for TFLite 1.
         calibration: for int8, the path of an index.csv, whose val split is used, or a list of
-            `Record`; some choose its ranges, others measure its Dice (of a classifier, how many
-            are classed as before).
-        overwrite: bool. Whether what is there at `path` may be replaced.
-        preset: str or None. The preset's name, to be written into the artefact; of a folder the
-            last part of its path alone.
+            `Record`. Some images choose the ranges, others measure the Dice (for a classifier,
+            how many keep their class).
+        overwrite: bool. Whether to replace an artefact at `path`.
+        preset: str or None. The preset's name, to be written into the artefact; for a folder only
+            the last part of its path.
         licence: str or None. The licence of the weights, to be written into the artefact; `None`
-            is what the preset's card says, or "unknown".
-        report: callable that is given sentences on the progress, or `None`.
+            takes it from the preset's card, or writes "unknown".
+        report: callable that gets sentences about the progress, or `None`.
 
     Returns:
         dict: the description in the JSON file, and `path`.
 
     Raises:
-        InputError: for options that the format or model cannot do, a missing library, and an
-            artefact that differs by more than 1e-4 (float16: 0.01 in the mean of the
-            probabilities; int8: 0.01 of Dice, or one image in a hundred classed otherwise), which
-            is not kept.
+        InputError: for options that the format or model does not support, a missing library, and
+            an artefact that differs by more than 1e-4 (float16: 0.01 in the mean of the
+            probabilities; int8: 0.01 of Dice, or the class of one image in a hundred), which is
+            then deleted.
 
     Example:
         >>> import tempfile
@@ -78,8 +78,6 @@ def export_model(
         >>> done = kem.export.export_model(segmenter, "saved_model", path, modality="fundus")
         >>> done["modalities"], done["licence"]
         (['fundus'], 'unknown')
-
-    Source: ours.
     """
     report = report or (lambda sentence: None)
     request = make_request(task, format, path, size, batch_size, precision, flavor, overwrite)
@@ -97,8 +95,8 @@ def export_model(
         return _export(task, request, description, calibrating, measuring, report, overwrite)
     except OSError as error:
         raise InputError(
-            f"{request.path} cannot be written ({error.strerror or error}); give a path that can "
-            "be, on a disk with enough space. Nothing was kept."
+            f"{request.path} cannot be written ({error.strerror or error}); give another "
+            "path, on a disk with enough space. Nothing was kept."
         ) from error
 
 
@@ -124,11 +122,11 @@ def _export(task, request, description, calibrating, measuring, report, overwrit
                 f"Run in {request.format.runtime}: differs from the Keras model "
                 f"({keras.backend.backend()}) by {difference:.2g}."
             )
-        del runtime  # Some hold their file open.
+        del runtime  # Some runtimes hold their file open.
         description["sha256"] = checksums(request.format, target)
         beside = target.with_name(request.description_path.name)
         beside.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-        with alone_in(parent):  # Of two exports to one path, the files of one stay.
+        with alone_in(parent):  # Of two exports to one path, the files of one survive.
             if not overwrite:
                 refuse_replacing(request.format, request.path)
             _move(target, beside, request)
@@ -136,7 +134,7 @@ def _export(task, request, description, calibrating, measuring, report, overwrit
 
 
 def _only(task, modality):
-    task.modality_indices(modality, 1)  # Refuses another than the model's only one.
+    task.modality_indices(modality, 1)  # Raises for anything but the model's only modality.
     return task
 
 
@@ -148,7 +146,9 @@ def _records(task, request, calibration):
             )
         return [], []
     if calibration is None:
-        raise InputError("int8 is chosen by real images; give an index of them as calibration.")
+        raise InputError(
+            "int8 needs real images to choose its ranges; give an index of them as calibration."
+        )
     if request.size is None:
         raise InputError("int8 is calibrated for one size; give it.")
     if isinstance(calibration, str | os.PathLike):
@@ -166,17 +166,17 @@ def _write(task, request, target, description, calibration, report):
         write(task, request, target, description, calibration)
         return
     report(
-        f"{BACKENDS[request.format.backend]} writes {request.format.name}: it runs beside "
+        f"{BACKENDS[request.format.backend]} writes {request.format.name}: it runs next to "
         f"{keras.backend.backend()}, from the saved preset."
     )
     write_elsewhere(task, request, target, description, calibration)
 
 
 def _move(target, beside, request):
-    """Put a finished artefact in its place, and its description last.
+    """Move a finished artefact to its place, and its description last.
 
-    No system renames several files at once. Killed in between, the description has the checksums of
-    another artefact, and `ExportedSegmenter` refuses the two.
+    No system renames several files at once. If the process is killed in between, the description
+    has the checksums of another artefact, and `ExportedSegmenter` rejects the pair.
     """
     if target.is_dir():
         if request.path.is_dir() and not request.path.is_symlink():

@@ -1,20 +1,23 @@
-"""The JSON file beside an artefact, which may come from anywhere; and whether the two belong."""
+"""Read and check the JSON file next to an artefact, which may come from anywhere."""
 
 import hashlib
 import math
+import os
 import re
 from pathlib import PurePosixPath
 
 from keras_espmedsam._shown import shown, shown_value
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.export.description import targets_of
 from keras_espmedsam.export.formats import get_format
 from keras_espmedsam.export.request import FLAVORS, OLD_FLAVORS, description_path
 from keras_espmedsam.hub.json_file import read_json
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.imaging.placement import RESIZE_MODES
+from keras_espmedsam.imaging.postprocessing import checked_postprocessing
 
 TOGETHER = "keep the two together, as `espmedsam export` writes them, or export it again"
-# No model here is fed more at a time, and no more can be meant.
+# Far more than any model here takes at a time.
 MAX_SIDE = 2**14
 MAX_BATCH = 2**12
 MAX_PIXELS = 2**28
@@ -23,7 +26,7 @@ _MAX_NAME = 200
 
 
 def read_description(path):
-    """What the JSON file beside a segmenter's artefact says, with every field that is used checked.
+    """Read the JSON file next to a segmenter's artefact and check every field that is used.
 
     Args:
         path: `pathlib.Path` of the artefact.
@@ -32,27 +35,25 @@ def read_description(path):
         dict, and the `ExportFormat` that it names.
 
     Raises:
-        InputError: where there is none, or a field is missing or wrong; for an artefact of a
+        InputError: if there is no such file, or a field is missing or wrong; for an artefact of a
             classifier, and one of another format than its name says.
-
-    Source: ours.
     """
     beside = description_path(path)
-    if not beside.is_file():
+    if not os.path.isfile(beside):  # Also false for a name that is too long.
         raise InputError(
-            f"The artefact {shown(path)} has no description {shown(beside.name)} beside it; "
+            f"The artefact {shown(path)} has no description {shown(beside.name)} next to it; "
             f"{TOGETHER}."
         )
     description = read_json(beside, f"The description {shown(beside.name)} of an artefact")
     task = description.get("task")
     if task == "classification":
-        raise InputError(f"{shown(path)} is an artefact for classification, no segmenter.")
+        raise InputError(f"{shown(path)} is an artefact for classification, not a segmenter.")
     chosen = None
     if isinstance(description.get("format"), str):
         chosen = get_format(description["format"])
     for key, (needed, expected, right) in _FIELDS.items():
         value = description.get(key)
-        # Python's own errors of types and keys: nested fields are looked at as if they were right.
+        # TypeError, KeyError: nested fields are read as if they were right.
         try:
             fits = (not needed and value is None) or right(value)
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
@@ -68,6 +69,13 @@ def read_description(path):
             f"The description {shown(beside.name)} is of an artefact of the format {chosen.name}, "
             f"which {shown(path.name)} is not; {TOGETHER}."
         )
+    try:
+        checked_postprocessing(description.get("postprocessing"), targets_of(description))
+    except InputError as error:
+        raise InputError(
+            f"The description {shown(beside.name)} of an artefact contradicts itself: {error} "
+            "Get the two files again, or export the model again."
+        ) from error
     return description, chosen
 
 
@@ -77,16 +85,14 @@ def check_files(path, chosen, description):
     Args:
         path: `pathlib.Path` of the artefact.
         chosen: `ExportFormat`.
-        description: dict, as `read_description` gives it. One without checksums, which this
-            package did not write, is compared with nothing.
+        description: dict from `read_description`. One without checksums, not written by this
+            package, is not compared.
 
     Raises:
-        InputError: for a file that is missing, is none, differs or is not listed.
-
-    Source: ours.
+        InputError: for a file that is missing, not a file, different or not listed.
     """
     for file in _main_files(path, chosen):
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise InputError(f"The artefact {shown(path)} lacks the file {shown(file.name)}.")
     listed = description.get("sha256")
     if not listed:
@@ -96,18 +102,18 @@ def check_files(path, chosen, description):
         if file not in listed:
             raise InputError(
                 f"The description of {shown(path)} does not list {shown(file.name)} among its "
-                f"checksums; it is that of another artefact. If an export was killed, repeat it "
-                f"with --overwrite; else {TOGETHER}."
+                f"checksums, so it belongs to another artefact. If an export was killed, repeat it "
+                f"with --overwrite; otherwise {TOGETHER}."
             )
     for file, expected in listed.items():
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise InputError(f"The artefact {shown(path)} lacks the file {shown(file.name)}.")
         found = _sha256(file)
         if found != expected.lower():
             raise InputError(
-                f"{shown(file)} is not the file that its description is of: its SHA-256 is "
-                f"{found[:12]}..., there it is {shown(expected[:12])}.... It is damaged or was "
-                "exchanged, or an export was killed; get it again, or export it again with "
+                f"{shown(file)} is not the file that its description is for: its SHA-256 is "
+                f"{found[:12]}..., but expected {shown(expected[:12])}.... It is damaged or was "
+                "replaced, or an export was killed; get it again, or export it again with "
                 "--overwrite."
             )
 
@@ -119,7 +125,7 @@ def _main_files(path, chosen):
 
 
 def _names_now(listed, path, chosen):
-    """The listed files as they are called now: an artefact may have been given another name."""
+    """Return the listed files by their current names: an artefact may have been renamed."""
     found = {}
     for name, digest in listed.items():
         parts = PurePosixPath(name).parts
@@ -186,13 +192,26 @@ def _is_normalization(value):
     return rows and all(map(_is_number, (*mean, *divisor))) and all(one > 0 for one in divisor)
 
 
+def _are_lists(value):
+    """Whether a value is lists of names by modality."""
+    return all(isinstance(one, list) and all(map(_is_name, one)) for one in value.values())
+
+
+def _are_outputs(value):
+    for one in value.values():
+        shape = one.get("shape")
+        if shape is not None and not (isinstance(shape, list) and len(shape) in (3, 4)):
+            return False
+    return True
+
+
 def _are_checksums(value):
     if not isinstance(value, dict):
         return False
     for name, digest in value.items():
         path = PurePosixPath(name)
         outside = path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name
-        # A drive of Windows, too.
+        # Including a Windows drive.
         if not name or outside or ":" in name.partition("/")[0][:2]:
             return False
         if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
@@ -200,8 +219,8 @@ def _are_checksums(value):
     return True
 
 
-# By field: whether it has to be there, what is expected, and whether a value is that. Others are
-# for people, and are not looked at.
+# By field: whether it is required, what is expected, and a check of the value. Other fields are for
+# people and are not checked.
 _FIELDS = {
     "task": (True, "segmentation", lambda value: value == "segmentation"),
     "format": (True, "the name of a format", lambda value: isinstance(value, str)),
@@ -238,6 +257,9 @@ _FIELDS = {
         "a number from 0 to 1",
         lambda value: _is_number(value) and 0 <= value <= 1,
     ),
+    "targets": (False, "lists of names by modality", _are_lists),
+    "channels": (False, "lists of names by modality", _are_lists),
+    "outputs": (False, "an object of outputs, each with its shape", _are_outputs),
     "sha256": (
         False,
         "the SHA-256 of files by name, all within the artefact's own folder",

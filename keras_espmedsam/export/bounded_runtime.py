@@ -1,7 +1,7 @@
-"""A stranger's artefact in its runtime, for a limited time and in a limited memory.
+"""Run an untrusted artefact with limits on time and memory.
 
-What the formats' own checks let through is mathematics alone, but of any amount: some hundred bytes
-can ask for a year or for a terabyte. All of it runs in one thread, which is waited for.
+The formats' own checks let only mathematics through, but any amount of it: a few hundred bytes can
+ask for a year or for a terabyte. Everything runs in one thread, which is waited for.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from keras_espmedsam.data.formats.time_limit import seconds_of
 from keras_espmedsam.errors import InputError
 
 VARIABLE = "ESPMEDSAM_ARTEFACT_SECONDS"
-"""The environment variable that says how long an artefact may load, and compute at a time."""
+"""Environment variable for the seconds that an artefact may take to load, and for each call."""
 
 DEFAULT_SECONDS = 60.0
-"""How long that is unless it says otherwise, of up to a million pixels; of more in proportion. The
-largest preset takes a tenth of it on one slow core."""
+"""The default, for up to a million pixels; beyond that in proportion. The largest preset takes a
+tenth of it on one slow core."""
 
-# What it may take beside what the process has: activations are some hundred numbers a pixel.
+# Extra memory allowed beyond what the process has: activations take some hundred numbers per pixel.
 BYTES = 8 * 2**30
 BYTES_PER_PIXEL = 2**13
 _PIXELS = 1e6
@@ -36,19 +36,17 @@ _SLICE = 0.25
 
 
 def allowed_seconds():
-    """How long an artefact may load, or compute of up to a million pixels.
+    """Return the seconds that an artefact may load, or compute for up to a million pixels.
 
     Returns:
         float. Infinite for no limit.
 
     Raises:
-        InputError: when the environment variable is set to no positive number.
+        InputError: if the environment variable is not a positive number.
 
     Example:
         >>> allowed_seconds()
         60.0
-
-    Source: ours.
     """
     return seconds_of(
         VARIABLE,
@@ -58,18 +56,16 @@ def allowed_seconds():
 
 
 class BoundedRuntime:
-    """Loads and calls a runtime under limits; whatever it raises becomes a sentence.
+    """Loads and calls a runtime under limits, turning any error into a sentence.
 
     Args:
-        load: callable without arguments that gives the runtime, a callable from a dict of arrays
-            to a dict of arrays. One that has a method `stop` can be ended midway by it.
-        path: `pathlib.Path` of the artefact, for sentences.
+        load: callable without arguments that returns the runtime, a callable from a dict of arrays
+            to a dict of arrays. If the runtime has a method `stop`, it can be interrupted.
+        path: `pathlib.Path` of the artefact, for messages.
         unbounded: whether there are no limits.
 
     Raises:
-        InputError: when it cannot be loaded, or not within the limits.
-
-    Source: ours.
+        InputError: if it cannot be loaded within the limits.
     """
 
     def __init__(self, load, path, unbounded=False):
@@ -80,7 +76,7 @@ class BoundedRuntime:
         self._ended = None
         self._own = (
             threading.local()
-        )  # Each thread that calls has a worker: none waits for another.
+        )  # Each calling thread has its own worker: none waits for another.
         self._runtime = self._run("loaded", load, self.seconds, BYTES)
 
     def __call__(self, inputs):
@@ -93,7 +89,7 @@ class BoundedRuntime:
             dict of arrays.
 
         Raises:
-            InputError: when it fails or reaches a limit.
+            InputError: if it fails or reaches a limit.
         """
         pixels = int(np.prod(np.shape(inputs["images"])[:3]))
         seconds = self.seconds * max(1.0, pixels / _PIXELS)
@@ -101,7 +97,7 @@ class BoundedRuntime:
         return self._run("run", lambda: self._runtime(inputs), seconds, memory)
 
     def __getattr__(self, name):
-        """Whatever else the runtime has."""
+        """Return any other attribute of the runtime."""
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._runtime, name)
@@ -112,7 +108,7 @@ class BoundedRuntime:
         try:
             if self.unbounded:
                 return function()
-            with _crash_told(), _memory_bounded(memory):
+            with _crash_reported(), _memory_bounded(memory):
                 return self._waited_for(function, seconds)
         except InputError:
             raise
@@ -124,9 +120,9 @@ class BoundedRuntime:
             )
             getattr(self._runtime, "stop", lambda: None)()
             raise InputError(self._ended) from None
-        # A damaged or foreign file raises nearly anything, and each runtime has errors of its own.
+        # A damaged or foreign file can raise almost anything, and each runtime has its own errors.
         except (Exception, SystemExit) as error:
-            # Memory that the system refuses is told in as many ways as there are runtimes.
+            # Every runtime reports refused memory in its own way.
             hint = ""
             if isinstance(error, MemoryError) or "alloc" in str(error).lower():
                 hint = (
@@ -140,7 +136,7 @@ class BoundedRuntime:
 
     def _waited_for(self, function, seconds):
         worker = getattr(self._own, "worker", None)
-        if worker is None or worker.process != os.getpid():  # No thread is forked with a process.
+        if worker is None or worker.process != os.getpid():  # Threads do not survive a fork.
             worker = self._own.worker = _Worker()
         result = worker.do(function)
         left = seconds
@@ -150,7 +146,7 @@ class BoundedRuntime:
                 value, error = result.get(timeout=min(_SLICE, max(left, 0.001)))
                 break
             except queue.Empty:
-                # A computer that slept, or a program that was halted, is not the artefact's fault.
+                # A sleeping computer or a suspended program is not the artefact's fault.
                 left -= min(time.monotonic() - start, 2 * _SLICE)
                 if left <= 0:
                     raise _TimeOut from None
@@ -160,7 +156,7 @@ class BoundedRuntime:
 
 
 class _Worker:
-    """A thread that does one thing after the other, and that the program does not wait for."""
+    """A thread that runs one job at a time and does not keep the program alive."""
 
     def __init__(self):
         self.process = os.getpid()
@@ -188,13 +184,13 @@ def _work(jobs):
         except BaseException as error:
             found = None, error
         result.put(found)
-        # Neither is held until the next call.
+        # Do not hold either until the next call.
         del job, function, result, found
 
 
 @contextlib.contextmanager
-def _crash_told():
-    """Meanwhile a crash in a runtime's own code, which no exception tells of, leaves words."""
+def _crash_reported():
+    """Within the block, a crash in a runtime's own code prints where it happened."""
     enabled = faulthandler.is_enabled()
     try:
         if not enabled:
@@ -209,22 +205,22 @@ def _crash_told():
 
 
 _LIMITS = threading.Lock()
-_limited: list = []  # One entry for each call that runs, and the process' own limits.
+_limited: list = []  # One entry for each running call: the process' limits before it.
 
 
 @contextlib.contextmanager
 def _memory_bounded(memory):
-    """Meanwhile the process may take so many bytes more; on Linux, elsewhere nothing can tell."""
+    """Within the block, limit the process' extra memory; works only on Linux."""
     try:
         import resource
 
         own = resource.getrlimit(resource.RLIMIT_AS)
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except (ImportError, OSError, ValueError):
         yield
         return
     with _LIMITS:
-        # Of several calls at a time the latest has its limit, and the last gives back the first's.
+        # Of several calls at once, the latest sets its limit, and the last restores the first's.
         own = _limited[-1] if _limited else own
         _limited.append(own)
         limits = (pages * resource.getpagesize() + int(memory), *own)

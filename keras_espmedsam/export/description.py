@@ -1,4 +1,4 @@
-"""What must be known to use an artefact alone: inside it, and as a JSON file beside it."""
+"""Describe an artefact so that it can be used alone: in the file, and as JSON next to it."""
 
 import hashlib
 import os
@@ -6,26 +6,31 @@ import re
 from pathlib import Path, PureWindowsPath
 
 import keras_espmedsam
+from keras_espmedsam.data.targets import Targets
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.export.target_planes import labels_by_group, num_planes
 from keras_espmedsam.hub.built_in_presets import card_licence
+from keras_espmedsam.imaging.postprocessing import checked_postprocessing
 from keras_espmedsam.models.image_converter import NORMALIZATIONS
 
 UNKNOWN_LICENCE = "unknown"
+_CHANNELS = (
+    "one plane for each name in `channels`; those not in `targets` are hidden maps that tell "
+    "objects apart"
+)
 
 
 def describe(task, request, preset=None, licence=None):
-    """What an artefact is and how it is fed.
+    """Describe an artefact and its inputs and outputs.
 
     Args:
         task: the segmenter or classifier.
         request: `ExportRequest`.
         preset: str or None. Name of the preset, or its folder.
-        licence: str or None. `None` is what the preset's card says.
+        licence: str or None. `None` takes it from the preset's card.
 
     Returns:
         dict, ready for JSON.
-
-    Source: ours.
     """
     segments = task.is_segmenter
     converter = task.preprocessor.image_converter
@@ -63,20 +68,8 @@ def describe(task, request, preset=None, licence=None):
                 "shape": [request.batch_size],
                 "values": "index into `modalities` of this file, one per image",
             }
-        found["outputs"] = (
-            {
-                "masks": {"dtype": "uint8", "shape": [None, height, width], "values": "0 or 1"},
-                "probabilities": {"dtype": "float32", "shape": [None, height, width]},
-            }
-            if request.flavor == "images"
-            else {
-                "masks": {"dtype": "float32", "shape": [None, height, width, 1]},
-                "patches": {
-                    "dtype": "float32",
-                    "shape": [None, height and height // 32, width and width // 32, 1],
-                },
-            }
-        )
+        found |= _targets(task)
+        found["outputs"] = _outputs(request, task.target_set, task.backbone.self_prompt_targets)
         found["threshold"] = 0.5
     else:
         found["class_names"] = list(task.class_names or map(str, range(task.num_classes)))
@@ -86,27 +79,128 @@ def describe(task, request, preset=None, licence=None):
     return found
 
 
+def targets_of(description):
+    """Return the targets of an artefact; by default one unnamed target for each modality.
+
+    Args:
+        description: dict of a segmenter's artefact.
+
+    Returns:
+        `Targets`.
+
+    Raises:
+        InputError: for targets that contradict each other, or the artefact's outputs.
+
+    Example:
+        >>> targets_of({"modalities": ["eye"], "targets": {"eye": ["disc", "cup"]}}).num_channels
+        2
+    """
+    given = {name: description.get(name) for name in ("exclusive", "nested", "instances")}
+    targets = Targets.of_modalities(
+        tuple(description["modalities"]), description.get("targets"), **given
+    )
+    listed = description.get("channels")
+    for modality in targets.modalities:
+        own = targets.channels(modality)
+        if listed is not None and tuple(listed.get(modality, ())) != own:
+            raise InputError(
+                f"Its targets of {modality} need the channels {', '.join(own)}, but it lists "
+                f"{', '.join(map(str, listed.get(modality, ()))) or 'none'}."
+            )
+    name = "masks" if description.get("flavor") == "logits" else "probabilities"
+    shape = ((description.get("outputs") or {}).get(name) or {}).get("shape")
+    if shape is not None:
+        count = shape[3] if len(shape) == 4 else 1
+        if count != targets.num_channels:
+            raise InputError(
+                f"Its {name} have {_number(count, 'channel')}, but its targets need "
+                f"{targets.num_channels}."
+            )
+    return targets
+
+
+def _number(count, what):
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _targets(task):
+    """Return what differs from one unnamed target for each modality, as in version 0.1.0."""
+    targets = task.target_set
+    found = {}
+    if not targets.is_default:
+        config = targets.config()
+        found["targets"] = {name: list(own) for name, own in targets.names.items()}
+        found["channels"] = {name: list(targets.channels(name)) for name in targets.names}
+        found |= {name: config[name] for name in config if name != "targets"}
+    rules = checked_postprocessing(task.postprocessing, targets)
+    if rules:
+        found["postprocessing"] = rules
+    return found
+
+
+def _outputs(request, targets, self_prompts):
+    height, width = request.size or (None, None)
+    size = [None, height, width]
+    channels = targets.num_channels
+    one = channels == 1
+    if request.flavor != "images":
+        values = f"logits, -inf beyond a modality's own; {_CHANNELS}"
+        maps = channels if self_prompts == "each" else 1
+        patches = [None, height and height // 32, width and width // 32, maps]
+        return {
+            "masks": {
+                "dtype": "float32",
+                "shape": [*size, channels],
+                **({} if one else {"values": values}),
+            },
+            "patches": {"dtype": "float32", "shape": patches},
+        }
+    if one:
+        return {
+            "masks": {"dtype": "uint8", "shape": size, "values": "0 or 1"},
+            "probabilities": {"dtype": "float32", "shape": size},
+        }
+    found = {
+        "masks": {
+            "dtype": "uint8",
+            "shape": [*size, num_planes(targets)],
+            "values": "0 or 1; one plane for each name in `targets`, 0 beyond a modality's own",
+        },
+        "probabilities": {
+            "dtype": "float32",
+            "shape": [*size, channels],
+            "values": f"0 to 1, 0 beyond a modality's own; {_CHANNELS}",
+        },
+    }
+    groups = len(labels_by_group(targets))
+    if groups:
+        found["labels"] = {
+            "dtype": "uint8",
+            "shape": size if groups == 1 else [*size, groups],
+            "values": "0 for background, then from 1 the targets of a group in `exclusive`",
+        }
+    return found
+
+
 def preset_name(preset):
-    """How a preset is called in an artefact: no path of the machine that exported it travels.
+    """Return a preset's name for an artefact, without the exporting machine's paths.
 
     Args:
         preset: str, path or None: a name, a folder, or an address.
 
     Returns:
-        str or None: of a folder the last part of its path; others as they are.
+        str or None: for a folder the last part of its path; others unchanged.
 
     Example:
         >>> preset_name("/home/somebody/trials/eye_7/"), preset_name("hf://lab/eye")
         ('eye_7', 'hf://lab/eye')
-
-    Source: ours.
     """
     if preset is None:
         return None
     preset = os.fspath(preset)
     if re.match(r"[a-z]+://", preset) and not preset.startswith("file:"):
         return preset
-    # As of a path on any system; "." and ".." are the folders that they stand for.
+    # Handles paths of any system; "." and ".." become the names of their folders.
     name = PureWindowsPath(preset).name if "\\" in preset else Path(preset).name
     return name if name not in ("", "..") else Path(os.path.abspath(preset)).name
 
@@ -114,18 +208,16 @@ def preset_name(preset):
 def _card_licence(preset):
     try:
         return None if preset is None else card_licence(preset)
-    except InputError:  # A name that its maker alone knows.
+    except InputError:  # A custom name.
         return None
 
 
 def checksums(format, path):
-    """SHA-256 of each file of an artefact, by its name within the folder that holds it.
+    """Return the SHA-256 of each file of an artefact, by its name within the parent folder.
 
     Args:
         format: `ExportFormat`.
         path: the artefact.
-
-    Source: ours.
     """
     return {
         file.relative_to(Path(path).parent).as_posix(): hashlib.sha256(

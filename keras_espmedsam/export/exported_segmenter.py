@@ -1,15 +1,16 @@
-"""An exported segmenter, used as the Keras model it was made from."""
+"""Use an exported segmenter like the Keras model that it was made from."""
 
-import importlib
 from pathlib import Path
 
 import numpy as np
 
 from keras_espmedsam._renamed import old_member
 from keras_espmedsam._shown import shown, shown_value
+from keras_espmedsam._startup import import_runtime
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.artefact_files import check_files, read_description
 from keras_espmedsam.export.bounded_runtime import BoundedRuntime
+from keras_espmedsam.export.description import targets_of
 from keras_espmedsam.export.request import OLD_FLAVORS, to_pixels
 from keras_espmedsam.imaging.finite import all_finite
 from keras_espmedsam.inference.image_batches import filled_up
@@ -22,23 +23,23 @@ from keras_espmedsam.models.image_converter import NORMALIZATIONS
 class ExportedSegmenter(SegmentsImages):
     """Segment images with an artefact of `export_for`, in the format's own runtime.
 
-    For measuring an artefact as a preset is measured, with `keras_espmedsam.evaluation.evaluate`;
-    programs that only use one need nothing of this package, see `examples/exported`.
+    Use it to evaluate an artefact like a preset, with `keras_espmedsam.evaluation.evaluate`. To
+    only run an artefact, a program does not need this package; see `examples/exported`.
 
     Args:
-        path: the artefact; its JSON file lies beside it.
-        precision: str. What is computed in: `"float32"`, or `"bfloat16"` of OpenVINO, on a
-            processor with units for it.
-        trust: bool. Whether who made it is trusted as if the file were a program: its operators
-            are not looked at, and it takes any time and memory. Else it may load for 60 seconds,
-            and compute so long at a time (of more than a million pixels, in proportion), or as
+        path: the artefact; its JSON file lies next to it.
+        precision: str. Precision to compute in: `"float32"`, or `"bfloat16"` for OpenVINO, on a
+            processor that supports it.
+        trust: bool. Whether you trust its maker as you would trust a program: its operators are
+            then not checked, and time and memory are not limited. Otherwise it may take 60 seconds
+            to load and 60 seconds per call (in proportion for more than a million pixels), or as
             long as the environment variable `ESPMEDSAM_ARTEFACT_SECONDS` says.
 
     Raises:
-        InputError: where the file is none, or none of a segmenter; for one that is damaged, other
-            than its description says, or does more than mathematics; and for a precision that
-            its runtime or the processor does not have. So does `segment`, where it gives what is
-            no probability, or not in time.
+        InputError: if the file is not an artefact of a segmenter, is damaged, differs from its
+            description or does more than mathematics; for a precision that its runtime or the
+            processor does not support. `segment` raises it if the artefact returns invalid
+            probabilities, or takes too long.
 
     Example:
         >>> import tempfile
@@ -48,8 +49,6 @@ class ExportedSegmenter(SegmentsImages):
         >>> image = np.zeros((300, 400, 3), "uint8")
         >>> ExportedSegmenter(path).segment(image)["masks"].shape
         (300, 400)
-
-    Source: ours.
     """
 
     precision = "float32"
@@ -61,7 +60,7 @@ class ExportedSegmenter(SegmentsImages):
         check_files(path, chosen, description)
         _import_runtime(chosen)
         self.precision = precision
-        # Formats of other packages need not know of it.
+        # Formats of other packages may not support it.
         options = {} if precision == "float32" else {"precision": precision}
 
         def load():
@@ -73,7 +72,7 @@ class ExportedSegmenter(SegmentsImages):
 
     @classmethod
     def of(cls, description, runtime):
-        """One that is loaded already, from its description and its runtime."""
+        """Build from a description and a loaded runtime."""
         made = cls.__new__(cls)
         made._use(description, runtime)
         return made
@@ -84,6 +83,8 @@ class ExportedSegmenter(SegmentsImages):
         flavor = description["flavor"]
         self._takes_pixels = OLD_FLAVORS.get(flavor, flavor) == "images"
         self.modalities = tuple(description["modalities"])
+        self.target_set = targets_of(description)
+        self.postprocessing = description.get("postprocessing") or {}
         self.runtime = runtime
         self.batch_size, height, width, _ = description["inputs"]["images"]["shape"]
         try:
@@ -93,16 +94,16 @@ class ExportedSegmenter(SegmentsImages):
                 normalization=_normalization(description["normalization"]),
                 intensity=description.get("intensity"),
             )
-        except ValueError as error:  # A size that is no multiple of the patches.
+        except ValueError as error:  # A size that is not a multiple of the patch size.
             raise InputError(
-                f"{self._named} has a description of no model of this package: {error}"
+                f"{self._named} has a description that fits no model of this package: {error}"
             ) from error
         self.intensity = self.image_converter.intensity
 
     converter = old_member("converter", "image_converter")
 
     def predict_probabilities(self, images, indices):
-        """As `ESPMedSAMImageSegmenter.predict_probabilities`, in batches of the artefact's size."""
+        """Like `ESPMedSAMImageSegmenter.predict_probabilities`, in the artefact's batch size."""
         size = self.batch_size or len(images)
         starts = range(0, len(images), size)
         return np.concatenate([self._batch(images, indices, start, size) for start in starts])
@@ -119,13 +120,29 @@ class ExportedSegmenter(SegmentsImages):
         if self.takes_modalities:
             inputs["modalities"] = indices
         outputs = self.runtime(inputs)
-        if self._takes_pixels:
-            return self._checked(outputs, "probabilities", images.shape[:3])[:count]
-        masks = self._checked(outputs, "masks", (*images.shape[:3], 1))
-        return sigmoid(masks[:count, ..., 0])
+        channels = self.target_set.num_channels
+        name = "probabilities" if self._takes_pixels else "masks"
+        one_plane = self._takes_pixels and channels == 1
+        shape = images.shape[:3] if one_plane else (*images.shape[:3], channels)
+        own = self._own_channels(indices)
+        values = self._checked(outputs, name, shape, own)[:count]
+        if not self._takes_pixels:
+            values = sigmoid(values[..., 0] if channels == 1 else values)
+        return values if own is None else np.where(own[:count], values, np.float32(0))
 
-    def _checked(self, outputs, name, shape):
-        """An output, refused where it is none: NaN is below every threshold, as if all were."""
+    def _own_channels(self, indices):
+        """Return which channels each image has, `(batch, 1, 1, channels)`; `None` for all."""
+        targets = self.target_set
+        counts = np.array([len(targets.channels(name)) for name in self.modalities])[indices]
+        own = np.arange(targets.num_channels) < counts[:, None, None, None]
+        return None if own.all() else own
+
+    def _checked(self, outputs, name, shape, own=None):
+        """Return a checked output: NaN is below every threshold, so it would look like no mask.
+
+        Channels that an image does not have are 0, whatever the runtime gives: their logits are
+        infinite.
+        """
         if name not in outputs:
             raise InputError(
                 f"{self._named} gives {shown_value(sorted(outputs))}; expected {name}, as its "
@@ -135,14 +152,16 @@ class ExportedSegmenter(SegmentsImages):
         if values.shape != shape or values.dtype.kind != "f":
             raise InputError(
                 f"{self._named} gives {name} of shape {values.shape} and type {values.dtype}; "
-                f"expected {shape} and floating-point numbers. Get it again, or export the model "
-                "again."
+                f"expected {shape} and floating-point numbers{self._told(values, shape)}. Get it "
+                "again, or export the model again."
             )
+        if own is not None:
+            values = np.where(own, values, np.float32(0))
         if not all_finite(values):
             raise InputError(
-                f"{self._named} gives {name} that are no numbers (NaN or infinite), of which no "
-                "mask can be made. Its weights are damaged, or too large for its precision: get it "
-                "again, or export it in float32."
+                f"{self._named} gives {name} that are not numbers (NaN or infinite), so no mask "
+                "can be made from them. Its weights are damaged, or too large for its precision: "
+                "get it again, or export it in float32."
             )
         if name == "probabilities" and values.size and not _are_probabilities(values):
             raise InputError(
@@ -150,6 +169,17 @@ class ExportedSegmenter(SegmentsImages):
                 "expected 0 to 1. Get it again, or export the model again."
             )
         return values
+
+    def _told(self, values, shape):
+        """Say that the description is another artefact's, if only the channels differ."""
+        channels = self.target_set.num_channels
+        planes = values.shape[3] if values.ndim == 4 else 1
+        if values.ndim not in (3, 4) or values.shape[:3] != shape[:3] or planes == channels:
+            return ""
+        return (
+            f"; its description has targets of {channels} channel{'s' * (channels > 1)}, so it is "
+            "that of another artefact"
+        )
 
 
 def _normalization(values):
@@ -160,9 +190,9 @@ def _normalization(values):
 
 
 def _import_runtime(chosen):
-    """Not within the time that an artefact has: some take seconds."""
+    """Import the runtime outside the artefact's time limit: some take seconds."""
     try:
-        importlib.import_module(chosen.runtime)
+        import_runtime(chosen.runtime)
     except ImportError as error:
         raise InputError(
             f"Running an artefact of the format {chosen.name} needs {chosen.runtime}, which is not "
@@ -171,5 +201,5 @@ def _import_runtime(chosen):
 
 
 def _are_probabilities(values):
-    # Of rounding in float16 and bfloat16.
+    # The tolerance is for rounding in float16 and bfloat16.
     return values.min() >= -1e-3 and values.max() <= 1 + 1e-3

@@ -1,4 +1,4 @@
-"""What a model takes, as JSON: for the process that writes on another backend."""
+"""A model's inputs as JSON, for the process that writes on another backend."""
 
 import keras
 
@@ -6,7 +6,7 @@ from keras_espmedsam.errors import InputError
 
 
 def signature_to_json(signature):
-    """A signature for the other process; a leaf of it becomes `{"spec": [shape, dtype, name]}`."""
+    """Convert a signature to JSON; a leaf becomes `{"spec": [shape, dtype, name]}`."""
 
     def entry(one):
         try:
@@ -17,7 +17,7 @@ def signature_to_json(signature):
                 f"Received an input_signature with a {type(one).__name__} in it; expected "
                 "keras.InputSpec with a shape and a dtype."
             ) from error
-        # As Keras takes them: a specification to the letter, and of a tensor any batch of its kind.
+        # As Keras takes them: a specification literally, a tensor as any batch of its kind.
         if not type(one).__name__.endswith("Spec"):
             shape = (None, *shape[1:])
         name = getattr(one, "name", None)
@@ -27,14 +27,12 @@ def signature_to_json(signature):
 
 
 def signature_from_json(value):
-    """The signature that was made ready for the other process.
+    """Restore a signature from `signature_to_json`.
 
     Example:
         >>> spec = {"spec": [[1, 32, 32, 3], "float32", "images"]}
         >>> signature_from_json([{"images": spec}])[0]["images"].shape
         (1, 32, 32, 3)
-
-    Source: ours.
     """
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""A TensorFlow function as an ONNX model, by tf2onnx, in a fraction of its own time and memory."""
+"""Convert a TensorFlow function to ONNX with tf2onnx, using far less time and memory."""
 
 import collections
 import graphlib
@@ -13,25 +13,25 @@ from tf2onnx import optimizer, tf_loader, tfonnx
 
 # The latest that tf2onnx 1.17 writes.
 OPSET = 18
-# Weights of more elements go around the conversion; smaller ones are biases and the like, which
-# tf2onnx has to know as constants to move a transposition past them.
+# Larger weights bypass the conversion; smaller ones are biases and the like, which tf2onnx has to
+# know as constants to move a transposition past them.
 MAX_CONSTANT = 4096
 
-# What passes a tensor on as it is, outside of training.
+# Operations that pass a tensor on unchanged, outside of training.
 _PASSING = ("Identity", "StopGradient")
 
 
 class _Transposes(optimizer.TransposeOptimizer):
-    """Looks for the next transposition that moves among these alone, not among all nodes."""
+    """Searches for the next transposition to move only among these, not among all nodes."""
 
     @property
     def nodes(self):
-        # Reshapes of constants are folded by the same pass.
+        # The same pass also folds reshapes of constants.
         return [node for node in super().nodes if node.type in ("Transpose", "Reshape")]
 
 
-# In tf2onnx' own order the transpositions come first, and each that moves starts again at the first
-# of three times as many nodes. The passes left out look for what no graph of ours has.
+# In tf2onnx' own order the transpositions come first, and after each move the search restarts among
+# three times as many nodes. The omitted passes find nothing in graphs of this package.
 _PASSES = collections.OrderedDict(
     fold_constants=optimizer.ConstFoldOptimizer,
     merge_duplication=optimizer.MergeDuplicatedNodesOptimizer,
@@ -44,20 +44,20 @@ _PASSES = collections.OrderedDict(
 
 
 def to_onnx(function, signature, variables):
-    """Convert a function of tensors, whose weights are large, to ONNX.
+    """Convert a function of tensors, with large weights, to ONNX.
 
-    tf2onnx copies every constant some fifty times, of which most stays in memory until its end.
-    Here the large weights are inputs of what it converts, and become constants afterwards.
+    tf2onnx copies every constant some fifty times, and most copies stay in memory until it ends.
+    Here the large weights are inputs of the conversion, and become constants afterwards.
 
     Args:
-        function: callable of tensors that gives a dict of tensors, on Keras' TensorFlow backend.
+        function: callable of tensors that returns a dict of tensors, on Keras' TensorFlow backend.
         signature: list of `tf.TensorSpec`, named; the inputs of the model.
         variables: list of `keras.Variable` that the function may read.
 
     Returns:
         `onnx.ModelProto`, whose outputs have the names of the dict.
 
-    Source: ours, of tf2onnx' parts.
+    Source: tf2onnx, whose parts it combines.
     """
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     large = [one for one in variables if np.prod(one.shape) > MAX_CONSTANT]
@@ -67,7 +67,7 @@ def to_onnx(function, signature, variables):
 
     small = [(one, keras.ops.convert_to_numpy(one)) for one in variables if id(one) not in apart]
 
-    # AutoGraph would read the source of every layer; `predict` traces without it too.
+    # AutoGraph would parse the source of every layer; `predict` traces without it too.
     @tf.function(input_signature=[*signature, *weights], autograph=False)
     def with_weights(*given):
         values = list(zip(large, given[count:], strict=True))
@@ -90,7 +90,7 @@ def to_onnx(function, signature, variables):
                 output_names=list(outputs),
                 tensors_to_rename={**dict(zip(inputs, names, strict=True)), **outputs},
             )
-            # Without catching errors: for that the whole graph is copied before each pass.
+            # Without tf2onnx' error handling, which copies the whole graph before each pass.
             converted = optimizer.optimize_graph(converted, False, _PASSES)
             model = converted.make_model("keras_espmedsam")
     _put_in(model, dict(zip(names[count:], large, strict=True)))
@@ -98,7 +98,7 @@ def to_onnx(function, signature, variables):
 
 
 def _frozen(concrete, inputs, outputs):
-    """The graph of a concrete function, without functions within and without what it captured."""
+    """Return the graph of a concrete function, with inner functions and captures inlined."""
     kept = {name.split(":")[0] for name in (*inputs, *outputs)}
     stateful = {one.type for one in concrete.graph.get_operations() if one.op_def.is_stateful}
     graph = concrete.graph.as_graph_def(add_shapes=True)
@@ -112,14 +112,14 @@ def _frozen(concrete, inputs, outputs):
 
 
 def _merged(graph, kept, stateful):
-    """A graph with one node in the place of equal ones, and without those that only pass on.
+    """Merge equal nodes of a graph, and remove nodes that only pass a tensor on.
 
-    Of an open size two in three are a shape read again, and tf2onnx makes several nodes of each.
+    With an open size, two in three nodes read a shape again, and tf2onnx makes several of each.
 
     Args:
         graph: `GraphDef`, which is changed.
-        kept: names of nodes that stay as they are: inputs and outputs.
-        stateful: types of operations that differ though they look equal.
+        kept: names of nodes that stay unchanged: inputs and outputs.
+        stateful: types of operations that differ even if they look equal.
     """
     nodes = {node.name: node for node in graph.node}
     depend = {name: [_source(one) for one in node.input] for name, node in nodes.items()}
@@ -144,7 +144,7 @@ def _merged(graph, kept, stateful):
 
 
 def _source(tensor):
-    """The node that `name`, `name:1` or, waited for, `^name` is of."""
+    """Return the node that `name`, `name:1` or, for a control input, `^name` refers to."""
     return tensor.removeprefix("^").partition(":")[0]
 
 
@@ -154,7 +154,7 @@ def _renamed(tensor, instead):
         return tensor
     if tensor.startswith("^"):
         return f"^{_source(instead[source])}"
-    # What passes on has one output, which may be any of its source's; equal nodes have as many.
+    # A pass-through node has one output, any of its source's; equal nodes have equally many.
     _, colon, number = tensor.partition(":")
     new = instead[source]
     return new if ":" in new or number in ("", "0") else f"{new}{colon}{number}"
@@ -167,7 +167,7 @@ def _key(node):
 
 
 def _names(variables):
-    """Of each its path, which a viewer shows; a number is added where two have the same."""
+    """Name each variable by its path, which viewers show, with a number if two are equal."""
     seen = collections.Counter()
     names = []
     for one in variables:
@@ -177,7 +177,7 @@ def _names(variables):
 
 
 def _put_in(model, weights):
-    """Make constants of inputs, and of what is made of constants alone and takes no more space."""
+    """Turn inputs into constants, and fold operations on constants that take no more space."""
     graph = model.graph
     inputs = [one for one in graph.input if one.name not in weights]
     del graph.input[:]
@@ -195,13 +195,13 @@ def _put_in(model, weights):
     graph.node.extend(nodes)
     read = {name for node in nodes for name in node.input}
     for name in list(values):
-        value = values.pop(name)  # Each is let go as the next is copied.
+        value = values.pop(name)  # Each is freed as the next is copied.
         if name in read:
             graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
 
 
 def _folded(node, values, small):
-    """The outputs of a node of large constants, by name, or `None`."""
+    """Return the outputs of a node of large constants, by name, or `None`."""
     known = {**{name: small[name] for name in node.input if name in small}}
     known |= {name: values[name] for name in node.input if name in values}
     if not node.input or len(known) < len(set(node.input)) or not known.keys() & values.keys():

@@ -1,4 +1,4 @@
-"""Writing an artefact: here, or in a process whose Keras runs on the backend that writes it."""
+"""Write an artefact, here or in a process whose Keras runs on the required backend."""
 
 import contextlib
 import dataclasses
@@ -6,13 +6,11 @@ import gc
 import importlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +20,14 @@ from keras_espmedsam.export.formats import get_format
 from keras_espmedsam.export.request import ExportRequest
 from keras_espmedsam.registries.export_formats import export_formats
 
-_MAIN = "from keras_espmedsam.export.other_process import main; main()"
-# The exit status of the other process when it says in a sentence why it cannot.
+_MAIN = "from keras_espmedsam.export.started_process import main; main()"
+# Exit status of the other process if it failed with a sentence that says why.
 _REFUSED = 3
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 
 
 def write(task, request, target, description, calibration):
-    """Write an artefact, on the backend that its format wants.
+    """Write an artefact, on the backend that its format requires.
 
     Args:
         task: the segmenter or classifier.
@@ -39,19 +37,17 @@ def write(task, request, target, description, calibration):
         calibration: list of dicts of inputs, for int8.
 
     Raises:
-        InputError: when the format's converter fails.
-
-    Source: ours.
+        InputError: if the format's converter fails.
     """
-    with _told(request.format.name):
+    with _as_input_error(request.format.name):
         request.format.write(task.fold(), request, target, description, calibration)
-    # A converter's graphs are circles of hundreds of MiB, and the comparison comes next.
+    # A converter's graphs are reference cycles of hundreds of MiB, and the comparison comes next.
     gc.collect()
 
 
 @contextlib.contextmanager
-def _told(what):
-    """What a converter raises, as a sentence; each has errors of its own."""
+def _as_input_error(what):
+    """Turn a converter's error into a sentence; each converter has its own errors."""
     try:
         # The converters print pages of progress.
         with contextlib.redirect_stdout(None):
@@ -66,14 +62,12 @@ def _told(what):
 
 
 def write_elsewhere(task, request, target, description, calibration):
-    """As `write`, from any backend: the model goes to another process as a preset.
+    """Like `write`, from any backend: the model goes to another process as a preset.
 
     Raises:
-        InputError: when that process fails.
-
-    Source: ours.
+        InputError: if that process fails.
     """
-    # Beside what is written, so that it goes with it when this process is killed.
+    # Next to the target, so that it is removed with it if this process is killed.
     with tempfile.TemporaryDirectory(dir=Path(target).parent) as folder:
         samples = {f"{i}/{name}": v for i, one in enumerate(calibration) for name, v in one.items()}
         path = Path(folder) / "calibration.npz"
@@ -102,9 +96,7 @@ def export_elsewhere(model, **options):
             `[shape, dtype, name]`.
 
     Raises:
-        InputError: when that process fails.
-
-    Source: ours.
+        InputError: if that process fails.
     """
     job = {"do": "export", "options": options}
     _run(model, job, "tensorflow", options["format"])
@@ -118,7 +110,7 @@ def _run(model, job, backend, what, parent=None):
             "class": _place(type(model), f"The model's class {type(model).__name__}"),
             "preset": str(folder / "preset"),
             "sys_path": sys.path,
-            # What is left of this process where it is killed.
+            # Files that this process would leave behind if it is killed.
             "remove": [os.path.abspath(parent or folder)],
         }
         file = folder / f"{backend}_process.json"
@@ -129,7 +121,7 @@ def _run(model, job, backend, what, parent=None):
         raise InputError(lines[-1])
     if status < 0:
         raise InputError(
-            f"The process in which {BACKENDS[backend]} writes {what} was ended by the signal "
+            f"The process in which {BACKENDS[backend]} writes {what} was killed by the signal "
             f"{_signal(-status)}; perhaps there is too little memory. Nothing was kept."
         )
     if status:
@@ -139,11 +131,11 @@ def _run(model, job, backend, what, parent=None):
 
 
 def _waited_for(command, backend):
-    """The exit status of a process and what it says; it ends with this one, however that ends."""
+    """Run a process and return its exit status and output; it ends when this one does."""
     process = subprocess.Popen(
         command,
         env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdin=subprocess.PIPE,  # Once it is closed, this process has ended.
+        stdin=subprocess.PIPE,  # The other process sees it close when this one ends.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -163,7 +155,7 @@ def _waited_for(command, backend):
         status = process.wait()
         for one in readers:
             one.join()
-    except BaseException:  # Ctrl-C, or a signal: nobody wants its result.
+    except BaseException:  # Ctrl-C, or a signal: the result is no longer wanted.
         process.kill()
         process.wait()
         raise
@@ -180,10 +172,10 @@ def _signal(number):
 
 
 def _place(found, what):
-    """A class as `"module:name"`, by which the other process imports it."""
+    """Return a class as `"module:name"`, by which the other process imports it."""
     if found.__module__ == "__main__" or "<locals>" in found.__qualname__:
         raise InputError(
-            f"{what} is defined in the program that runs, where the process that writes cannot "
+            f"{what} is defined in the main program, from which the process that writes cannot "
             "import it; define it in a module of its own."
         )
     return f"{found.__module__}:{found.__qualname__}"
@@ -197,37 +189,21 @@ def _imported(place):
     return found
 
 
-def main():
-    """The other process; its argument is the file of the job.
+def do(job):
+    """Do a job in the other process.
 
-    Source: ours.
+    Args:
+        job: dict from `_run`.
     """
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    threading.Thread(target=_end_with_the_first, args=(job["remove"],), daemon=True).start()
-    # Formats and models of other packages lie where the first process found them.
+    # Find formats and models of other packages where the first process found them.
     sys.path.extend(path for path in job["sys_path"] if path not in sys.path)
-    importlib.import_module("keras_espmedsam.models")  # What Keras finds by name is registered.
+    importlib.import_module("keras_espmedsam.models")  # Registers classes that Keras finds by name.
     model = _imported(job["class"]).from_preset(job["preset"])
     try:
         {"write": _write_job, "export": _export_job}[job["do"]](model, job)
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(_REFUSED)
-
-
-def _end_with_the_first(folders):
-    """Wait for the end of the process that started this one, which would compute for nobody."""
-    # The file itself: Python's own stream is locked, and flushed when a process ends.
-    while os.read(0, 1):
-        pass
-    # The first, killed, could not remove them; what this one is writing there comes again.
-    for _ in range(20):
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        if not any(os.path.lexists(folder) for folder in folders):
-            break
-        time.sleep(0.05)
-    os._exit(1)
 
 
 def _write_job(task, job):
@@ -256,5 +232,5 @@ def _export_job(model, job):
 
     options = job["options"]
     signature = signature_from_json(options.pop("input_signature"))
-    with _told(options["format"]):
+    with _as_input_error(options["format"]):
         model.export(input_signature=signature, **options)

@@ -1,24 +1,25 @@
-"""Real images for int8: some to choose its ranges by, others to measure what it costs."""
+"""Real images for int8: some choose its ranges, others measure its loss of accuracy."""
 
 import numpy as np
 
-from keras_espmedsam.data.samples import labelled_images
+from keras_espmedsam.data.samples import target_images
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate
 from keras_espmedsam.export.comparison import model_inputs
 from keras_espmedsam.export.exported_segmenter import ExportedSegmenter
 from keras_espmedsam.export.request import normalization, to_pixels
 from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.inference.chosen_targets import target_set_of
 from keras_espmedsam.inference.image_segmentation import SegmentsImages
 
-# What int8 may cost: mean Dice, or a classifier's share of images that it classes as before.
+# Largest loss of int8: in mean Dice, or a classifier's share of images that change class.
 MAX_LOSS = 0.01
 CALIBRATING = 10
 MEASURING = 20
 
 
 def chosen_records(task, records, seed=0):
-    """Records to calibrate with and, apart from these, to measure with, alike of all modalities.
+    """Return disjoint records to calibrate and to measure with, equally from all modalities.
 
     Args:
         task: the segmenter or classifier.
@@ -29,31 +30,52 @@ def chosen_records(task, records, seed=0):
         Two lists of `Record`: up to 10 and up to 20 of each modality.
 
     Raises:
-        InputError: where a modality of the model has fewer than two.
-
-    Source: ours.
+        InputError: if a modality of the model has fewer than two.
     """
     rng = np.random.default_rng(seed)
     names = task.modalities if task.is_segmenter else (task.class_names or ())
+    # By the place of a record: those of one image in two lists may be equal.
     calibrating, measuring = [], []
     for name in names or sorted({record.modality for record in records}):
-        own = [record for record in records if record.modality == name and record.mask]
-        if len(own) < 2:
-            raise InputError(
-                f"int8 needs images with masks of every modality, at least two, better thirty; "
-                f"received {len(own)} of {name}. Give an index of all of them, or export one "
-                "modality."
-            )
-        order = rng.permutation(len(own))
-        own = [own[i] for i in order]
-        half = min(CALIBRATING, len(own) // 2)
-        calibrating += own[:half]
-        measuring += own[half : half + MEASURING]
-    return calibrating, measuring
+        of_target = _records_by_target(task, name, records)
+        # The rarest first: its few records have to be among both.
+        for target, own in sorted(of_target.items(), key=lambda item: len(item[1])):
+            if len(own) < 2:
+                several = target is not None
+                raise InputError(
+                    f"int8 needs images with masks of every modality{' and target' * several}, at "
+                    f"least two, better thirty; received {len(own)} of "
+                    f"{f'{target} ({name})' if several else name}. Give an index of all of them, "
+                    "or export one modality."
+                )
+            own = [own[i] for i in rng.permutation(len(own))]
+            half = min(CALIBRATING, len(own) // 2)
+            # Records that label several targets count for each of them.
+            here = [i for i in own if i in calibrating]
+            free = [i for i in own if i not in calibrating and i not in measuring]
+            more = max(half - len(here), 0)
+            calibrating += free[:more]
+            here = [i for i in own if i in measuring]
+            measuring += free[more : more + max(MEASURING - len(here), 0)]
+    return [records[i] for i in calibrating], [records[i] for i in measuring]
+
+
+def _records_by_target(task, modality, records):
+    """Return the places of a modality's labelled records by target; `None` is its only one."""
+    masked = [i for i, one in enumerate(records) if one.modality == modality and one.mask]
+    targets = target_set_of(task) if task.is_segmenter else None
+    names = targets.of(modality) if targets else ()
+    if len(names) < 2:
+        return {None: masked}
+    found = {name: [] for name in names}
+    for i in masked:
+        for one in records[i].target_masks:
+            found[names[targets.index(modality, one.target)]].append(i)
+    return found
 
 
 def calibration_inputs(task, request, records):
-    """The inputs of single samples, as the artefact takes them.
+    """Return inputs of the artefact, one sample each.
 
     Args:
         task: the segmenter or classifier.
@@ -62,14 +84,13 @@ def calibration_inputs(task, request, records):
 
     Returns:
         List of dicts of arrays.
-
-    Source: ours.
     """
     converter = _converter(task, request)
     mean, divisor = normalization(task)
     found = []
     for record in records:
-        image, _ = next(iter(labelled_images(record, intensity=converter.intensity)))
+        images = target_images(record, intensity=converter.intensity, instances=False)
+        image, _ = next(images)
         images = converter.convert(to_rgb(image.array))[None]
         if request.flavor == "images":
             images = to_pixels(images, mean, divisor)
@@ -82,7 +103,7 @@ def calibration_inputs(task, request, records):
 
 
 def quality(task, request, description, runtime, records):
-    """What an artefact is worth on labelled images, beside the Keras model.
+    """Measure an artefact on labelled images, next to the Keras model.
 
     Args:
         task: the segmenter or classifier.
@@ -95,9 +116,7 @@ def quality(task, request, description, runtime, records):
         dict: `measure`, `keras`, `exported`, `images`.
 
     Raises:
-        InputError: when the artefact loses more than `MAX_LOSS`.
-
-    Source: ours.
+        InputError: if the artefact loses more than `MAX_LOSS`.
     """
     if task.is_segmenter:
         measure = "mean Dice of the data sets"
@@ -118,19 +137,21 @@ def quality(task, request, description, runtime, records):
     if not value >= keras_value - MAX_LOSS:
         raise InputError(
             f"The {request.format.name} artefact in {request.precision} has a {measure} of "
-            f"{value:.4f} on {len(records)} images, the Keras model {keras_value:.4f}; more than "
-            f"{MAX_LOSS} may not be lost. Nothing was kept: export in float16."
+            f"{value:.4f} on {len(records)} images, the Keras model {keras_value:.4f}; the "
+            f"largest loss allowed is {MAX_LOSS}. Nothing was kept: export in float16."
         )
     return found
 
 
 class _AtSize(SegmentsImages):
-    """The Keras model, with images brought to the artefact's size."""
+    """The Keras model, with images resized to the artefact's size."""
 
     def __init__(self, task, converter):
         self.image_converter = converter
         self.intensity = converter.intensity
         self.modalities = task.modalities
+        self.target_set = target_set_of(task)
+        self.postprocessing = getattr(task, "postprocessing", {})
         self.predict_probabilities = task.predict_probabilities
 
 

@@ -1,4 +1,4 @@
-"""What is to be exported, checked before any work is done."""
+"""Check the options of an export before any work is done."""
 
 import dataclasses
 import os
@@ -11,24 +11,22 @@ from keras_espmedsam.export.formats import PRECISIONS, ExportFormat, all_formats
 from keras_espmedsam.models.image_converter import NORMALIZATIONS
 
 FLAVORS = ("images", "logits")
-# In descriptions and calls of version 0.1.0.
+# Names in descriptions and calls of version 0.1.0.
 OLD_FLAVORS = {"pictures": "images"}
 ANY_SIZE = "any"
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportRequest:
-    """One artefact.
+    """The options of one export.
 
     Args:
         format: `ExportFormat`.
-        path: where it goes.
+        path: where to write it.
         size: (height, width), or `None` for any.
         batch_size: int, or `None` for any.
         precision: str. One of `PRECISIONS`.
         flavor: str. One of `FLAVORS`.
-
-    Source: ours.
     """
 
     format: ExportFormat
@@ -40,23 +38,21 @@ class ExportRequest:
 
     @property
     def input_dtype(self):
-        """Of `images`: uint8 images, or normalised float32."""
+        """dtype of `images`: uint8 for images, otherwise normalised float32."""
         return "uint8" if self.flavor == "images" else "float32"
 
     @property
     def description_path(self):
-        """The JSON file beside the artefact."""
+        """The JSON file next to the artefact."""
         return description_path(self.path)
 
 
 def description_path(path):
-    """The JSON file beside an artefact; each has its own, also beside others of the same stem.
+    """Return the JSON file next to an artefact; two artefacts of one stem have different ones.
 
     Example:
         >>> description_path(Path("phone/eye.tflite")).name
         'eye.tflite.json'
-
-    Source: ours.
     """
     return path.with_name(f"{path.name}.json")
 
@@ -76,10 +72,8 @@ def make_request(
         `ExportRequest`.
 
     Raises:
-        InputError: for what the format or the model cannot do, a path whose name does not end as
-            the format's do, and one that is there already.
-
-    Source: ours.
+        InputError: for options that the format or the model does not support, a path without the
+            format's suffix, and one that already exists.
     """
     chosen = get_format(format)
     if task.preprocessor is None:
@@ -95,7 +89,7 @@ def make_request(
     if precision not in chosen.precisions:
         able = [one.name for one in all_formats() if precision in one.precisions]
         raise InputError(
-            f"{chosen.name} can be exported in {', '.join(chosen.precisions)} alone, not in "
+            f"{chosen.name} can only be exported in {', '.join(chosen.precisions)}, not in "
             f"{precision}; choose {' or '.join(able)} for that."
         )
     flavor = OLD_FLAVORS.get(flavor, flavor)
@@ -121,7 +115,7 @@ def _checked_size(task, chosen, size):
         size = converter.image_size or (ANY_SIZE if chosen.any_size else None)
         if size is None:
             raise InputError(
-                f"This model takes images of any size, and {chosen.name} has to know it; give "
+                f"This model takes images of any size, but {chosen.name} has to know it; give "
                 "the size."
             )
     fixed = _fixed_size(task)
@@ -136,7 +130,7 @@ def _checked_size(task, chosen, size):
             )
         if fixed is not None:
             raise InputError(
-                f"This model's encoder takes images of {fixed[0]} x {fixed[1]} alone; leave the "
+                f"This model's encoder takes only images of {fixed[0]} x {fixed[1]}; leave the "
                 "size out."
             )
         return None
@@ -155,14 +149,14 @@ def _checked_size(task, chosen, size):
         )
     if fixed not in (None, (height, width)):
         raise InputError(
-            f"Received the size {height} x {width}; this model's encoder takes images of "
-            f"{fixed[0]} x {fixed[1]} alone."
+            f"Received the size {height} x {width}; this model's encoder takes only images of "
+            f"{fixed[0]} x {fixed[1]}."
         )
     return height, width
 
 
 def _fixed_size(task):
-    """(height, width) where the network takes one size alone, else `None`."""
+    """Return (height, width) if the network takes only one size, otherwise `None`."""
     images = task.input["images"] if isinstance(task.input, dict) else task.input
     height, width = images.shape[1:3]
     return None if None in (height, width) else (height, width)
@@ -184,56 +178,50 @@ def _checked_path(path, chosen, overwrite):
     elif path.is_dir() and chosen.suffix:
         raise InputError(f"{path} is a folder; give another name for a file of {chosen.name}.")
     elif not chosen.suffix and path.exists() and not chosen.fits(path):
-        # Whatever it is, it is no older artefact.
+        # Whatever it is, it is not an older artefact.
         if not path.is_dir() or any(path.iterdir()):
             raise InputError(
-                f"{path} holds something else than an artefact of {chosen.name}, and is not "
+                f"{path} holds something other than an artefact of {chosen.name}, and is not "
                 "replaced; give another name."
             )
     return path
 
 
 def refuse_replacing(chosen, path):
-    """Refuse a path at which something is already.
+    """Raise if something already exists at a path.
 
     Args:
         chosen: `ExportFormat`.
         path: `pathlib.Path` of the artefact.
 
     Raises:
-        InputError: for an artefact, a file that would be one's, or a description that is there.
-
-    Source: ours.
+        InputError: for an existing artefact, a file that would be part of it, or a description.
     """
     written = [path, *chosen.files(path), description_path(path)]
     there = [one for one in written if os.path.lexists(one)]
     if there:
-        raise InputError(f"{there[0]} is there already; give another name, or ask to overwrite it.")
+        raise InputError(f"{there[0]} already exists; give another name, or ask to overwrite it.")
 
 
 def normalization(task):
-    """Mean and divisor, each of three channels, of 8-bit values; NumPy float32.
+    """Return mean and divisor of 8-bit values, each of three channels; NumPy float32.
 
     Args:
         task: the segmenter or classifier.
-
-    Source: ours.
     """
     values = NORMALIZATIONS[task.preprocessor.image_converter.normalization]
     return tuple(np.array(one, "float32") for one in values)
 
 
 def to_pixels(images, mean, divisor):
-    """Normalised images back to uint8.
+    """Convert normalised images back to uint8.
 
     Args:
         images: array `(..., 3)`.
-        mean, divisor: of three channels, as `normalization` gives them.
+        mean, divisor: of three channels, from `normalization`.
 
     Example:
         >>> to_pixels(np.zeros((1, 1, 3)), np.array([10.2, 0, 255]), np.ones(3)).tolist()
         [[[10, 0, 255]]]
-
-    Source: ours.
     """
     return np.rint(images * divisor + mean).clip(0, 255).astype("uint8")

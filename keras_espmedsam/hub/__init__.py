@@ -1,1 +1,1 @@
-"""Presets: the built-in ones, their checksums, reading and writing them."""
+"""Presets: the built-in ones, their checksums, and how they are read and written."""

@@ -1,4 +1,4 @@
-"""The checksums of a preset's files: what was saved is what is loaded."""
+"""Checksums of a preset's files, to detect damage and changes."""
 
 import hashlib
 import os
@@ -11,18 +11,16 @@ from keras_espmedsam.errors import InputError
 
 CHECKSUMS_FILE = "SHA256SUMS"
 LOADED_CONFIGS = ("config.json", "task.json", "preprocessor.json", "image_converter.json")
-"""What describes the model and its preprocessing, and is read when a preset is loaded."""
+"""The files that describe the model and its preprocessing; they are read on loading."""
 _LOADED_WEIGHTS = (".weights.h5", "model.weights.json")
 _MAX_BYTES = 2**20
 
 
 def write_checksums(folder: str | os.PathLike) -> None:
-    """Write `SHA256SUMS` of a preset's files, as `sha256sum --check` reads it.
+    """Write the checksums of a preset to `SHA256SUMS`, in the format of `sha256sum --check`.
 
     Args:
-        folder: path of the preset. Its README is not counted: it says what the files are.
-
-    Source: ours; the format is that of coreutils.
+        folder: path of the preset. Its README is not included.
     """
     folder = pathlib.Path(folder)
     lines = [f"{_sha256(folder / name)}  {name}\n" for name in _files(folder)]
@@ -31,17 +29,15 @@ def write_checksums(folder: str | os.PathLike) -> None:
 
 
 def check_checksums(folder: str | os.PathLike, weights: bool = True) -> None:
-    """Compare a preset's files with its `SHA256SUMS`; without that file nothing is done.
+    """Compare a preset's files with its `SHA256SUMS`; do nothing if it has no such file.
 
     Args:
         folder: path of the preset.
         weights: bool. Whether the weights are compared too.
 
     Raises:
-        InputError: for the first file that is missing or other than what was saved, a list that
-            cannot be one, and a file that is read when the preset is loaded and is not listed.
-
-    Source: ours.
+        InputError: for the first file that is missing or has changed, an invalid list, and a file
+            that would be loaded but is not listed.
     """
     folder = pathlib.Path(folder)
     if not (folder / CHECKSUMS_FILE).is_file():
@@ -52,8 +48,8 @@ def check_checksums(folder: str | os.PathLike, weights: bool = True) -> None:
             continue
         if not (folder / name).is_file():
             raise InputError(
-                f"The preset {folder} lacks the file {shown(name)}, which its {CHECKSUMS_FILE} "
-                "names; install, download or save it again."
+                f"The preset {folder} lacks the file {shown(name)}, which is listed in its "
+                f"{CHECKSUMS_FILE}; install, download or save it again."
             )
         found = _sha256(folder / name)
         if found != expected:
@@ -67,28 +63,26 @@ def check_checksums(folder: str | os.PathLike, weights: bool = True) -> None:
     if unlisted:
         raise InputError(
             f"The {CHECKSUMS_FILE} of the preset {folder} does not name {shown(unlisted[0])}, "
-            "which is read when it is loaded, so that nobody can tell whether that was changed. "
-            f"Install, download or save it again; if you trust it, remove {CHECKSUMS_FILE}."
+            "which would be loaded, so changes to it cannot be detected. Install, download or "
+            f"save the preset again; if you trust it, remove {CHECKSUMS_FILE}."
         )
 
 
 def unlisted_files(folder: str | os.PathLike) -> list[str]:
-    """The files of a preset that its `SHA256SUMS` does not name, of those that it should.
+    """Return the files of a preset that should be in its `SHA256SUMS` but are not.
 
     Args:
         folder: path of the preset.
 
     Returns:
-        Names relative to the folder, in order; all of them where there is no `SHA256SUMS`.
+        Names relative to the folder, in order; all of them if there is no `SHA256SUMS`.
 
     Raises:
-        InputError: for a list that cannot be one.
+        InputError: for an invalid list.
 
     Example:
         >>> unlisted_files(kem.hub.built_in_presets.presets_dir() / "espmedsam_nano_256")
         []
-
-    Source: ours.
     """
     folder = pathlib.Path(folder)
     listed = _read_list(folder) if (folder / CHECKSUMS_FILE).is_file() else {}
@@ -108,7 +102,7 @@ def _is_loaded(name):
 
 
 def _read_list(folder):
-    """Names to checksums. A stranger's list names files of this very folder, and nothing else."""
+    """Read names and checksums; the list is not trusted and may name only files in its folder."""
     sums = folder / CHECKSUMS_FILE
     try:
         with sums.open("rb") as file:
@@ -125,13 +119,13 @@ def _read_list(folder):
             "install, download or save the preset again."
         )
     listed: dict[str, str] = {}
-    # Not splitlines(), for which a name may hold ends of lines.
+    # Not splitlines(), which splits at more characters, some of which a name may contain.
     for line in filter(None, text.replace("\r\n", "\n").split("\n")):
-        # Two spaces, or one and the star of what was read as binary.
+        # Two spaces, or a space and the star that marks binary mode.
         found = re.fullmatch(r"(\S+) [ *](.+)", line, re.DOTALL)
         expected, name = found.groups() if found else ("", "")
         name = name.removeprefix("./")
-        # As of a path on any system.
+        # Windows rules are the stricter ones: they cover paths of every system.
         parts = pathlib.PureWindowsPath(name)
         if not name or parts.drive or parts.root or ".." in parts.parts or "\0" in name:
             raise InputError(

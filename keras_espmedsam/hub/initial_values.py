@@ -1,7 +1,7 @@
-"""Initial values are not computed where a preset's weights take their place at once.
+"""Skip the random initial values of a model whose weights are loaded right away.
 
-They cost more than everything else of loading: on JAX, each of a model's shapes is compiled by
-itself. Keras has no option for it, so that its initialisers are wrapped for the meantime.
+They take longer than the rest of loading, because JAX compiles an initialiser for every shape.
+Keras has no option for this, so its initialisers are wrapped while a model is loaded.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_espmedsam.errors import InputError
 
-# What each gives in the meantime, made on the host: what is random, NaN. The rest of Keras' random
+# The value that each gives meanwhile: NaN instead of random numbers. Keras' other random
 # initialisers, such as Glorot's, inherit from the first.
 _VALUES = {
     keras.initializers.VarianceScaling: np.nan,
@@ -33,22 +33,20 @@ _blocks = 0
 
 
 def load_undrawn(load: Callable[[], Any], most: int | None = None) -> Any:
-    """Load a model without drawing the random initial values that its weights replace.
+    """Load a model without computing the initial values that its weights replace.
 
     Args:
-        load: callable that gives a model whose weights are loaded.
-        most: numbers that the model may have; `None` for any.
+        load: callable that returns a model with loaded weights.
+        most: the most numbers that the model may have; `None` for any.
 
     Returns:
-        What `load` gives. Where some values were not replaced, such as those of a new head, it is
-        called once more, with everything drawn.
+        The model from `load`. If some values were not replaced, such as those of a new head,
+        `load` is called again with all initial values.
 
     Raises:
-        InputError: when the model asks for more numbers, before the memory is full of them.
-
-    Source: ours.
+        InputError: when the model has more numbers, before they fill the memory.
     """
-    # Under a distribution, JAX traces an initialiser for the layout of its values.
+    # Under a distribution, JAX traces an initialiser to lay out its values, so it must be real.
     if keras.distribution.distribution() is not None:
         return load()
     with _values_left_out(most):
@@ -58,7 +56,7 @@ def load_undrawn(load: Callable[[], Any], most: int | None = None) -> Any:
 
 @contextlib.contextmanager
 def _values_left_out(most):
-    """In this thread, initial values are those of `_VALUES`; of `most` numbers."""
+    """Use the initial values of `_VALUES` in this thread, for at most `most` numbers."""
     global _blocks
     with _lock:
         if _blocks == 0:
@@ -92,7 +90,7 @@ def _wrapped(draw, value):
 
 
 class _Budget:
-    """How many numbers may be asked for yet."""
+    """The count of numbers that may still be created."""
 
     def __init__(self, most):
         self.left = self.most = most
@@ -103,8 +101,8 @@ class _Budget:
         self.left -= count
         if self.left < 0:
             raise InputError(
-                "The network that is described has many more numbers than its weights; they are "
-                "another network's, or the description is damaged. Install, download or save it "
+                "The described network has many more numbers than its weights; they are another "
+                "network's, or the description is damaged. Install, download or save the preset "
                 "again."
             )
 

@@ -1,4 +1,4 @@
-"""Reading a JSON file that may come from anywhere."""
+"""Read JSON files that are not trusted."""
 
 import json
 import os
@@ -9,26 +9,26 @@ from keras_espmedsam._shown import shown, shown_value
 from keras_espmedsam.errors import InputError
 
 MAX_BYTES = 16 * 2**20
-# Text and nesting in what Keras, keras-hub and this package write are far below.
+# The files of Keras, keras-hub and this package are far below these limits.
 _MAX_TEXT = 10_000
 _MAX_DEPTH = 100
 _MAX_NUMBER = 2**53
-_AGAIN = "get it again from where it is from"
+_AGAIN = "get it again from its source"
 
 
 def read_json(path: str | os.PathLike, what: str) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """Read a JSON object from a file.
 
     Args:
         path: the file.
-        what: what it is, as the beginning of a sentence: `"The file task.json of the preset x"`.
+        what: the beginning of an error message, such as `"The file task.json of the preset x"`.
 
     Returns:
         dict.
 
     Raises:
-        InputError: when it cannot be read, is no JSON object, or holds what is no setting: NaN or
-            infinite numbers, text, numbers or nesting without end.
+        InputError: when the file cannot be read, is not a JSON object, has a key twice in one
+            object, or holds NaN or infinite numbers, or excessive text, numbers or nesting.
 
     Example:
         >>> import os, tempfile
@@ -36,21 +36,23 @@ def read_json(path: str | os.PathLike, what: str) -> dict[str, Any]:
         >>> _ = open(path, "w").write('{"depths": [1, NaN]}')
         >>> read_json(path, "The file a.json")
         Traceback (most recent call last):
-        keras_espmedsam.errors.InputError: The file a.json holds NaN, which is no number; get it \
-again from where it is from.
-
-    Source: ours.
+        keras_espmedsam.errors.InputError: The file a.json holds NaN, which is not a number; get \
+it again from its source.
     """
     try:
         path = pathlib.Path(path)
         if not path.is_file():
-            raise InputError(f"{what} is missing, or no file; {_AGAIN}.")
+            raise InputError(f"{what} is missing, or not a file; {_AGAIN}.")
         if path.stat().st_size > MAX_BYTES:
             raise InputError(
-                f"{what} has more than {MAX_BYTES >> 20} MiB, where settings take "
-                f"some kB; {_AGAIN}."
+                f"{what} has more than {MAX_BYTES >> 20} MiB; expected some kB of settings; "
+                f"{_AGAIN}."
             )
-        content = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_refused(what))
+        content = json.loads(
+            path.read_bytes().decode("utf-8-sig"),
+            parse_constant=_refused(what),
+            object_pairs_hook=_each_once(what),
+        )
     except InputError:
         raise
     except RecursionError:
@@ -59,26 +61,38 @@ again from where it is from.
         raise InputError(
             f"{what} cannot be read ({error.strerror or type(error).__name__}); {_AGAIN}."
         ) from error
-    # Neither UTF-8 nor JSON, or a number of more digits than Python reads.
+    # Not UTF-8, not JSON, or a number with more digits than Python reads.
     except ValueError as error:
         raise InputError(f"{what} is damaged ({shown(error)}); {_AGAIN}.") from error
     if not isinstance(content, dict):
-        raise InputError(
-            f"{what} holds {shown_value(content)}, where an object is expected; {_AGAIN}."
-        )
+        raise InputError(f"{what} holds {shown_value(content)}; expected an object; {_AGAIN}.")
     _check(content, what, ())
     return content
 
 
 def _refused(what):
     def refuse(constant):
-        raise InputError(f"{what} holds {constant}, which is no number; {_AGAIN}.")
+        raise InputError(f"{what} holds {constant}, which is not a number; {_AGAIN}.")
 
     return refuse
 
 
+def _each_once(what):
+    """Return a hook that rejects repeated keys: programs differ in which value they read."""
+
+    def check(pairs):
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+            raise InputError(f"{what} has the key {shown(twice)} twice in one object; {_AGAIN}.")
+        return found
+
+    return check
+
+
 def _check(value, what, place):
-    """Refuse what is no setting of anything, at any depth."""
+    """Reject values that no setting has, at any depth."""
     if isinstance(value, dict):
         for key, one in value.items():
             if len(key) > _MAX_TEXT:
@@ -101,4 +115,4 @@ def _check_part(value, what, place):
 
 def _absurd(what, place, found):
     where = f" at {shown('.'.join(map(str, place)))}" if place else ""
-    return InputError(f"{what} has {found}{where}, which is no setting of any model; {_AGAIN}.")
+    return InputError(f"{what} has {found}{where}, which no model has as a setting; {_AGAIN}.")

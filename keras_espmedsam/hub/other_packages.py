@@ -1,4 +1,4 @@
-"""Objects of saved models whose classes other packages define."""
+"""Load objects of saved models whose classes other packages define."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,15 +10,15 @@ from keras_espmedsam.registries import Registry
 
 
 def deserialize_with_others(config: Any, registry: Registry, instead: str = "") -> Any:
-    """Keras' `deserialize_keras_object`, of what installed packages define, too.
+    """Deserialize a Keras object, also if an installed package defines its class.
 
-    Keras knows a class once its module was imported. What is not known yet is looked for among the
-    packages that add to a family.
+    Keras knows a class only after its module was imported. For unknown classes, the packages that
+    add to the registry are imported first.
 
     Args:
-        config: a dict, or several of them, as `keras.saving.serialize_keras_object` writes it.
-        registry: the family that it belongs to.
-        instead: str. What else can be done, at the end of the sentence.
+        config: a dict, or a nesting of them, from `keras.saving.serialize_keras_object`.
+        registry: the registry that the object belongs to.
+        instead: str. What else can be done, for the end of the message.
 
     Raises:
         InputError: when a class is defined nowhere.
@@ -28,14 +28,12 @@ def deserialize_with_others(config: Any, registry: Registry, instead: str = "") 
         >>> config = keras.saving.serialize_keras_object(keras.losses.MeanSquaredError())
         >>> type(deserialize_with_others(config, losses)).__name__
         'MeanSquaredError'
-
-    Source: ours.
     """
     faults = registry.import_others() if any(_unknown(config)) else []
     try:
         return keras.saving.deserialize_keras_object(config)
     except TypeError as error:
-        # Keras has more ways to find one: it is asked first.
+        # Only now, because Keras has more ways to find a class.
         missing = next(_unknown(config), None)
         if missing is None:
             raise
@@ -50,7 +48,7 @@ def deserialize_with_others(config: Any, registry: Registry, instead: str = "") 
 
 
 def _unknown(config: Any) -> Iterator[dict[str, Any]]:
-    """The parts of a configuration that name a class which nobody has registered with Keras."""
+    """Yield the parts of a configuration whose class is not registered with Keras."""
     if isinstance(config, dict):
         name = config.get("registered_name")
         if isinstance(name, str) and keras.saving.get_registered_object(name) is None:

@@ -1,4 +1,4 @@
-"""What `from_preset` of our models takes beside the preset; Keras ignores what it does not know."""
+"""Check the arguments of `from_preset`, because Keras ignores unknown ones."""
 
 import inspect
 import numbers
@@ -10,15 +10,15 @@ from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.hub.saved_config import read_config
 
 EVERY_MODEL = {"load_weights", "dtype", "image_shape", "name", "trainable"}
-"""Keras' own arguments and keras-hub's."""
-# Pixels of a side; no model is built for more, nor is there an image of more in medicine.
+"""The arguments of Keras and keras-hub."""
+# The longest side in pixels; no model and no medical image is larger.
 _LONGEST = 65_536
 
 
 def check_arguments(
     model_class: type, folder: str | os.PathLike, arguments: dict[str, Any]
 ) -> None:
-    """Refuse arguments that would be ignored, or fail deep inside.
+    """Reject arguments that would be ignored, or fail deep inside.
 
     Args:
         model_class: the class whose `from_preset` was called.
@@ -26,12 +26,10 @@ def check_arguments(
         arguments: dict.
 
     Raises:
-        InputError: for an unknown name, and an `image_shape` that is none of this preset's.
+        InputError: for an unknown name, or an `image_shape` that does not fit the preset.
 
     Example:
         >>> check_arguments(kem.models.TiCBackbone, "preset", {"dtype": "bfloat16"})
-
-    Source: ours.
     """
     known = EVERY_MODEL | {
         name
@@ -59,14 +57,30 @@ def _check_image_shape(shape, channels):
     if len(sizes) != 3 or not whole or sizes[-1] != channels:
         raise InputError(
             f"Received image_shape={shown_value(shape)}; expected (height, width, {channels}) "
-            "in pixels, or None for a height or width that is left open."
+            "in pixels, or None for a height or width that may vary."
         )
 
 
 def _channels(folder):
-    """Of the images that a saved model takes: 3, but for encoders of the user's own."""
-    config = read_config(folder).get("config", {})
-    for part in (config, (config.get("image_encoder") or {}).get("config", {})):
-        if part.get("image_shape"):
-            return part["image_shape"][-1]
+    """Return the channels of a saved model's images: 3, except for custom encoders."""
+    found: Any = read_config(folder)
+    place = ""
+    for key in ("config", "image_encoder", "config"):
+        found, place = found.get(key), f"{place}.{key}".lstrip(".")
+        if found is None:
+            break
+        if not isinstance(found, dict):
+            raise _wrong(folder, place, found, "an object")
+        if key == "config" and (shape := found.get("image_shape")) is not None:
+            channels = shape[-1] if isinstance(shape, list) and len(shape) == 3 else None
+            if not isinstance(channels, int) or not 1 <= channels <= _LONGEST:
+                raise _wrong(folder, f"{place}.image_shape", shape, "[height, width, channels]")
+            return channels
     return 3
+
+
+def _wrong(folder, place, found, expected):
+    return InputError(
+        f"The file config.json of the preset {folder} has {place}: {shown_value(found)}; expected "
+        f"{expected}. Install, download or save the preset again."
+    )

@@ -1,7 +1,7 @@
-"""The precision of a preset: that of Keras when it is loaded, whatever it was saved in.
+"""Load a preset in Keras' current precision, whatever it was saved in.
 
-keras-hub loads so what was saved in float32, float16 or bfloat16, and any backbone; on a task that
-was saved in mixed precision it fails (`Invalid dtype: mixed_bfloat16`). `dtype=` goes before.
+keras-hub does this too, except that a task saved in mixed precision fails to load (`Invalid dtype:
+mixed_bfloat16`). An explicit `dtype=` takes precedence.
 """
 
 import json
@@ -14,35 +14,31 @@ from keras_espmedsam.hub.saved_config import read_config
 
 
 def dtype_to_load(folder: str | os.PathLike) -> Any:
-    """The `dtype` with which keras-hub is to load a preset, where it would fail without one.
+    """Return the `dtype` to pass to keras-hub for a preset that it cannot load without one.
 
     Args:
-        folder: path.
+        folder: path of the preset.
 
     Returns:
-        `keras.DTypePolicy`, Keras' current one, or `None`: keras-hub decides.
+        Keras' current `keras.DTypePolicy`, or `None` to let keras-hub decide.
 
     Example:
         >>> dtype_to_load(kem.hub.built_in_presets.presets_dir() / "espmedsam_nano_256") is None
         True
-
-    Source: ours.
     """
     if not _is_mixed(_read(folder)):
         return None
-    # Not at the top: the names of the presets are listed without Keras.
+    # Not at the top, so that presets can be listed without Keras.
     import keras
 
     return keras.config.dtype_policy()
 
 
 def leave_out_mixed_dtype(folder: str | os.PathLike) -> None:
-    """Let keras-hub's own classes load a preset that was just saved in mixed precision.
+    """Remove a mixed dtype from a saved preset, so that keras-hub's own classes can load it.
 
     Args:
-        folder: path.
-
-    Source: ours.
+        folder: path of the preset.
     """
     config = _read(folder)
     if _is_mixed(config):

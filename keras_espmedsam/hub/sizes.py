@@ -1,8 +1,7 @@
-"""The sizes that a network may have, checked before anything is built.
+"""Check the sizes of a network before it is built.
 
-A number of a few bytes, in the description of a preset or in a configuration, asks for blocks
-without end or for any amount of memory; and a depth below 1 is a network without that stage. The
-bounds lie far above every published network.
+A single number in a preset or a configuration could ask for endless blocks or any amount of
+memory, and a depth below 1 would remove a stage. The bounds are far above every published network.
 """
 
 import numbers
@@ -12,8 +11,9 @@ from typing import Any
 from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError
 
-# By argument: the least and the most. Where a list is given, of each.
+# Minimum and maximum by argument; for a list, those of each entry.
 _BOUNDS = {
+    "adapter_dim": (0, 16_384),
     "adapter_ratio": (0, 1024),
     "depth": (1, 1024),
     "depths": (0, 1024),
@@ -48,7 +48,7 @@ _BOUNDS = {
     "window_size": (1, 4096),
     "window_sizes": (1, 4096),
 }
-# What is multiplied by a width, and may be a fraction; it is above its least.
+# Multipliers of a width: fractions are allowed, and the minimum itself is not.
 _RATIOS = ("adapter_ratio", "expand_ratio", "mlp_ratio")
 _LISTS = (
     *("depths", "detail_dims", "global_indices", "hidden_dims", "image_shape", "image_size"),
@@ -67,9 +67,9 @@ _OPEN = (
     "shift_size",
     "window_size",
 )
-# In these lists, one by one.
+# Lists whose entries may be None.
 _OPEN_SIDES = ("image_shape",)
-# Whose arguments these are; a stranger's class may call other things so.
+# The classes with these arguments; in other classes the same name may mean something else.
 _CLASSES = (
     *("ESPMedSAMBackbone", "TiCBackbone", "TinyViTBackbone", "ViTMedBackbone"),
     *("ESPMedSAMImageConverter", "TiCImageConverter", "TiCImageClassifier"),
@@ -79,14 +79,14 @@ _LONGEST_NAME = 200
 
 
 def check_sizes(owner: str, **sizes: Any) -> None:
-    """Refuse sizes that no network has.
+    """Reject sizes that no network has.
 
     Args:
-        owner: str. The class that is made, for the sentence.
-        **sizes: argument to its value: a number, a list of them, or `None` for what is left open.
+        owner: str. The name of the class, for the message.
+        **sizes: value by argument: a number, a list of numbers, or `None` if it may be open.
 
     Raises:
-        InputError: for what is no number (a bool is none), or out of bounds.
+        InputError: for a value that is not a number (a bool is not), or is out of bounds.
 
     Example:
         >>> check_sizes("TinyViTBackbone", depths=(2, 2, 6, 2), neck_dim=None)
@@ -94,8 +94,6 @@ def check_sizes(owner: str, **sizes: Any) -> None:
         Traceback (most recent call last):
         keras_espmedsam.errors.InputError: TinyViTBackbone received depths=(2, -1, 6, 2); expected \
 a list of whole numbers from 0 to 1,024 together.
-
-    Source: ours.
     """
     for name, value in sizes.items():
         if not _is_right(name, value):
@@ -114,19 +112,17 @@ a list of whole numbers from 0 to 1,024 together.
 
 
 def check_described(class_name: str, config: dict[str, Any]) -> None:
-    """Refuse what a saved model of this package says of its sizes, before its class is imported.
+    """Check the sizes in the configuration of a saved model, before its class is imported.
 
     Args:
-        class_name: str. What is described.
-        config: dict. Its configuration.
+        class_name: str. The class that the configuration describes.
+        config: dict. The configuration.
 
     Raises:
-        InputError: as `check_sizes` and `check_class_names`.
+        InputError: as in `check_sizes` and `check_class_names`.
 
     Example:
         >>> check_described("ViTMedBackbone", {"depth": 12})
-
-    Source: ours.
     """
     if class_name not in _CLASSES:
         return
@@ -168,24 +164,22 @@ def _is_number(value, kind=numbers.Integral):
 
 
 def check_class_names(owner: str, names: Any, argument: str = "modalities") -> tuple[str, ...]:
-    """The names of modalities or classes as a tuple, without what cannot be one.
+    """Check the names of modalities or classes, and return them as a tuple.
 
     Args:
-        owner: str. The class that is made, for the sentence.
-        names: several of str.
-        argument: str. What they are given as.
+        owner: str. The name of the class, for the message.
+        names: iterable of str.
+        argument: str. The name of the argument.
 
     Raises:
-        InputError: for what is no list; what is no text, empty text, or text of more than 200
-            characters; and for more than a thousand modalities.
+        InputError: if it is not a list; if a name is not text, is empty or has more than 200
+            characters; or if there are too many (1,000 modalities, 100,000 classes).
 
     Example:
         >>> check_class_names("ESPMedSAMBackbone", ("fundus", 7))
         Traceback (most recent call last):
         keras_espmedsam.errors.InputError: ESPMedSAMBackbone received 7 among its modalities; \
 expected names of 1 to 200 characters.
-
-    Source: ours.
     """
     if isinstance(names, str | bytes) or not isinstance(names, Iterable):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Writing a preset so that it is whole or not there."""
+"""Write a preset completely or not at all."""
 
 import contextlib
 import os
@@ -6,15 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_espmedsam._files import atomic_folder, carry_over, check_writable, remove_leftovers
+from keras_espmedsam._files import (
+    PREFIX,
+    atomic_folder,
+    carry_over,
+    check_writable,
+    remove_leftovers,
+)
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.checksums import write_checksums
 
 
 def checked_output(output: str | os.PathLike) -> Path:
-    """The output folder as a path, refused where something would be lost.
+    """Check that an output folder is new or empty, and return it as a path.
 
-    What a killed program left half-written there or beside it is removed.
+    Half-written leftovers of a killed program, in it or beside it, are removed.
 
     Args:
         output: str or path. A folder that does not exist yet or is empty.
@@ -23,14 +29,12 @@ def checked_output(output: str | os.PathLike) -> Path:
         `pathlib.Path`.
 
     Raises:
-        InputError: when it is a file, a folder that holds something, or cannot be written.
+        InputError: when it is a file, a folder that is not empty, or cannot be written.
 
     Example:
         >>> import tempfile
         >>> checked_output(tempfile.mkdtemp()).is_dir()
         True
-
-    Source: ours.
     """
     if not os.fspath(output):
         raise InputError("Received an empty path as output; give a folder for the preset.")
@@ -40,8 +44,8 @@ def checked_output(output: str | os.PathLike) -> Path:
             remove_leftovers(output)
             if any(output.iterdir()):
                 raise InputError(
-                    f"The output folder {output} is not empty and nothing is overwritten; give "
-                    "another, or empty it."
+                    f"The output folder {output} is not empty, and nothing is overwritten; give "
+                    "another folder, or empty it."
                 )
         elif output.exists():
             raise InputError(f"The output {output} is a file; give a folder for the preset.")
@@ -50,17 +54,17 @@ def checked_output(output: str | os.PathLike) -> Path:
     except OSError as error:
         raise InputError(
             f"The output folder {output} cannot be written ({error.strerror or error}); give "
-            "another."
+            "another folder."
         ) from error
     return output
 
 
 @contextlib.contextmanager
 def replaced_preset(folder: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary folder for a preset that takes the place of `folder`, with its checksums.
+    """Yield a temporary folder for a preset; then add its checksums and move it to `folder`.
 
-    Killed at any moment, `folder` is what it was or the new one. What it held beside the files
-    that are written stays in it, such as a README or the other half of a model.
+    If the program is killed, `folder` is either the old one or the new one. Its other files stay,
+    such as a README.
 
     Args:
         folder: str or path. It may hold an older preset, or not exist.
@@ -70,8 +74,6 @@ def replaced_preset(folder: str | os.PathLike) -> Iterator[Path]:
 
     Raises:
         InputError: when the folder cannot be written.
-
-    Source: ours.
     """
     if not os.fspath(folder):
         raise InputError("Received an empty path; give a folder for the preset.")
@@ -82,6 +84,8 @@ def replaced_preset(folder: str | os.PathLike) -> Iterator[Path]:
             carry_over(folder, temporary)
             write_checksums(temporary)
     except OSError as error:
+        if any(part.startswith(PREFIX) for part in Path(folder).parts):
+            raise  # It is inside a folder being written; whoever writes that reports its name.
         raise InputError(
             f"The preset cannot be written to {folder} ({error.strerror or error}); give a folder "
             "that can be written, on a disk with enough space."
@@ -89,19 +93,17 @@ def replaced_preset(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_preset(segmenter: Any, output: Path) -> str:
-    """Save a preset so that it is whole or not there.
+    """Save a preset completely or not at all.
 
     Args:
         segmenter: `ESPMedSAMImageSegmenter`.
-        output: `pathlib.Path`, as `checked_output` gives it.
+        output: `pathlib.Path` from `checked_output`.
 
     Returns:
         str. A sentence that says what was written.
 
     Raises:
         InputError: when the folder cannot be written.
-
-    Source: ours.
     """
     megabytes = 4 * segmenter.count_params() / 1e6
     try:

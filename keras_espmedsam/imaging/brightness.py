@@ -1,21 +1,23 @@
-"""Brightness between black and white, of an image's stored values.
+"""Convert an image's stored values to brightness between black and white.
 
-One policy for files and arrays, for training, evaluation and segmentation. The first that applies:
+The same rules apply to files and arrays, in training, evaluation and segmentation. The first one
+that applies decides:
 
-1. what the user says: `"full"`, or the values of black and white;
-2. what the file says: a window or look-up table;
-3. up to 8 bits, and floating point in [0, 1]: their whole range;
-4. more bits of a camera or microscope, of which the image makes use: their whole range;
-5. nothing tells: the 0.1 and 99.9 percentiles of the values, of measured ones the 0.5 and 99.5
-   percentiles, and the user is told so.
+1. the user's choice: `"full"`, or the values of black and white;
+2. the file's window or look-up table;
+3. for up to 8 bits, and floating point in [0, 1]: their whole range;
+4. for more bits from a camera or microscope, if the image uses them: their whole range;
+5. otherwise: the 0.1 and 99.9 percentiles of the values, or the 0.5 and 99.5 percentiles of
+   measured ones, with a notice to the user.
 
-Padding has no part in any of it and becomes black. Where a file says that its lowest value is
-white (MONOCHROME1, WhiteIsZero), brightness is turned around in the end.
+Padding is ignored and becomes black. If a file declares that its lowest value is white
+(MONOCHROME1, WhiteIsZero), brightness is inverted at the end.
 """
 
 import numpy as np
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.bands import mapped
 from keras_espmedsam.imaging.intensity import AUTO, FULL, INTENSITIES, Intensity
 from keras_espmedsam.imaging.stored_values import (
     BLACK,
@@ -28,30 +30,30 @@ from keras_espmedsam.imaging.stored_values import (
     without_padding,
 )
 
-# Cutting this much off floats of [0, 1] undoes the rounding of resizing (1.0000002 for white).
+# Floats may leave [0, 1] by this much, because resizing rounds (1.0000002 for white).
 _ROUNDING = 1e-5
-# Integers nearer than this are the noise of an image without content, which is not amplified.
+# Integers that differ by less are the noise of an empty image, which is not amplified.
 _FEWEST_LEVELS = 16
 
 
 def to_brightness(
     values: np.ndarray, meaning: Meaning | None = None, intensity: Intensity = AUTO
 ) -> tuple[np.ndarray, str | None]:
-    """The brightness of an image's values by the policy of this module.
+    """Convert an image's values to brightness by the rules of this module.
 
     Args:
         values: array `(height, width)` or `(height, width, channels)` of numbers; the channels
             share black and white.
-        meaning: `Meaning`, what its file says; None for an array in memory.
+        meaning: `Meaning`, what the file says about them; None for an array in memory.
         intensity: `"auto"`, `"full"`, or the values of black and white.
 
     Returns:
-        uint8, uint16 that makes use of its range, or float32 in [0, 1]. And None, or the end of a
-        sentence about the image: that its values were taken for black and white because nothing
-        told, or that a window hides it.
+        uint8, uint16 that uses its full range, or float32 in [0, 1]; and None, or a notice as the
+        end of a sentence about the image: that black and white were estimated from its values, or
+        that a window hides it.
 
     Raises:
-        InputError: for values that are no numbers, not finite, or whose type says nothing of
+        InputError: for values that are not numbers or not finite, or whose type does not define
             black and white.
 
     Example:
@@ -61,8 +63,6 @@ def to_brightness(
         >>> notice
         'only 10 of its 16 bits are used, so black and white are taken from its values (their 0.1 \
 and 99.9 percentiles)'
-
-    Source: ours.
     """
     in_memory = meaning is None
     meaning = meaning or Meaning()
@@ -73,7 +73,7 @@ and 99.9 percentiles)'
         brightness = (np.iinfo(kind).max if kind.kind == "u" else kind.type(1)) - brightness
     if meaning.padding is not None and meaning.padding.any():
         brightness = np.where(meaning.padding, kind.type(0), brightness)
-    # Sixteen bits stay as they are where an array of them in memory would be taken for the same.
+    # uint16 is kept only if an array of it in memory would be converted in the same way.
     if kind == np.uint16 and meaning != Meaning():
         if not _is_used(Statistics.of([brightness]), (0, 65535)):
             brightness = brightness.astype(np.float32) / np.float32(65535)
@@ -81,12 +81,10 @@ and 99.9 percentiles)'
 
 
 def needs_statistics(values: np.ndarray, meaning: Meaning | None, intensity: Intensity) -> bool:
-    """Whether an image of several in a file is to be shown by the values of all of them.
+    """Return whether black and white must be estimated from all images of a file together.
 
     Args:
-        values, meaning, intensity: of the first of them, as `to_brightness` takes them.
-
-    Source: ours.
+        values, meaning, intensity: those of the first image, as for `to_brightness`.
     """
     return (
         intensity == AUTO
@@ -112,8 +110,8 @@ def _by_policy(values, meaning, intensity, in_memory):
     if intensity == FULL:
         if meaning.measured and meaning.whole is None:
             raise InputError(
-                "Received the intensity 'full' for values that are measured in floating point, "
-                "which have no whole range; give LOW:HIGH, the values of black and white."
+                "Received the intensity 'full' for measured floating-point values, which have no "
+                "full range; give LOW:HIGH, the values of black and white."
             )
         return _whole(values, meaning), None
     if meaning.window is not None:
@@ -142,7 +140,7 @@ def _by_policy(values, meaning, intensity, in_memory):
 
 
 def _what_hides_it(shown, low, high):
-    """What is to be said where hardly anything is seen between black and white."""
+    """Return a notice if an intensity leaves nearly everything black or white."""
     darkest, brightest = np.percentile(
         shown.reshape(-1)[:: sampling_step(shown.shape)], (CUT, 100 - CUT)
     )
@@ -164,13 +162,13 @@ def _reason(values, meaning, found):
 
 
 def _tells_something(shown, values, meaning):
-    """Whether a window leaves any contrast of an image that has some."""
+    """Return whether a window leaves any contrast, if the image has some."""
     shown, values = without_padding(shown, meaning), without_padding(values, meaning)
     return np.ptp(shown) > 0 or np.ptp(values) == 0
 
 
 def _is_shallow(values, meaning):
-    """Whether the values have 8 bits or fewer, all of which count."""
+    """Return whether the values have 8 bits or fewer, which are used as they are."""
     if meaning.bits is not None:
         return meaning.bits <= 8
     return values.dtype in (np.uint8, np.bool_)
@@ -180,9 +178,9 @@ def _is_used(found, whole, inverted=False):
     low, high = whole
     if found.replicated:
         return True
-    if inverted and found.low > high / 2:  # the brightest are those of the lowest values
+    if inverted and found.low > high / 2:  # The lowest values are the brightest.
         return False
-    # An offset, as that of signed values, lifts what uses few bits above half of the range.
+    # An offset, such as for signed values, lifts values of few bits above half of the range.
     lifted = _FEWEST_LEVELS <= found.high - found.low < high * BLACK
     return low == 0 and found.largest > high / 2 and found.high >= high * BLACK and not lifted
 
@@ -203,7 +201,7 @@ def _range(values, meaning):
 
 
 def _whole(values, meaning):
-    """The brightness by the whole range of the bits."""
+    """Scale by the whole range of the data type or of its bits."""
     low, high = _range(values, meaning)
     if values.dtype == np.uint8 and (low, high) == (0, 255):
         return values
@@ -211,18 +209,18 @@ def _whole(values, meaning):
         return _unit_floats(values)
     _check_numbers(values)
     if low == 0:
-        return np.clip(values.astype(np.float32) / np.float32(high), 0, 1)
+        return mapped(
+            lambda part: np.clip(part.astype(np.float32) / np.float32(high), 0, 1), values
+        )
     return to_unit(values, low, high)
 
 
 def is_brightness(values: np.ndarray) -> bool:
-    """Whether values are floats in [0, 1], but for rounding.
+    """Return whether values are floats in [0, 1], except for rounding.
 
     Example:
         >>> is_brightness(np.array([0.0, 1.0000002])), is_brightness(np.array([0, 1]))
         (True, False)
-
-    Source: ours.
     """
     if values.dtype.kind != "f" or not values.size:
         return False
@@ -242,7 +240,7 @@ def _unit_floats(values):
 
 
 def _digits(value):
-    """A value for reading, with as many digits as tell it from 0 and 1."""
+    """Format a value with enough digits to distinguish it from 0 and 1."""
     short = f"{value:g}"
     return short if short not in ("0", "1", "-0") or value in (0, 1) else f"{value:.8g}"
 
@@ -250,12 +248,12 @@ def _digits(value):
 def _check_finite(values):
     if values.dtype.kind != "f" or not values.size:
         return
-    # NaN is both the smallest and the largest.
+    # If there is a NaN, min and max are NaN.
     if not (np.isfinite(values.min()) and np.isfinite(values.max())):
         found = "NaN" if np.isnan(values).any() else "infinite values"
         raise InputError(
-            f"Received an image with {found}; expected finite numbers. Replace them (with 0, say) "
-            "and try again."
+            f"Received an image with {found}; expected finite numbers. Replace them, for example "
+            "with 0, and try again."
         )
 
 
@@ -267,6 +265,6 @@ def _check_numbers(values):
 def _refuse_type(values):
     raise InputError(
         f"Received an image of dtype {values.dtype}; expected uint8, uint16, or floats in [0, 1]. "
-        f"Convert it first, or say which values are black and white by the intensity: "
+        f"Convert it first, or set the values of black and white with the intensity: "
         f"{INTENSITIES}."
     )

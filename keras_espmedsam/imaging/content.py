@@ -1,4 +1,4 @@
-"""Whether an image shows anything at all."""
+"""Detect blank images."""
 
 import math
 
@@ -6,19 +6,19 @@ import numpy as np
 
 from keras_espmedsam.imaging.pixels import as_unit_floats
 
-BLANK_MASK = "it shows nearly one brightness all over, so its mask says nothing"
-"""What is said of such an image, as the end of a sentence that begins with it."""
+BLANK_MASK = "it has nearly the same brightness everywhere, so its mask means nothing"
+"""The notice for a blank image, as the end of a sentence that begins with the image."""
 
 _BLOCKS = 32
 _ENOUGH = 500_000
-# Of 5,638 labelled images of six modalities the emptiest, a dim micrograph, has 0.090.
+# The emptiest of 5,638 labelled images of six modalities, a dim micrograph, has 0.090.
 _LEAST_CONTRAST = 4 / 255
 
 
 def is_blank(image: np.ndarray) -> bool:
-    """Whether an image has nearly one colour all over, or that and the noise of a sensor.
+    """Return whether an image has nearly the same colour everywhere, apart from sensor noise.
 
-    Means are compared of about 32 x 32 blocks, over which noise averages out.
+    The means of about 32 x 32 blocks are compared, so that noise averages out.
 
     Args:
         image: array `(height, width, channels)` of brightness: uint8, uint16, or floats in [0, 1].
@@ -30,10 +30,8 @@ def is_blank(image: np.ndarray) -> bool:
         >>> noise = np.random.default_rng(0).integers(0, 4, (200, 300, 1)) / 255
         >>> is_blank(noise), is_blank(np.eye(64)[..., None])
         (True, False)
-
-    Source: ours.
     """
-    # Of a large image some rows and columns tell as much, in a fraction of the time.
+    # For a large image, some rows and columns are enough and much faster.
     step = max(1, math.isqrt(image.shape[0] * image.shape[1] // _ENOUGH))
     image = as_unit_floats(image[::step, ::step])
     sums, counts = image.astype(np.float64), np.ones((1, 1, 1), int)

@@ -1,8 +1,7 @@
-"""Run a NumPy function, also from inside a tf.data graph.
+"""Run a NumPy function, also inside a tf.data graph.
 
-This is the one place of the preprocessing that knows a backend: tf.data traces its functions
-with symbolic tensors on every Keras backend, and only `tf.numpy_function` reaches the host from
-there.
+This is the only place in preprocessing that depends on a backend: tf.data traces functions with
+symbolic tensors on every Keras backend, and only `tf.numpy_function` can leave the graph.
 """
 
 import contextlib
@@ -19,11 +18,11 @@ from keras_espmedsam.imaging.arrays import as_array
 def host_call(
     function: Callable, inputs: Sequence[Any], outputs: Sequence[tuple[Any, tuple]]
 ) -> tuple:
-    """Call `function(*arrays)` and give its results as NumPy arrays, or tensors in a graph.
+    """Call `function(*arrays)`; return NumPy arrays, or tensors inside a graph.
 
     Args:
-        function: NumPy arrays (or the lists and Pillow images that were given) to an array, or a
-            tuple of them.
+        function: maps NumPy arrays (or lists and Pillow images, unchanged) to an array or a tuple
+            of arrays.
         inputs: tuple of arrays, backend tensors, symbolic TensorFlow tensors, lists or images.
         outputs: tuple of (dtype, shape) of each result, with `None` for unknown sizes.
 
@@ -49,12 +48,10 @@ def host_call(
 
 @contextlib.contextmanager
 def plain_refusals() -> Iterator[None]:
-    """Let an `InputError` of the data come out as it was raised.
+    """Unwrap an `InputError` that was raised while data were read.
 
-    TensorFlow wraps what is raised while it reads data, and torch what is raised in its workers,
-    each in an error of its own that holds the whole traceback.
-
-    Source: ours.
+    TensorFlow, and torch in its workers, wrap such an error in one of their own whose text is the
+    whole traceback.
     """
     try:
         yield
@@ -68,10 +65,10 @@ def plain_refusals() -> Iterator[None]:
 
 
 def rank(x: Any) -> int:
-    """The number of axes of an array, tensor or image; of a list, one more than its first has.
+    """Return the number of axes of an array, tensor, image, or list of these.
 
     Raises:
-        InputError: where a tf.data source does not say it.
+        InputError: for a tensor of unknown rank from tf.data.
     """
     if isinstance(x, Image.Image):
         return 2
@@ -81,18 +78,18 @@ def rank(x: Any) -> int:
     if getattr(shape, "rank", 0) is None:
         raise InputError(
             "Received tensors of unknown rank from tf.data; give the source an output_signature "
-            "with all axes, such as (batch, height, width, channels), unknown sizes as None."
+            "with all axes, such as (batch, height, width, channels), with None for unknown sizes."
         )
     return len(shape)
 
 
 def to_numpy(x: Any) -> Any:
-    """A NumPy array of an array or tensor on any device; lists, names and images as they are."""
+    """Convert an array or tensor on any device to NumPy; lists, names and images are unchanged."""
     return x if isinstance(x, list | tuple | str | bytes | Image.Image) else as_array(x)
 
 
 def as_tuple(x: Any) -> tuple:
-    """A tuple as it is, anything else as a tuple of one."""
+    """Return a tuple unchanged, and anything else as a tuple of one."""
     return x if isinstance(x, tuple) else (x,)
 
 

@@ -1,4 +1,4 @@
-"""What may be said of an image's stored values: which of them are black and white."""
+"""The user's choice of the values shown as black and white."""
 
 import math
 import re
@@ -8,30 +8,28 @@ from keras_espmedsam.errors import InputError
 
 AUTO, FULL = "auto", "full"
 Intensity = str | tuple[float, float]
-"""What is black and white: `"auto"`, `"full"` or a pair of values."""
+"""The values shown as black and white: `"auto"`, `"full"` or a pair of values."""
 
 INTENSITIES = f"'{AUTO}', '{FULL}' or LOW:HIGH, such as 0:4095"
-"""What may be said of the values, for messages."""
+"""The valid choices, for messages."""
 
 
 def parse_intensity(value: Any, where: str = "") -> Intensity | None:
-    """What was said of black and white, in the form that the readers take.
+    """Check and parse a choice of black and white.
 
     Args:
         value: `"auto"`, `"full"`, `"LOW:HIGH"`, a pair of numbers, or None.
-        where: str. What said it, for the error, such as `"--intensity"`.
+        where: str. Where it was given, for the message, such as `"--intensity"`.
 
     Returns:
         `"auto"`, `"full"`, a pair of floats (black, white), or None for None.
 
     Raises:
-        InputError: for anything else, and where black is not below white.
+        InputError: for anything else, or if black is not below white.
 
     Example:
         >>> parse_intensity("0:4095"), parse_intensity((-160, 240)), parse_intensity("full")
         ((0.0, 4095.0), (-160.0, 240.0), 'full')
-
-    Source: ours.
     """
     if value is None or (isinstance(value, str) and value in (AUTO, FULL)):
         return value
@@ -52,20 +50,18 @@ def parse_intensity(value: Any, where: str = "") -> Intensity | None:
 
 
 def already_read(model: Any) -> dict[str, str]:
-    """What a model is to be told with images whose brightness is known: files were read by it.
+    """Return the `intensity` argument for images that are already converted to brightness.
 
     Args:
-        model: what has `segment` or `classify` and, maybe, an `intensity` of its own, which would
-            be applied to brightness as to stored values.
+        model: object with `segment` or `classify`. If it has its own `intensity`, that would be
+            applied to brightness as if it were stored values.
 
     Returns:
-        dict. The argument `intensity`, where it makes a difference.
+        dict with the argument `intensity`; empty if it makes no difference.
 
     Example:
         >>> import types
         >>> already_read(types.SimpleNamespace(intensity=(0, 4095)))
         {'intensity': 'auto'}
-
-    Source: ours.
     """
     return {} if getattr(model, "intensity", AUTO) == AUTO else {"intensity": AUTO}

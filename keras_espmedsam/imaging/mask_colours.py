@@ -1,39 +1,37 @@
-"""What an image file's palette, colours or alpha channel say about a mask: one value per pixel."""
+"""Convert a mask with a palette, colours or an alpha channel to one value per pixel."""
 
 import numpy as np
 from PIL import Image
 
 from keras_espmedsam.errors import InputError
 
-# How far a channel may lie from its pixel's hue, of 1. JPEG moves the channels of a grey mask
-# apart, and then there are many colours; where there are few, they are meant.
+# How far a channel may be from its pixel's hue, on a scale of 1. JPEG moves the channels of a grey
+# mask apart, which gives many colours; a few colours are intended.
 _HUE_TOLERANCE, _ROUNDING = 0.125, 2 / 255
 _FEW_COLOURS = 64
-_ADVICE = "Save what is foreground as a grey mask of 0 and 255."
+_ADVICE = "Save the foreground as a grey mask of 0 and 255."
 
 
 def mask_array(image: Image.Image) -> np.ndarray:
-    """The values of a mask that Pillow has read.
+    """Convert a mask that Pillow has read to one value per pixel.
 
-    Grey is taken as it is, and a palette of greys too. Of another palette the index counts, as in
-    PASCAL VOC, where index 0 and no other is black, or where all entries look alike. Where alpha
-    differs within the image and all that is drawn has one colour, alpha is the mask.
+    Grey values are unchanged, also from a palette of greys. In another palette the index counts, as
+    in PASCAL VOC, if only index 0 is black or all entries have the same colour. If alpha varies and
+    everything drawn has one colour, alpha is the mask.
 
     Args:
         image: `PIL.Image.Image` of any mode, as stored.
 
     Returns:
-        `(height, width)` array of values; `foreground_scale` says what they mean.
+        `(height, width)` array of values; for their meaning, see `foreground_scale`.
 
     Raises:
-        InputError: when palette, colours or alpha do not say what is foreground.
+        InputError: when palette, colours or alpha do not define the foreground.
 
     Example:
         >>> from PIL import Image
         >>> mask_array(Image.new("RGB", (2, 1), (200, 0, 0))).tolist()
         [[200, 200]]
-
-    Source: ours.
     """
     mode = image.mode
     if mode == "P":
@@ -42,7 +40,7 @@ def mask_array(image: Image.Image) -> np.ndarray:
         array = np.asarray(image)
         _check_compression(image, array)
         return array.astype(np.uint8) * np.uint8(255) if array.dtype == bool else array
-    # Pillow undoes the multiplication of La and RGBa by their alpha, and the palette of PA.
+    # Pillow converts La and RGBa back to straight alpha, and applies the palette of PA.
     plain = {"LA": "LA", "La": "LA", "RGBA": "RGBA", "RGBa": "RGBA", "PA": "RGBA"}
     array = mask_channels(np.asarray(image.convert(plain.get(mode, "RGB"))))
     _check_compression(image, array)
@@ -50,23 +48,21 @@ def mask_array(image: Image.Image) -> np.ndarray:
 
 
 def mask_channels(array: np.ndarray) -> np.ndarray:
-    """The values of a mask that is stored in several channels.
+    """Convert a mask with several channels to one value per pixel.
 
     Args:
-        array: `(height, width, channels)`, as stored, of 1 (grey), 2 (grey, alpha), 3 (RGB) or 4
+        array: `(height, width, channels)`, as stored, with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4
             (RGBA) channels; uint8, uint16, or float in [0, 1].
 
     Returns:
-        `(height, width)` array of values, as `mask_array` gives them.
+        `(height, width)` array of values, as from `mask_array`.
 
     Raises:
-        InputError: when colours or alpha do not say what is foreground.
+        InputError: when colours or alpha do not define the foreground.
 
     Example:
         >>> mask_channels(np.array([[[0, 0, 255], [0, 0, 0]]], "uint8")).tolist()
         [[255, 0]]
-
-    Source: ours.
     """
     channels = array.shape[-1]
     if channels not in (1, 2, 3, 4):
@@ -81,8 +77,8 @@ def mask_channels(array: np.ndarray) -> np.ndarray:
             return array[..., -1]
         if not alpha.any() and colours.any() and _is_uniform(_unit(colours)):
             raise InputError(
-                "Received a mask of one colour that is transparent everywhere, so that an empty "
-                f"and a full one look alike. {_ADVICE}"
+                "Received a mask of one colour that is transparent everywhere, so it could be "
+                f"empty or full. {_ADVICE}"
             )
         array = colours
     if array.shape[-1] == 1 or (array == array[..., :1]).all():
@@ -92,11 +88,11 @@ def mask_channels(array: np.ndarray) -> np.ndarray:
 
 
 def _check_compression(image, array):
-    """JPEG leaves small values of an empty mask, and of a mask of 0 and 1 not much."""
+    """Reject a JPEG with only small values, which may be an empty mask or one of 0 and 1."""
     if image.format in ("JPEG", "MPO") and 0 < array.max(initial=0) <= 127:
         raise InputError(
-            f"Received a mask in JPEG whose largest value is {array.max()}, which JPEG does not "
-            f"keep; expected values up to 255. {_ADVICE}"
+            f"Received a JPEG mask whose largest value is {array.max()}; JPEG does not preserve "
+            f"such small values, so values up to 255 are expected. {_ADVICE}"
         )
 
 
@@ -112,33 +108,33 @@ def _is_uniform(colours):
 
 
 def _check_ink(colours, alpha):
-    """Alpha is a mask where one colour is drawn on a layer that shows nothing."""
+    """Check that alpha is the mask: one colour drawn on a layer without content."""
     drawn, empty = colours[alpha > alpha.max() / 2], colours[alpha == alpha.min()]
     if not (_is_uniform(drawn) and _is_uniform(empty)):
         raise InputError(
-            "Received a mask whose alpha and colours both differ within it; expected one of them "
-            f"to say what is foreground. {_ADVICE}"
+            "Received a mask in which both alpha and colours vary; expected only one of them to "
+            f"define the foreground. {_ADVICE}"
         )
     if drawn.max() <= _HUE_TOLERANCE and empty.min() >= 1 - _HUE_TOLERANCE:
         raise InputError(
-            "Received a mask that is black where it is opaque and white where it is transparent; "
-            f"alpha and brightness say the opposite of what is foreground. {_ADVICE}"
+            "Received a mask that is black where it is opaque and white where it is transparent, "
+            f"so alpha and brightness contradict each other. {_ADVICE}"
         )
 
 
 def _check_hue(colours):
-    """Brightness is a mask where all colours lie between black and one other colour."""
+    """Check that brightness is the mask: all colours are between black and one other colour."""
     value = colours.max(axis=-1)
     hue = np.median(colours[value >= 0.75 * value.max()], axis=0)
     distance = np.abs(colours - value[..., None] * (hue / hue.max())).max()
-    # The median over few colours is one of them, and the others are it, made darker.
+    # With few colours, the median is one of them, and the others must be darker shades of it.
     pixels = np.round(colours.reshape(-1, 3) * 255).astype(np.uint8)
     few = len(np.unique(pixels, axis=0)) <= _FEW_COLOURS
-    # Of small numbers, as those of instances in colours, a tenth tells.
+    # For small values, such as colour-coded instances, a tenth is decisive.
     if distance > (min(_ROUNDING, value.max() / 10) if few else _HUE_TOLERANCE):
         raise InputError(
-            "Received a mask in several colours; expected one colour on black, because which of "
-            f"them is foreground is unknown. {_ADVICE}"
+            "Received a mask in several colours; expected one colour on black, because it is "
+            f"unknown which one is foreground. {_ADVICE}"
         )
 
 
@@ -148,7 +144,7 @@ def _palette_values(image):
     used = np.flatnonzero(np.bincount(indices.ravel(), minlength=256))
     palette = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     if (palette == palette[0]).all() and len(palette) > 1:
-        return indices  # The palette tells nothing, and labelling tools read the index.
+        return indices  # The palette has no information; labelling tools read the index.
     colours, alpha = table[used, :3], table[used, 3]
     black = ~colours.any(axis=-1)
     if alpha.min() != alpha.max() or not alpha.any():
@@ -163,13 +159,13 @@ def _palette_values(image):
     if grey and black.any() and used[0] != 0 and alpha.min() == alpha.max():
         return table[:, 0][indices]
     raise InputError(
-        "Received a palette mask whose indices and colours differ in what is background; expected "
-        f"index 0 to be black, and no other. {_ADVICE}"
+        "Received a palette mask whose indices and colours disagree about the background; expected "
+        f"only index 0 to be black. {_ADVICE}"
     )
 
 
 def _palette_table(image):
-    """Red, green, blue and alpha of the 256 indices."""
+    """Return red, green, blue and alpha of the 256 indices."""
     table = np.zeros((256, 4), np.uint8)
     table[:, 3] = 255
     entries = np.asarray(image.getpalette("RGBA"), np.uint8).reshape(-1, 4)

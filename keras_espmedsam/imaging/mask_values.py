@@ -1,4 +1,4 @@
-"""What the values of a mask mean: which of them are foreground, for files and arrays alike."""
+"""Decide which values of a mask are foreground, for files and arrays alike."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,50 +8,50 @@ from scipy import ndimage
 
 from keras_espmedsam.errors import InputError
 
-# Shares of a soft mask's range: what is so near to an end belongs to it (the plateaus that JPEG of
-# quality 5 leaves at 8 and 247 of 255), and what lies clearly between both.
+# Fractions of a soft mask's range: values this close to an end belong to it (JPEG of quality 5
+# leaves plateaus at 8 and 247 of 255), and values clearly between both ends.
 _END, _BETWEEN = 0.1, (0.2, 0.8)
-# Edges have fewer areas of one value than this share of their pixels: of 1,400 soft versions of
-# real masks (JPEG of quality 10 to 95, resized by 0.35 to 8, blurred) at most 0.04, of label maps
-# from the same masks 0.4 and more. And none in the middle of the range, where JPEG noise of 4
-# levels counts as one value.
+# The largest fraction of edge pixels in flat areas: at most 0.04 for 1,400 soft versions of real
+# masks (JPEG of quality 10 to 95, resized by 0.35 to 8, blurred), but 0.4 and more for label maps
+# from the same masks. The same for the middle of the range, where JPEG noise of 4 levels counts as
+# one value.
 _FLAT_EDGES, _FLAT_MIDDLE, _NOISE = 0.045, 0.01, 4 / 255
-# Edges lie around something: a map of thin objects has nothing else, an image has no ends.
+# Edges must surround foreground and be a minor part: neither a map of thin objects nor a
+# photograph is a soft mask.
 _FOREGROUND_PER_MIDDLE, _MIDDLE_PER_PIXEL = 0.25, 0.5
 # An anti-aliased or compressed edge has more values than this.
 _LABELS = 4
-# Rounding, as of bicubic resizing in float32, may leave [0, 1] by this.
+# Rounding, such as in bicubic resizing in float32, may leave [0, 1] by this much.
 _ROUNDING = 1e-5
 # Compression leaves areas of nearly 0 and nearly 255 in the blocks at an edge (up to 3 levels off
 # and 16 pixels wide in WebP), and more values than a map of 20 classes with background and void.
 _RESIDUE, _BLOCK, _CLASSES = 3 / 255, 16, 22
-# A probability that is nearly 0 or 1 and changes slowly is no label.
+# Probabilities this close to 0 or 1 may change slowly without being labels.
 _CERTAIN = 0.02
 
 
 def foreground_scale(arrays: Iterable[Any], received: str = "Received a mask that") -> float:
-    """What the values of a mask, or of several that belong together, are to be divided by.
+    """Return the value of foreground in a mask, or in several masks that belong together.
 
-    0 and one other value say what they mean. More values are those of soft edges (a JPEG, a
-    resized mask, probabilities) if they rise from 0 to the full range, 1 in floats and 255 or
-    65535 in integers, and lie where edges are: areas of a value between are labels.
+    If there are only 0 and one other value, that value is foreground. More values are soft edges
+    (a JPEG, a resized mask, probabilities) if they rise from 0 to the full range, which is 1 for
+    floats and 255 or 65535 for integers, in narrow edges. Flat areas of a value in between are
+    labels.
 
     Args:
         arrays: list of `(height, width)` arrays of integers, floats or bool.
-        received: the beginning of the error's sentence, before "holds".
+        received: the beginning of the error message, before "holds".
 
     Returns:
-        float. `unit_mask` divides by it.
+        float. The value that `unit_mask` divides by.
 
     Raises:
-        InputError: for several labels, two values without 0, negative values or NaN: which of
-            them is foreground is unknown.
+        InputError: for several labels, two values without 0, negative values or NaN, because it is
+            unknown which of them is foreground.
 
     Example:
         >>> foreground_scale([np.array([[0, 38]], "uint8")])
         38.0
-
-    Source: ours.
     """
     arrays = [np.asarray(array) for array in arrays]
     for array in arrays:
@@ -65,7 +65,9 @@ def foreground_scale(arrays: Iterable[Any], received: str = "Received a mask tha
         return 1.0
     high = float(values[-1])
     if not np.isfinite([float(values[0]), high]).all():
-        raise InputError(f"{received} holds NaN or infinite values; replace them, with 0 say.")
+        raise InputError(
+            f"{received} holds NaN or infinite values; replace them, for example with 0."
+        )
     if values[0] >= 0 and (len(values) == 1 or (len(values) == 2 and values[0] == 0)):
         return high or 1.0
     full = 1.0 if values.dtype.kind == "f" else 255.0 if high <= 255 else 65535.0
@@ -73,40 +75,39 @@ def foreground_scale(arrays: Iterable[Any], received: str = "Received a mask tha
     if not (soft and _has_soft_edges(arrays, full, len(values))):
         raise InputError(
             f"{received} holds {len(values)} different value{'s' * (len(values) > 1)} "
-            f"{_range(values)}; expected 0 and 1, or 0 and 255, between which only edges may be "
-            "soft. Save the label that is meant as a mask of its own."
+            f"{_range(values)}; expected 0 and 1, or 0 and 255, with other values only at soft "
+            "edges. Save the label that you want as a separate mask, or, in a data set, say by "
+            "`labels` which target each value stands for."
         )
     return full
 
 
 def unit_mask(array: Any, scale: float) -> np.ndarray:
-    """The values of a mask as floats: 0 is background, 1 foreground, between them soft edges.
+    """Scale a mask to floats: 0 is background, 1 is foreground, values between are soft edges.
 
     Args:
         array: integers, floats or bool.
         scale: from `foreground_scale`.
 
     Returns:
-        float32 in [0, 1], of the array's shape.
+        float32 in [0, 1], with the array's shape.
 
     Example:
         >>> unit_mask(np.array([[0, 38]], "uint8"), 38.0).tolist()
         [[0.0, 1.0]]
-
-    Source: ours.
     """
     return np.clip(np.asarray(array).astype(np.float32) / np.float32(scale), 0, 1)
 
 
 def mask_values(mask: Any) -> np.ndarray:
-    """Raw masks, one or a batch whose values belong together, as floats in [0, 1].
+    """Convert a mask, or a batch of masks with the same values, to floats in [0, 1].
 
     Args:
         mask: array `(height, width[, 1])` or `(batch, height, width, 1)` of integers, floats or
             bool; see `foreground_scale`.
 
     Returns:
-        float32 of the same shape, 1 where foreground is.
+        float32 of the same shape, 1 for foreground.
 
     Raises:
         InputError: for other values, such as a map of several labels.
@@ -114,8 +115,6 @@ def mask_values(mask: Any) -> np.ndarray:
     Example:
         >>> mask_values(np.array([[0, 255]], "uint8")).tolist()
         [[0.0, 1.0]]
-
-    Source: ours.
     """
     mask = np.asarray(mask)
     planes = mask[..., 0] if mask.ndim > 2 else mask
@@ -124,7 +123,7 @@ def mask_values(mask: Any) -> np.ndarray:
 
 
 def _rounded(array):
-    """Floats without what rounding adds to 0 and 1; bool as integers."""
+    """Round floats that are nearly 0 or 1; convert bool to integers."""
     if array.dtype.kind == "b":
         return array.view(np.uint8)
     if array.dtype.kind != "f":
@@ -134,12 +133,12 @@ def _rounded(array):
 
 
 def _values(arrays):
-    """The different values, sorted."""
+    """Return the distinct values, sorted."""
     found = []
     for array in arrays:
         if not array.size:
             continue
-        if array.dtype in (np.uint8, np.uint16):  # ten times faster than sorting
+        if array.dtype in (np.uint8, np.uint16):  # Ten times faster than sorting.
             found.append(np.flatnonzero(np.bincount(array.ravel())).astype(array.dtype))
             continue
         low, high = array.min(), array.max()
@@ -154,9 +153,9 @@ def _range(values):
 
 
 def _has_soft_edges(arrays, full, count):
-    """Whether the values between both ends lie in narrow edges rather than in areas."""
+    """Return whether the values between both ends form narrow edges rather than areas."""
     levels = all(_are_levels(array, full) for array in arrays)
-    # Only 8 bits have JPEG's noise; probabilities may change as slowly as they like.
+    # Only 8 bits have JPEG noise; probabilities may change slowly.
     noise = _NOISE * full if levels else _ROUNDING * full
     ends = [_most_common(arrays, 0, _END * full), _most_common(arrays, (1 - _END) * full, full)]
     certain = 0 if levels else _CERTAIN * full
@@ -183,7 +182,7 @@ def _has_soft_edges(arrays, full, count):
 
 
 def _residue(array, full):
-    """What compression may have left beside an edge: nearly 0 near foreground, and vice versa."""
+    """Return compression noise beside an edge: nearly 0 near foreground, and the reverse."""
     side = 2 * _BLOCK + 1
     low, high = array <= _RESIDUE * full, array >= (1 - _RESIDUE) * full
     near_high = ndimage.maximum_filter(high, side, mode="nearest")
@@ -214,5 +213,5 @@ def _extent(array):
 
 
 def _covered(centres):
-    """All pixels of the 3 x 3 areas around the centres."""
+    """Return all pixels of the 3 x 3 areas around the centres."""
     return ndimage.binary_dilation(centres, np.ones((3, 3)))

@@ -1,4 +1,4 @@
-"""Any image in memory to RGB floats in [0, 1]."""
+"""Convert any image in memory to RGB floats in [0, 1]."""
 
 import numpy as np
 
@@ -15,24 +15,22 @@ def to_rgb(image: ImageLike, intensity: Intensity = AUTO) -> np.ndarray:
         image: array `(height, width)`, or `(height, width, c)` with 1 (grey), 2 (grey, alpha), 3
             (RGB) or 4 (RGBA) channels; uint8, uint16, bool, or float in [0, 1]. Or a Pillow image
             or a tensor; see `as_array`. Alpha is dropped.
-        intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
+        intensity: the values shown as black and white: `"auto"`, `"full"` or a pair of values; see
             `keras_espmedsam.imaging.brightness`.
 
     Returns:
         float32 array `(height, width, 3)` in [0, 1].
 
     Raises:
-        InputError: for any other shape, dtype or value range, for channels in front, and for NaN.
+        InputError: for any other shape, dtype or value range, channels-first images, and NaN.
 
     Warns:
-        InputWarning: where a uint16 image uses so few of its values that black and white are
-            taken from these.
+        InputWarning: for a uint16 image that uses only part of its range, so that black and white
+            are estimated from its values.
 
     Example:
         >>> to_rgb(np.full((2, 3), 255, "uint8")).shape
         (2, 3, 3)
-
-    Source: ours.
     """
     brightness = rgb_brightness(image, intensity, stacklevel=3)
     values = as_unit_floats(brightness)
@@ -42,20 +40,18 @@ def to_rgb(image: ImageLike, intensity: Intensity = AUTO) -> np.ndarray:
 def rgb_brightness(
     image: ImageLike, intensity: Intensity = AUTO, stacklevel: int = 2
 ) -> np.ndarray:
-    """What `to_rgb` makes floats of: a quarter of their bytes for an image of 8 bits.
+    """Like `to_rgb`, but keep the data type and a single grey channel, to save memory.
 
     Args:
         image, intensity: see `to_rgb`.
         stacklevel: whose line a warning names; 2 is the caller's.
 
     Returns:
-        array `(height, width, 1)` of a grey image, else `(height, width, 3)`; uint8, uint16 or
+        array `(height, width, 1)` for a grey image, else `(height, width, 3)`; uint8, uint16 or
         float32 in [0, 1].
 
     Raises:
         InputError: see `to_rgb`.
-
-    Source: ours.
     """
     image = as_array(image)
     if image.ndim == 2:
@@ -64,7 +60,7 @@ def rgb_brightness(
         raise InputError(
             f"Received an image of shape {image.shape}, its channels in front; expected (height, "
             "width, channels) with 1 to 4 channels. Move them last: np.moveaxis(image, 0, -1), or "
-            "image.permute(1, 2, 0) of a PyTorch tensor."
+            "image.permute(1, 2, 0) for a PyTorch tensor."
         )
     if image.ndim != 3 or image.shape[-1] not in (1, 2, 3, 4):
         raise InputError(
@@ -73,13 +69,13 @@ def rgb_brightness(
             "grey images a channel axis: images[..., None]."
         )
     if 0 in image.shape:
-        raise InputError(f"Received an image of shape {image.shape}, which holds no pixel.")
+        raise InputError(f"Received an image of shape {image.shape}, which holds no pixels.")
     rgb = image[..., :3] if image.shape[-1] >= 3 else image[..., :1]
     return _told_brightness(rgb, intensity, stacklevel + 1)
 
 
 def as_unit_floats(brightness: np.ndarray) -> np.ndarray:
-    """Brightness of any type as float32 in [0, 1]; what is float32 is given as it is.
+    """Convert brightness of any type to float32 in [0, 1]; float32 is returned unchanged.
 
     Args:
         brightness: array of any shape; uint8, uint16, or float32 in [0, 1].
@@ -87,8 +83,6 @@ def as_unit_floats(brightness: np.ndarray) -> np.ndarray:
     Example:
         >>> as_unit_floats(np.array([0, 51, 255], "uint8")).tolist()
         [0.0, 0.20000000298023224, 1.0]
-
-    Source: ours.
     """
     if brightness.dtype.kind != "u":
         return brightness
@@ -98,7 +92,7 @@ def as_unit_floats(brightness: np.ndarray) -> np.ndarray:
 
 
 def unit_values(image: ImageLike, intensity: Intensity = AUTO) -> np.ndarray:
-    """The values of an image as float32 in [0, 1].
+    """Convert the values of an image to float32 in [0, 1].
 
     Args:
         image: array of any shape; uint8, uint16, bool, or float in [0, 1].
@@ -117,7 +111,7 @@ def _told_brightness(image, intensity, stacklevel):
     brightness, notice = to_brightness(as_array(image), intensity=intensity)
     if notice:
         warn_of_input(
-            f"Received a {as_array(image).dtype} image; {notice}. To say it yourself, give "
+            f"Received a {as_array(image).dtype} image; {notice}. To choose them yourself, give "
             "intensity='full' or (low, high).",
             stacklevel=stacklevel,
         )

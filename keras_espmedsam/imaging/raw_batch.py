@@ -1,4 +1,4 @@
-"""What users give as images, targets and weights, in one form for every way in."""
+"""Normalise the images, targets and weights that users pass in, for all entry points."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from keras_espmedsam.imaging.host_call import rank
 from keras_espmedsam.imaging.intensity import Intensity
 
 Rows = np.ndarray | list
-"""What belongs to several images, one after the other."""
+"""Values for several images, one entry per image."""
 
-# What a source of single samples is told, wherever it is noticed.
+# The message for a data source that yields single samples.
 BATCH_IT = (
     "expected batches, (batch, height, width, channels) or a list of images: batch a source of "
     "single images first, with .batch(8) or the batch_size of a DataLoader, and give grey images "
@@ -23,28 +23,26 @@ BATCH_IT = (
 
 
 def image_rows(images: ImageLike) -> tuple[Rows, bool]:
-    """One image or several, as something to go through.
+    """Convert one or several images to a sequence of images.
 
     Args:
-        images: an image as `to_rgb` takes it; or several: an array or tensor `(batch, height,
-            width, channels)`, a list or tuple, or an object array.
+        images: an image in any form that `to_rgb` accepts; or several: an array or tensor `(batch,
+            height, width, channels)`, a list or tuple, or an object array.
 
     Returns:
-        Array or list of images, and whether there were several.
+        Array or list of images, and whether several were given.
 
     Raises:
-        InputError: for what is neither.
+        InputError: for anything else.
 
     Example:
         >>> rows, several = image_rows(np.zeros((8, 9), "uint8"))
         >>> len(rows), several
         (1, False)
-
-    Source: ours.
     """
     if isinstance(images, dict):
         raise InputError(
-            f"Received a dict of {', '.join(map(str, images))} in place of images; expected an "
+            f"Received a dict of {', '.join(map(str, images))} instead of images; expected an "
             "image, a batch or a list of images."
         )
     if isinstance(images, list | tuple):
@@ -55,9 +53,8 @@ def image_rows(images: ImageLike) -> tuple[Rows, bool]:
     if array.dtype == object:
         if array.ndim > 1:
             raise InputError(
-                f"Received images as an object array of shape {array.shape}, which does not say "
-                "the type of its numbers; give a list of images, or an array of uint8, uint16 or "
-                "float."
+                f"Received images as an object array of shape {array.shape}, which has no numeric "
+                "type; give a list of images, or an array of uint8, uint16 or float."
             )
         return list(array.reshape(-1)), array.ndim == 1
     if array.ndim == 4:
@@ -66,7 +63,7 @@ def image_rows(images: ImageLike) -> tuple[Rows, bool]:
 
 
 def rows_of(values: Any) -> Rows:
-    """Masks, labels or weights of several images, as something to go through."""
+    """Convert masks, labels or weights of several images to a sequence."""
     if isinstance(values, list | tuple):
         return list(values)
     array = as_array(values)
@@ -74,24 +71,20 @@ def rows_of(values: Any) -> Rows:
 
 
 def chosen_rows(values: Rows, indices: np.ndarray) -> Rows:
-    """Some rows of an array or a list.
+    """Select rows of an array or a list.
 
     Example:
         >>> chosen_rows(["a", "b", "c"], np.array([2, 0]))
         ['c', 'a']
-
-    Source: ours.
     """
     return [values[i] for i in indices] if isinstance(values, list) else values[indices]
 
 
 def read_row(converter: Any, rows: Rows, i: int, intensity: Intensity | None = None) -> np.ndarray:
-    """One of several images as `converter` reads it; an error says which one it is.
+    """Read one of several images with `converter`; an error names its index.
 
-    Without its conversion to floats, unless the converter is one of one's own that has but `read`:
-    `converter.convert` makes these channel by channel.
-
-    Source: ours.
+    The result is not converted to floats, because `converter.convert` does so channel by channel;
+    only a custom converter that has just `read` may return floats.
     """
     try:
         read = getattr(converter, "read_brightness", converter.read)
@@ -103,7 +96,7 @@ def read_row(converter: Any, rows: Rows, i: int, intensity: Intensity | None = N
 
 
 def height_and_width(image: ImageLike) -> tuple[int, int] | None:
-    """The size of an image, without its conversion, or `None` for what is no image."""
+    """Return the size of an image without converting it, or `None` if it is not an image."""
     if isinstance(image, Image.Image):
         return image.size[::-1]
     shape = image.shape if hasattr(image, "shape") else as_array(image).shape
@@ -113,12 +106,10 @@ def height_and_width(image: ImageLike) -> tuple[int, int] | None:
 
 
 def stack_canvases(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Converted images as one batch.
+    """Stack converted images to one batch.
 
     Raises:
-        InputError: where there are none, or their canvases differ.
-
-    Source: ours.
+        InputError: when there are none, or their canvases differ in size.
     """
     if not images:
         raise InputError("Received no images; give at least one.")
@@ -126,15 +117,15 @@ def stack_canvases(images: Sequence[np.ndarray]) -> np.ndarray:
     if len(sizes) > 1:
         listed = ", ".join(f"{height} x {width}" for height, width in sizes[:4])
         raise InputError(
-            f"Received images that lie on canvases of several sizes ({listed}) in one batch, for "
-            "a model without an image_size; use batch_size=1, batches of one size, or segment() "
-            "and classify(), which sort them."
+            f"Received images with canvases of several sizes ({listed}) in one batch, for a model "
+            "without an image_size; use batch_size=1, batches of one size, or segment() and "
+            "classify(), which sort them."
         )
     return np.stack(images)
 
 
 def is_batch(images: Any) -> bool:
-    """Whether images, or symbolic tensors of tf.data, are several."""
+    """Return whether the argument holds several images; it may be a symbolic tensor of tf.data."""
     if isinstance(images, Image.Image):
         return False
     if isinstance(images, list | tuple):
@@ -143,12 +134,10 @@ def is_batch(images: Any) -> bool:
 
 
 def check_batch(images: Any) -> None:
-    """Refuse a single image, where a source has to give batches.
+    """Reject a single image from a source that must yield batches.
 
     Raises:
-        InputError: for it.
-
-    Source: ours.
+        InputError: for a single image, or no image at all.
     """
     if is_batch(images):
         return
@@ -157,17 +146,17 @@ def check_batch(images: Any) -> None:
     elif hasattr(images, "shape"):
         received = f"images of shape {tuple(images.shape)}"
     else:
-        image_rows(images)  # Raises the sentence that fits what is no image at all.
+        image_rows(images)  # Raises the right error if it is not an image at all.
         received = f"images of type {type(images).__name__}"
     raise InputError(f"Received {received}; {BATCH_IT}.")
 
 
 def named_inputs(x: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """Images, or a dict of them and what belongs to them, as a dict.
+    """Convert images, or a dict of images and further inputs, to a dict.
 
     Args:
         x: images, or a dict with `images`.
-        names: tuple of str. The keys that are known.
+        names: tuple of str. The valid keys.
 
     Raises:
         InputError: for a dict without `images` or with an unknown key.
@@ -177,8 +166,6 @@ def named_inputs(x: Any, names: tuple[str, ...]) -> dict[str, Any]:
         Traceback (most recent call last):
         keras_espmedsam.errors.InputError: Received x with the unknown key 'image', expected \
 images and modalities; did you mean images?
-
-    Source: ours.
     """
     if isinstance(x, list | tuple) and x and isinstance(x[0], dict):
         raise InputError(
@@ -199,7 +186,7 @@ images and modalities; did you mean images?
 
 
 def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
-    """What a source yields, as `(x, y, sample_weight)` with `None` for what is not there.
+    """Unpack a batch of a data source to `(x, y, sample_weight)`, with `None` for missing parts.
 
     Raises:
         InputError: for a tuple of another length.
@@ -207,8 +194,6 @@ def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
     Example:
         >>> batch_parts(("x", "y"))
         ('x', 'y', None)
-
-    Source: ours.
     """
     if not isinstance(batch, list | tuple):
         return batch, None, None
@@ -224,21 +209,19 @@ def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
 def array_rows(
     x: Any, y: Any, sample_weight: Any, names: tuple[str, ...]
 ) -> tuple[dict[str, Any], Any, Any, int]:
-    """What is given to `fit` as a whole, as rows of equal number; one image is a batch of one.
+    """Convert the arrays given to `fit` to rows, one per image; one image is a batch of one.
 
     Args:
-        x: images, or a dict of them and what belongs to them.
+        x: images, or a dict of images and further inputs.
         y: targets, a dict of them, or `None`.
         sample_weight: numbers or maps, a dict of them, or `None`.
-        names: tuple of str. The keys of `x` that are known.
+        names: tuple of str. The valid keys of `x`.
 
     Returns:
-        `x`, a dict; `y`; `sample_weight`; all of rows, and their number.
+        `x`, a dict; `y`; `sample_weight`; and the number of rows.
 
     Raises:
-        InputError: for no images, and for numbers that differ.
-
-    Source: ours.
+        InputError: when there are no images, or the lengths differ.
     """
     x = named_inputs(x, names)
     images, several = image_rows(x.pop("images"))
@@ -275,7 +258,7 @@ def array_rows(
         listed = ", ".join(f"{number} {name}" for name, number in numbers.items())
         raise InputError(
             f"Received arrays of lengths {sorted({count, *numbers.values()})}: {count} images and "
-            f"{listed}; expected as many of each."
+            f"{listed}; expected the same number of each."
         )
     return {k: v for k, v in x.items() if v is not None}, y, sample_weight, count
 

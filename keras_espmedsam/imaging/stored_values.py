@@ -1,4 +1,4 @@
-"""What is known of an image's stored values: what its file says, and what they are."""
+"""The meaning and the statistics of an image's stored values."""
 
 import dataclasses
 import math
@@ -6,32 +6,37 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-# A file uses its bits when its largest values have the highest of them: not as few alone as a
-# sensor has hot pixels, nor in an image that is black otherwise.
+from keras_espmedsam.imaging.bands import mapped
+
+# A file uses all its bits if its largest values need the highest bit, not counting as few pixels as
+# a sensor's hot ones, and not in an otherwise black image.
 _LONE_PIXELS, _LONE_SHARE = 8, 1e-4
 BLACK = 1 / 16
-# As many per cent are cut off at each end. What a scanner measures has rare values far from the
-# others; of what a camera sees, the brightest is often the target. Docs: intensity.md.
+# Percentage cut off at each end. A scanner's measurements have rare outliers; in a camera's image,
+# the brightest part is often the target. See docs/reports/intensity.md.
 CUT, CUT_OF_MEASURED = 0.1, 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Meaning:
-    """What a file says of its values, beside their type.
+    """What a file declares about its values, in addition to their type.
 
     Args:
-        window: function of the values that gives float32 in [0, 1], as the file wants to be
-            shown; None without such a wish.
-        bits: how many bits a value has, 8 or fewer being brightness as they are; None for those of
-            the type.
-        whole: the lowest and the highest value that these can hold; None for those of the type.
-        padding: bool `(height, width)`, true where there is no image; None for nowhere.
-        inverted: whether its lowest value is white.
-        measured: whether its values are measurements, as a scanner's, whose whole range says
-            nothing of black and white.
-        statistics: those of all images of the file, where they are known already.
+        window: function from values to float32 in [0, 1] that the file declares for display; None
+            without one.
+        bits: bits per value, of which 8 or fewer are used as brightness directly; None for those
+            of the type.
+        whole: the lowest and the highest value that the bits can hold; None for those of the type.
+        padding: bool `(height, width)`, true where there is no image; None if there is no padding.
+        inverted: whether the lowest value is white.
+        measured: whether the values are measurements, such as a scanner's, whose whole range does
+            not define black and white.
+        statistics: statistics over all images of the file, if they are already known.
 
-    Source: ours.
+    Example:
+        >>> twelve_bits_white_is_zero = Meaning(bits=12, inverted=True)
+        >>> twelve_bits_white_is_zero.window is None
+        True
     """
 
     window: Callable[[np.ndarray], np.ndarray] | None = None
@@ -45,14 +50,12 @@ class Meaning:
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """What black and white are taken from where nothing else tells.
+    """Statistics of values, to estimate black and white.
 
     Args:
-        low, high: the percentiles; the extremes where these are equal.
-        largest: the largest value, but for as many pixels as may be hot ones.
-        replicated: whether every value is a multiple of 257, as of 8 bits written as 16.
-
-    Source: ours.
+        low, high: the percentiles; the extremes if these are equal.
+        largest: the largest value, ignoring as many pixels as may be hot ones.
+        replicated: whether every value is a multiple of 257, as in 8 bits written as 16.
     """
 
     low: float
@@ -62,7 +65,7 @@ class Statistics:
 
     @classmethod
     def of(cls, images: Iterable[np.ndarray], measured: bool = False) -> "Statistics":
-        """Of one image's values, or of several that are to be shown alike.
+        """Compute the statistics of one image, or of several that share black and white.
 
         Args:
             images: arrays of any shape.
@@ -77,7 +80,7 @@ class Statistics:
         for values in images:
             if not values.size:
                 continue
-            # A million values give the percentiles closely enough, in a hundredth of the time.
+            # A million values are accurate enough for percentiles, and a hundred times faster.
             samples.append(values.reshape(-1)[:: sampling_step(values.shape)])
             smallest = min(smallest, float(values.min()))
             largest = max(largest, float(values.max()))
@@ -91,16 +94,16 @@ class Statistics:
         low, most, high = (float(value) for value in ends)
         if not measured:
             high = min(high, robust)
-            if most < high * BLACK:  # specks, or what is written on the image
+            if most < high * BLACK:  # Specks, or text on the image.
                 high = most
-        if not high > low:  # a nearly empty image
+        if not high > low:  # A nearly empty image.
             low, high = smallest, largest
         replicated = sample.dtype.kind == "u" and largest > 257 and not (sample % 257).any()
         return cls(low, high, robust, bool(replicated))
 
 
 def sampling_step(shape: tuple[int, ...]) -> int:
-    """How far apart samples lie, so that all columns and channels have a part in them."""
+    """Return a step between samples that covers all columns and channels."""
     step = max(1, math.prod(shape) // 1_000_000)
     while math.gcd(step, math.prod(shape[1:])) > 1:
         step += 1
@@ -108,22 +111,19 @@ def sampling_step(shape: tuple[int, ...]) -> int:
 
 
 def without_padding(values: np.ndarray, meaning: Meaning | None) -> np.ndarray:
-    """The values of an image that are no padding, in any order.
-
-    Source: ours.
-    """
+    """Return the values of an image that are not padding, in any order."""
     if meaning is None or meaning.padding is None or meaning.padding.all():
         return values
     return values[~meaning.padding]
 
 
 def to_unit(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scale `low` to 0 and `high` to 1, cutting what lies outside.
+    """Scale `low` to 0 and `high` to 1, and clip values outside.
 
     Args:
         values: an array of any shape.
         low: the value that becomes 0.
-        high: the value that becomes 1; where it is not above `low`, all become 0.
+        high: the value that becomes 1; if it is not above `low`, all values become 0.
 
     Returns:
         float32 in [0, 1].
@@ -131,10 +131,12 @@ def to_unit(values: np.ndarray, low: float, high: float) -> np.ndarray:
     Example:
         >>> to_unit(np.array([-5, 0, 5, 20]), 0, 10).tolist()
         [0.0, 0.0, 0.5, 1.0]
-
-    Source: ours.
     """
     if not high > low:
         return np.zeros(values.shape, np.float32)
+    return mapped(lambda part: _scaled(part, low, high), values)
+
+
+def _scaled(values, low, high):
     scaled = (values.astype(np.float64) - low) / (high - low)
     return np.clip(scaled, 0, 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Images in, masks out: of arrays and of files. Importing this does not import Keras."""
+"""Segment arrays and files. Importing this package does not import Keras."""
 
 from keras_espmedsam.inference.file_result import FileResult
 from keras_espmedsam.inference.input_files import expand_inputs

@@ -1,4 +1,4 @@
-"""Where `segment` is given "auto": a classifier finds each image's modality."""
+"""The modality "auto" of `segment`: a classifier recognises each image's modality."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from keras_espmedsam.inference.load_models import load_recognizer
 from keras_espmedsam.inference.modalities import TO_RECOGNIZE
 from keras_espmedsam.inference.recognition import check_classes, decide
 
-# Refused images that are described one by one in an error.
+# The most rejected images that an error message describes.
 _DESCRIBED = 3
 
 
@@ -23,25 +23,23 @@ def recognize_missing(
     batch_size: int = 8,
     intensity: Intensity | None = None,
 ) -> list[float | None]:
-    """Put the numbers of the modalities that images are recognised as where they are missing.
+    """Recognise the modality of images that have none, and fill in their indices.
 
-    Nothing is loaded where none is.
+    The classifier is loaded only if it is needed.
 
     Args:
         indices: int32 array `(images,)`, changed in place where it is `TO_RECOGNIZE`.
         images: list of arrays.
-        known: tuple of str. The modalities that the segmenter knows.
+        known: tuple of str. The segmenter's modalities.
         recognizer: `TiCImageClassifier`, the name or folder of its preset, or `None`.
         batch_size: int. Images per forward pass.
-        intensity: what is black and white, or `None`; see `segment`.
+        intensity: the values shown as black and white, or `None`; see `segment`.
 
     Returns:
         List with the confidence of each recognised modality, `None` for the others.
 
     Raises:
-        InputError: for images of which no modality is recognised that the segmenter knows.
-
-    Source: ours.
+        InputError: for images that are not recognised as one of the segmenter's modalities.
     """
     confidences: list[float | None] = [None] * len(images)
     unknown = [i for i, index in enumerate(indices) if index == TO_RECOGNIZE]
@@ -50,7 +48,7 @@ def recognize_missing(
     classifier = load_recognizer(recognizer)
     check_classes(classifier.class_names, known)
     chosen = [images[i] for i in unknown]
-    # A classifier of one's own need not know of it.
+    # A custom classifier need not have this argument.
     said = {} if intensity is None else {"intensity": intensity}
     found = classifier.classify(chosen, batch_size=batch_size, **said)
     blank = found.get("blank", [False] * len(chosen))
@@ -69,7 +67,7 @@ def recognize_missing(
         more = len(refusals) - _DESCRIBED
         described = "; ".join(refusals[:_DESCRIBED]) + (f"; and {more} more" if more > 0 else "")
         raise InputError(
-            f"{described}. Give the modality: {', '.join(known)}; or leave out what is none of "
-            "them."
+            f"{described}. Give the modality ({', '.join(known)}), or leave out images of other "
+            "kinds."
         )
     return confidences

@@ -1,40 +1,49 @@
-"""What is found in one image of a file."""
+"""The result for one image of a file."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.images import ImageFile
+from keras_espmedsam.data.targets import UNNAMED
 from keras_espmedsam.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FileResult:
-    """The result of one image of a file, or why there is none.
+    """The result for one image of a file, or the error if there is none.
 
     Args:
         path: the file.
-        index: the image's number among those of the file, from 0; None where the file as a whole
-            was refused.
-        count: the number of images in the file; 0 where it cannot be read.
-        mask: bool `(height, width)`, upright as `image` is; `write_mask` turns it back.
-        probabilities: float32 `(height, width)`; None of a segmenter that gives masks alone.
-        modality: the name that was used.
-        confidence: in [0, 1], how sure the recogniser was of the modality; None where it was
-            given.
-        blank: whether the image shows nearly one brightness all over, so that its mask says
+        index: the image's number in the file, from 0; None if the whole file was rejected.
+        count: the number of images in the file; 0 if it cannot be read.
+        mask: bool `(height, width)`, upright like `image`; `write_mask` turns it back. With several
+            targets, `(height, width, targets)`; `masks` has each on its own.
+        probabilities: float32 of the same shape; None if the segmenter gives only masks.
+        modality: the modality's name.
+        confidence: in [0, 1], the recogniser's confidence in the modality; None if you gave it.
+        blank: whether the image has nearly the same brightness everywhere, so that its mask means
             nothing.
-        notices: what is to be said of the file, as ends of sentences that begin with it: with its
-            first image how black and white were found where nothing tells, with its last that all
-            of its images are blank.
-        image: what was segmented.
-        error: why there is no mask; mask, probabilities and image are None then, and nothing
-            follows of this file.
-        file: the file, its header read; None where it cannot be.
+        notices: messages about the file, as ends of sentences that begin with its path. The first
+            image tells how black and white were chosen if the file does not say; the last one
+            tells if all images are blank.
+        image: the segmented image.
+        error: why there is no mask. Mask, probabilities and image are then None, and it is the
+            file's last result.
+        file: the file with its header; None if it cannot be read.
+        targets: the names of the masks.
+        instances: dict of target to its label image, int32 `(height, width)`, 0 for the background
+            and a number for each object, for targets whose objects are told apart.
+        known_targets: the names of all targets of the modality, of which `targets` are those that
+            were asked for.
 
-    Source: ours.
+    Example:
+        >>> mask = np.array([[True, False]])
+        >>> FileResult(Path("eye.png"), index=0, count=1, mask=mask, modality="fundus")
+        <FileResult: eye.png: fundus, 50.0% foreground>
     """
 
     path: Path
@@ -49,6 +58,25 @@ class FileResult:
     image: DecodedImage | None = None
     error: InputError | None = None
     file: ImageFile | None = dataclasses.field(default=None, repr=False)
+    targets: tuple[str, ...] = (UNNAMED,)
+    instances: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    known_targets: tuple[str, ...] = ()
+
+    @property
+    def masks(self) -> dict[str, np.ndarray]:
+        """dict of target to its mask, bool `(height, width)`; empty if there is none.
+
+        Example:
+            >>> mask = np.array([[[True, False]]])
+            >>> result = FileResult(Path("chest.png"), mask=mask, targets=("lungs", "heart"))
+            >>> result.masks["heart"].tolist()
+            [[False]]
+        """
+        if self.mask is None:
+            return {}
+        if self.mask.ndim == 2:
+            return {self.targets[0]: self.mask}
+        return {name: self.mask[..., number] for number, name in enumerate(self.targets)}
 
     def __repr__(self) -> str:
         if self.error is not None:
@@ -58,5 +86,10 @@ class FileResult:
             which = f", image {self.index + 1} of {self.count}"
         if self.mask is None:
             return f"<FileResult: {self.path}{which}: no mask>"
-        share = float(np.mean(self.mask))
-        return f"<FileResult: {self.path}{which}: {self.modality}, {share:.1%} foreground>"
+        if len(self.targets) == 1:
+            shares = f"{float(np.mean(self.mask)):.1%} foreground"
+        else:
+            shares = ", ".join(
+                f"{float(np.mean(mask)):.1%} {name}" for name, mask in self.masks.items()
+            )
+        return f"<FileResult: {self.path}{which}: {self.modality}, {shares}>"

@@ -1,4 +1,4 @@
-"""Images of any sizes, grouped into batches that a compiled model takes one at a time."""
+"""Group images of different sizes into batches of one size."""
 
 import numbers
 from collections.abc import Iterator
@@ -9,26 +9,24 @@ from keras_espmedsam.imaging.raw_batch import Rows, height_and_width, read_row
 
 
 def image_batches(converter: Any, images: Rows, batch_size: int) -> Iterator[tuple[list[int], int]]:
-    """Group images whose canvases have one size.
+    """Group images whose canvases have the same size.
 
     Args:
         converter: `HostImageConverter`.
-        images: list or array of images, as `to_rgb` takes them.
-        batch_size: int.
+        images: list or array of images in any form that `to_rgb` accepts.
+        batch_size: int. The most images in a batch.
 
     Yields:
-        Tuple of the images' numbers and the size of the batch they are to be filled up to.
+        Tuple of the images' indices and the size that the batch must be filled up to.
 
     Raises:
-        InputError: for what is no image.
-
-    Source: ours.
+        InputError: for an entry that is not an image.
     """
     by_canvas: dict[tuple[int, int], list[int]] = {}
     for i, image in enumerate(images):
         size = height_and_width(image)
         if size is None:
-            read_row(converter, images, i)  # Raises the sentence that fits.
+            read_row(converter, images, i)  # Raises the right error.
         by_canvas.setdefault(converter.place(size).canvas, []).append(i)
     for members in by_canvas.values():
         for start in range(0, len(members), batch_size):
@@ -36,24 +34,20 @@ def image_batches(converter: Any, images: Rows, batch_size: int) -> Iterator[tup
 
 
 def check_batch_size(batch_size: Any) -> None:
-    """Refuse what is no number of images.
+    """Check that a batch size is an integer of 1 or more.
 
     Raises:
-        InputError: for it.
-
-    Source: ours.
+        InputError: if it is not.
     """
     if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
         raise InputError(f"Received batch_size={batch_size!r}; expected an integer of 1 or more.")
 
 
 def filled_up(rows: list, size: int) -> list:
-    """A list filled up to `size` with its first entry: another size is another compilation.
+    """Fill a list up to `size` with its first entry, because a new size is compiled again.
 
     Example:
         >>> filled_up([4, 7], 3)
         [4, 7, 4]
-
-    Source: ours.
     """
     return rows + rows[:1] * (size - len(rows))

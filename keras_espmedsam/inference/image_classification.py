@@ -1,4 +1,4 @@
-"""Images in, the names of their classes and how sure each is out."""
+"""Classify images of any size with a model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,42 +13,40 @@ from keras_espmedsam.inference.image_batches import check_batch_size, filled_up,
 
 
 class ClassifiesImages:
-    """Gives a model `classify`, whatever runs it.
+    """A mixin that adds `classify` to a model, whichever runtime it uses.
 
-    A class that derives from it has:
+    A subclass has:
 
     - `num_classes`, and `class_names`, a tuple of str or `None`;
     - `min_confidence`: float in [0, 1];
-    - `image_converter`: `HostImageConverter`, which makes of any image what the model takes;
+    - `image_converter`: `HostImageConverter`, which turns any image into the model's input;
     - `predict_class_probabilities(images)`: from converted images `(batch, height, width, 3)` to
       `(batch, num_classes)` float32, all NumPy.
-
-    Source: ours.
     """
 
     num_classes: int
     class_names: tuple[str, ...] | None
     min_confidence: float
-    image_converter: Any  # A class of models, which lie above.
+    image_converter: Any  # Its class is in models, which this package cannot import.
     predict_class_probabilities: Callable[[np.ndarray], np.ndarray]
 
     def classify(
         self, images: ImageLike, batch_size: int = 32, intensity: Intensity | None = None
     ) -> dict[str, Any]:
-        """Say what each image shows, and how sure that is.
+        """Classify images.
 
         Args:
-            images: one image or several, as `ESPMedSAMImageSegmenter.segment` takes them.
+            images: one image or several, as for `ESPMedSAMImageSegmenter.segment`.
             batch_size: int. Images per forward pass.
-            intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-                `keras_espmedsam.data.read_images`. `None` for what the preset says.
+            intensity: the values shown as black and white: `"auto"`, `"full"` or a pair of values;
+                see `keras_espmedsam.data.read_images`. `None` uses the preset's choice.
 
         Returns:
-            dict of `class_names`, the most probable class's name (its number as a string where
+            dict of `class_names`, the name of the most probable class (its number as a string if
             the model has no names); `confidences`, its probability; `probabilities`,
-            `(num_classes,)` float32; `blank`, whether the image shows nearly one brightness
-            all over; and `confident`, whether it does not and the confidence reaches
-            `min_confidence`. Each is a list for several images.
+            `(num_classes,)` float32; `blank`, whether the image has nearly the same brightness
+            everywhere; and `confident`, whether the image is not blank and the confidence reaches
+            `min_confidence`. For several images, each is a list.
 
         Raises:
             InputError: for images or a batch size that cannot be used.
@@ -59,14 +57,14 @@ class ClassifiesImages:
             >>> found["blank"], found["confident"]
             ([True], [False])
 
-        Source: ours; the probability of the best class as a measure of confidence is that of
-        Hendrycks and Gimpel (arXiv 1610.02136).
+        Source: Hendrycks and Gimpel (arXiv 1610.02136), for the probability of the best class as
+        the confidence.
         """
         converter = self.image_converter
         check_batch_size(batch_size)
         images, several = image_rows(images)
         intensity = parse_intensity(intensity)
-        probabilities: list[Any] = [None] * len(images)  # Each is given its array below.
+        probabilities: list[Any] = [None] * len(images)  # Filled in below.
         blank = [False] * len(images)
         for rows, size in image_batches(converter, images, batch_size):
             inputs = []

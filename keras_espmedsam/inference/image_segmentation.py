@@ -1,7 +1,6 @@
-"""Images in, masks out, for whatever gives probabilities: a Keras model or an exported one."""
+"""Segment images of any size with a Keras model or an exported one."""
 
-import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,36 @@ from keras_espmedsam.imaging.finite import all_finite
 from keras_espmedsam.imaging.intensity import Intensity, parse_intensity
 from keras_espmedsam.imaging.raw_batch import image_rows, read_row
 from keras_espmedsam.inference.auto_modality import recognize_missing
+from keras_espmedsam.inference.chosen_targets import (
+    DEFAULT_THRESHOLD,
+    Threshold,
+    check_used,
+    checked_targets,
+    choose_targets,
+    target_set_of,
+    thresholds_of,
+)
 from keras_espmedsam.inference.image_batches import check_batch_size, filled_up, image_batches
 from keras_espmedsam.inference.modalities import modality_indices
+from keras_espmedsam.inference.target_masks import ImageMaps
 
 
 class SegmentsImages:
-    """Gives a model `segment`, whatever runs it.
+    """A mixin that adds `segment` to a model, whichever runtime it uses.
 
-    A class that derives from it has:
+    A subclass has:
 
     - `modalities`: tuple of str;
-    - `image_converter`: `HostImageConverter`, which makes of any image what the model takes;
+    - `image_converter`: `HostImageConverter`, which turns any image into the model's input;
     - `predict_probabilities(images, indices)`: from converted images `(batch, height, width, 3)`
-      and modality indices `(batch,)`, int32, to `(batch, height, width)` float32, all NumPy.
+      and modality indices `(batch,)`, int32, to `(batch, height, width)` float32, all NumPy;
+      or `(batch, height, width, channels)` for several targets.
+
+    It may have:
+
+    - `target_set`: `keras_espmedsam.data.Targets`, if it has several targets, or names for them;
+    - `postprocessing`: dict of modality to dict of target to arguments of
+      `keras_espmedsam.imaging.instances.postprocess_mask`.
 
     Example:
         >>> class Bright(SegmentsImages):
@@ -35,29 +51,22 @@ class SegmentsImages:
         ...         return (images[..., 0] > 0).astype("float32")
         >>> int(Bright().segment(np.eye(32, dtype="uint8") * 255)["masks"].sum())
         32
-
-    Source: ours.
     """
 
     modalities: tuple[str, ...]
-    image_converter: Any  # A class of models, which lie above.
+    image_converter: Any  # Its class is in models, which this package cannot import.
     predict_probabilities: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
     @property
     def takes_modalities(self) -> bool:
-        """Whether each image's modality is an input: so it is of a model of several.
-
-        Source: ours.
-        """
+        """Whether the modality is an input, because the model has several."""
         return len(self.modalities) > 1
 
     def modality_indices(self, modalities: Any, count: int) -> np.ndarray:
-        """Names or indices to an int32 array with one index per image.
+        """Convert names or indices to an int32 array with one index per image.
 
         Raises:
-            InputError: for an unknown name, an index out of range, or a wrong number of them.
-
-        Source: ours.
+            InputError: for an unknown name, an index out of range, or a wrong count.
         """
         return modality_indices(self.modalities, modalities, count)
 
@@ -65,13 +74,15 @@ class SegmentsImages:
         self,
         images: ImageLike,
         modalities: Any = None,
-        threshold: float = 0.5,
+        threshold: Threshold = DEFAULT_THRESHOLD,
         batch_size: int = 8,
         recognizer: Any = None,
         mirror: bool = False,
         intensity: Intensity | None = None,
+        targets: str | Sequence[str] | None = None,
+        postprocess: bool = True,
     ) -> dict[str, Any]:
-        """Find each image's target and give its mask at the image's own size.
+        """Segment images and return each mask at the image's own size.
 
         Args:
             images: one image, `(height, width)` or `(height, width, channels)` with grey, RGB
@@ -79,33 +90,44 @@ class SegmentsImages:
                 or a tensor of any backend; or several: a list, tuple or object array of them, of
                 any sizes, or one array or tensor `(batch, height, width, channels)`.
             modalities: one name or index for all, or a list, array or tensor with one per
-                image; not needed when the model has one modality. `"auto"`, for all or in the
-                list, lets a classifier recognise it.
-            threshold: float in [0, 1]. Probability from which a pixel is foreground.
+                image; not needed if the model has one modality. `"auto"`, for all or in the list,
+                lets a classifier recognise it.
+            threshold: float in [0, 1]. Pixels with at least this probability are foreground. A
+                dict of target to float gives each its own; 0.5 for those that are not in it.
             batch_size: int. Images per forward pass.
             recognizer: `TiCImageClassifier` for `"auto"`, or the name or folder of its preset;
-                `None` is `tic_tiny_modality`. Built-in ones are loaded once, a folder each time.
-            mirror: bool. Average each image's probabilities with those that its mirror image
-                gives, mirrored back: test-time augmentation, for twice the time.
-            intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-                `keras_espmedsam.data.read_images`. `None` for what the preset says.
+                `None` is `tic_tiny_modality`. A built-in preset is loaded once, a folder every
+                time.
+            mirror: bool. Average the probabilities with those of the mirrored image (test-time
+                augmentation); takes twice as long.
+            intensity: the values shown as black and white: `"auto"`, `"full"` or a pair of values;
+                see `keras_espmedsam.data.read_images`. `None` uses the preset's choice.
+            targets: a name or several: only these targets, in this order. `None` for all that the
+                modality has.
+            postprocess: bool. Whether small objects are removed and holes filled in the masks, if
+                the model's `postprocessing` says so.
 
         Returns:
-            dict of `masks` (bool) and `probabilities` (float32), each `(height, width)`;
-            `modalities`, the name that was used; `confidences`, how sure the classifier was
-            of it (float), or `None` where it was given; and `blank`, whether the image shows
-            nearly one brightness all over. For several images, lists of them.
+            dict of `masks` (bool) and `probabilities` (float32), each `(height, width)`, or
+            `(height, width, targets)` if the model has several targets for a modality;
+            `modalities`, the modality's name; `confidences`, the classifier's confidence in it
+            (float), or `None` if you gave it; `blank`, whether the image has nearly the same
+            brightness everywhere; `targets`, a tuple of the names of the masks; and `instances`,
+            a dict of target to its label image, int32 `(height, width)`, 0 for the background and
+            a number for each object, for targets whose objects are told apart. For several
+            images, each is a list. Masks of targets that exclude each other never overlap, and a
+            target that is contained in another one never leaves it.
 
         Warns:
-            InputWarning: for images that show nearly one brightness all over, and for uint16
-                whose values are taken for black and white.
+            InputWarning: for images with nearly the same brightness everywhere, and for uint16
+                images whose black and white are estimated from their values.
 
         Raises:
-            InputError: for images, modalities or a threshold that cannot be used, before
-                anything is segmented. With `"auto"` also when an image is not recognised with
-                the confidence that the classifier's preset asks for, or as a modality that this
-                model does not know; the message gives its number and the candidates. To go on
-                without such images, ask the classifier's `classify` first.
+            InputError: for images, modalities, targets or a threshold that cannot be used, before
+                anything is segmented. With `"auto"`, also for an image whose modality is too
+                uncertain for the classifier's preset or unknown to this model; the message gives
+                its number and the candidates. To skip such images, call the classifier's
+                `classify` first.
 
         Example:
             >>> segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
@@ -113,11 +135,13 @@ class SegmentsImages:
             >>> result = segmenter.segment(image, "fundus")
             >>> result["masks"].shape, result["modalities"], result["confidences"]
             ((300, 400), 'fundus', None)
-
-        Source: ours.
+            >>> result["targets"], result["instances"]
+            (('mask',), {})
         """
         converter = self.image_converter
-        check_threshold(threshold)
+        target_set = target_set_of(self)
+        thresholds = thresholds_of(threshold, target_set)
+        wanted = checked_targets(targets, target_set)
         check_batch_size(batch_size)
         images, several = image_rows(images)
         intensity = parse_intensity(intensity)
@@ -125,66 +149,70 @@ class SegmentsImages:
         confidences = recognize_missing(
             indices, images, self.modalities, recognizer, batch_size, intensity
         )
-        probabilities: list[Any] = [None] * len(images)  # Each is given its array below.
+        names = [self.modalities[i] for i in indices]
+        check_used(wanted, target_set, names)
+        chosen = {name: choose_targets(target_set, name, wanted) for name in dict.fromkeys(names)}
+        channels = target_set.num_channels
+        rules = getattr(self, "postprocessing", None) if postprocess else None
+        found: list[Any] = [None] * len(images)  # Filled in below.
         blank = [False] * len(images)
         for batch, size in image_batches(converter, images, batch_size):
-            chosen = [read_row(converter, images, i, intensity) for i in batch]
-            for i, image in zip(batch, chosen, strict=True):
+            rows = [read_row(converter, images, i, intensity) for i in batch]
+            for i, image in zip(batch, rows, strict=True):
                 blank[i] = is_blank(image)
-            found = self._at_own_size(chosen, indices[batch], size)
+            of = [chosen[names[i]] for i in batch]
+            maps = self._at_own_size(rows, indices[batch], size, of, channels)
             if mirror:
-                mirrored = [image[:, ::-1] for image in chosen]
-                others = self._at_own_size(mirrored, indices[batch], size)
-                found = [(a + b[:, ::-1]) / 2 for a, b in zip(found, others, strict=True)]
-            for i, values in zip(batch, found, strict=True):
-                probabilities[i] = values
+                mirrored = [image[:, ::-1] for image in rows]
+                others = self._at_own_size(mirrored, indices[batch], size, of, channels)
+                for one, other in zip(maps, others, strict=True):
+                    one.average(other)
+            for i, one in zip(batch, maps, strict=True):
+                found[i] = one.results(thresholds, (rules or {}).get(names[i], {}))
+        masks, probabilities, instances = ([one[k] for one in found] for k in range(3))
         result = {
-            "masks": [values >= np.float32(threshold) for values in probabilities],
+            "masks": masks,
             "probabilities": probabilities,
-            "modalities": [self.modalities[i] for i in indices],
+            "modalities": names,
             "confidences": confidences,
             "blank": blank,
+            "targets": [chosen[name].names for name in names],
+            "instances": instances,
         }
         _warn_of_blank(blank)
         return result if several else {name: values[0] for name, values in result.items()}
 
-    def _at_own_size(self, images, indices, size):
-        """Of RGB images that fill a batch of `size` or less, each at its own size."""
+    def _at_own_size(self, images, indices, size, chosen, channels):
+        """Predict the probabilities of one batch of RGB images, each at its own size."""
         converter = self.image_converter
         placed = [converter.convert(image) for image in images]
         values = self.predict_probabilities(
             np.stack(filled_up(placed, size)), np.array(filled_up(list(indices), size))
         )
-        # NaN is below every threshold: the masks would be empty, as where nothing is found.
+        # NaN is below every threshold, so the masks would be empty as if nothing was found.
         if not all_finite(values):
             raise InputError(
                 "The model gives NaN or infinite values for an image; its weights are damaged, or "
-                "too great for what it computes in. Take weights from before, or float32."
+                "too large for its precision. Use earlier weights, or float32."
+            )
+        if channels > 1 and values.shape[3:] != (channels,):
+            raise InputError(
+                f"The model gives probabilities of shape {values.shape}; expected {channels} "
+                "channels, for the targets of its target_set."
             )
         return [
-            converter.place(image.shape[:2]).backward(value)
-            for image, value in zip(images, values[: len(images)], strict=True)
+            ImageMaps(one, value, converter.place(image.shape[:2]))
+            for image, value, one in zip(images, values[: len(images)], chosen, strict=True)
         ]
-
-
-def check_threshold(threshold: Any) -> None:
-    """Refuse what is no probability.
-
-    Raises:
-        InputError: for it.
-
-    Source: ours.
-    """
-    if not isinstance(threshold, numbers.Real) or not 0 <= float(threshold) <= 1:
-        raise InputError(f"Received threshold={threshold!r}; expected a number from 0 to 1.")
 
 
 def _warn_of_blank(blank):
     numbers = [i for i, one in enumerate(blank) if one]
     if numbers:
-        which = "The image shows" if len(blank) == 1 else f"{_listed(numbers)} show"
+        which = "The image has" if len(blank) == 1 else f"{_listed(numbers)} have"
         warn_of_input(
-            f"{which} nearly one brightness all over; a mask of it says nothing.", stacklevel=3
+            f"{which} nearly the same brightness everywhere; a mask of it means nothing.",
+            stacklevel=3,
         )
 
 
@@ -194,12 +222,10 @@ def _listed(numbers, most=3):
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of NumPy logits, in float32, without overflow.
+    """Convert NumPy logits to probabilities in float32, without overflow.
 
     Example:
         >>> sigmoid(np.zeros(1)).tolist()
         [0.5]
-
-    Source: ours.
     """
     return 0.5 * (1 + np.tanh(0.5 * logits.astype("float32")))

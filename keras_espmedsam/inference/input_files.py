@@ -1,4 +1,4 @@
-"""From paths, folders and patterns to a list of files, and a name of its own for each."""
+"""Expand paths, folders and patterns to a list of files, and give each a unique name."""
 
 import glob
 import os
@@ -13,19 +13,19 @@ from keras_espmedsam.data.formats.known_formats import image_suffixes
 from keras_espmedsam.data.formats.unread import described
 from keras_espmedsam.errors import InputError
 
-_OURS = ("_mask", "_overlay")
+_OURS = ("_mask", "_overlay", "_instances")
+RESULT_NAMES = "*_mask, *_overlay or *_instances"
+"""The names that tell results from images, for messages."""
 
 
 class Inputs(NamedTuple):
     """The files that paths, folders and patterns stand for.
 
     Args:
-        files: those to be read, each once.
-        results: how many were left out of folders because they are named as results are.
-        unread: those of folders that are images in a format that is not read, with its name.
-        in_folders: those of `files` that were not named themselves.
-
-    Source: ours.
+        files: the files to read, each once.
+        results: how many files in folders were skipped because they are named like results.
+        unread: skipped files in folders that are images in an unsupported format, with its name.
+        in_folders: those of `files` that were found in folders.
     """
 
     files: list[Path]
@@ -37,16 +37,16 @@ class Inputs(NamedTuple):
 def expand_inputs(
     paths: str | os.PathLike | Sequence[str | os.PathLike], output: str | os.PathLike | None = None
 ) -> Inputs:
-    """Find the files that are meant by paths, folders and patterns.
+    """Find the files that paths, folders and patterns stand for.
 
-    A folder stands for the image files in it and in its folders, except those whose names end
-    in `_mask` or `_overlay` (masks beside their images, or an earlier run's results) and those in
-    the output folder. What a file is shows its content, and where that says nothing, its name. A
-    path that does not exist is kept, so that it is reported with the unreadable ones.
+    A folder stands for the image files in it and its subfolders, except files whose names end in
+    `_mask`, `_overlay` or `_instances` (masks beside their images, or an earlier run's results) and
+    files in the output folder. Image files are recognised by their content, or else by their name.
+    A path that does not exist is kept, so that it is reported with the unreadable ones.
 
     Args:
-        paths: one or several; a pattern is one with `*`, `?` or `[...]`, and `**` for any folders.
-        output: the output folder, whose files are left out; None where there is none.
+        paths: one or several. A pattern contains `*`, `?` or `[...]`; `**` matches any folders.
+        output: the output folder, whose files are skipped; None if there is none.
 
     Returns:
         `Inputs`, the files sorted within each path.
@@ -57,8 +57,6 @@ def expand_inputs(
     Example:
         >>> expand_inputs("missing.png").files[0].name
         'missing.png'
-
-    Source: ours.
     """
     files: dict[str, Path] = {}
     unread: dict[Path, str] = {}
@@ -68,7 +66,7 @@ def expand_inputs(
         argument = os.fsdecode(argument)
         if not argument.strip():
             raise InputError("Received an empty path; give a file, a folder or a pattern.")
-        # Unlike a Path's own methods these raise nothing, whatever the path.
+        # Unlike the methods of Path, these raise nothing for odd paths.
         path = Path(argument)
         if os.path.exists(path) or not glob.has_magic(argument):
             matches = [path]
@@ -93,16 +91,16 @@ def expand_inputs(
 def _real_path(path: Path) -> str:
     try:
         return os.path.realpath(path)
-    except (OSError, ValueError):  # what cannot be a path, such as one with a byte 0
+    except (OSError, ValueError):  # Not a valid path, such as one with a zero byte.
         return os.fspath(path)
 
 
 def _refuse_empty(folder, found):
     left_out = []
     if found.results:
-        left_out.append(f"{found.results} named *_mask or *_overlay")
+        left_out.append(f"{found.results} named {RESULT_NAMES}")
     if found.unread:
-        left_out.append(f"some in formats that are not read ({described(found.unread)})")
+        left_out.append(f"some in unsupported formats ({described(found.unread)})")
     except_those = f" except {' and '.join(left_out)}" if left_out else ""
     raise InputError(
         f"The folder {folder} holds no image files{except_those}; expected some of "
@@ -112,12 +110,12 @@ def _refuse_empty(folder, found):
 
 def _images_in(folder: Path, output: str | os.PathLike | None) -> Inputs:
     output = None if output is None else os.path.realpath(output)
-    # Results may be written among the inputs; then only their names tell them apart.
+    # If results are written among the inputs, only their names tell them apart.
     exclude_output = output is not None and output != os.path.realpath(folder)
     files, results, unread = [], 0, {}
 
     def keep_unreadable(error):
-        files.append(Path(error.filename))  # It is reported as files are that cannot be read.
+        files.append(Path(error.filename))  # It is reported like an unreadable file.
 
     for parent, folders, names in os.walk(folder, onerror=keep_unreadable):
         here = Path(parent)
@@ -139,11 +137,11 @@ def _images_in(folder: Path, output: str | os.PathLike | None) -> Inputs:
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each file's results: its stem, with as much more as tells it from the others.
+    """Name each file's results: its stem, made unique among the others.
 
-    Files of equal stems get the names of their folders in front, as many as it takes; those that
-    lie in one folder get their suffix behind. Names that differ in case only count as equal,
-    because they are one file on many computers.
+    Files with the same stem get the names of their folders in front, as many as needed; if they
+    are in the same folder, they get their suffix at the end. Names that differ only in case count
+    as the same, because many computers store them as one file.
 
     Args:
         paths: different files.
@@ -154,8 +152,6 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     Example:
         >>> unique_names([Path("a/1.png"), Path("b/1.png"), Path("b/2.png"), Path("b/2.jpg")])
         ['a_1', 'b_1', '2_png', '2_jpg']
-
-    Source: ours.
     """
     paths = [Path(os.path.abspath(path)) for path in paths]
     stems = [file_stem(path) for path in paths]

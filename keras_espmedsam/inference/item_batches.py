@@ -1,9 +1,9 @@
-"""Batches of images that are small enough to be held at a time."""
+"""Collect images in batches that fit in memory."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-# A batch ends early when its images are large: what is held at a time stays below some GB.
+# A batch of large images ends early, so that memory use stays below some GB.
 BATCH_PIXELS = 64_000_000
 
 
@@ -13,19 +13,19 @@ def batches(
     """Collect items until there are `batch_size` images among them, or many pixels.
 
     Args:
-        items: what holds one image each, or none.
-        batch_size: the most images.
-        size: height and width of an item's image; None where it holds none. Such an item keeps its
-            place in the order, takes none in a batch, and is never waited with. What was collected
-        before `items` raises is given first.
+        items: items with one image each, or none.
+        batch_size: the most images in a batch.
+        size: returns height and width of an item's image, or None if it has none. Such an item
+            keeps its place in the order, does not count, and is passed on without waiting.
+
+    Yields:
+        Lists of items. If `items` raises, what was collected before is yielded first.
 
     Example:
         >>> list(batches([1, 2, 3], 2, lambda item: (1, 1)))
         [[1, 2], [3]]
         >>> list(batches([1, 0, 2, 0], 2, lambda item: (1, 1) if item else None))
         [[1, 0, 2], [0]]
-
-    Source: ours.
     """
     batch, count, pixels = [], 0, 0
     try:

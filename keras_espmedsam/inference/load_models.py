@@ -1,57 +1,61 @@
-"""Models that are given by name: a segmenter, or what recognises modalities for it."""
+"""Load a segmenter, or the classifier that recognises modalities, by name."""
 
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from keras_espmedsam._shown import shown
 from keras_espmedsam._startup import first_line
 from keras_espmedsam._upward import upward
+from keras_espmedsam.data.targets import Targets
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
+from keras_espmedsam.hub.json_file import read_json
+from keras_espmedsam.hub.local_preset import local_preset
 from keras_espmedsam.hub.saved_config import check_configs, read_config
 from keras_espmedsam.inference.precision import check_precision, dtype_policy
 from keras_espmedsam.inference.recognition import DEFAULT_RECOGNIZER
 
-# Kept here and not by a segmenter, which would save, count and train it as a part of itself.
+# Kept here, because a segmenter would save, count and train it as a part of itself.
 _KEPT: dict[str, Any] = {}
 _LOADING = threading.Lock()
+# The keys of `Targets.config`, which a segmenter's configuration has.
+_TARGET_KEYS = ("targets", "exclusive", "nested", "instances")
 
 
 def load_segmenter(segmenter: Any, precision: str | None = None, trust: bool = False) -> Any:
-    """The segmenter that is meant.
+    """Load a segmenter, or return it if it is loaded already.
 
     Args:
         segmenter: an `ESPMedSAMImageSegmenter`, an `ExportedSegmenter`, or an object with their
             `segment` and `modalities`; the name, folder or address (`hf://`, `kaggle://`) of a
-            preset; or the path of an artefact of `export_for`.
-        precision: what a model that is named computes in, `"float32"` or `"bfloat16"`: of a
-            preset Keras' policy `mixed_bfloat16`, of an artefact what its runtime is asked for.
-            `None` is Keras' current policy, and float32 of an artefact.
-        trust: whether an artefact that is named may do anything, as a program may; else it is
-            refused where it asks for more than mathematics, or for too much of that.
+            preset; or the path of a model exported with `export_for`.
+        precision: the data type that a loaded model computes in, `"float32"` or `"bfloat16"`
+            (for a preset, Keras' policy `mixed_bfloat16`). `None` is Keras' current policy, and
+            float32 for an exported model.
+        trust: whether an exported model may do anything, like a program; otherwise it is rejected
+            if it does more than compute, or computes too much.
 
     Returns:
-        What was given, or what it names.
+        The segmenter.
 
     Raises:
-        InputError: for anything else, for what cannot be loaded, and for a precision that it
-            cannot compute in, or that is given with a segmenter that is loaded already.
+        InputError: when it is none of these or cannot be loaded, cannot compute in the precision,
+            or a precision is given with a segmenter that is loaded already.
 
     Example:
         >>> load_segmenter("espmedsam_nano_256").modalities[:2]
         ('dermoscopy', 'xray')
-
-    Source: ours.
     """
     check_precision(precision)
     if hasattr(segmenter, "segment") and not isinstance(segmenter, type):
         if precision is not None:
             raise InputError(
                 f"Received precision={precision!r} with a segmenter that is loaded already; give "
-                "the name or path of the model, or load it so: from_preset(..., "
-                f"dtype={dtype_policy(precision)!r}), ExportedSegmenter(..., "
+                "the name or path of the model, or load it with from_preset(..., "
+                f"dtype={dtype_policy(precision)!r}) or ExportedSegmenter(..., "
                 f"precision={precision!r})."
             )
         return segmenter
@@ -62,7 +66,9 @@ def load_segmenter(segmenter: Any, precision: str | None = None, trust: bool = F
 
 
 def load_recognizer(recognizer: Any = None) -> Any:
-    """The classifier that is meant; a built-in one is loaded once and kept.
+    """Load a modality classifier, or return it if it is loaded already.
+
+    A built-in preset is loaded once and kept.
 
     Args:
         recognizer: `TiCImageClassifier`, or an object with its `classify`, `class_names` and
@@ -73,9 +79,7 @@ def load_recognizer(recognizer: Any = None) -> Any:
         `TiCImageClassifier`.
 
     Raises:
-        InputError: for anything else, and for a preset that cannot be loaded.
-
-    Source: ours.
+        InputError: when it is none of these, or cannot be loaded.
     """
     if hasattr(recognizer, "classify") and not isinstance(recognizer, type):
         return recognizer
@@ -86,16 +90,16 @@ def load_recognizer(recognizer: Any = None) -> Any:
         if name in _KEPT:
             return _KEPT[name]
         classifier = _from_preset("TiCImageClassifier", name)
-        if name in builtin_presets():  # A folder can be written anew.
+        if name in builtin_presets():  # The content of a folder can change.
             _KEPT[name] = classifier
         return classifier
 
 
 def load_task(preset: str | os.PathLike) -> Any:
-    """Whatever a preset holds.
+    """Load the model of a preset, a segmenter or a classifier.
 
     Args:
-        preset: its name, folder or address.
+        preset: the preset's name, folder or address.
 
     Returns:
         An `ESPMedSAMImageSegmenter` or a `TiCImageClassifier`.
@@ -106,50 +110,71 @@ def load_task(preset: str | os.PathLike) -> Any:
     Example:
         >>> load_task("tic_tiny_modality").is_segmenter
         False
-
-    Source: ours.
     """
+    folder = local_preset(resolve_preset(preset), load_weights=False)
     name = "ESPMedSAMImageSegmenter"
     try:
-        name = read_config(resolve_preset(preset), "task.json")["class_name"]
+        name = read_config(folder, "task.json")["class_name"]
     except (InputError, KeyError):
-        pass  # An address, or what is told when it is loaded.
+        pass  # Reported when it is loaded.
     classifies = name == "TiCImageClassifier"
     return _from_preset(name if classifies else "ESPMedSAMImageSegmenter", preset)
 
 
 def check_name(preset: str | os.PathLike, precision: str | None = None) -> None:
-    """Refuse a name that stands for nothing, before the seconds that Keras takes to start.
+    """Check the name of a preset without starting Keras, which takes seconds.
 
     Args:
-        preset: as `load_segmenter` takes it.
-        precision: as `load_segmenter` takes it.
+        preset: as for `load_segmenter`.
+        precision: as for `load_segmenter`.
 
     Raises:
-        InputError: when there is no such preset or artefact, and for a precision that it cannot
-            compute in.
+        InputError: when there is no such preset or exported model, or it cannot compute in the
+            precision.
 
     Example:
         >>> check_name("espmedsam_nano_256")
-
-    Source: ours.
     """
     chosen = upward("format_of")(preset)
     check_precision(precision, chosen)
     if chosen is None:
-        folder = resolve_preset(preset)
-        if "://" not in folder:
-            check_configs(folder)
+        # For an address, this is before the weights are downloaded.
+        check_configs(local_preset(resolve_preset(preset), load_weights=False))
+
+
+def stored_targets(preset: str | os.PathLike) -> Targets | None:
+    """Return the targets of a segmenter's preset, without starting Keras.
+
+    Args:
+        preset: as for `load_segmenter`.
+
+    Returns:
+        `Targets`, or None where the preset or the exported model does not tell.
+
+    Example:
+        >>> stored_targets("espmedsam_nano_256").of("fundus")
+        ('mask',)
+    """
+    try:
+        if is_artefact(preset):
+            # The description next to it, which has the same keys.
+            path = Path(preset)
+            config = read_json(path.with_name(f"{path.name}.json"), "The description")
+        else:
+            folder = local_preset(resolve_preset(preset), load_weights=False)
+            config = read_config(folder)["config"]
+        parts = {key: config[key] for key in _TARGET_KEYS if key in config}
+        return Targets.of_modalities(tuple(config["modalities"]), **parts)
+    except (InputError, KeyError, TypeError):
+        return None  # It is no segmenter, or damaged, which is reported when it is loaded.
 
 
 def is_artefact(path: str | os.PathLike) -> bool:
-    """Whether a path is that of an exported model, and no preset.
+    """Return whether a path is an exported model rather than a preset.
 
     Example:
         >>> is_artefact("eye.onnx"), is_artefact("espmedsam_nano_256")
         (True, False)
-
-    Source: ours.
     """
     return upward("format_of")(path) is not None
 
@@ -165,7 +190,7 @@ def _name(value, argument, expected):
 
 def _from_preset(class_name, preset, precision=None):
     if "keras" not in sys.modules:
-        resolve_preset(preset)  # A wrong name is told before Keras starts; else by `from_preset`.
+        resolve_preset(preset)  # Reports a wrong name before Keras starts.
     model_class = upward(class_name)
     try:
         if precision is None:
@@ -173,7 +198,7 @@ def _from_preset(class_name, preset, precision=None):
         return model_class.from_preset(preset, dtype=dtype_policy(precision))
     except InputError:
         raise
-    # A damaged folder or a failed download raises nearly anything.
+    # A damaged folder or a failed download can raise nearly anything.
     except Exception as error:
         raise InputError(
             f"The preset {preset} cannot be loaded ({type(error).__name__}: "

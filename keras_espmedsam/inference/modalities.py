@@ -1,4 +1,4 @@
-"""Modalities by name or number, as users give them, to the numbers that a model takes."""
+"""Convert modalities, given by name or number, to the numbers that a model takes."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,33 +10,31 @@ from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.inference.recognition import AUTO
 
 TO_RECOGNIZE = -1
-"""In place of the number of a modality that is yet to be recognised."""
+"""Stands for the number of a modality that is not recognised yet."""
 
 
 def modality_indices(
     known: tuple[str, ...], modalities: Any, count: int, auto: bool = False
 ) -> np.ndarray:
-    """Names or numbers to an int32 array with one number per image.
+    """Convert names or numbers to an int32 array with one number per image.
 
     Args:
         known: tuple of str. The model's modalities.
-        modalities: name, number, or a list, array or tensor of them; `None` where there is one
+        modalities: name, number, or a list, array or tensor of them; `None` if the model has one
             modality.
         count: int. Number of images.
-        auto: bool. Whether `"auto"` may be among them; its number is `TO_RECOGNIZE`.
+        auto: bool. Whether `"auto"` is allowed; its number is `TO_RECOGNIZE`.
 
     Returns:
         int32 array `(count,)`.
 
     Raises:
-        InputError: for an unknown name, a number out of range, none where there are several, or a
-            wrong number of them.
+        InputError: for an unknown name, a number out of range, a wrong count, or `None` if the
+            model has several modalities.
 
     Example:
         >>> modality_indices(("xray", "fundus"), ["fundus", 0, "auto"], 3, auto=True).tolist()
         [1, 0, -1]
-
-    Source: ours.
     """
     if modalities is None:
         if len(known) > 1:
@@ -55,33 +53,29 @@ def modality_indices(
 
 
 def no_modality(known: Iterable[str], more: str = "") -> str:
-    """The sentence on images without a modality, for a model of several.
+    """Return the error message for images without a modality.
 
     Args:
-        known: tuple of str. The modalities that there are.
+        known: tuple of str. The model's modalities.
         more: str. What else can be given, or how.
 
     Example:
         >>> no_modality(("xray", "fundus"))
         'Received no modality; give one of xray, fundus per image.'
-
-    Source: ours.
     """
     return f"Received no modality; give one of {', '.join(known)} per image{more}."
 
 
 def plain_modalities(modalities: Any) -> Any:
-    """Names or numbers of any form as a `str`, an `int` or a list of these; `None` as it is.
+    """Convert names or numbers to `str`, `int` or a list of them; `None` stays `None`.
 
     Args:
-        modalities: one, or a list, tuple, array or tensor of them; NumPy's strings and the bytes
-            that TensorFlow makes of a string are names too.
+        modalities: one, or a list, tuple, array or tensor of them. Names may be NumPy strings, or
+            the bytes that TensorFlow turns strings into.
 
     Example:
         >>> plain_modalities(np.array([b"eye", b"lung"]))
         ['eye', 'lung']
-
-    Source: ours.
     """
     if isinstance(modalities, bytes):
         return modalities.decode(errors="replace")

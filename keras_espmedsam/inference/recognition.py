@@ -1,6 +1,6 @@
-"""What a classifier says of an image's modality, and whether that will do.
+"""Decide an image's modality from a classifier's probabilities.
 
-Plain numbers and sentences without Keras, for the segmenter and the command line alike.
+This works without Keras, for both the segmenter and the command line.
 """
 
 import dataclasses
@@ -13,23 +13,21 @@ import numpy as np
 from keras_espmedsam.errors import InputError
 
 AUTO = "auto"
-"""What is given in place of a modality to have it recognised."""
+"""Give this instead of a modality to have it recognised."""
 
 DEFAULT_RECOGNIZER = "tic_tiny_modality"
-"""The preset that recognises modalities unless another is given."""
+"""The preset that recognises modalities by default."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Recognition:
-    """What an image was recognised as.
+    """The recognised modality of an image.
 
     Args:
         modality: str. The most probable class.
         confidence: float in [0, 1]. Its probability.
-        refusal: str. Why it cannot be used, as the rest of a sentence that begins with the
-            image; empty when it can.
-
-    Source: ours.
+        refusal: str. Why it cannot be used, as the end of a sentence that begins with the image;
+            empty if it can be used.
     """
 
     modality: str
@@ -37,8 +35,8 @@ class Recognition:
     refusal: str = ""
 
 
-BLANK = "shows nearly one brightness all over, of which no modality is recognised"
-"""Why an image without content is refused, as the rest of a sentence that begins with it."""
+BLANK = "has nearly the same brightness everywhere, so its modality cannot be recognised"
+"""Why a blank image is rejected, as the end of a sentence that begins with the image."""
 
 
 def decide(
@@ -48,15 +46,15 @@ def decide(
     modalities: Sequence[str],
     blank: bool = False,
 ) -> Recognition:
-    """Take the most probable class for an image's modality, or say why not.
+    """Choose the most probable class as an image's modality, or say why it is rejected.
 
     Args:
-        probabilities: array `(num_classes,)`, or `(images, num_classes)` of several images of
-            one modality, whose mean decides.
+        probabilities: array `(num_classes,)`, or `(images, num_classes)` for several images of
+            the same modality, whose mean decides.
         class_names: tuple of str.
-        min_confidence: float. The least probability that is accepted.
-        modalities: tuple of str. Those that the segmenter knows.
-        blank: bool. Whether there is nothing to be seen, whatever the classifier says.
+        min_confidence: float. The lowest accepted probability.
+        modalities: tuple of str. The segmenter's modalities.
+        blank: bool. Whether the image is blank, so that it is rejected in any case.
 
     Returns:
         `Recognition`.
@@ -67,13 +65,11 @@ def decide(
         ('fundus', 0.9, '')
         >>> decide([0.4, 0.6], ("xray", "fundus"), 0.8, ("xray", "fundus")).refusal
         'was not recognised: fundus 0.60, xray 0.40 (at least 0.8 is needed)'
-
-    Source: ours.
     """
     mean = np.mean(np.reshape(probabilities, (-1, len(class_names))), axis=0)
     order = np.argsort(-mean, kind="stable")
     name, confidence = class_names[order[0]], float(mean[order[0]])
-    # In float32, as the probabilities are; NaN is no confidence either.
+    # Compared in float32, like the probabilities. `not >=` also rejects NaN.
     if blank:
         refusal = BLANK
     elif not np.float32(confidence) >= np.float32(min_confidence):
@@ -91,19 +87,17 @@ def decide(
 
 
 def check_classes(class_names: Sequence[str] | None, modalities: Sequence[str]) -> None:
-    """Check that a recogniser can be of use to a segmenter.
+    """Check that a recogniser and a segmenter have a modality in common.
 
     Args:
-        class_names: tuple of str, or `None`. What is recognised.
-        modalities: tuple of str. What can be segmented.
+        class_names: tuple of str, or `None`. The recogniser's classes.
+        modalities: tuple of str. The segmenter's modalities.
 
     Raises:
         InputError: when they have no name in common.
 
     Example:
         >>> check_classes(("xray", "fundus"), ("fundus",))
-
-    Source: ours.
     """
     if not set(class_names or ()) & set(modalities):
         classes = ", ".join(class_names or ["classes without names"])
@@ -114,13 +108,11 @@ def check_classes(class_names: Sequence[str] | None, modalities: Sequence[str]) 
 
 
 def shown(probability: float, digits: int = 3) -> str:
-    """A probability for reading, cut and not rounded: below a limit it is never shown as at it.
+    """Format a probability, cut instead of rounded so that it never seems to reach a limit.
 
     Example:
         >>> shown(0.99996), shown(0.29, 2)
         ('0.999', '0.29')
-
-    Source: ours.
     """
     if math.isnan(probability):
         return "nan"

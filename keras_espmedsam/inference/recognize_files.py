@@ -1,4 +1,4 @@
-"""Recognising the modality of files, before their images are segmented."""
+"""Recognise the modality of files before their images are segmented."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from keras_espmedsam.imaging.intensity import AUTO, Intensity, already_read
 from keras_espmedsam.inference.item_batches import batches
 from keras_espmedsam.inference.recognition import Recognition, check_classes, decide
 
-# Slices, frames or pages of one file whose mean decides.
+# How many slices, frames or pages of a file are averaged.
 _SAMPLES = 5
 
 
@@ -22,13 +22,11 @@ class FileRecognizer:
     Args:
         classifier: a `TiCImageClassifier`, or an object with its `classify`, `class_names` and
             `min_confidence`.
-        modalities: those that the segmenter knows.
-        batch_size: how many images are classified at a time.
+        modalities: the segmenter's modalities.
+        batch_size: images per forward pass of the classifier.
 
     Raises:
         InputError: when the classifier recognises none of the modalities.
-
-    Source: ours.
     """
 
     def __init__(self, classifier: Any, modalities: Sequence[str], batch_size: int):
@@ -38,15 +36,15 @@ class FileRecognizer:
         self.batch_size = batch_size
 
     def recognize(self, images: Sequence[DecodedImage]) -> list[Recognition]:
-        """What each image is, all of them held."""
+        """Recognise each of several images in memory."""
         return [self._decide([one]) for one in self._classified(images)]
 
     def recognize_file(self, file: ImageFile, intensity: Intensity = AUTO) -> Recognition:
-        """What a file of several images is: the mean over some that are spread over it.
+        """Recognise a file with several images by the mean over a few that are spread over it.
 
         Args:
             file: the file.
-            intensity: what is black and white; see `read_images`.
+            intensity: the values shown as black and white; see `read_images`.
 
         Raises:
             InputError: when one of them cannot be decoded.
@@ -58,7 +56,7 @@ class FileRecognizer:
         return self._decide(found)
 
     def _classified(self, images):
-        """The probabilities of each image, and whether it shows nothing."""
+        """Return the probabilities of each image, and whether it is blank."""
         arrays = [image.array for image in images]
         found = self.classifier.classify(
             arrays, batch_size=self.batch_size, **already_read(self.classifier)
@@ -66,14 +64,14 @@ class FileRecognizer:
         blank = found.get("blank", [False] * len(arrays))
         if not len(found["probabilities"]) == len(blank) == len(arrays):
             raise InputError(
-                f"The recogniser {type(self.classifier).__name__} gave "
-                f"{len(found['probabilities'])} rows of probabilities and {len(blank)} marks of "
-                f"blank images for {len(arrays)} images; expected one each."
+                f"The recogniser {type(self.classifier).__name__} returned "
+                f"{len(found['probabilities'])} rows of probabilities and {len(blank)} entries of "
+                f"'blank' for {len(arrays)} images; expected one per image."
             )
         return list(zip(found["probabilities"], blank, strict=True))
 
     def _decide(self, classified):
-        # Slices at the ends of a volume are often empty, and say nothing.
+        # Slices at the ends of a volume are often empty, so blank ones do not count.
         shown = [values for values, blank in classified if not blank]
         probabilities = shown or [values for values, _ in classified]
         return decide(
@@ -86,7 +84,7 @@ class FileRecognizer:
 
 
 def basis(file: ImageFile) -> str:
-    """What a file's recognition rests on, such as `mean of 5 of 120 frames`; empty for one."""
+    """Describe how a file was recognised, `mean of 5 of 120 frames`; empty for a single image."""
     if file.count == 1:
         return ""
     some = len(_sample_indices(file.count))
@@ -94,7 +92,7 @@ def basis(file: ImageFile) -> str:
 
 
 def _sampled(file: ImageFile, intensity: Intensity) -> Iterator[DecodedImage]:
-    # Images can only be decoded in turn: those after the last sample are spared.
+    # Images can only be decoded in order; those after the last sample are not decoded.
     indices = _sample_indices(file.count)
     for image in file.images(intensity=intensity):
         if image.index in indices:
@@ -104,6 +102,6 @@ def _sampled(file: ImageFile, intensity: Intensity) -> Iterator[DecodedImage]:
 
 
 def _sample_indices(count: int) -> list[int]:
-    """Evenly spread and never at the very ends: those of a volume are often empty."""
+    """Return evenly spread indices, none at the ends, where a volume is often empty."""
     samples = min(_SAMPLES, count)
     return [(2 * i + 1) * count // (2 * samples) for i in range(samples)]

@@ -1,10 +1,12 @@
-"""Segmenting files, one result for each image of each."""
+"""Segment files, with one result per image."""
 
 import dataclasses
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.images import (
@@ -13,13 +15,22 @@ from keras_espmedsam.data.images import (
     check_max_pixels,
     inspect_image_file,
 )
+from keras_espmedsam.data.targets import UNNAMED, Targets
 from keras_espmedsam.errors import InputError, NoImageError, told_otherwise
 from keras_espmedsam.imaging.content import BLANK_MASK
 from keras_espmedsam.imaging.intensity import AUTO as AUTO_INTENSITY
 from keras_espmedsam.imaging.intensity import Intensity, already_read, parse_intensity
+from keras_espmedsam.inference.chosen_targets import (
+    DEFAULT_THRESHOLD,
+    Threshold,
+    check_used,
+    checked_targets,
+    choose_targets,
+    target_set_of,
+    thresholds_of,
+)
 from keras_espmedsam.inference.file_result import FileResult
 from keras_espmedsam.inference.image_batches import check_batch_size
-from keras_espmedsam.inference.image_segmentation import check_threshold
 from keras_espmedsam.inference.input_files import expand_inputs
 from keras_espmedsam.inference.item_batches import batches
 from keras_espmedsam.inference.load_models import load_recognizer, load_segmenter
@@ -37,49 +48,56 @@ def segment_files(
     modality: Any = AUTO,
     *,
     recognizer: Any = None,
-    threshold: float = 0.5,
+    threshold: Threshold = DEFAULT_THRESHOLD,
     batch_size: int = 8,
     mirror: bool = False,
     intensity: Intensity | None = None,
     max_pixels: int = MAX_PIXELS,
     precision: str | None = None,
+    targets: str | Sequence[str] | None = None,
+    postprocess: bool = True,
 ) -> Results:
-    """Segment files, and give a result for each of their images as it is done.
+    """Segment files, and yield a result for each of their images as soon as it is done.
 
-    Images are read, recognised and segmented in batches that reach across files; what is held at
-    a time is some batches, however many files there are. Results come in the order of `paths`,
-    the images of a file in their order in it. A file that cannot be used gives one result with an
-    `error` in its place, and the others are done; of a file that is damaged further on, the images
-    before that have results too. Nothing is printed or written: see `ResultWriter`.
+    Images are read, recognised and segmented in batches across files; only a few batches are in
+    memory, however many files there are. Results come in the order of `paths`, and the images of a
+    file in their order. A file that cannot be used gives one result with an `error`, and the other
+    files are still segmented; if a file is damaged further on, the images before the damage have
+    results. Nothing is printed or written; to write masks, use `ResultWriter`.
 
     Args:
         segmenter: an `ESPMedSAMImageSegmenter` or an `ExportedSegmenter`; or the name, folder or
-            address of a preset, or the path of an exported model, which is then loaded first.
-        paths: a path, or any number of them, which may be a generator: each is asked for when it
-            is needed. A file of any supported type; a folder or a pattern, for which
-            `expand_inputs` says what it stands for; or a file that is inspected already
-            (`keras_espmedsam.data.inspect_image_file`). A path that is given twice has two
+            address of a preset, or the path of an exported model, which is loaded first.
+        paths: a path or several, possibly from a generator, which is read lazily. Each is a file
+            of any supported type, a folder or a pattern (see `expand_inputs`), or an `ImageFile`
+            from `keras_espmedsam.data.inspect_image_file`. A path that is given twice has two
             results.
-        modality: `"auto"`, which lets a classifier recognise that of each file (of several images
-            in a file, the mean over five decides); a name or index for all; or a list with one of
+        modality: `"auto"`, to let a classifier recognise the modality of each file (by the mean
+            over five images if a file has several); a name or index for all; or a list with one of
             these for each of `paths`.
-        recognizer: what recognises: a `TiCImageClassifier`, or the name or folder of its preset;
+        recognizer: the classifier: a `TiCImageClassifier`, or the name or folder of its preset;
             `None` is `tic_tiny_modality`.
-        threshold: in [0, 1]. Probability from which a pixel is foreground.
-        batch_size: how many images are recognised or segmented at a time.
-        mirror: whether to average with what the mirrored images give, for twice the time.
-        intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
-            `keras_espmedsam.data.read_images`. `None` for what the preset says.
+        threshold: in [0, 1]. Pixels with at least this probability are foreground. A dict of target
+            to threshold gives each its own; 0.5 for those that are not in it.
+        batch_size: images per forward pass.
+        mirror: whether to average with the result for the mirrored image; takes twice as long.
+        intensity: the values shown as black and white: `"auto"`, `"full"` or a pair of values; see
+            `keras_espmedsam.data.read_images`. `None` uses the preset's choice.
         max_pixels: the most pixels (height x width) that one image may have.
-        precision: what a segmenter that is named computes in, `"float32"` or `"bfloat16"`; `None`
-            is float32, unless Keras' policy is another. What recognises computes in float32.
+        precision: the data type that a segmenter given by name computes in, `"float32"` or
+            `"bfloat16"`; `None` is Keras' policy, float32 by default. The classifier always
+            computes in float32.
+        targets: a name or several: only these targets; of each modality, those that it has. `None`
+            for all. A file whose modality has none of them gives an error.
+        postprocess: whether small objects are removed and holes filled in the masks, if the
+            segmenter's `postprocessing` says so.
 
     Yields:
         `FileResult`: path, index, count, mask, probabilities, modality, confidence, blank,
-        notices, image, or the error.
+        notices, image, targets and instances, or the error.
 
     Raises:
-        InputError: at once, for arguments that cannot be used, and for a model that cannot be
+        InputError: immediately, for arguments that cannot be used or a model that cannot be
             loaded.
 
     Example:
@@ -94,10 +112,7 @@ def segment_files(
         ...     print(result.path.name, result.index, result.modality, result.error is None)
         eye.png 0 fundus True
         note.png None None False
-
-    Source: ours.
     """
-    check_threshold(threshold)
     check_batch_size(batch_size)
     check_max_pixels(max_pixels)
     intensity = parse_intensity(intensity)
@@ -109,6 +124,9 @@ def segment_files(
             _check_path(path)
     segmenter = load_segmenter(segmenter, precision)
     known = tuple(segmenter.modalities)
+    target_set = target_set_of(segmenter)
+    each = thresholds_of(threshold, target_set)
+    wanted = checked_targets(targets, target_set)
     modality = plain_modalities(modality)
     if isinstance(modality, list):
         paths = list(paths)
@@ -119,10 +137,20 @@ def segment_files(
         (index,) = modality_indices(known, modality, 1, auto=True)
         needed = index == TO_RECOGNIZE
         requests = ((path, index) for path in paths)
+        indices = np.array([index])
+    if not needed:
+        check_used(wanted, target_set, [known[i] for i in indices])
     found = FileRecognizer(load_recognizer(recognizer), known, batch_size) if needed else None
     said: Intensity = intensity or getattr(segmenter, "intensity", None) or AUTO_INTENSITY
-    options = {"threshold": threshold, "batch_size": batch_size, "mirror": mirror}
-    run = _Run(segmenter, known, found, said, max_pixels, batch_size, options)
+    options: dict[str, Any] = {
+        # A segmenter without names for its targets may take only a number.
+        "threshold": each[UNNAMED] if target_set.is_default else threshold,
+        "batch_size": batch_size,
+        "mirror": mirror,
+        # A custom segmenter need not have this argument.
+        **({} if postprocess else {"postprocess": False}),
+    }
+    run = _Run(segmenter, known, target_set, wanted, found, said, max_pixels, batch_size, options)
     return run.results(requests)
 
 
@@ -130,13 +158,13 @@ def _check_path(path):
     if not isinstance(path, FilePath):
         raise InputError(
             f"Received a path of type {type(path).__name__}; expected the path of a file or "
-            "folder, or several. For images in memory use segment()."
+            "folder, or several. For images in memory, use segment()."
         )
 
 
 @dataclasses.dataclass
 class _File:
-    """A file on its way."""
+    """A file in progress."""
 
     path: Path
     file: ImageFile | None = None
@@ -149,7 +177,7 @@ class _File:
 
 @dataclasses.dataclass
 class _Item:
-    """One image of it, or why there is none."""
+    """One image of a file, or the error if there is none."""
 
     of: _File
     index: int | None = None
@@ -164,10 +192,12 @@ def _size(item: _Item) -> tuple[int, int] | None:
 
 @dataclasses.dataclass
 class _Run:
-    """The stages that images pass, each with batches of its own: read, recognised, segmented."""
+    """The stages of segmentation: read, recognise and segment, each with its own batches."""
 
     segmenter: Any
     known: tuple[str, ...]
+    target_set: Targets
+    targets: tuple[str, ...] | None
     recognizer: FileRecognizer | None
     intensity: Intensity
     max_pixels: int
@@ -177,7 +207,7 @@ class _Run:
     def results(self, requests: Iterable[tuple[FilePath, int]]) -> Results:
         items = self._read(requests)
         if self.recognizer is not None:
-            # What is refused leaves no gap in the batches to segment: on JAX each size is compiled.
+            # Before batching, so that rejected images leave no gaps: JAX compiles each batch size.
             items = self._recognized(items)
         for batch in batches(items, self.batch_size, _size):
             self._attempt(self._segment, [item for item in batch if item.image is not None])
@@ -185,7 +215,7 @@ class _Run:
                 result = self._result(batch.pop(0))
                 if result is not None:
                     yield result
-                    del result  # Let go before the next is made.
+                    del result  # Free it before the next is made.
 
     # === Reading ===
 
@@ -211,21 +241,23 @@ class _Run:
             try:
                 yield _File(one, inspect_image_file(one, self.max_pixels), modality)
             except InputError as error:
-                # A report among the images of a folder is sound, and nobody asked for its mask.
+                # A file without an image, such as a DICOM report, is skipped in a folder.
                 if not (isinstance(error, NoImageError) and one in inputs.in_folders):
                     yield _Item(_File(one), error=error)
 
     def _images(self, of: _File) -> Iterator[_Item]:
         file, index = of.file, None
-        assert file is not None  # One that cannot be read is an item with its error.
+        assert file is not None  # A file that cannot be read became an item with an error.
         try:
-            # Its sample is read first and let go: a volume is not held twice.
+            # The sample is read first and freed, so that a volume is not in memory twice.
             if self.recognizer is not None and of.modality == TO_RECOGNIZE and file.count > 1:
                 self._settle(of, self.recognizer.recognize_file(file, self.intensity))
             index = 0
             for image in file.images(intensity=self.intensity):
                 if of.failed:
                     return
+                if of.modality != TO_RECOGNIZE:
+                    self._check_targets(of)
                 yield _Item(of, index, image)
                 index += 1
         except InputError as error:
@@ -237,12 +269,12 @@ class _Run:
         for batch in batches(items, self.batch_size, _size):
             unknown = [one for one in batch if one.image and one.of.modality == TO_RECOGNIZE]
             self._attempt(self._recognize, unknown)
-            # Let go one by one, while the batch to segment grows.
+            # Freed one by one while the batch to segment grows.
             while batch:
                 yield batch.pop(0)
 
     def _recognize(self, batch: list[_Item]) -> None:
-        assert self.recognizer is not None  # Without one, no modality is missing.
+        assert self.recognizer is not None  # Otherwise every modality was given.
         images = [item.image for item in batch if item.image is not None]
         found = self.recognizer.recognize(images)
         for item, recognition in zip(batch, found, strict=True):
@@ -259,30 +291,52 @@ class _Run:
             )
         of.modality = self.known.index(recognition.modality)
         of.confidence = recognition.confidence
+        self._check_targets(of)
+
+    def _check_targets(self, of: _File) -> None:
+        try:
+            choose_targets(self.target_set, self.known[of.modality], self.targets)
+        except InputError as error:
+            raise InputError(f"{of.path}: {error}") from error
 
     # === Segmenting ===
 
     def _segment(self, batch: list[_Item]) -> None:
-        with told_otherwise():  # A result says it, with its file's name.
+        modalities = [self.known[item.of.modality] for item in batch]
+        chosen = [choose_targets(self.target_set, one, self.targets) for one in modalities]
+        options = dict(self.options)
+        if self.targets is not None and not self.target_set.is_default:
+            there = {name for one in chosen for name in one.names}
+            options["targets"] = [name for name in self.targets if name in there]
+        with told_otherwise():  # The result carries these notices, with the file's name.
             found = self.segmenter.segment(
                 [item.image.array for item in batch if item.image is not None],
-                [self.known[item.of.modality] for item in batch],
-                **self.options,
+                modalities,
+                **options,
                 **already_read(self.segmenter),
             )
-        # A segmenter of one's own may give masks alone.
+        # A custom segmenter may return only masks.
         blank = found.get("blank", [False] * len(batch))
         probabilities = found.get("probabilities", [None] * len(batch))
+        targets = found.get("targets", [one.names for one in chosen])
+        instances = found.get("instances", [{}] * len(batch))
         counts = {len(found["masks"]), len(probabilities), len(blank)}
-        if counts != {len(batch)}:
+        if counts | {len(targets), len(instances)} != {len(batch)}:
             raise InputError(
-                f"The segmenter {type(self.segmenter).__name__} gave {len(found['masks'])} masks, "
-                f"{len(probabilities)} maps of probabilities and {len(blank)} marks of blank "
-                f"images for {len(batch)} images; expected one each."
+                f"The segmenter {type(self.segmenter).__name__} returned {len(found['masks'])} "
+                f"masks, {len(probabilities)} probability maps and {len(blank)} entries of 'blank' "
+                f"for {len(batch)} images; expected one of each per image."
             )
-        rows = zip(found["masks"], probabilities, blank, strict=True)
+        rows = zip(found["masks"], probabilities, blank, targets, instances, strict=True)
         for item, row in zip(batch, rows, strict=True):
-            item.found = row
+            mask, names = np.asarray(row[0]), tuple(row[3])
+            if (mask.shape[2:] or (1,)) != (len(names),):
+                raise InputError(
+                    f"The segmenter {type(self.segmenter).__name__} returned a mask of shape "
+                    f"{mask.shape} for the targets {', '.join(names)}; expected (height, width), "
+                    "or (height, width, targets) with one for each."
+                )
+            item.found = (*row[:3], names, row[4])
 
     def _attempt(self, function: Callable[[list[_Item]], None], batch: list[_Item]) -> None:
         batch = [item for item in batch if not item.of.failed]
@@ -293,7 +347,7 @@ class _Run:
         except InputError as error:
             if len(batch) == 1:
                 self._fail(batch[0], InputError(f"{batch[0].of.path}: {error}"))
-            else:  # One of them is to blame: the others are done without it.
+            else:  # One image is at fault; try each on its own.
                 for one in batch:
                     self._attempt(function, [one])
 
@@ -310,9 +364,9 @@ class _Run:
             of.failed = of.told = True
             _let_go(item.error)
             return FileResult(of.path, item.index, count, error=item.error, file=of.file)
-        # What has no error was segmented.
+        # Items without an error were segmented.
         assert item.found is not None and item.image is not None and item.index is not None
-        mask, probabilities, blank = item.found
+        mask, probabilities, blank, targets, instances = item.found
         of.blank += bool(blank)
         notices = [item.image.notice] if item.index == 0 and item.image.notice else []
         if of.blank == count == item.index + 1:
@@ -329,11 +383,14 @@ class _Run:
             tuple(notices),
             item.image,
             file=of.file,
+            targets=targets,
+            instances=instances,
+            known_targets=self.target_set.of(self.known[of.modality]),
         )
 
 
 def _let_go(error: BaseException | None) -> None:
-    """Take its frames from an exception, which hold a batch of images for as long as it is kept."""
+    """Remove the frames of an exception, which would keep a batch of images in memory."""
     while error is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__

@@ -21,6 +21,8 @@ from keras_espmedsam.layers.query_decoupled_modality_decoder import QueryDecoupl
 from keras_espmedsam.layers.relative_position_attention import RelativePositionAttention
 from keras_espmedsam.layers.relative_positions import RelativePositions
 from keras_espmedsam.layers.self_patch_prompt_generator import SelfPatchPromptGenerator
+from keras_espmedsam.layers.target_constraints import TargetConstraints
+from keras_espmedsam.layers.target_query import TargetQuery
 from keras_espmedsam.layers.tic_block import TiCBlock
 from keras_espmedsam.layers.two_way_transformer import (
     DownsampledAttention,
@@ -55,6 +57,8 @@ __all__ = [
     "RelativePositionAttention",
     "RelativePositions",
     "SelfPatchPromptGenerator",
+    "TargetConstraints",
+    "TargetQuery",
     "TiCBlock",
     "TwoWayAttentionBlock",
     "TwoWayTransformer",

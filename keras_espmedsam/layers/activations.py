@@ -12,8 +12,8 @@ def gelu(x, overwrite=False):
 
     Args:
         x: tensor.
-        overwrite: bool. Whether nobody else uses `x`: on PyTorch, where no gradient needs it, its
-            memory is written to. Memory that is new to the process costs more than a GELU.
+        overwrite: bool. Whether `x` is not used elsewhere: on PyTorch, if no gradient needs it, its
+            memory is reused. Allocating new memory costs more than a GELU.
     """
     if keras.backend.backend() == "torch" and overwrite:
         import torch
@@ -21,8 +21,8 @@ def gelu(x, overwrite=False):
         if not torch.is_grad_enabled() and isinstance(x, torch.Tensor):
             return torch.ops.aten.gelu_(x)
     if keras.backend.backend() == "tensorflow":
-        # TensorFlow's own is made of `Erfc`, which ONNX and OpenVINO do not have; of this form
-        # TFLite makes its built-in GELU.
+        # TensorFlow's own uses `Erfc`, which ONNX and OpenVINO do not have; TFLite recognises this
+        # form as its built-in GELU.
         half = ops.cast(0.5, x.dtype)
         return half * x * (ops.cast(1, x.dtype) + ops.erf(x * ops.cast(0.5**0.5, x.dtype)))
     return keras.activations.gelu(x, approximate=False)

@@ -1,4 +1,4 @@
-"""What the transformer blocks of TinyViT and TiC have in common: all but the attention."""
+"""The parts shared by the transformer blocks of TinyViT and TiC: all except the attention."""
 
 import keras
 
@@ -10,14 +10,14 @@ from keras_espmedsam.ops.bands import in_bands
 
 
 class AdaptedBlock(keras.layers.Layer):
-    """Base of a block: after the attention a depthwise convolution, and an MLP beside the adapter.
+    """Base class: after the attention a depthwise convolution, then an MLP parallel to an adapter.
 
-    `x = conv(x)`; `x = x + mlp(x) + adapter(x)`. A subclass makes its `attention`, which holds the
+    `x = conv(x)`; `x = x + mlp(x) + adapter(x)`. A subclass makes its `attention`, with the
     controllers' `tokens`, in `build`, then calls `build_rest`; its `call` ends with `finish`.
 
     Args:
         mlp_ratio: float. Hidden width of the MLP over the input's width.
-        num_modalities: int. Number of modality controllers held; 0 for none.
+        num_modalities: int. Number of modality controllers; 0 for none.
         adapter_ratio: float. Hidden width of the adapters over the input's width.
         adapter_zero_init: bool. See `ModalityAdapter`.
 
@@ -34,7 +34,7 @@ class AdaptedBlock(keras.layers.Layer):
         self.adapter_zero_init = adapter_zero_init
 
     def build_rest(self, input_shape):
-        """Make and build the parts behind the attention."""
+        """Make and build the parts after the attention."""
         channels = input_shape[-1]
         dtype = self.dtype_policy
         self.local_conv = ConvNorm(None, 3, name="local_conv", dtype=dtype)
@@ -61,7 +61,7 @@ class AdaptedBlock(keras.layers.Layer):
         self.built = True
 
     def finish(self, x, modalities, controllers, training):
-        """What follows the attention and its residual."""
+        """Apply the parts after the attention and its residual."""
         x = self.local_conv(x, training=training)
         own = None
         if self.adapter is not None and controllers:
@@ -78,7 +78,7 @@ class AdaptedBlock(keras.layers.Layer):
         return in_bands(feed_forward, x, self.mlp.dims[0])
 
     def controller_layers(self, index):
-        """The two layers that hold the controller of modality `index`: token and adapter."""
+        """Return the two layers of modality `index`'s controller: token and adapter."""
         return [self.attention.tokens[index], self.adapter.adapters[index]]
 
     def compute_output_shape(self, input_shape):

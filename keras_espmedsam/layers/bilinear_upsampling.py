@@ -1,4 +1,4 @@
-"""Bilinear enlargement by a whole factor as a layer."""
+"""Bilinear upsampling by an integer factor as a layer."""
 
 import keras
 
@@ -7,7 +7,7 @@ from keras_espmedsam.ops.bilinear_upsampling import bilinear_upsampling
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class BilinearUpsampling(keras.layers.Layer):
-    """Enlarge by a whole factor, bilinear with half-pixel centres and repeated borders.
+    """Upsample by an integer factor, bilinearly, with half-pixel centres and repeated borders.
 
     Args:
         factor: int, at least 1.
@@ -19,7 +19,7 @@ class BilinearUpsampling(keras.layers.Layer):
         >>> tuple(BilinearUpsampling(4)(np.zeros((1, 8, 6, 1))).shape)
         (1, 32, 24, 1)
 
-    Source: ours; equal to a bilinear resize (`align_corners=False`).
+    Equal to a bilinear resize with `align_corners=False`.
     """
 
     def __init__(self, factor, **kwargs):

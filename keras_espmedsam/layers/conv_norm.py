@@ -1,4 +1,4 @@
-"""Convolution followed by batch normalisation, padded as PyTorch pads."""
+"""Convolution followed by batch normalisation, padded as in PyTorch."""
 
 import contextlib
 import contextvars
@@ -8,7 +8,7 @@ import keras
 from keras_espmedsam.layers.activations import gelu
 from keras_espmedsam.layers.convolution import Conv2D, DepthwiseConv2D
 
-# PyTorch's momentum 0.1 is Keras' 0.9; TinyViT's released weights expect eps 1e-5.
+# PyTorch's momentum 0.1 is Keras' 0.9; TinyViT's released weights need epsilon 1e-5.
 BATCH_NORM_MOMENTUM = 0.9
 BATCH_NORM_EPSILON = 1e-5
 
@@ -18,10 +18,7 @@ _FOLDED = contextvars.ContextVar("folded", default=False)
 
 @contextlib.contextmanager
 def folded_norms():
-    """Within it, `ConvNorm` is made without its norm and with a bias: see `models.folding`.
-
-    Source: ours.
-    """
+    """Within the block, build `ConvNorm` without its norm and with a bias; see `models.folding`."""
     token = _FOLDED.set(True)
     try:
         yield
@@ -31,9 +28,9 @@ def folded_norms():
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ConvNorm(keras.layers.Layer):
-    """A convolution without bias, batch normalisation and, if asked for, GELU.
+    """A convolution without bias, batch normalisation and, optionally, GELU.
 
-    Padding is symmetric, `kernel_size // 2` on each side, whatever the stride: Keras' own
+    Padding is symmetric, `kernel_size // 2` on each side, for any stride: Keras' own
     `padding="same"` is asymmetric with stride 2 and would shift the grid of released weights.
 
     Args:

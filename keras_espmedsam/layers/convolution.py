@@ -1,4 +1,4 @@
-"""Keras' convolutions with the weights of Keras and the operations of `ops.convolution`."""
+"""Keras' convolution layers, computed by `ops.convolution`."""
 
 import keras
 
@@ -7,9 +7,9 @@ from keras_espmedsam.ops.convolution import conv2d, depthwise_conv2d
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class Conv2D(keras.layers.Conv2D):
-    """A convolution with the same padding on all sides, as PyTorch pads, whatever the stride.
+    """A convolution with the same padding on all sides, as in PyTorch, whatever the stride.
 
-    The name is Keras' own: files name the weights of layers in lists by their class.
+    It has the name of Keras' layer because files name the weights of layers in lists by class.
 
     Args:
         filters: int. Output channels.
@@ -25,17 +25,17 @@ class Conv2D(keras.layers.Conv2D):
         >>> tuple(Conv2D(5, 3, strides=2, pad=1)(np.zeros((1, 8, 6, 3), "float32")).shape)
         (1, 4, 3, 5)
 
-    Source: `keras.layers.Conv2D`; the form of the operation is ours.
+    Source: `keras.layers.Conv2D`.
     """
 
     def __init__(self, filters, kernel_size, strides=1, pad=0, **kwargs):
-        # Said, whatever keras.json says: the weights and `ops.convolution` are of channels last.
+        # Set explicitly, whatever keras.json says: weights and `ops.convolution` are channels-last.
         kwargs["data_format"] = "channels_last"
         super().__init__(filters, kernel_size, strides=strides, padding="valid", **kwargs)
         self.pad = pad
 
     def build(self, input_shape):
-        # Keras refuses a map smaller than the kernel: it must be told of the padding.
+        # Include the padding: Keras rejects a map smaller than the kernel.
         super().build(_padded(input_shape, self.pad))
 
     def call(self, x):
@@ -50,7 +50,7 @@ class Conv2D(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """A convolution of each channel by itself; see `Conv2D`.
+    """A depthwise convolution; see `Conv2D`.
 
     Args:
         kernel_size: int. Side of the square kernel.
@@ -63,7 +63,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
         >>> tuple(DepthwiseConv2D(3, pad=1)(np.zeros((1, 8, 6, 4), "float32")).shape)
         (1, 8, 6, 4)
 
-    Source: `keras.layers.DepthwiseConv2D`; the form of the operation is ours.
+    Source: `keras.layers.DepthwiseConv2D`.
     """
 
     def __init__(self, kernel_size, strides=1, pad=0, **kwargs):

@@ -1,4 +1,4 @@
-"""Groups of channels rolled in eight directions, and back."""
+"""Roll groups of channels in eight directions, and back."""
 
 import keras
 from keras import ops
@@ -13,10 +13,10 @@ DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, -1), (-1, 
 class MultiDirectionalCyclicShift(keras.layers.Layer):
     """Roll each of eight groups of channels by a fixed step in its own direction.
 
-    Before an attention and, with `inverse=True`, after it: a token then holds channels of eight
-    places `shift_size` away, which the projections to queries, keys and values mix, and each
-    group of the result is rolled back. What a pixel of group i says thus reaches, in group j, the
-    places that lie `shift_size * (direction i - direction j)` away, plus the window. The map is
+    Use it before an attention and, with `inverse=True`, after it. In between, a token holds
+    channels from eight positions `shift_size` away, which the projections to queries, keys and
+    values mix; then each group of the result is rolled back. So a pixel's group i reaches, in group
+    j, positions `shift_size * (direction i - direction j)` away, plus the window. The map is
     cyclic: what leaves at one border enters at the other.
 
     Args:
@@ -30,7 +30,7 @@ class MultiDirectionalCyclicShift(keras.layers.Layer):
         >>> float(keras.ops.max(keras.ops.abs(shift(shift(x), inverse=True) - x)))
         0.0
 
-    Source: TiC (arXiv 2310.04134) for the name and its purpose; the design is ours.
+    Source: TiC (arXiv 2310.04134), the name and purpose; the paper does not give the design.
     """
 
     def __init__(self, shift_size, **kwargs):

@@ -1,4 +1,4 @@
-"""Keras' dense layer with the weights of Keras and the operation of `ops.dense`."""
+"""Keras' dense layer, computed by `ops.dense`."""
 
 import keras
 
@@ -7,9 +7,9 @@ from keras_espmedsam.ops.dense import dense
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class Dense(keras.layers.Dense):
-    """A dense layer whose bias is added by the product itself where a backend can do that.
+    """A dense layer that adds its bias within the matrix product if the backend can.
 
-    The name is Keras' own: files name the weights of layers in lists by their class.
+    It has the name of Keras' layer because files name the weights of layers in lists by class.
 
     Args:
         units, **kwargs: as `keras.layers.Dense`.
@@ -20,7 +20,7 @@ class Dense(keras.layers.Dense):
         >>> tuple(Dense(5)(np.zeros((2, 7, 3), "float32")).shape)
         (2, 7, 5)
 
-    Source: `keras.layers.Dense`; the form of the operation is ours.
+    Source: `keras.layers.Dense`.
     """
 
     def call(self, inputs, training=None):
@@ -28,5 +28,5 @@ class Dense(keras.layers.Dense):
         return x if self.activation is None else self.activation(x)
 
     def quantize(self, mode=None, type_check=True, config=None):
-        # Keras quantizes no subclasses unless they say that they are as the layer is.
+        # Keras quantises a subclass only if told that it behaves like the base class.
         return super().quantize(mode, type_check=False, config=config)

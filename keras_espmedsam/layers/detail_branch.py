@@ -1,4 +1,4 @@
-"""Fine maps of the image itself, for structures that the embedding's grid is too coarse for."""
+"""Fine feature maps of the image, for structures smaller than a step of the embedding."""
 
 import keras
 from keras import ops
@@ -10,11 +10,11 @@ from keras_espmedsam.layers.convolution import Conv2D
 class DetailBranch(keras.layers.Layer):
     """3 x 3 convolutions of the image with ReLU, at strides 1, 2, 4, ...
 
-    `QueryDecoupledModalityDecoder` adds the maps where it enlarges the embedding. A vessel of one
-    pixel is gone at a stride of 8, and no decoder finds it again.
+    `QueryDecoupledModalityDecoder` adds the maps as it upsamples the embedding. At a stride of 8, a
+    vessel of one pixel has disappeared, and no decoder can recover it.
 
     Args:
-        dims: tuple of int. Width of the map of each stride, from 1 on.
+        dims: tuple of int. Width of the map at each stride, from 1 on.
 
     Input shape: `(batch, height, width, 3)`, height and width multiples of the last stride.
     Output: list of maps `(batch, height / stride, width / stride, width of the map)`.
@@ -24,7 +24,7 @@ class DetailBranch(keras.layers.Layer):
         >>> [tuple(one.shape) for one in maps]
         [(1, 32, 64, 8), (1, 16, 32, 16)]
 
-    Source: ours; the name is that of BiSeNet V2 (arXiv 2004.02147), whose branch is deeper.
+    Source: BiSeNet V2 (arXiv 2004.02147), whose branch of this name is deeper.
     """
 
     def __init__(self, dims, **kwargs):
@@ -52,7 +52,7 @@ class DetailBranch(keras.layers.Layer):
     def call(self, images):
         maps, x = [], images
         for conv in self.convs:
-            # At full resolution an exact GELU and its gradient are a tenth of a training step.
+            # At full resolution an exact GELU and its gradient take a tenth of a training step.
             x = ops.relu(conv(x))
             maps.append(x)
         return maps

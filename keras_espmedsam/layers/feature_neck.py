@@ -1,4 +1,4 @@
-"""From a stage's feature map (or several) to the image embedding."""
+"""Turn one or several stages' feature maps into the image embedding."""
 
 import keras
 
@@ -14,8 +14,8 @@ class FeatureNeck(keras.layers.Layer):
     """1 x 1 convolution, channel norm, 3 x 3 convolution, channel norm.
 
     With one feature map this is SAM's neck. With several, each has its own first convolution and
-    the results are added at `output_stride`: coarser maps are enlarged bilinearly, finer ones are
-    reduced by a strided convolution. So an embedding keeps the detail of the early stages, which
+    the results are added at `output_stride`: coarser maps are upsampled bilinearly, finer ones
+    reduced by a strided convolution. So the embedding keeps the detail of the early stages, which
     thin structures such as vessels need at small image sizes.
 
     Args:
@@ -27,15 +27,15 @@ class FeatureNeck(keras.layers.Layer):
     Output shape: `(batch, height / output_stride, width / output_stride, hidden_dim)`.
 
     Raises:
-        InputError: for several maps that do not become one size, of images whose height and width
-            the strides do not divide.
+        InputError: if several maps do not get the same size, since the strides do not divide the
+            image's height and width.
 
     Example:
         >>> neck = FeatureNeck(256, strides=[16], output_stride=16)
         >>> tuple(neck([np.zeros((1, 4, 4, 320))]).shape)
         (1, 4, 4, 256)
 
-    Source: SAM (arXiv 2304.02643) for one map; several maps are ours.
+    Source: SAM (arXiv 2304.02643). Departs from the paper: it can take several maps.
     """
 
     def __init__(self, hidden_dim, strides, output_stride, **kwargs):
@@ -73,8 +73,8 @@ class FeatureNeck(keras.layers.Layer):
             self.laterals, self.upsamplings, input_shape, strict=True
         ):
             lateral.build(shape)
-            # Without weights, but built: Keras on JAX runs a model with an unbuilt layer once
-            # more than needed, operation by operation.
+            # It has no weights, but must be built: Keras on JAX first runs a model with an unbuilt
+            # layer once, operation by operation.
             upsampling.build(lateral.compute_output_shape(shape))
         merged = (None, None, None, self.hidden_dim)
         for layer in (self.norm_1, self.conv, self.norm_2):

@@ -15,16 +15,16 @@ def _centres(size):
 class FourierPositionalEncoding(keras.layers.Layer):
     """Sines and cosines of random projections of each position of a grid.
 
-    Position `(row, column)` becomes the centre of its cell in `[-1, 1]^2`, is projected by a
-    fixed Gaussian matrix, and gives `hidden_dim / 2` sines followed by as many cosines. The
-    matrix is not trained, but saved: an embedding is only readable with the matrix it was
-    trained with.
+    Position `(row, column)` becomes the centre of its cell in `[-1, 1]^2`, is projected by a fixed
+    Gaussian matrix, and gives `hidden_dim / 2` sines followed by as many cosines. The matrix is
+    not trained, but saved: an embedding can only be decoded with the matrix that it was trained
+    with.
 
     Args:
         hidden_dim: int, even. Width of the encoding.
         scale: float. Standard deviation of the projections, in cycles per half image.
 
-    Input: a feature map `(batch, height, width, channels)`, of which only the size is used.
+    Input: a feature map `(batch, height, width, channels)`, used only for its size.
     Output shape: `(1, height, width, hidden_dim)`, float32.
 
     Example:
@@ -35,7 +35,7 @@ class FourierPositionalEncoding(keras.layers.Layer):
     """
 
     def __init__(self, hidden_dim, scale=1.0, **kwargs):
-        # Float32 always: a phase of many radians has no digits left in half precision.
+        # Always float32: half precision cannot represent a phase of many radians.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.hidden_dim = hidden_dim
         self.scale = scale

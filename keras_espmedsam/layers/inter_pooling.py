@@ -1,4 +1,4 @@
-"""Keys and values of a coarser grid, joined to each query's window."""
+"""Attention to average-pooled keys and values, which extends each query's window."""
 
 import keras
 
@@ -10,15 +10,15 @@ from keras_espmedsam.ops.msa_conv2d import check_heads, check_pair
 class InterPooling(keras.layers.Layer):
     """Attention to the average-pooled keys and values around each query's cell.
 
-    With `pool_size` 4 and a 7 x 7 window, a query sees 28 x 28 tokens by 49 keys. Its result is
-    one half of a softmax over both sets of keys; `merge_attentions` joins it to the other. The
-    window ends at the border. It has no weights.
+    With `pool_size` 4 and a 7 x 7 window, a query sees 28 x 28 tokens through 49 keys. The result
+    is one part of a softmax over both sets of keys; `merge_attentions` combines it with the other.
+    The window ends at the border. The layer has no weights.
 
     Args:
         pool_size: int. Side of the cells that become one key, in tokens.
         kernel_size: int or (int, int), odd. The window's height and width, in cells.
         num_heads: int. Divides the channels.
-        scale: float or None. Of the logits; `None` is `(channels / num_heads) ** -0.5`.
+        scale: float or None. Scale of the logits; `None` is `(channels / num_heads) ** -0.5`.
 
     Input: q, k, v, three tensors `(batch, height, width, channels)`.
     Output: a pair of `(batch, height, width, channels)` and the log of the softmax's denominator,
@@ -33,7 +33,7 @@ class InterPooling(keras.layers.Layer):
         >>> tuple(out.shape), tuple(log_total.shape)
         ((1, 10, 13, 8), (1, 10, 13, 2))
 
-    Source: TiC (arXiv 2310.04134) for the name and its purpose; the design is ours.
+    Source: TiC (arXiv 2310.04134), the name and purpose; the paper does not give the design.
     """
 
     def __init__(self, pool_size, kernel_size, num_heads=1, scale=None, **kwargs):

@@ -1,4 +1,4 @@
-"""Learned tokens beside the keys and values of an attention."""
+"""Learned tokens in addition to the keys and values of an attention."""
 
 import keras
 from keras import ops
@@ -8,11 +8,11 @@ from keras_espmedsam.layers.window_attention import TOKEN_BOUND
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class KeyValueTokens(keras.layers.Layer):
-    """Append learned tokens to keys and, the same tokens, to values.
+    """Append the same learned tokens to keys and to values.
 
     The tokens' logits get one learned bias, for which queries and keys grow by a channel. At a
-    bias of -10 the tokens are closed: they take a ten-thousandth of the attention or less, and
-    leave a pretrained network as it was.
+    bias of -10 the tokens are closed: they take a ten-thousandth of the attention or less, and so
+    leave a pretrained network unchanged.
 
     Args:
         num_tokens: int. Tokens of each head.
@@ -20,7 +20,7 @@ class KeyValueTokens(keras.layers.Layer):
         head_dim: int. Channels of a head's values.
 
     Input: `queries` `(batch, heads, n, c)` and `keys` `(batch, heads, m, c)`, whose channels
-    from `head_dim` on hold what else the logits need and are zero for tokens; `values`
+    from `head_dim` on hold other terms of the logits and are zero for tokens; `values`
     `(batch, heads, m, head_dim)`.
     Output: tuple of queries `(batch, heads, n, c + 1)`, keys
     `(batch, heads, m + num_tokens, c + 1)` and values `(batch, heads, m + num_tokens, head_dim)`.
@@ -31,8 +31,8 @@ class KeyValueTokens(keras.layers.Layer):
         >>> [tuple(y.shape) for y in tokens(x, x, x)]
         [(1, 2, 5, 9), (1, 2, 15, 9), (1, 2, 15, 8)]
 
-    Source: UN-SAM (arXiv 2402.16663), the sibling of ESP-MedSAM (arXiv 2407.14153), where it is
-    the medical teacher's; the bias is that of ESP-MedSAM's controllers.
+    Source: UN-SAM (arXiv 2402.16663), the sibling of ESP-MedSAM (arXiv 2407.14153), whose medical
+    teacher has them; the bias is that of ESP-MedSAM's controllers.
     """
 
     def __init__(self, num_tokens, num_heads, head_dim, **kwargs):

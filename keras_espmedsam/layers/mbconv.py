@@ -10,7 +10,7 @@ from keras_espmedsam.ops.bands import in_bands
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class MBConv(keras.layers.Layer):
-    """Inverted bottleneck: widen by 1 x 1, filter depthwise 3 x 3, narrow by 1 x 1, add, GELU.
+    """Inverted bottleneck: 1 x 1 expansion, depthwise 3 x 3, 1 x 1 projection, residual, GELU.
 
     Batch normalisation follows each convolution; the input is added before the last GELU.
 
@@ -46,7 +46,7 @@ class MBConv(keras.layers.Layer):
     def call(self, x, training=None):
         if training:
             return self._block(x, training)
-        # By the depthwise convolution a row depends on the two beside it.
+        # Through the depthwise convolution, a row depends on its two neighbours.
         return in_bands(self._block, x, x.shape[-1] * self.expand_ratio, halo=1)
 
     def _block(self, x, training=False):

@@ -12,9 +12,9 @@ class MLP(keras.layers.Layer):
 
     Args:
         dims: tuple of int. Output width of each dense layer.
-        activation: str or callable. Applied after each dense layer but the last.
+        activation: str or callable. Applied after each dense layer except the last.
         norm_epsilon: float or None. If given, a layer normalisation comes first.
-        zero_init: bool. Start the last dense layer at zero.
+        zero_init: bool. Initialise the last dense layer with zeros.
 
     Input shape: `(..., channels)`. Output shape: `(..., dims[-1])`.
 
@@ -22,7 +22,7 @@ class MLP(keras.layers.Layer):
         >>> tuple(MLP((256, 256, 32))(np.zeros((2, 7, 256))).shape)
         (2, 7, 32)
 
-    Source: common practice; with three layers SAM's hyper-network (arXiv 2304.02643).
+    Source: SAM (arXiv 2304.02643), whose hyper-network has three layers.
     """
 
     def __init__(self, dims, activation="relu", norm_epsilon=None, zero_init=False, **kwargs):

@@ -11,15 +11,15 @@ LAYER_NORM_EPSILON = 1e-5
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ModalityAdapter(keras.layers.Layer):
-    """Layer normalisation, dense, GELU and dense, with weights of each sample's own modality.
+    """Layer normalisation, dense, GELU and dense, with the weights of each sample's modality.
 
-    Its output is added beside the MLP of a transformer block. One batch may mix modalities.
+    Its output is added in parallel to the MLP of a transformer block. A batch may mix modalities.
 
     Args:
-        num_modalities: int. Number of adapters held.
+        num_modalities: int. Number of adapters.
         hidden_dim: int. Width between the two dense layers.
-        zero_init: bool. Start the last dense layer at zero, so that an untrained adapter leaves
-            the network as it was (ours; the release starts it at random).
+        zero_init: bool. Initialise the last dense layer with zeros, so that an untrained adapter
+            leaves the network unchanged (the release initialises it randomly).
 
     Input: `x`, `(batch, height, width, channels)`; `modalities`, `(batch,)` int, or `None` when
     `num_modalities` is 1.
@@ -30,7 +30,7 @@ class ModalityAdapter(keras.layers.Layer):
         >>> tuple(adapter(np.ones((2, 4, 4, 8)), np.array([0, 3])).shape)
         (2, 4, 4, 8)
 
-    Source: ESP-MedSAM (arXiv 2407.14153), modality controller; the choice per sample is ours.
+    Source: ESP-MedSAM (arXiv 2407.14153), modality controller.
     """
 
     def __init__(self, num_modalities, hidden_dim, zero_init=False, **kwargs):
@@ -71,7 +71,7 @@ class ModalityAdapter(keras.layers.Layer):
         return self.adapt(x, self.own_weights(modalities))
 
     def own_weights(self, modalities):
-        """dict of name to each sample's own weight, for `adapt`."""
+        """Return a dict of name to each sample's own weight, for `adapt`."""
         return {
             name: select_modality(
                 [ops.cast(adapter[name], self.compute_dtype) for adapter in self.adapters],
@@ -81,7 +81,7 @@ class ModalityAdapter(keras.layers.Layer):
         }
 
     def adapt(self, x, own):
-        """As `call`, with the weights that `own_weights` gave; `x` may be a part of the map."""
+        """Like `call`, with weights from `own_weights`; `x` may be a part of the map."""
         batch, height, width, channels = ops.shape(x)
         tokens = ops.reshape(x, (batch, height * width, channels))
         normed = ops.layer_normalization(tokens, epsilon=LAYER_NORM_EPSILON)

@@ -17,36 +17,36 @@ class MSAConv2D(keras.layers.Layer):
     """Multi-head self-attention convolution: `activation(conv(x + attention(x)))`.
 
     Every pixel attends to the window around it, on maps of any size and at a cost linear in their
-    pixels; a convolution of the same window then gives the output's width and stride. With the
-    defaults this is the released layer. The attention always has stride 1, and the convolution
-    no dilation, as released.
+    pixels. A convolution of the same window then gives the output's width and stride. With the
+    defaults this is the released layer. As released, the attention always has stride 1, and the
+    convolution has no dilation.
 
     Args:
         filters: int. Output channels.
         kernel_size: int or (int, int), odd. Window of the attention and of the convolution.
-        strides: int or (int, int). Of the convolution.
+        strides: int or (int, int). Strides of the convolution.
         padding: `"same"`, `"valid"`, or an int or (int, int): zeros added to both sides of the
-            rows and of the columns. Of the convolution; the release has 1 by default.
-        dilation_rate: int or (int, int). Of the attention.
+            rows and of the columns, for the convolution; the release's default is 1.
+        dilation_rate: int or (int, int). Dilation of the attention.
         num_heads: int. Divides the input's channels.
         depthwise: bool. One attention map per channel; `num_heads` must be left at 1.
         border: `"zero"`: keys outside the image are zeros and keep their share of the softmax, as
             published; `"mask"`: they are left out.
-        attention_dropout: float. Share of the attention weights that is dropped in training.
-        conv_kernel_size: int or (int, int) or None. Window of the convolution, `None`: that of
+        attention_dropout: float. Fraction of the attention weights dropped in training.
+        conv_kernel_size: int or (int, int) or None. Window of the convolution; `None` is that of
             the attention. 1 is the output projection of transformers.
         residual: bool. Add the input to the attention before the convolution, as released.
         pool_size: int or None. Side of the cells of an `InterPooling` whose keys join each
-            window; `None`: none.
-        num_modalities: int. Number of controller tokens held: one key, and the same as value, per
-            modality joins each window; 0 for none.
-        activation: of the output. `"relu"` as released, or `None`.
-        use_bias: bool. Of the convolution; queries, keys and values have theirs always.
-        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: of all parts,
+            window; `None` for none.
+        num_modalities: int. Number of controller tokens: one per modality joins each window, as
+            key and as value; 0 for none.
+        activation: activation of the output. `"relu"` as released, or `None`.
+        use_bias: bool. Bias of the convolution; queries, keys and values always have one.
+        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: for all parts,
             as in `keras.layers.Conv2D`.
 
     Input: `x`, `(batch, height, width, channels)`, any height and width; `modalities`, `(batch,)`
-    int, or `None` when `num_modalities` is 0 or 1; `controllers`, bool, `False` to attend without
+    int, or `None` if `num_modalities` is 0 or 1; `controllers`, bool, `False` to attend without
     any token.
     Output shape: `(batch, new height, new width, filters)`.
 
@@ -61,8 +61,8 @@ class MSAConv2D(keras.layers.Layer):
         >>> tuple(small(np.ones((1, 13, 17, 16))).shape)
         (1, 7, 9, 32)
 
-    Source: TiC (arXiv 2310.04134) and its released layer; heads, depthwise, `"mask"`, pooling and
-    controller tokens are ours, from the definitions that they generalise.
+    Source: TiC (arXiv 2310.04134) and its released layer. Departs from the paper: heads, depthwise,
+    `"mask"`, pooling and controller tokens are generalisations.
     """
 
     def __init__(
@@ -137,11 +137,11 @@ class MSAConv2D(keras.layers.Layer):
             "bias_regularizer": self.bias_regularizer,
             "dtype": dtype,
         }
-        # Along the channels: queries, keys, values, which is the order of the released weights.
+        # Along the channels: queries, keys, values, in the order of the released weights.
         self.qkv = Dense(
             3 * channels,
-            kernel_initializer=_own(self.kernel_initializer),
-            bias_initializer=_own(self.bias_initializer),
+            kernel_initializer=_cloned(self.kernel_initializer),
+            bias_initializer=_cloned(self.bias_initializer),
             name="qkv",
             **weights,
         )
@@ -163,8 +163,8 @@ class MSAConv2D(keras.layers.Layer):
             padding="valid" if explicit else self.padding,
             data_format="channels_last",
             use_bias=self.use_bias,
-            kernel_initializer=_own(self.kernel_initializer),
-            bias_initializer=_own(self.bias_initializer),
+            kernel_initializer=_cloned(self.kernel_initializer),
+            bias_initializer=_cloned(self.bias_initializer),
             name="conv",
             **weights,
         )
@@ -197,7 +197,7 @@ class MSAConv2D(keras.layers.Layer):
         return self.activation(self.conv(attended))
 
     def attend(self, x, modalities=None, controllers=True, training=None):
-        """The attention alone: `(batch, height, width, channels)` to the same shape."""
+        """Compute only the attention: `(batch, height, width, channels)` to the same shape."""
         q, k, v = ops.split(self.qkv(x), 3, axis=-1)
         tokens = self.tokens if controllers else []
         alone = self.inter_pooling is None and not tokens
@@ -223,7 +223,7 @@ class MSAConv2D(keras.layers.Layer):
         return merge_attentions(parts)
 
     def _token(self, q, modalities):
-        """Attention to the one token of each sample's modality: its logit is all there is."""
+        """Attend to the one token of each sample's modality: the result is only its logit."""
         batch, height, width, channels = ops.shape(q)
         token = select_modality(
             [ops.cast(t["token"], self.compute_dtype) for t in self.tokens], modalities
@@ -269,8 +269,8 @@ class MSAConv2D(keras.layers.Layer):
         }
 
 
-def _own(initializer):
-    # A seeded initialiser gives the same numbers each time it is asked; each weight has its own.
+def _cloned(initializer):
+    # A seeded initializer returns the same numbers on each call, so each weight gets its own.
     return initializer.clone() if hasattr(initializer, "clone") else initializer
 
 

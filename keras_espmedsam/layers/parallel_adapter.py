@@ -1,23 +1,24 @@
-"""The adapter of the medical teacher: two small MLPs, one after the other."""
+"""The adapter of the medical teacher: two small MLPs in sequence."""
 
 import keras
 
 from keras_espmedsam.layers.mlp import MLP
 
-# Of the channels: the common adapter widens, the specific one narrows.
+# Widths relative to the channels: the common adapter widens, the specific one narrows.
 COMMON_RATIO, SPECIFIC_RATIO = 2, 0.25
 SCALE = 0.5
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ParallelAdapter(keras.layers.Layer):
-    """Dense d to 2d to d, then d to d/4 to d, each with GELU inside, and half of the result.
+    """Dense d to 2d to d, then d to d/4 to d, each with a GELU inside; the result is halved.
 
-    Its output is added beside the MLP of a transformer block, whose normalised input it shares.
+    Its output is added in parallel to the MLP of a transformer block, with the same normalised
+    input.
 
     Args:
-        zero_init: bool. Start the last dense layer at zero, so that an untrained adapter leaves
-            the network as it was (ours; the sibling starts it at random).
+        zero_init: bool. Initialise the last dense layer with zeros, so that an untrained adapter
+            leaves the network unchanged (UN-SAM initialises it randomly).
 
     Input: `(..., channels)`. Output shape: that of the input.
 
@@ -27,8 +28,8 @@ class ParallelAdapter(keras.layers.Layer):
         False
 
     Source: UN-SAM (arXiv 2402.16663), released code, the sibling of ESP-MedSAM
-    (arXiv 2407.14153), whose figure has it in the medical teacher. There one such pair serves each
-    domain, here one serves all.
+    (arXiv 2407.14153), whose figure shows it in the medical teacher. Departs from UN-SAM: one
+    adapter serves all domains, not one each.
     """
 
     def __init__(self, zero_init=False, **kwargs):

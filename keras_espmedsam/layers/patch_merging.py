@@ -23,8 +23,8 @@ class PatchMerging(keras.layers.Layer):
         >>> tuple(PatchMerging(128)(np.zeros((1, 16, 16, 64))).shape)
         (1, 8, 8, 128)
 
-    Source: TinyViT (arXiv 2207.10666); the stride is configuration here, where the release
-    derives it from the width 320.
+    Source: TinyViT (arXiv 2207.10666). Departs from the release, which derives the stride from the
+    width 320: here it is an argument.
     """
 
     def __init__(self, hidden_dim, strides=2, **kwargs):

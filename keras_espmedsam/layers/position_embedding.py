@@ -1,4 +1,4 @@
-"""A learned vector per place of the map."""
+"""A learned vector for each position of the map."""
 
 import keras
 from keras import ops
@@ -12,8 +12,8 @@ class PositionEmbedding(keras.layers.Layer):
     """Add a table of vectors to a map of fixed size.
 
     Args:
-        table_size: (height, width) of the table, or `None`: that of the map. A table of another
-            size is resized linearly; its weights stay as they are.
+        table_size: (height, width) of the table, or `None` for that of the map. A table of another
+            size is resized linearly; its weights do not change.
 
     Input: `(batch, height, width, channels)`. Output shape: that of the input.
 
@@ -21,7 +21,7 @@ class PositionEmbedding(keras.layers.Layer):
         >>> tuple(PositionEmbedding()(np.ones((1, 4, 6, 8))).shape)
         (1, 4, 6, 8)
 
-    Source: SAM (arXiv 2304.02643); the resizing is ours.
+    Source: SAM (arXiv 2304.02643). Departs from the paper: the table can be resized.
     """
 
     def __init__(self, table_size=None, **kwargs):
@@ -34,7 +34,7 @@ class PositionEmbedding(keras.layers.Layer):
         self.table = self.add_weight(
             shape=(*table_size, input_shape[-1]), initializer="zeros", name="table"
         )
-        # Decided here, so that the usual case is one addition.
+        # Decided here, so that the usual case is a single addition.
         self.resizing = None
         if table_size != size:
             self.resizing = list(zip(table_size, size, strict=True))

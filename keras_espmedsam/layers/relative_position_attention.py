@@ -12,15 +12,15 @@ from keras_espmedsam.ops.fused_attention import fused_attention
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class RelativePositionAttention(keras.layers.Layer):
-    """Self-attention of all places of a map, or of a window of it.
+    """Self-attention of all positions of a map, or of a window of it.
 
-    A logit is `scale * q k` and the query's biases towards the key's row and column; the biases
-    see the query before it is scaled. They are further channels of queries and keys, so that one
-    product gives the logit and `fused_attention` can do without holding it.
+    A logit is `scale * q k` plus the query's biases for the key's row and column, computed from the
+    unscaled query. The biases are further channels of queries and keys, so that one product gives
+    the logit and `fused_attention` need not store it.
 
     Args:
         num_heads: int. Number of heads; divides the input's channels.
-        num_tokens: int. Learned tokens beside keys and values, see `KeyValueTokens`; 0 for none.
+        num_tokens: int. Number of additional tokens, see `KeyValueTokens`; 0 for none.
         table_size: (height, width) or None. See `RelativePositions`.
 
     Input: `x`, `(batch, height, width, channels)`; `controllers`, bool, `False` to attend
@@ -28,14 +28,14 @@ class RelativePositionAttention(keras.layers.Layer):
     Output shape: that of `x`.
 
     Raises:
-        ValueError: when the heads do not divide the channels.
+        ValueError: if the heads do not divide the channels.
 
     Example:
         >>> attention = RelativePositionAttention(num_heads=2, num_tokens=10)
         >>> tuple(attention(np.ones((1, 4, 6, 16))).shape)
         (1, 4, 6, 16)
 
-    Source: SAM (arXiv 2304.02643); tokens: UN-SAM (arXiv 2402.16663).
+    Source: SAM (arXiv 2304.02643); UN-SAM (arXiv 2402.16663), the tokens.
     """
 
     def __init__(self, num_heads, num_tokens=0, table_size=None, **kwargs):
@@ -80,7 +80,7 @@ class RelativePositionAttention(keras.layers.Layer):
         queries = ops.concatenate([queries * dim**-0.5, biases], axis=-1)
         keys = ops.concatenate([keys, places], axis=-1)
         if self.tokens is not None and controllers:
-            # Their logits are scaled as all others are, and know no position.
+            # Their logits are scaled like all others, and have no position.
             queries, keys, values = self.tokens(queries, keys, values)
         out = fused_attention(queries, keys, values)
         out = ops.reshape(ops.transpose(out, (0, 2, 1, 3)), (batch, height, width, channels))

@@ -1,4 +1,4 @@
-"""Decomposed relative positions: what a query prefers by rows away and by columns away."""
+"""Decomposed relative positions: a query's bias by distance in rows and in columns."""
 
 import keras
 import numpy as np
@@ -9,22 +9,20 @@ from keras_espmedsam.ops.linear_resize import resize_matrix
 
 
 def key_places(height, width):
-    """Which row and which column each key of a map is in.
+    """Return the row and the column of each key of a map, one-hot.
 
     Args:
-        height, width: int. Of the map.
+        height, width: int. Size of the map.
 
     Returns:
         float32 array `(height * width, height + width)` of two ones in each row.
-
-    Source: ours.
     """
     y, x = np.divmod(np.arange(height * width), width)
     return np.concatenate([np.eye(height)[y], np.eye(width)[x]], axis=1).astype("float32")
 
 
 def _distances(size):
-    """`(size, size)`: where the vector of a query's and a key's place is in the table."""
+    """Return `(size, size)` indices into the table, by position of query and key."""
     places = np.arange(size)
     return places[:, None] - places[None] + size - 1
 
@@ -37,8 +35,8 @@ class RelativePositions(keras.layers.Layer):
     column, each the product of the query with a learned vector for the distance.
 
     Args:
-        table_size: (height, width) of the map for whose distances there are vectors, or `None`:
-            that of the input. Tables of another size are resized linearly; their weights stay.
+        table_size: (height, width) of the map whose distances have vectors, or `None` for that of
+            the input. Tables of another size are resized linearly; their weights do not change.
 
     Input: queries, `(batch, heads, height, width, channels)`.
     Output shape: `(batch, heads, height * width, height + width)`.
@@ -63,7 +61,7 @@ class RelativePositions(keras.layers.Layer):
             )
             for axis, length in zip("hw", table_size, strict=True)
         )
-        # Lengths of the tables where they are resized.
+        # Lengths of the tables if they are resized.
         self.resizing = [
             (2 * source - 1, 2 * target - 1) if source != target else None
             for source, target in zip(table_size, size, strict=True)
@@ -84,7 +82,7 @@ class RelativePositions(keras.layers.Layer):
         return ops.reshape(biases, (batch, heads, height * width, height + width))
 
     def _vectors(self, table, size, resizing, like):
-        """`(size, size, channels)`: for a query's place the vectors of all keys' places."""
+        """Return `(size, size, channels)`: for each query position, vectors of all keys."""
         table = ops.cast(table, self.compute_dtype)
         if resizing is not None:
             matrix = device_constant(resize_matrix, *resizing, like=like)

@@ -1,4 +1,4 @@
-"""Gradient checkpointing of a block: what is inside is computed again instead of kept."""
+"""Gradient checkpointing: recompute the inside of a block instead of storing it."""
 
 import functools
 
@@ -7,14 +7,13 @@ from keras import ops
 
 
 def rematerializable(call):
-    """Decorate a layer's `call(x, ...)` so that its attribute `rematerialize` is obeyed.
+    """Decorate a layer's `call(x, ...)` to add the attribute `rematerialize`.
 
-    Where it is true, the backward pass computes the inside of the layer again from its input, so
-    that nothing but the input is kept. Outputs, gradients and the updates of BatchNorm are the
-    same.
+    If it is true, the backward pass recomputes the inside of the layer from its input, so that
+    only the input is stored. Outputs, gradients and the updates of BatchNorm do not change.
 
-    `keras.RematScope` does not serve here: on JAX it traces the argument `training`, on PyTorch
-    it updates BatchNorm's statistics twice a step, on TensorFlow it takes no argument `None`.
+    `keras.RematScope` cannot be used: on JAX it traces the argument `training`, on PyTorch it
+    updates BatchNorm's statistics twice per step, on TensorFlow it takes no argument `None`.
 
     Args:
         call: the method; its first argument is one tensor.
@@ -39,7 +38,7 @@ def rematerializable(call):
         changed = []
 
         def inside(x, *values):
-            # All variables are read from the scope: what is computed again must not assign.
+            # All variables are read from the scope: recomputed code must not assign.
             mapping = [*zip(trained, values, strict=True), *zip(other, kept, strict=True)]
             with keras.StatelessScope(state_mapping=mapping) as scope:
                 y = call(self, x, *args, **kwargs)
@@ -58,11 +57,9 @@ def rematerializable(call):
 
 
 def is_rematerializable(layer):
-    """Whether a layer obeys its attribute `rematerialize`.
+    """Whether a layer has the attribute `rematerialize`.
 
     Args:
         layer: `keras.layers.Layer`.
-
-    Source: ours.
     """
     return hasattr(layer.call, "is_rematerializable")

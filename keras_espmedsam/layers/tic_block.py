@@ -1,4 +1,4 @@
-"""Transformer block of TiC, with a modality controller if wanted."""
+"""Transformer block of TiC, optionally with modality controllers."""
 
 import keras
 
@@ -11,26 +11,26 @@ from keras_espmedsam.layers.window_attention import LAYER_NORM_EPSILON
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class TiCBlock(AdaptedBlock):
-    """MSA-Conv attention, a depthwise 3 x 3 convolution, and an MLP beside the modality adapter.
+    """MSA-Conv attention, a depthwise 3 x 3 convolution, and an MLP parallel to the adapter.
 
-    `x += attention(norm(x))`; `x = conv(x)`; `x = x + mlp(x) + adapter(x)`. No part knows the
-    map's size, and the convolution is what tells positions apart, as it is in the released layer.
+    `x += attention(norm(x))`; `x = conv(x)`; `x = x + mlp(x) + adapter(x)`. No part depends on the
+    map's size. Positions are encoded by the convolution, as in the released layer.
 
     Args:
-        num_heads: int. Attention heads; they divide the input's channels.
+        num_heads: int. Attention heads; must divide the input's channels.
         kernel_size: int, odd. Side of the attention's window, in tokens.
         shift_size: int or None. Steps of a `MultiDirectionalCyclicShift` around the attention;
             `None` switches it off.
         pool_size: int or None. Cells of an `InterPooling`; `None` switches it off.
         mlp_ratio: float. Hidden width of the MLP over the input's width.
         border: `"zero"` or `"mask"`, see `MSAConv2D`.
-        attention_dropout: float. Share of attention weights dropped in training.
-        num_modalities: int. Number of modality controllers held; 0 for none.
+        attention_dropout: float. Fraction of attention weights dropped in training.
+        num_modalities: int. Number of modality controllers; 0 for none.
         adapter_ratio: float. Hidden width of the adapters over the input's width.
         adapter_zero_init: bool. See `ModalityAdapter`.
 
-    Input: `x`, `(batch, height, width, channels)`; `modalities`, `(batch,)` int, or `None` when
-    `num_modalities` is 0 or 1; `controllers`, bool, `False` to go without any controller.
+    Input: `x`, `(batch, height, width, channels)`; `modalities`, `(batch,)` int, or `None` if
+    `num_modalities` is 0 or 1; `controllers`, bool, `False` to skip the controllers.
     Output shape: that of `x`.
 
     Example:
@@ -38,8 +38,8 @@ class TiCBlock(AdaptedBlock):
         >>> tuple(block(np.ones((1, 9, 11, 16))).shape)
         (1, 9, 11, 16)
 
-    Source: TiC (arXiv 2310.04134) for its parts; the block is ours. Controllers: ESP-MedSAM
-    (arXiv 2407.14153).
+    Source: TiC (arXiv 2310.04134), its parts, since the block itself is not published; ESP-MedSAM
+    (arXiv 2407.14153), the controllers.
     """
 
     def __init__(

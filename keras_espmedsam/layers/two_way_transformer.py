@@ -12,14 +12,14 @@ LAYER_NORM_EPSILON = 1e-5
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class DownsampledAttention(keras.layers.Layer):
-    """Multi-head attention whose inner width is a fraction of the outer.
+    """Multi-head attention whose inner width is a fraction of its outer width.
 
     Args:
-        num_heads: int. Heads; divide the inner width.
+        num_heads: int. Attention heads; must divide the inner width.
         downsample_rate: int. Outer width over inner width.
 
     Input: `query` `(batch, queries, channels)`, `key` and `value` `(batch, keys, channels)`;
-    `hidden`, bool `(batch, keys)`, true where a key is not seen, or `None`.
+    `hidden`, bool `(batch, keys)`, true for keys that are not seen, or `None`.
     Output shape: `(batch, queries, channels)`.
 
     Example:
@@ -56,8 +56,8 @@ class DownsampledAttention(keras.layers.Layer):
 
     def call(self, query, key, value, hidden=None):
         def split(dense, x):
-            # The shape is taken before the product: tf2onnx makes a wrong graph of one that is
-            # read from the product of a map of unknown size and reshapes it.
+            # Read the shape before the product: tf2onnx makes a wrong graph if it is read from the
+            # product of a map of unknown size and then used to reshape it.
             batch, length, _ = ops.shape(x)
             x = ops.reshape(dense(x), (batch, length, self.num_heads, self.head_dim))
             return ops.transpose(x, (0, 2, 1, 3))
@@ -66,7 +66,7 @@ class DownsampledAttention(keras.layers.Layer):
         logits = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * self.head_dim**-0.5
         logits = ops.cast(logits, "float32")
         if hidden is not None:
-            # Chosen and not added, so that not even a NaN of a hidden key gets through.
+            # Selected, not added, so that not even a NaN of a hidden key gets through.
             never = device_number(-float("inf"), like=logits)
             logits = ops.where(hidden[:, None, None, :], never, logits)
         weights = ops.softmax(logits, axis=-1)
@@ -90,19 +90,21 @@ class TwoWayAttentionBlock(keras.layers.Layer):
     """Self-attention of the queries, queries to image, MLP, image to queries.
 
     Each step is added to its input and normalised. Positions are added to queries and keys of
-    every attention, but not in the self-attention of the first block, which also replaces the
-    queries instead of being added.
+    every attention, except in the first block's self-attention, which also replaces the queries
+    instead of being added to them.
 
     Args:
         num_heads: int. Attention heads.
         mlp_dim: int. Hidden width of the MLP.
-        downsample_rate: int. Of the two cross-attentions.
+        downsample_rate: int. Downsample rate of the two cross-attentions.
         is_first: bool. Whether this is the first block.
 
     Input: `queries`, `keys`, `query_positions`, `key_positions`, each `(batch, length, channels)`;
     `hidden_queries`, bool `(batch, queries)`, true for a query that no other and no pixel sees, or
-    `None`.
-    Output: the new `queries` and `keys`.
+    `None`; `readers` and `reader_positions`, `(batch, readers, channels)`, or `None`: queries that
+    read the other queries and the image but are never read, so that the others do not depend on
+    them. A reader equal to a query stays equal to it.
+    Output: the new `queries`, `keys` and, if there are any, `readers`.
 
     Example:
         >>> q, k = np.ones((1, 7, 32)), np.ones((1, 16, 32))
@@ -150,27 +152,53 @@ class TwoWayAttentionBlock(keras.layers.Layer):
             layer.build((None, None, channels))
         self.built = True
 
-    def call(self, queries, keys, query_positions, key_positions, hidden_queries=None):
-        if self.is_first:
-            queries = self.self_attention(queries, queries, queries, hidden_queries)
-        else:
-            q = queries + query_positions
-            queries = queries + self.self_attention(q, q, queries, hidden_queries)
-        queries = self.norm_1(queries)
+    def call(
+        self,
+        queries,
+        keys,
+        query_positions,
+        key_positions,
+        hidden_queries=None,
+        readers=None,
+        reader_positions=None,
+    ):
+        image = keys, key_positions
+        seen = queries, query_positions, hidden_queries
+        if readers is not None:
+            # A call of their own: in one with the queries, these could be rounded differently.
+            readers = self._read(readers, reader_positions, seen, image)
+        queries = self._read(queries, query_positions, seen, image)
         q, k = queries + query_positions, keys + key_positions
-        queries = self.norm_2(queries + self.query_to_image(q, k, keys))
-        queries = self.norm_3(queries + self.mlp(queries))
-        q = queries + query_positions
         keys = self.norm_4(keys + self.image_to_query(k, q, queries, hidden_queries))
-        return queries, keys
+        return (queries, keys) if readers is None else (queries, keys, readers)
+
+    def _read(self, own, own_positions, seen, image):
+        """Attend to the queries and to the image, and apply the MLP."""
+        queries, query_positions, hidden = seen
+        keys, key_positions = image
+        if self.is_first:
+            own = self.self_attention(own, queries, queries, hidden)
+        else:
+            q = own + own_positions
+            k = q if own is queries else queries + query_positions
+            own = own + self.self_attention(q, k, queries, hidden)
+        own = self.norm_1(own)
+        q, k = own + own_positions, keys + key_positions
+        own = self.norm_2(own + self.query_to_image(q, k, keys))
+        return self.norm_3(own + self.mlp(own))
 
     def compute_output_spec(
-        self, queries, keys, query_positions, key_positions, hidden_queries=None
+        self,
+        queries,
+        keys,
+        query_positions,
+        key_positions,
+        hidden_queries=None,
+        readers=None,
+        reader_positions=None,
     ):
-        return (
-            keras.KerasTensor(queries.shape, dtype=self.compute_dtype),
-            keras.KerasTensor(keys.shape, dtype=self.compute_dtype),
-        )
+        given = (queries, keys) if readers is None else (queries, keys, readers)
+        return tuple(keras.KerasTensor(x.shape, dtype=self.compute_dtype) for x in given)
 
     def get_config(self):
         return {
@@ -193,9 +221,9 @@ class TwoWayTransformer(keras.layers.Layer):
         downsample_rate: int. Outer over inner width of the cross-attentions.
 
     Input: `queries` `(batch, queries, channels)`, `keys` and `key_positions`
-    `(batch, pixels, channels)`; the queries are their own positions. `hidden_queries` as in
-    `TwoWayAttentionBlock`.
-    Output: the new `queries` and `keys`, shapes as given.
+    `(batch, pixels, channels)`; the queries are their own positions. `hidden_queries` and
+    `readers` as in `TwoWayAttentionBlock`.
+    Output: the new `queries`, `keys` and, if there are any, `readers`, shapes as given.
 
     Example:
         >>> q, k = np.ones((1, 7, 32)), np.ones((1, 16, 32))
@@ -231,18 +259,25 @@ class TwoWayTransformer(keras.layers.Layer):
             layer.build((None, None, queries_shape[-1]))
         self.built = True
 
-    def call(self, queries, keys, key_positions, hidden_queries=None):
-        positions = queries
+    def call(self, queries, keys, key_positions, hidden_queries=None, readers=None):
+        positions, reader_positions = queries, readers
         for block in self.blocks:
-            queries, keys = block(queries, keys, positions, key_positions, hidden_queries)
-        attended = self.final_attention(queries + positions, keys + key_positions, keys)
-        return self.final_norm(queries + attended), keys
+            queries, keys, *read = block(
+                queries, keys, positions, key_positions, hidden_queries, readers, reader_positions
+            )
+            readers = read[0] if read else None
+        new = self._finish(queries, positions, keys, key_positions)
+        if readers is None:
+            return new, keys
+        return new, keys, self._finish(readers, reader_positions, keys, key_positions)
 
-    def compute_output_spec(self, queries, keys, key_positions, hidden_queries=None):
-        return (
-            keras.KerasTensor(queries.shape, dtype=self.compute_dtype),
-            keras.KerasTensor(keys.shape, dtype=self.compute_dtype),
-        )
+    def _finish(self, queries, positions, keys, key_positions):
+        attended = self.final_attention(queries + positions, keys + key_positions, keys)
+        return self.final_norm(queries + attended)
+
+    def compute_output_spec(self, queries, keys, key_positions, hidden_queries=None, readers=None):
+        given = (queries, keys) if readers is None else (queries, keys, readers)
+        return tuple(keras.KerasTensor(x.shape, dtype=self.compute_dtype) for x in given)
 
     def get_config(self):
         return {

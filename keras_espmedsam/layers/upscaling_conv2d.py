@@ -6,14 +6,14 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class UpscalingConv2D(keras.layers.Layer):
-    """Enlarge by a whole factor: each pixel becomes a square of pixels of its own.
+    """Upsample by an integer factor: each pixel becomes a square of pixels.
 
-    The same as `keras.layers.Conv2DTranspose(filters, factor, strides=factor)`, with the same
-    weights, computed as one matrix product: on a CPU faster on torch, and many times faster in
-    its gradient on JAX (docs/upscaling.md).
+    Equivalent to `keras.layers.Conv2DTranspose(filters, factor, strides=factor)`, with the same
+    weights, but computed as one matrix product: faster on torch on a CPU, and with a gradient many
+    times faster on JAX (docs/reports/upscaling.md).
 
     Args:
-        filters: int. Channels of the result.
+        filters: int. Output channels.
         factor: int, at least 1.
 
     Input shape: `(batch, height, width, channels)`.
@@ -23,7 +23,7 @@ class UpscalingConv2D(keras.layers.Layer):
         >>> tuple(UpscalingConv2D(4)(np.zeros((1, 8, 6, 3))).shape)
         (1, 16, 12, 4)
 
-    Source: ours; the operation is that of SAM's decoder (arXiv 2304.02643).
+    Source: SAM's decoder (arXiv 2304.02643), the operation.
     """
 
     def __init__(self, filters, factor=2, **kwargs):
@@ -45,7 +45,7 @@ class UpscalingConv2D(keras.layers.Layer):
         factor, filters = self.factor, self.filters
         kernel = ops.transpose(self.kernel, (3, 0, 1, 2))
         kernel = ops.reshape(kernel, (channels, factor * factor * filters))
-        # For each pixel its square row by row; a whole row of squares becomes rows of pixels.
+        # The square of each pixel, row by row; a row of squares becomes rows of pixels.
         x = ops.reshape(ops.matmul(x, kernel), (-1, width, factor, factor * filters))
         x = ops.transpose(x, (0, 2, 1, 3))
         x = ops.reshape(x, (batch, factor * height, factor * width, filters))

@@ -14,10 +14,10 @@ LAYER_NORM_EPSILON = 1e-6
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ViTMedBlock(keras.layers.Layer):
-    """Attention in windows or over the whole map, and an MLP, the adapter beside it.
+    """Attention in windows or over the whole map, and an MLP parallel to the adapter.
 
     `x += attention(norm(x))`; `y = norm(x)`; `x = x + mlp(y) + adapter(y)`. The map is padded to
-    whole windows after its normalisation: padded places are zeros, and as keys they take part.
+    whole windows after its normalisation: padded positions are zeros, and take part as keys.
 
     Args:
         num_heads: int. Attention heads.
@@ -26,10 +26,10 @@ class ViTMedBlock(keras.layers.Layer):
         num_tokens: int. See `KeyValueTokens`; 0 for none.
         adapter: bool. Whether there is a `ParallelAdapter`.
         adapter_zero_init: bool. See `ParallelAdapter`.
-        table_size: (height, width) or None. See `RelativePositions`; of whole maps only.
+        table_size: (height, width) or None. See `RelativePositions`; only for whole maps.
 
-    Input: `x`, `(batch, height, width, channels)`; `controllers`, bool, `False` to go without
-    tokens and adapter.
+    Input: `x`, `(batch, height, width, channels)`; `controllers`, bool, `False` to skip tokens
+    and adapter.
     Output shape: that of `x`.
 
     Example:
@@ -37,8 +37,8 @@ class ViTMedBlock(keras.layers.Layer):
         >>> tuple(block(np.ones((1, 6, 10, 16))).shape)
         (1, 6, 10, 16)
 
-    Source: SAM (arXiv 2304.02643); additions: ESP-MedSAM (arXiv 2407.14153), after the sibling
-    UN-SAM (arXiv 2402.16663).
+    Source: SAM (arXiv 2304.02643); ESP-MedSAM (arXiv 2407.14153), the additions, following its
+    sibling UN-SAM (arXiv 2402.16663).
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class ViTMedBlock(keras.layers.Layer):
 
     @rematerializable
     def call(self, x, controllers=True):
-        # No argument where none is needed: rematerialisation on JAX would trace it.
+        # Omit arguments that are not needed: rematerialisation on JAX would trace them.
         choice = {} if controllers else {"controllers": False}
         y = self.norm_1(x)
         if self.window_size is None:
@@ -109,11 +109,11 @@ class ViTMedBlock(keras.layers.Layer):
         return x
 
     def adapter_layers(self):
-        """The layers that were added to SAM's block: tokens and adapter, as far as there are."""
+        """Return the layers that were added to SAM's block: tokens and adapter, if present."""
         return [part for part in (self.attention.tokens, self.adapter) if part is not None]
 
     def pretrained_layers(self):
-        """The layers of SAM's block."""
+        """Return the layers of SAM's block."""
         attention = self.attention
         return [
             self.norm_1,

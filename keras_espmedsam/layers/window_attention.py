@@ -1,4 +1,4 @@
-"""Multi-head self-attention inside windows, with a modality's own key/value token."""
+"""Multi-head self-attention inside windows, with a key/value token per modality."""
 
 import keras
 import numpy as np
@@ -11,9 +11,9 @@ from keras_espmedsam.ops.device_constant import device_constant
 from keras_espmedsam.ops.windows import cut_windows, lay_windows, pad_to_windows
 
 LAYER_NORM_EPSILON = 1e-5
-# The release draws the controller's token from U(-b, b), b^2 = 6 / (3 * 16 * 16 + 16).
+# The release initialises the controller's token from U(-b, b), b^2 = 6 / (3 * 16 * 16 + 16).
 TOKEN_BOUND = (6 / (3 * 16 * 16 + 16)) ** 0.5
-# The logit bias with which a token starts that is to change nothing. At 0, as in the release, an
+# The initial logit bias of a token that must change nothing. At 0, as in the release, an
 # untrained token takes about a fiftieth of the attention from the pretrained keys; at -10 it takes
 # a millionth. It can still grow: the gradient is small but not zero, and Adam does not mind its
 # scale.
@@ -21,7 +21,7 @@ CLOSED_TOKEN_BIAS = -10.0
 
 
 def relative_position_index(window_size):
-    """Number of each (|dy|, |dx|) pair, in order of first appearance in a row-major scan.
+    """Return the number of each (|dy|, |dx|) pair, in order of first appearance, row by row.
 
     Args:
         window_size: int. Side of the window, in tokens.
@@ -38,30 +38,30 @@ def relative_position_index(window_size):
 class WindowAttention(keras.layers.Layer):
     """Self-attention in square windows with relative position bias and controller tokens.
 
-    The map is padded with zeros at the right and bottom to whole windows, cut, normalised and
-    attended window by window. The padding is not masked: after normalisation it is the norm's
-    bias and takes part, as in the released model. Each modality has a learned token per head
-    that joins the keys and, the same token, the values; its logit gets one learned bias.
+    The map is padded with zeros at the right and bottom to whole windows, cut into windows,
+    normalised and attended window by window. The padding is not masked: after normalisation it is
+    the norm's bias and takes part, as in the released model. Each modality has a learned token per
+    head that joins both keys and values; its logit gets one learned bias.
 
     Args:
         num_heads: int. Number of heads; divides the input's channels.
         window_size: int. Side of the window, in tokens.
-        num_modalities: int. Number of controller tokens held; 0 for plain attention.
+        num_modalities: int. Number of controller tokens; 0 for plain attention.
 
     Input: `x`, `(batch, height, width, channels)`, any height and width; `modalities`,
-    `(batch,)` int, or `None` when `num_modalities` is 0 or 1; `controllers`, bool, `False` to
+    `(batch,)` int, or `None` if `num_modalities` is 0 or 1; `controllers`, bool, `False` to
     attend without any token.
     Output shape: that of `x`.
 
     Raises:
-        ValueError: when the heads do not divide the channels.
+        ValueError: if the heads do not divide the channels.
 
     Example:
         >>> attention = WindowAttention(num_heads=2, window_size=7, num_modalities=6)
         >>> tuple(attention(np.ones((2, 10, 12, 16)), np.array([0, 5])).shape)
         (2, 10, 12, 16)
 
-    Source: TinyViT (arXiv 2207.10666); controller token: ESP-MedSAM (arXiv 2407.14153).
+    Source: TinyViT (arXiv 2207.10666); ESP-MedSAM (arXiv 2407.14153), the controller token.
     """
 
     def __init__(self, num_heads, window_size, num_modalities=0, **kwargs):
@@ -125,19 +125,19 @@ class WindowAttention(keras.layers.Layer):
         if training:
             x = attend(x)
         else:
-            # Of a place there are query, key and value, and for each head the weights of its keys.
+            # Each position has a query, key and value and, per head, the weights of its keys.
             widest = max(3 * channels, self.num_heads * size**2)
             x = in_bands(attend, x, widest, unit=size)
         return x[:, :height, :width, :]
 
     def attend(self, x, own, batch, windows):
-        """Attention inside `(batch * windows, window_size**2, channels)` normalised tokens.
+        """Attend inside `(batch * windows, window_size**2, channels)` normalised tokens.
 
-        `own` is each sample's own token and the bias of its logit, or `None` to go without.
+        `own` is each sample's token and the bias of its logit, or `None` for no token.
         """
         heads, dim = self.num_heads, self.head_dim
         tokens = self.window_size**2
-        # Laid out per head as (q, k, v), which is the order of the released weights.
+        # Laid out per head as (q, k, v), in the order of the released weights.
         qkv = ops.reshape(self.qkv(x), (batch * windows, tokens, heads, 3 * dim))
         qkv = ops.transpose(qkv, (0, 2, 1, 3))
         q, k, v = qkv[..., :dim], qkv[..., dim : 2 * dim], qkv[..., 2 * dim :]

@@ -9,7 +9,7 @@ from keras_espmedsam.layers.window_attention import WindowAttention
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class WindowAttentionBlock(AdaptedBlock):
-    """Window attention, a depthwise 3 x 3 convolution, and an MLP beside the modality adapter.
+    """Window attention, a depthwise 3 x 3 convolution, and an MLP parallel to the adapter.
 
     `x += attention(x)`; `x = conv(x)`; `x = x + mlp(x) + adapter(x)`.
 
@@ -17,12 +17,12 @@ class WindowAttentionBlock(AdaptedBlock):
         num_heads: int. Attention heads.
         window_size: int. Side of the attention window, in tokens.
         mlp_ratio: float. Hidden width of the MLP over the input's width.
-        num_modalities: int. Number of modality controllers held; 0 for none.
+        num_modalities: int. Number of modality controllers; 0 for none.
         adapter_ratio: float. Hidden width of the adapters over the input's width.
         adapter_zero_init: bool. See `ModalityAdapter`.
 
-    Input: `x`, `(batch, height, width, channels)`; `modalities`, `(batch,)` int, or `None` when
-    `num_modalities` is 0 or 1; `controllers`, bool, `False` to go without any controller.
+    Input: `x`, `(batch, height, width, channels)`; `modalities`, `(batch,)` int, or `None` if
+    `num_modalities` is 0 or 1; `controllers`, bool, `False` to skip the controllers.
     Output shape: that of `x`.
 
     Example:

@@ -1,16 +1,14 @@
-"""What losses with one value for a whole batch have in common."""
+"""Base class of losses with one value for the whole batch."""
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.losses.reduced_loss import ReducedLoss
 
 
 class BatchLoss(ReducedLoss):
-    """A loss whose `call` gives one value; weights per image or pixel have no place in it.
+    """A loss whose `call` returns one value; it takes no weights per image or pixel.
 
-    The value comes as a vector: scalars Keras would sum over the replicas of `tf.distribute`, and
-    not average.
-
-    Source: ours.
+    The value is returned as a vector, since Keras would sum scalars over the replicas of
+    `tf.distribute`, not average them.
     """
 
     def __call__(self, y_true, y_pred, sample_weight=None):

@@ -7,23 +7,23 @@ from keras_espmedsam.losses.image_loss import ImageLoss
 from keras_espmedsam.losses.parts import as_float32, each_image
 from keras_espmedsam.ops.device_constant import device_number
 
-# Below this square of a feature's length it counts as zero.
+# A feature whose squared length is below this counts as zero.
 SMALLEST_SQUARE = 1e-12
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class CosineEmbeddingLoss(ImageLoss):
-    """One minus the cosine between a teacher's and a student's channels, averaged over the places.
+    """One minus the cosine between a teacher's and a student's channels, averaged over positions.
 
-    The length of the features does not count, only their direction. Where either is zero the
-    cosine is 0.
+    Only the direction of the features counts, not their length. If either is zero, the cosine is
+    0.
 
     Args:
         reduction, name: see `keras.losses.Loss`.
 
     Input: the teacher's features `y_true` and the student's `y_pred`,
     `(batch, height, width, channels)`.
-    Output: `(batch,)` before reduction, from 0 (one direction) to 2 (opposite ones).
+    Output: `(batch,)` before reduction, from 0 (same direction) to 2 (opposite directions).
 
     Raises:
         InputError: for shapes that differ, or a `sample_weight` per pixel.
@@ -33,7 +33,7 @@ class CosineEmbeddingLoss(ImageLoss):
         >>> float(CosineEmbeddingLoss()(teacher, np.array([[[[3.0, 0.0]], [[0.0, -3.0]]]])))
         1.0
 
-    Source: a common loss of feature distillation; its use here is ours.
+    Source: a common loss of feature distillation.
     """
 
     def __init__(self, reduction="sum_over_batch_size", name="cosine_embedding_loss", **kwargs):

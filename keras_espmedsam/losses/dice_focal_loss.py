@@ -1,4 +1,4 @@
-"""The mask loss of ESP-MedSAM, Dice and focal weighted: per image, and as published."""
+"""The mask loss of ESP-MedSAM, a weighted sum of Dice and focal: per image, and as published."""
 
 import keras
 
@@ -9,7 +9,7 @@ from keras_espmedsam.losses.pixel_loss import PixelLoss
 
 
 class _WeightedSum:
-    """What both forms share: the sum of `self.dice` and `self.focal`, and their weights."""
+    """The sum of `self.dice` and `self.focal` with their weights, used by both forms."""
 
     def call(self, y_true, y_pred):
         dice = self.dice.call(y_true, y_pred)
@@ -42,7 +42,7 @@ class DiceFocalLoss(_WeightedSum, PixelLoss):
         >>> float(DiceFocalLoss()(np.ones((1, 2, 2, 1)), np.full((1, 2, 2, 1), 50.0)))
         0.0
 
-    Source: weights 0.8 and 0.2 from ESP-MedSAM (arXiv 2407.14153) and its sibling projects.
+    Source: ESP-MedSAM (arXiv 2407.14153) and its sibling projects, the weights 0.8 and 0.2.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DiceFocalLoss(_WeightedSum, PixelLoss):
 class PublishedDiceFocalLoss(_WeightedSum, BatchLoss):
     """`dice_weight * BatchDiceLoss + focal_weight * MeanFocalLoss`, over the whole batch.
 
-    `DiceFocalLoss` is the same sum of the forms per image and per pixel, and the default.
+    `DiceFocalLoss`, the default, is the same sum computed per image and per pixel.
 
     Args:
         dice_weight, focal_weight: float.

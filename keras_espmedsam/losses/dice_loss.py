@@ -15,7 +15,7 @@ class DiceLoss(PixelLoss):
     """One minus the soft Dice overlap of each image.
 
     Args:
-        smoothing: float. Added to both sides of the fraction; keeps empty masks defined.
+        smoothing: float. Added to numerator and denominator, so that empty masks are defined.
         reduction, name: see `keras.losses.Loss`.
 
     Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, height, width, 1)`.
@@ -29,8 +29,8 @@ class DiceLoss(PixelLoss):
         >>> float(DiceLoss()(np.ones((1, 2, 2, 1)), np.full((1, 2, 2, 1), 50.0)))
         0.0
 
-    Source: Milletari et al. (arXiv 1606.04797), with the sum form of the denominator. The
-    published ESP-MedSAM code takes it over the whole batch (`BatchDiceLoss`); per image is ours.
+    Source: Milletari et al. (arXiv 1606.04797), with the sum form of the denominator. Departs from
+    the ESP-MedSAM code, which computes it over the whole batch (`BatchDiceLoss`).
     """
 
     def __init__(self, smoothing=1.0, reduction="sum_over_batch_size", name="dice_loss", **kwargs):
@@ -40,8 +40,10 @@ class DiceLoss(PixelLoss):
     def call(self, y_true, y_pred):
         y_true, y_pred, weights = as_float32_and_weights(self, y_true, y_pred)
         if weights is not None:
-            return _weighted_dice_loss(y_true, y_pred, self.smoothing, weights)
-        return 1 - _soft_dice(y_true, y_pred, self.smoothing, axis=each_image(y_pred))
+            return weighted_dice_loss(
+                y_true, y_pred, self.smoothing, weights, axis=each_image(y_pred)
+            )
+        return 1 - soft_dice(y_true, y_pred, self.smoothing, axis=each_image(y_pred))
 
     def get_config(self):
         return {**super().get_config(), "smoothing": self.smoothing}
@@ -49,13 +51,13 @@ class DiceLoss(PixelLoss):
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class BatchDiceLoss(BatchLoss):
-    """One minus the soft Dice overlap of all images of the batch taken as one.
+    """One minus the soft Dice overlap of all images of the batch as one.
 
     Large targets outweigh small ones, and the value depends on which images share a batch;
-    `DiceLoss` is the form per image. On several devices each takes its own part of the batch.
+    `DiceLoss` computes it per image. On several devices each computes it for its own part.
 
     Args:
-        smoothing: float. Added to both sides of the fraction.
+        smoothing: float. Added to numerator and denominator.
         reduction, name: see `keras.losses.Loss`; there is one value to reduce.
 
     Input: `y_true` in {0, 1} and logits `y_pred`, `(batch, height, width, 1)`.
@@ -80,30 +82,29 @@ class BatchDiceLoss(BatchLoss):
 
     def call(self, y_true, y_pred):
         y_true, y_pred = as_float32(self, y_true, y_pred)
-        return ops.expand_dims(1 - _soft_dice(y_true, y_pred, self.smoothing), 0)
+        return ops.expand_dims(1 - soft_dice(y_true, y_pred, self.smoothing), 0)
 
     def get_config(self):
         return {**super().get_config(), "smoothing": self.smoothing}
 
 
-def _soft_dice(y_true, logits, smoothing, axis=None):
-    """The soft Dice overlap of masks and logits, over the axes given or over everything."""
+def soft_dice(y_true, logits, smoothing, axis=None):
+    """Return the soft Dice overlap of masks and logits, over the given axes or all of them."""
     probability = ops.sigmoid(logits)
     overlap = ops.sum(probability * y_true, axis=axis)
     total = ops.sum(probability, axis=axis) + ops.sum(y_true, axis=axis)
     return (2 * overlap + smoothing) / (total + smoothing)
 
 
-def _weighted_dice_loss(y_true, logits, smoothing, weights):
-    """One minus each image's soft Dice overlap of the weighted pixels, times their mean weight."""
-    axis = each_image(logits)
+def weighted_dice_loss(y_true, logits, smoothing, weights, axis):
+    """Return one minus the soft Dice overlap of weighted pixels, times their mean weight."""
     mean, _ = mean_weight(weights, axis)
-    # The overlap knows no scale, but the smoothing does: it is meant for pixels of weight 1.
+    # The overlap does not depend on the weights' scale, but the smoothing assumes weights of 1.
     smoothing = smoothing * mean
     probability = weights * ops.sigmoid(logits)
     overlap = ops.sum(probability * y_true, axis=axis)
     total = ops.sum(probability, axis=axis) + ops.sum(weights * y_true, axis=axis)
-    # Where no pixel counts, all of it is 0.
+    # If no pixel counts, the loss is 0.
     divisor = ops.where(mean > 0, total + smoothing, device_number(1, like=total))
     dice = (2 * overlap + smoothing) / divisor
     return mean * (1 - dice)

@@ -11,8 +11,8 @@ from keras_espmedsam.losses.parts import as_float32, each_image
 class EmbeddingMSE(ImageLoss):
     """The squared difference of a teacher's and a student's features, averaged over each image.
 
-    `keras.losses.MeanSquaredError` leaves one value per place, to which a weight per image does
-    not broadcast.
+    `keras.losses.MeanSquaredError` returns one value per position, to which a weight per image
+    does not broadcast.
 
     Args:
         reduction, name: see `keras.losses.Loss`.

@@ -15,7 +15,7 @@ from keras_espmedsam.losses.pixel_loss import PixelLoss
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class FocalLoss(PixelLoss):
-    """Cross-entropy that fades where the prediction is already right.
+    """Cross-entropy that fades as the prediction becomes right.
 
     `alpha * (1 - p_t)^gamma * -log(p_t)`, averaged over the pixels of each image, where `p_t` is
     the probability given to the truth.
@@ -36,8 +36,8 @@ class FocalLoss(PixelLoss):
         >>> round(float(FocalLoss()(np.ones((1, 2, 2, 1)), np.zeros((1, 2, 2, 1)))), 4)
         0.1386
 
-    Source: Lin et al. (arXiv 1708.02002). 0.8 and 2 are the values of ESP-MedSAM's sibling
-    projects, which apply them to the mean cross-entropy (`MeanFocalLoss`); per pixel is ours.
+    Source: Lin et al. (arXiv 1708.02002), with the values 0.8 and 2 of ESP-MedSAM's sibling
+    projects. Departs from their code, which uses the mean cross-entropy (`MeanFocalLoss`).
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class FocalLoss(PixelLoss):
         # softplus(-z) = -log(p_t) where z is the logit of the truth.
         truth_logit = y_pred * (2 * y_true - 1)
         cross_entropy = ops.softplus(-truth_logit)
-        # (1 - p_t)^gamma. As a power its gradient would be NaN where p_t rounds to 1 and gamma < 1.
+        # (1 - p_t)^gamma; as a power its gradient would be NaN if p_t rounds to 1 and gamma < 1.
         fade = ops.exp(-self.gamma * ops.softplus(truth_logit))
         return self.alpha * mean_per_image(fade * cross_entropy, weights)
 
@@ -64,10 +64,10 @@ class FocalLoss(PixelLoss):
 class MeanFocalLoss(BatchLoss):
     """`alpha * (1 - exp(-BCE))^gamma * BCE` of the cross-entropy averaged over the whole batch.
 
-    It fades as the batch as a whole becomes right, not pixel by pixel as `FocalLoss` does.
+    It fades as the whole batch becomes right, not pixel by pixel like `FocalLoss`.
 
     Args:
-        alpha: float. Factor of the whole.
+        alpha: float. Factor of the loss.
         gamma: float, at least 0. How fast the loss fades.
         reduction, name: see `keras.losses.Loss`; there is one value to reduce.
 
@@ -99,7 +99,7 @@ class MeanFocalLoss(BatchLoss):
 
     def call(self, y_true, y_pred):
         mean = ops.mean(cross_entropy(*as_float32(self, y_true, y_pred)))
-        # Of a mean near 0, 1 - exp(-mean) would keep few digits.
+        # For a mean near 0, 1 - exp(-mean) would lose most digits.
         loss = self.alpha * (-ops.expm1(-mean)) ** self.gamma * mean
         return ops.expand_dims(loss, 0)
 

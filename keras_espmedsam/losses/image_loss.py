@@ -1,4 +1,4 @@
-"""What losses of features have in common."""
+"""Base class of losses of features."""
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.losses.reduced_loss import ReducedLoss
@@ -6,10 +6,7 @@ from keras_espmedsam.losses.weights import is_per_image
 
 
 class ImageLoss(ReducedLoss):
-    """A loss with one value per image, to which a weight per image applies and none per pixel.
-
-    Source: ours.
-    """
+    """A loss with one value per image, which takes weights per image but not per pixel."""
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         if sample_weight is not None and not is_per_image(sample_weight, y_pred):

@@ -1,4 +1,4 @@
-"""A loss by its name, as configurations give it."""
+"""Build a loss from its name in a configuration."""
 
 import inspect
 from collections.abc import Mapping
@@ -10,22 +10,20 @@ from keras_espmedsam.errors import InputError, did_you_mean
 
 
 def named_loss(registry, identifier, shape):
-    """The loss that a name stands for, or a loss itself.
+    """Return the loss of a name; a loss object is returned unchanged.
 
     Args:
         registry: `Registry` of classes derived from `keras.losses.Loss`.
-        identifier: str, a name; dict, a `name` and arguments of its class; or
-            `keras.losses.Loss`, which is given back.
-        shape: tuple of int. A small batch of what the loss compares, on which arguments are tried.
+        identifier: str, a name; dict, a `name` and arguments of its class; or a
+            `keras.losses.Loss`.
+        shape: tuple of int. Shape of a small batch on which the arguments are tried.
 
     Returns:
         `keras.losses.Loss`.
 
     Raises:
         InputError: for an unknown name, arguments that the loss does not have or cannot work with,
-            and an entry of the registry that makes no loss.
-
-    Source: ours.
+            and a registry entry that does not make a loss.
     """
     if isinstance(identifier, keras.losses.Loss):
         return identifier
@@ -43,8 +41,8 @@ def named_loss(registry, identifier, shape):
     if isinstance(entry, keras.losses.Loss):
         if arguments:
             raise InputError(
-                f"The {registry.noun} {name!r} was registered as it is, with its arguments; leave "
-                f"out {', '.join(map(str, arguments))}."
+                f"The {registry.noun} {name!r} was registered as an object, with its arguments; "
+                f"leave out {', '.join(map(str, arguments))}."
             )
         return entry
     try:
@@ -70,7 +68,7 @@ def _why_not(registry, name, entry, arguments, error):
                 f"{did_you_mean(argument, known)} Its arguments: {', '.join(known) or 'none'}."
             )
     return (
-        f"The {registry.noun} {name!r} cannot be made{_with(arguments)} ({error}); expected a "
+        f"The {registry.noun} {name!r} cannot be built{_with(arguments)} ({error}); expected a "
         "class derived from keras.losses.Loss that needs no other arguments."
     )
 
@@ -85,12 +83,12 @@ def _parameters(entry):
 
 
 def _try(registry, name, loss, arguments, shape):
-    """Learn now, and not hours later, that an argument is of the wrong kind."""
+    """Find out now, not hours later, that an argument has the wrong type."""
     zeros = np.zeros(shape, "float32")
     try:
         value = loss(zeros, zeros)
         number = float(value) if not len(value.shape) else None
-    # Whatever a backend raises for, say, a text in place of a number.
+    # Backends raise all kinds of errors for, say, a string instead of a number.
     except Exception as error:
         raise InputError(
             f"The {registry.noun} {name!r} cannot be used{_with(arguments)} "

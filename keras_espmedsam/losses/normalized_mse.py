@@ -10,13 +10,13 @@ from keras_espmedsam.losses.parts import as_float32, each_image
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class NormalizedMSE(ImageLoss):
-    """Mean squared error of features whose channels are standardised over each image's places.
+    """Mean squared error of features whose channels are standardised over each image's positions.
 
-    Every channel counts alike, whatever its mean and spread, the teacher's and the student's
-    each by its own: what is compared is where a channel is high and where it is low.
+    Every channel counts equally, whatever its mean and spread, and teacher and student are
+    standardised separately: the loss compares where a channel is high and where it is low.
 
     Args:
-        epsilon: float. Added to the variances; keeps constant channels defined.
+        epsilon: float. Added to the variances, so that constant channels are defined.
         reduction, name: see `keras.losses.Loss`.
 
     Input: the teacher's features `y_true` and the student's `y_pred`,
@@ -24,14 +24,14 @@ class NormalizedMSE(ImageLoss):
     Output: `(batch,)` before reduction, from 0 (equal up to each channel's mean and spread) to 4.
 
     Raises:
-        InputError: for shapes that differ, or have no places.
+        InputError: for shapes that differ, or have no positions.
 
     Example:
         >>> teacher = np.random.normal(size=(1, 4, 4, 8))
         >>> round(float(NormalizedMSE()(teacher, 5 * teacher + 1)), 4)
         0.0
 
-    Source: a common loss of feature distillation; its use here is ours.
+    Source: a common loss of feature distillation.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class NormalizedMSE(ImageLoss):
         if len(y_pred.shape) < 3:
             raise InputError(
                 f"NormalizedMSE received features of shape {tuple(y_pred.shape)}; expected "
-                "(batch, height, width, channels), whose places it standardises over."
+                "(batch, height, width, channels), with positions to standardise over."
             )
         difference = self._standardized(y_true) - self._standardized(y_pred)
         return ops.mean(ops.square(difference), axis=each_image(difference))

@@ -1,4 +1,4 @@
-"""What all losses of ours have in common: their mean needs nothing of the host."""
+"""Base class of all losses, whose mean needs no upload from the host."""
 
 import math
 
@@ -7,17 +7,15 @@ from keras import ops
 
 
 class ReducedLoss(keras.losses.Loss):
-    """A Keras loss whose mean is taken, on PyTorch, without uploading what it is divided by.
+    """A Keras loss that, on PyTorch, computes its mean without uploading the divisor.
 
     Keras makes a tensor of the number of values, in every step and for every loss, and an upload
     makes a GPU wait for the host. The value is the same, bit for bit.
-
-    Source: ours.
     """
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        # On the other backends the number is a part of the compiled program; and with Keras' masks
-        # the mean is another.
+        # On the other backends the number is part of the compiled program; and Keras' masks change
+        # the mean.
         if (
             keras.backend.backend() != "torch"
             or self.reduction not in ("sum_over_batch_size", "mean")

@@ -1,5 +1,6 @@
 """Metrics of binary masks during training."""
 
 from keras_espmedsam.metrics.mask_overlap import DiceScore, ForegroundIoU
+from keras_espmedsam.metrics.target_dice import TargetDice
 
-__all__ = ["DiceScore", "ForegroundIoU"]
+__all__ = ["DiceScore", "ForegroundIoU", "TargetDice"]

@@ -1,4 +1,4 @@
-"""Models: image encoders, ESP-MedSAM backbone, and the tasks: segmenter and classifier."""
+"""Image encoders, the ESP-MedSAM backbone, and the tasks: segmenter and classifier."""
 
 from keras_espmedsam.models.cloning import keep_class_in_clones
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone

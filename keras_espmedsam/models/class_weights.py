@@ -1,4 +1,4 @@
-"""`class_weight` of `fit`, as weights by class."""
+"""Convert `class_weight` of `fit` to an array of weights by class."""
 
 import numbers
 
@@ -8,7 +8,7 @@ from keras_espmedsam.errors import InputError
 
 
 def weights_by_class(class_weight, count, names=None):
-    """One weight per class; 1 where none is given.
+    """Return one weight per class; 1 for classes that are not given.
 
     Args:
         class_weight: dict of a class's number or name to its weight.
@@ -25,7 +25,7 @@ def weights_by_class(class_weight, count, names=None):
         >>> weights_by_class({"xray": 3}, 2, ("fundus", "xray")).tolist()
         [1.0, 3.0]
 
-    Source: ours; the form is that of `keras.Model.fit`.
+    Source: `keras.Model.fit`, the form of the argument.
     """
     known = f"0 to {count - 1}" + (f" or {', '.join(names)}" if names else "")
     if not isinstance(class_weight, dict):

@@ -1,8 +1,8 @@
-"""`keras.models.clone_model` of our models gives a model of the same class.
+"""Make `keras.models.clone_model` return a model of the same class.
 
-Keras clones the graph alone, whatever `get_config` says: a bare `Functional`, which does not
-preprocess images and would predict nonsense from them. It asks the model for nothing that a class
-could answer otherwise, so that the public function itself is wrapped, for our models alone.
+Keras clones only the graph, whatever `get_config` says: the result is a bare `Functional`, which
+does not preprocess images and would predict nonsense from them. A class has no hook to change
+this, so the public function itself is wrapped, for models of this package only.
 """
 
 import functools
@@ -15,7 +15,7 @@ _PACKAGE = "keras_espmedsam>"
 
 
 def clone(model):
-    """A model of the same class and configuration, compiled alike, with new initial weights.
+    """Return a model of the same class and configuration, compiled alike, with new weights.
 
     Args:
         model: a model of this package.
@@ -36,7 +36,7 @@ def clone(model):
     """
     if getattr(model, "is_folded", False):
         raise InputError(
-            "Received clone_model() for a folded model; clone the one that it was made from."
+            "Received clone_model() for a folded model; clone the model that was folded."
         )
     cloned = type(model).from_config(model.get_config())
     if model.compiled:
@@ -45,10 +45,7 @@ def clone(model):
 
 
 def keep_class_in_clones():
-    """Let `keras.models.clone_model` clone our models whole; done once, when `models` is imported.
-
-    Source: ours.
-    """
+    """Wrap `keras.models.clone_model` to keep the class; called when `models` is imported."""
     of_keras = keras.models.clone_model
     if getattr(of_keras, "keeps_class", False):
         return
@@ -60,7 +57,7 @@ def keep_class_in_clones():
         if any(value is not None and value is not False for value in (*args, *kwargs.values())):
             raise InputError(
                 f"Received clone_model() of {type(model).__name__} with further arguments, which "
-                "would lose its class; give the model alone, or clone "
+                "would lose its class; give only the model, or clone "
                 "keras.Model(model.input, model.output)."
             )
         return clone(model)

@@ -1,4 +1,4 @@
-"""`fit`, `evaluate` and `predict` say what they wait for when they compile."""
+"""Notices in `fit`, `evaluate` and `predict` while their first step compiles."""
 
 import contextlib
 import sys
@@ -10,25 +10,23 @@ from keras_espmedsam._compile_notice import CompileNotice
 
 @contextlib.contextmanager
 def compile_notices(model, arguments):
-    """Let Keras' progress bar be preceded by a sentence while a first step compiles for long.
+    """Print a sentence before Keras' progress bar if the first step compiles for long.
 
-    Nothing is said with `verbose=0`, of steps that run eagerly or are compiled already, and where
-    the callbacks are a `keras.callbacks.CallbackList`, which is the caller's.
+    Prints nothing with `verbose=0`, for steps that run eagerly or are already compiled, or if the
+    callbacks are the caller's own `keras.callbacks.CallbackList`.
 
     Args:
         model: `keras.Model`.
         arguments: dict. Arguments of its `fit`, `evaluate` or `predict`.
 
     Yields:
-        dict. The arguments to call it with.
+        dict. The arguments to call the method with.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
         >>> with compile_notices(model, {"verbose": 0}) as arguments:
         ...     model.predict(np.ones((4, 2)), **arguments).shape
         (4, 1)
-
-    Source: ours.
     """
     callbacks = arguments.get("callbacks")
     silent = arguments.get("verbose", "auto") == 0 or model.run_eagerly
@@ -37,21 +35,21 @@ def compile_notices(model, arguments):
         return
     added = _Notices(model)
     try:
-        # In front, so that nothing is said once the bar has moved.
+        # First in the list, so that nothing is printed once the bar has moved.
         yield {**arguments, "callbacks": [added, *keras.tree.flatten(callbacks or [])]}
     finally:
         added.end()
 
 
 class _Notices(keras.callbacks.Callback):
-    """One notice each for the first step of training, evaluation and prediction."""
+    """One notice for the first step of each of training, evaluation and prediction."""
 
-    # Or Keras waits for the numbers of every batch where it otherwise goes on.
+    # Otherwise Keras waits for the results of every batch before it continues.
     async_safe = True
 
     def __init__(self, model):
         super().__init__()
-        # A function that is there already may be compiled, and a step may be long by itself.
+        # A function that already exists may be compiled, and its steps may simply be slow.
         self._made = {kind: getattr(model, f"{kind}_function") for kind in _STEPS}
         self._notices = {}
         self._has_bar = False
@@ -66,9 +64,9 @@ class _Notices(keras.callbacks.Callback):
     def _print(self, sentence):
         if not keras.config.is_interactive_logging_enabled():
             return
-        # In `fit`, a bar that is not full stands in the line; Keras writes it anew below.
+        # In `fit`, an unfinished bar occupies the line; Keras redraws it below the notice.
         start = "\n" if self._has_bar and self.params.get("verbose") in (1, "auto") else ""
-        with contextlib.suppress(OSError, ValueError):  # closed, which is no matter of training
+        with contextlib.suppress(OSError, ValueError):  # A closed stream must not stop training.
             sys.stdout.write(f"{start}{sentence}\n")
             sys.stdout.flush()
 
@@ -92,7 +90,7 @@ class _Notices(keras.callbacks.Callback):
         self._notices["predict"].end()
 
     def end(self):
-        """Say nothing any more, also after an error."""
+        """Print nothing from now on, also after an error."""
         for notice in self._notices.values():
             notice.end()
 

@@ -1,4 +1,4 @@
-"""What image encoders of stages have in common: blocks, mergings, and a neck over some stages."""
+"""The parts shared by image encoders with stages: blocks, mergings, and a neck over stages."""
 
 import dataclasses
 
@@ -10,23 +10,21 @@ from keras_espmedsam.models.image_encoder import FeatureLevel, ImageEncoder
 
 
 def make_neck(name, stage_strides, neck_dim, neck_levels, output_stride, dtype):
-    """The neck of an encoder, or none.
+    """Build the neck of an encoder, if it has one.
 
     Args:
         name: str. The encoder's class, for errors.
         stage_strides: list of int. Pixels per step of each stage's feature map.
-        neck_dim: int or None. Width of the embedding; `None` leaves the neck out.
+        neck_dim: int or None. Width of the embedding; `None` builds no neck.
         neck_levels: tuple of int or None. Stages that enter it; `None` is the last one.
         output_stride: int or None. `None` is the last stage's.
-        dtype: of the neck.
+        dtype: dtype of the neck.
 
     Returns:
         `FeatureNeck` or `None`, the levels, and the output stride.
 
     Raises:
-        ValueError: for levels or a stride of their own without a neck.
-
-    Source: ours.
+        ValueError: for levels or a stride without a neck.
     """
     last = len(stage_strides) - 1
     levels = tuple(neck_levels) if neck_levels is not None else (last,)
@@ -55,10 +53,8 @@ class EncoderStages:
     Args:
         stem: layer.
         blocks: list of lists of layers, by stage.
-        mergings: list of layers, one between two stages.
-        neck, levels: as `make_neck` gives them.
-
-    Source: ours.
+        mergings: list of layers, one between each two stages.
+        neck, levels: as `make_neck` returns them.
     """
 
     stem: keras.layers.Layer
@@ -68,12 +64,12 @@ class EncoderStages:
     levels: tuple
 
     def features(self, images, modalities=None, controllers=True, training=None):
-        """All feature maps, of tensors or symbolically.
+        """Compute all feature maps, of tensors or symbolically.
 
         Args:
             images: `(batch, height, width, 3)`.
             modalities: `(batch,)` int, or `None` with 0 or 1 controllers, or without them.
-            controllers: bool. `False` runs the shared encoder alone.
+            controllers: bool. `False` runs only the shared encoder.
             training: bool or `None`.
 
         Returns:
@@ -96,17 +92,15 @@ class EncoderStages:
 
 
 def connect(image_shape, num_modalities, stages):
-    """The functional graph of an encoder.
+    """Build the functional graph of an encoder.
 
     Args:
         image_shape: tuple `(height, width, 3)`.
-        num_modalities: int. With several, the graph has the input `modalities`.
+        num_modalities: int. If more than 1, the graph has the input `modalities`.
         stages: `EncoderStages`.
 
     Returns:
         The inputs (images, or a dict with `modalities`), and the feature maps by name.
-
-    Source: ours.
     """
     images = keras.Input(shape=image_shape, name="images")
     inputs, modalities = images, None
@@ -117,11 +111,9 @@ def connect(image_shape, num_modalities, stages):
 
 
 class StagedImageEncoder(ImageEncoder):
-    """The contract of an encoder that keeps its `EncoderStages` as `encoder_stages`.
+    """Implements the encoder contract for encoders with `EncoderStages` as `encoder_stages`.
 
-    It also has the attributes `hidden_dims`, by stage, `stage_strides` and `neck_dim`.
-
-    Source: ours.
+    The encoder also has the attributes `hidden_dims`, by stage, `stage_strides` and `neck_dim`.
     """
 
     @property
@@ -143,13 +135,13 @@ class StagedImageEncoder(ImageEncoder):
         return 1 if len(strides) == 1 else max(strides)
 
     def features(self, images, modalities=None, controllers=True, training=None):
-        """The feature maps of all stages and the embedding.
+        """Compute the feature maps of all stages and the embedding.
 
         Args:
             images: float tensor `(batch, height, width, 3)`, normalised.
-            modalities: int tensor `(batch,)`; not needed with 0 or 1 controllers, or without.
-            controllers: bool. `False` runs the shared encoder alone, without any modality's
-                controller: what common knowledge is learnt with.
+            modalities: int tensor `(batch,)`; not needed with 0 or 1 controllers, or without them.
+            controllers: bool. `False` runs only the shared encoder, without any modality's
+                controller, as for learning what the modalities have in common.
             training: bool or `None`. In training mode BatchNorm uses and updates its statistics.
 
         Returns:
@@ -163,16 +155,16 @@ class StagedImageEncoder(ImageEncoder):
             >>> tuple(features["embedding"].shape)
             (1, 2, 2, 32)
 
-        Source: ours; the shared encoder without controllers is the modality aggregator of
-        ESP-MedSAM's first phase (arXiv 2407.14153).
+        Source: ESP-MedSAM (arXiv 2407.14153): the shared encoder without controllers is the
+        modality aggregator of its first phase.
         """
         return self.encoder_stages.features(images, modalities, controllers, training)
 
     def controller_layers(self, index):
-        """The layers that hold one modality's controller, in the order of the blocks.
+        """Return the layers of one modality's controller, in the order of the blocks.
 
         Args:
-            index: int. The modality; below `num_modalities`.
+            index: int. The modality, less than `num_modalities`.
 
         Example:
             >>> encoder = TiCBackbone(
@@ -181,7 +173,7 @@ class StagedImageEncoder(ImageEncoder):
             >>> len(encoder.controller_layers(1))
             4
 
-        Source: ours; the controller is ESP-MedSAM's (arXiv 2407.14153).
+        Source: the controller is ESP-MedSAM's (arXiv 2407.14153).
         """
         if not self.num_modalities:
             return []
@@ -199,6 +191,6 @@ class StagedImageEncoder(ImageEncoder):
         for stage, blocks in enumerate(stages.blocks):
             depths += [[block] for block in blocks]
             if stage > 0:
-                # The layer that merges patches goes with the block after it.
+                # A patch-merging layer belongs to the block after it.
                 depths[-len(blocks)].insert(0, stages.mergings[stage - 1])
         return depths

@@ -1,8 +1,8 @@
-"""The shapes of a model's features, without computing them."""
+"""Shapes of a model's features, without computing them."""
 
 import keras
 
-# Pixels of the image that is asked about where a model takes any size.
+# Image size to ask about if a model takes any size.
 SIZE = 64
 
 
@@ -16,23 +16,21 @@ class _Probe(keras.layers.Layer):
 
 
 def feature_specs(model, function, image_size=None):
-    """Shapes and dtypes of the features that a function gives of a model.
+    """Return shapes and dtypes of the features that a function computes with a model.
 
     Args:
-        model: `keras.Model` from images; its fixed input size is kept.
-        function: of `(images, modalities)`, giving a dict of tensors.
+        model: `keras.Model` of images; a fixed input size is kept.
+        function: takes `(images, modalities)`, returns a dict of tensors.
         image_size: (height, width) of the images; `None` is the model's own, or 64 x 64.
 
     Returns:
         dict of feature name to `keras.KerasTensor` with a batch of 1.
-
-    Source: ours.
     """
     if image_size is None:
         inputs = model.input
         image = inputs["images"] if isinstance(inputs, dict) else inputs
         image_size = [side or SIZE for side in image.shape[1:3]]
-    # Layers called on symbolic tensors would note the call, and their `output` become ambiguous.
+    # Layers record calls on symbolic tensors, which would make their `output` ambiguous.
     return _Probe(function).compute_output_spec(
         keras.KerasTensor((1, *image_size, 3), "float32"), keras.KerasTensor((1,), "int32")
     )

@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolutions before it, for inference."""
+"""Fold batch normalisation into the convolutions before it, for inference."""
 
 import keras
 import numpy as np
@@ -8,18 +8,16 @@ from keras_espmedsam.models.lora import KERNELS, merged_values
 
 
 def fold(task):
-    """A copy of a task without batch normalisation and adapters, that gives the same to rounding.
+    """Return a copy without batch normalisation and LoRA adapters; equal up to rounding.
 
-    The normalisation is that of `ConvNorm`, all that our own encoders have; an encoder of
-    keras-hub keeps its own. Adapters of LoRA are merged into the weights.
+    Only the normalisation of `ConvNorm` is folded, which is all that the encoders of this package
+    have; an encoder of keras-hub keeps its own. LoRA adapters are merged into the weights.
 
     Args:
         task: `ESPMedSAMImageSegmenter` or `TiCImageClassifier`.
 
     Returns:
-        The copy, not trainable, with weights of its own.
-
-    Source: common practice in inference; ours.
+        The copy, not trainable, with its own weights.
     """
     with folded_norms():
         folded = type(task).from_config(task.get_config())
@@ -42,7 +40,7 @@ def fold(task):
         ]
         for block in blocks
     }
-    # By order and not by path: Keras counts the names of layers that were given none anew.
+    # By order, not by path: Keras renumbers the names of unnamed layers.
     kept = (weight for weight in weights if weight.path.rpartition("/norm/")[0] not in blocks)
     for new in folded.weights:
         block, _, name = new.path.rpartition("/conv/")
@@ -55,7 +53,7 @@ def fold(task):
             new.assign(beta - mean * scale)
             continue
         kernel = value(next(kept))
-        # A depthwise kernel has its channels before the last axis.
+        # A depthwise kernel's channel axis is the second to last.
         new.assign(kernel * (scale[:, None] if kernel.shape[-1] != len(scale) else scale))
     folded.trainable = False
     folded.is_folded = True

@@ -1,4 +1,4 @@
-"""Raw images to normalised, equally sized model inputs: what the models' converters share."""
+"""Convert raw images to normalised model inputs of one size: the converters' common base."""
 
 from typing import TYPE_CHECKING
 
@@ -19,31 +19,33 @@ from keras_espmedsam.imaging.raw_batch import image_rows, is_batch, stack_canvas
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
-# The release divides by the mean; its weights need that, MobileSAM's and SAM's need the deviation.
+# The released code divides by the mean, and its weights need that; those of SAM and MobileSAM need
+# the standard deviation.
 NORMALIZATIONS = {"imagenet": (MEAN, STD), "released": (MEAN, MEAN)}
 
 
 class HostImageConverter(ImageConverter):
-    """Resize, pad and normalise images; never crop them. The base of the models' converters.
+    """Resize, pad and normalise images, without cropping. The base of the models' converters.
 
     All work is done on the host by NumPy and Pillow, also inside a tf.data or grain pipeline, so
-    that the three backends see the same numbers.
+    that all three backends see the same numbers.
 
     Args:
-        image_size: (height, width), multiples of the class's `size_multiple`, or `None`: keep the
-            size, pad it to multiples of 32.
+        image_size: (height, width), multiples of the class's `size_multiple`, or `None` to keep
+            the size and pad it to multiples of 32.
         resize_mode: `"pad"` keeps the aspect ratio and pads at the right and bottom with the
             mean colour; `"stretch"` changes the aspect ratio.
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean, which
             the published ESP-MedSAM checkpoints expect.
-        intensity: what is black and white: `"auto"`, what a file says, or else the range of its
-            bits or of its values; `"full"`, the range of its bits; or a pair of values. What is
-            said of a single image goes before it, and floats in [0, 1] are brightness already.
+        intensity: which values are black and white: `"auto"`, as the file says, otherwise the
+            range of its bits or of its values; `"full"`, the range of its bits; or a pair of
+            values. A value given for a single image takes precedence. Floats in [0, 1] are taken
+            as brightness.
 
-    Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)`, or a list
-    of images of any sizes. Gives float32 of the model's size.
+    Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)` or a list
+    of images of any sizes. Returns float32 images of the model's size.
 
-    Source: ours; normalisations from SAM and from the released code.
+    Source: normalisations from SAM and from the released code.
     """
 
     size_multiple = 1
@@ -56,7 +58,7 @@ class HostImageConverter(ImageConverter):
         intensity=AUTO,
         **kwargs,
     ):
-        # Of a stranger's preset either may be a list, which a dict cannot look up.
+        # In an untrusted preset either may be a list, which cannot be looked up in a dict.
         if not isinstance(resize_mode, str) or resize_mode not in RESIZE_MODES:
             raise ValueError(
                 f"Received resize_mode={shown_value(resize_mode)}; expected {RESIZE_MODES}."
@@ -68,45 +70,45 @@ class HostImageConverter(ImageConverter):
             )
         kwargs["data_format"] = "channels_last"  # Whatever keras.json says.
         super().__init__(image_size=check_image_size(image_size, self.size_multiple), **kwargs)
-        # keras-hub's own, not used here. As a part of a task it has to be built: with one part
-        # unbuilt, Keras on JAX runs a whole model first operation by operation.
+        # keras-hub's own, not used here, but it must be built: if any part of a task is unbuilt,
+        # Keras on JAX first runs the whole model operation by operation.
         self.resizing.build((None, None, None, 3))
         self.resize_mode = resize_mode
         self.normalization = normalization
         self.intensity = parse_intensity(intensity) or AUTO
 
     def place(self, size):
-        """The `Placement` of an image of `(height, width)` pixels on the model's canvas."""
+        """Return the `Placement` of an image of `(height, width)` pixels on the model's canvas."""
         return Placement.of(size, self.image_size, self.resize_mode)
 
     def convert(self, image):
-        """One image as `read` or `read_brightness` gives it, to `(*canvas, 3)` normalised."""
+        """Convert one image from `read` or `read_brightness` to `(*canvas, 3)`, normalised."""
         mean, divisor = (np.array(v, "float32") for v in NORMALIZATIONS[self.normalization])
         place = self.place(image.shape[:2])
-        # Resized before it is normalised, which is the same and costs less of a large image;
+        # Resizing before normalising gives the same result and is cheaper for a large image;
         # the padding becomes 0, the mean colour.
         return (place.forward(image, fill=mean, white=255) - mean) / divisor
 
     def read(self, image, intensity=None):
-        """One image of any kind, as `to_rgb` takes it, to `(height, width, 3)` in [0, 1]."""
+        """Convert one image of any kind that `to_rgb` takes to `(height, width, 3)` in [0, 1]."""
         return to_rgb(*self._to_read(image, intensity))
 
     def read_brightness(self, image, intensity=None):
-        """What `read` makes floats of: uint8, uint16 or float32, of one channel or three."""
-        if type(self).read is not HostImageConverter.read:  # one of one's own
+        """Return the input of `read`'s last step: uint8, uint16 or float32, 1 or 3 channels."""
+        if type(self).read is not HostImageConverter.read:  # Overridden by a subclass.
             return self.read(image, intensity)
         return rgb_brightness(*self._to_read(image, intensity))
 
     def _to_read(self, image, intensity):
         image = as_array(image)
         if intensity is None:
-            # What the preset says is of stored values; floats in [0, 1] are brightness already, as
-            # the readers of files give it.
+            # The preset's range is of stored values; floats in [0, 1] are already brightness, as
+            # the file readers return it.
             intensity = AUTO if is_brightness(image) else self.intensity
         return image, intensity
 
     def convert_batch(self, images, intensity=None):
-        """One raw image, a batch or a list of them to the model's input; NumPy out."""
+        """Convert one raw image, a batch or a list of them to the model's input, as NumPy."""
         rows, several = image_rows(images)
         converted = [self.convert(self.read_brightness(image, intensity)) for image in rows]
         return stack_canvases(converted) if several else converted[0]
@@ -128,7 +130,7 @@ class HostImageConverter(ImageConverter):
 
 
 def check_image_size(image_size, multiple):
-    """`(height, width)` as ints, or `None`; refuses what the model cannot take."""
+    """Return `(height, width)` as ints, or `None`; raise for sizes that the model cannot take."""
     if image_size is None:
         return None
     check_sizes("The image converter", image_size=image_size)
@@ -142,7 +144,7 @@ def check_image_size(image_size, multiple):
     return size
 
 
-# Unseen by type checkers, so that they find a name that there is not.
+# Hidden from type checkers, so that they still report unknown names.
 if not TYPE_CHECKING:
 
     def __getattr__(name):

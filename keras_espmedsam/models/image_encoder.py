@@ -1,4 +1,4 @@
-"""What every image encoder says and does, and how any other Keras model becomes one."""
+"""The contract of image encoders, and an adapter that makes any other Keras model one."""
 
 import functools
 from typing import NamedTuple
@@ -15,32 +15,37 @@ from keras_espmedsam.registries import image_encoders
 
 
 class FeatureLevel(NamedTuple):
-    """A feature map: pixels of the image per step of it, and its channels."""
+    """A feature map: its stride in pixels of the image, and its channels.
+
+    Example:
+        >>> FeatureLevel(stride=16, width=256)
+        FeatureLevel(stride=16, width=256)
+    """
 
     stride: int
     width: int
 
 
 class ImageEncoder:
-    """The contract of an image encoder: second base of a functional `keras.Model`.
+    """The contract of an image encoder: second base class of a functional `keras.Model`.
 
-    All code outside an encoder knows it by what is here. A new encoder derives from
-    `keras_hub.models.Backbone` and from this class, in this order, and overrides what differs:
-    with one output and a fixed input size it has to override nothing. It is found by name, from
-    `train.yaml` too, once it is in `keras_espmedsam.registries.image_encoders`.
+    Code outside an encoder uses only what is defined here. A new encoder derives from
+    `keras_hub.models.Backbone` and from this class, in this order, and overrides what differs.
+    With one output and a fixed input size it has to override nothing. To use it by name, also in
+    `train.yaml`, register it in `keras_espmedsam.registries.image_encoders`.
 
     Input: images `(batch, height, width, 3)`, or with several controllers a dict of `images` and
     `modalities`, `(batch,)` int.
     Output: the embedding, `(batch, height / output_stride, width / output_stride, channels)`.
 
     Attributes, to be set after `super().__init__`:
-        num_modalities: int. How many controllers it holds; 0 for none. An encoder that can hold
-            some has an argument, and a key of its configuration, of this name.
+        num_modalities: int. Number of modality controllers; 0 for none. An encoder that can have
+            controllers has an argument, and a key in its configuration, of this name.
         image_shape: tuple `(height, width, channels)`; `None` for a side of any size. Derived from
-            the input where it is not set. An encoder that can be built for another size has an
-            argument of this name.
+            the input if not set. An encoder that can be built for another size has an argument of
+            this name.
         output_stride: int. Pixels of the image per step of the embedding. Derived from a fixed
-            input size where it is not set.
+            input size if not set.
         size_multiple: int. Height and width must be multiples of it.
 
     Example:
@@ -49,14 +54,12 @@ class ImageEncoder:
         ...     window_sizes=(4, 4, 4), neck_dim=32)
         >>> isinstance(encoder, ImageEncoder), encoder.output_stride, encoder.fixed_size
         (True, 16, None)
-
-    Source: ours.
     """
 
     num_modalities = 0
     size_multiple = 1
 
-    # Not properties: what an encoder sets takes their place.
+    # Not properties, so that encoders can set them.
     @functools.cached_property
     def image_shape(self):
         return _input_shape(self)
@@ -73,7 +76,7 @@ class ImageEncoder:
 
     @property
     def levels(self):
-        """dict of the name of each feature, as `features` gives them, to its `FeatureLevel`.
+        """dict of each name in `features` to its `FeatureLevel`.
 
         Example:
             >>> encoder = TinyViTBackbone(
@@ -81,8 +84,6 @@ class ImageEncoder:
             ...     window_sizes=(4, 4, 4), neck_dim=24)
             >>> encoder.levels["stage_1"], encoder.levels["embedding"]
             (FeatureLevel(stride=8, width=16), FeatureLevel(stride=16, width=24))
-
-        Source: ours.
         """
         return probed_levels(self, self.features, self.fixed_size)
 
@@ -92,7 +93,7 @@ class ImageEncoder:
         return tuple(self.levels)
 
     def embed(self, images, modalities=None, training=None):
-        """The embedding, by calling the model itself.
+        """Compute the embedding by calling the model.
 
         Args:
             images: tensor `(batch, height, width, 3)`, or symbolic.
@@ -102,40 +103,36 @@ class ImageEncoder:
         return _call(self, self.num_modalities, images, modalities, training)
 
     def features(self, images, modalities=None, controllers=True, training=None):
-        """The feature maps by name; an encoder of one output has the embedding alone.
+        """Compute the feature maps by name; an encoder of one output has only the embedding.
 
         Args:
             images: float tensor `(batch, height, width, 3)`, normalised.
-            modalities: int tensor `(batch,)`; not needed with 0 or 1 controllers, or without.
-            controllers: bool. `False` runs the shared encoder alone, without any modality's
-                controller: what common knowledge is learnt with.
+            modalities: int tensor `(batch,)`; not needed with 0 or 1 controllers, or without them.
+            controllers: bool. `False` runs only the shared encoder, without any modality's
+                controller, as for learning what the modalities have in common.
             training: bool or `None`. In training mode BatchNorm uses and updates its statistics.
 
         Returns:
             dict of `(batch, h, w, channels)`, among them `embedding`.
-
-        Source: ours.
         """
         if self.num_modalities and not controllers:
             raise InputError(
-                f"Received controllers=False for {type(self).__name__}, which holds controllers "
-                "and has no method features to run without them; write one."
+                f"Received controllers=False for {type(self).__name__}, which has controllers "
+                "but no method features that can run without them; define one."
             )
         return {"embedding": self.embed(images, modalities, training)}
 
     def extractor(self, names):
-        """A function like `features` that gives the named ones alone.
+        """Return a function like `features` that computes only the named features.
 
         Args:
             names: list of some of `feature_names`.
 
         Raises:
             InputError: for an unknown name.
-
-        Source: ours.
         """
         names = tuple(names)
-        # To list the known ones takes a look at the whole model.
+        # Listing the known names means going through the whole model.
         if names != ("embedding",):
             _check_names(self, names)
 
@@ -146,42 +143,40 @@ class ImageEncoder:
         return extract
 
     def controller_layers(self, index):
-        """The layers that hold one modality's controller and nothing else; none by default.
+        """Return the layers that hold only one modality's controller; by default none.
 
         Args:
-            index: int. The modality; below `num_modalities`.
+            index: int. The modality, less than `num_modalities`.
 
-        Source: ours; the controller is ESP-MedSAM's (arXiv 2407.14153).
+        Source: ESP-MedSAM (arXiv 2407.14153), the controller.
         """
         return []
 
     def close_controller(self, index):
-        """Let a controller change nothing until it is trained.
+        """Reset a controller so that it changes nothing until it is trained.
 
         Args:
             index: int. The modality.
-
-        Source: ours.
         """
         close_controller(self.controller_layers(index))
 
     def adapter_layers(self):
-        """The layers that were added to a pretrained encoder, for all modalities; often none."""
+        """Return the layers added to a pretrained encoder for all modalities; often none."""
         return []
 
     def layers_by_depth(self):
-        """List of lists of layers, from the image on, for learning rates by depth; or empty."""
+        """Return lists of layers from the input on, for learning rates by depth; may be empty."""
         return []
 
     def rematerializable_layers(self):
-        """The layers that can be computed again instead of kept, see `rematerializable`."""
+        """Return layers that can be recomputed instead of stored; see `rematerializable`."""
         return [layer for layer in self.layers if is_rematerializable(layer)]
 
 
 class _AdaptedModel(ImageEncoder):
-    """The contract of a `keras.Model` that does not derive from it: by attributes, or derived.
+    """Adapts a `keras.Model` that does not derive from `ImageEncoder`, by its attributes.
 
-    This is the one place where a model is asked what it has.
+    This is the only place that inspects a model for optional attributes.
     """
 
     def __init__(self, model):
@@ -252,18 +247,18 @@ class _AdaptedModel(ImageEncoder):
 
 
 def as_image_encoder(model):
-    """The contract of a model: the model itself where it states it, else one derived of it.
+    """Return the model itself if it is an `ImageEncoder`, otherwise an adapter of it.
 
     Args:
         model: `ImageEncoder`, or another `keras.Model` from images to a feature map. Its attributes
-            `num_modalities`, `output_stride`, `features`, `controller_layers` are taken where it
+            `num_modalities`, `output_stride`, `features` and `controller_layers` are used if it
             has them.
 
     Returns:
-        `ImageEncoder`. That of another model is no layer and holds nothing of its own.
+        `ImageEncoder`. An adapter is not a layer and has no weights of its own.
 
     Raises:
-        InputError: for what is no `keras.Model`.
+        InputError: for anything but a `keras.Model`.
 
     Example:
         >>> image = keras.Input((32, 32, 3))
@@ -271,8 +266,6 @@ def as_image_encoder(model):
         >>> encoder = as_image_encoder(model)
         >>> encoder.output_stride, encoder.fixed_size, encoder.num_modalities
         (16, (32, 32), 0)
-
-    Source: ours.
     """
     if isinstance(model, ImageEncoder):
         return model
@@ -285,12 +278,10 @@ def as_image_encoder(model):
 
 
 def image_encoder_of(model):
-    """The image encoder in a segmenter or a backbone, also keras-hub's SAM; or the model itself.
+    """Return the image encoder of a segmenter or backbone (also keras-hub's SAM), or the model.
 
     Args:
         model: `keras.Model`.
-
-    Source: ours.
     """
     if isinstance(model, ImageEncoder):
         return model
@@ -299,15 +290,13 @@ def image_encoder_of(model):
 
 
 def close_controller(layers):
-    """Let a controller change nothing until it is trained: adapters give 0, tokens are closed.
+    """Reset a controller so that it changes nothing: adapters give 0, tokens are closed.
 
     Args:
-        layers: its `ModalityVariables`, as `controller_layers` gives them.
+        layers: its `ModalityVariables`, from `controller_layers`.
 
     Raises:
         InputError: for a layer that is neither a token nor an adapter.
-
-    Source: ours.
     """
     for layer in layers:
         if "token" in layer.shapes:
@@ -318,25 +307,23 @@ def close_controller(layers):
         else:
             raise InputError(
                 f"The controller's layer {layer.name!r} holds {', '.join(layer.shapes)}: neither a "
-                "token nor an adapter; let the image encoder have a method close_controller(index)."
+                "token nor an adapter; give the image encoder a method close_controller(index)."
             )
 
 
 def probed_levels(model, function, size=None):
-    """The levels of a model's features, found without computing them.
+    """Return the levels of a model's features without computing them.
 
     Args:
-        model: `keras.Model` from images.
-        function: of `(images, modalities)`, giving a dict of tensors.
-        size: (height, width) of the images; `None` is one that all strides divide.
+        model: `keras.Model` of images.
+        function: takes `(images, modalities)`, returns a dict of tensors.
+        size: (height, width) of the images; `None` is a size that all strides divide.
 
     Returns:
         dict of name to `FeatureLevel`.
 
     Raises:
-        InputError: for a feature that is no map, or whose size does not divide the image's.
-
-    Source: ours.
+        InputError: for a feature that is not a map, or whose size does not divide the image's.
     """
     size = size or (_PROBE_SIZE, _PROBE_SIZE)
     levels = {}
@@ -351,20 +338,18 @@ def probed_levels(model, function, size=None):
     return levels
 
 
-# Divided by all strides that there are.
+# A multiple of all common strides.
 _PROBE_SIZE = 256
 
 
 def serialize_within(model, policy):
-    """The configuration of a model inside another, which follows the other's precision.
+    """Return the configuration of a model inside another, which follows the other's precision.
 
     Args:
         model: `keras.Model`.
-        policy: `keras.DTypePolicy` of the other. Where it is the model's own, `dtype` is left
-            open, so that `from_preset(..., dtype=...)`, which changes the outer one alone, changes
-            both.
-
-    Source: ours.
+        policy: `keras.DTypePolicy` of the outer model. If the inner model has the same, its
+            `dtype` is left out, so that `from_preset(..., dtype=...)`, which changes only the
+            outer one, changes both.
     """
     config = keras.saving.serialize_keras_object(model)
     if config["config"].get("dtype") == keras.dtype_policies.serialize(policy):
@@ -373,17 +358,15 @@ def serialize_within(model, policy):
 
 
 def deserialize_within(config, dtype, image_shape=None):
-    """The model of `serialize_within`, or a model itself as it is.
+    """Rebuild the model of `serialize_within`; a model is returned unchanged.
 
     Args:
         config: dict, or `keras.Model`.
-        dtype: that of the outer configuration, for a model whose own was left open.
-        image_shape: tuple or `None`. Replaces that of the model.
+        dtype: dtype of the outer model, used if the inner one's was left out.
+        image_shape: tuple or `None`. Replaces the model's own.
 
     Raises:
-        InputError: for an image shape of a model that has none in its configuration.
-
-    Source: ours.
+        InputError: for an image shape if the model's configuration has none.
     """
     if not isinstance(config, dict):
         return config
@@ -408,7 +391,7 @@ def _check_names(encoder, names):
 
 
 def _call(model, num_modalities, images, modalities, training):
-    # No argument where none was given, for models whose `call` takes none.
+    # Omit arguments that were not given, for models whose `call` does not take them.
     options = {} if training is None else {"training": training}
     if num_modalities > 1:
         return model({"images": images, "modalities": modalities}, **options)
@@ -419,7 +402,7 @@ def _image_input(model):
     try:
         inputs = model.input
     except (AttributeError, ValueError):
-        return None  # Not functional: its input is not known.
+        return None  # Not a functional model: its input is unknown.
     return inputs["images"] if isinstance(inputs, dict) else inputs
 
 

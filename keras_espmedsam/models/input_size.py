@@ -1,19 +1,19 @@
-"""The size of a task's images, which model and preprocessor agree on."""
+"""Keep the image size of a task's model and preprocessor equal."""
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.image_converter import check_image_size
 
 
 def follow_input_size(task):
-    """Let the preprocessor give images of the size that the model is fixed to, if it is.
+    """Set the preprocessor's image size to the model's fixed size, if it has one.
 
-    `from_preset(image_shape=...)` fixes that of the model alone.
+    `from_preset(image_shape=...)` sets only the model's.
 
     Args:
-        task: segmenter or classifier; its preprocessor gets the size.
+        task: segmenter or classifier; its preprocessor is changed.
 
     Raises:
-        InputError: for a model of other than three channels.
+        InputError: for a model with any number of channels but three.
 
     Example:
         >>> image_shape = (128, 160, 3)
@@ -21,8 +21,6 @@ def follow_input_size(task):
         ...     "espmedsam_nano_256", image_shape=image_shape)
         >>> segmenter.preprocessor.image_converter.image_size
         (128, 160)
-
-    Source: ours.
     """
     shape = _image_shape(task)
     if shape[-1] != 3:

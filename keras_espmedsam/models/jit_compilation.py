@@ -1,4 +1,4 @@
-"""What `compile(jit_compile=True)` can be asked for on this backend."""
+"""Which values of `compile(jit_compile=...)` this backend supports."""
 
 import keras
 
@@ -6,10 +6,10 @@ from keras_espmedsam.errors import InputError
 
 
 def check_jit_compile(jit_compile="auto"):
-    """Refuse compilation where it ends in an error deep inside.
+    """Raise for compilation that would fail with an error deep inside the backend.
 
-    On PyTorch Keras hands its layers to TorchDynamo one by one. TorchDynamo compiles each anew for
-    every shape and attribute, and then fails on the sizes that it made symbols of.
+    On PyTorch, Keras passes its layers to TorchDynamo one by one. TorchDynamo recompiles each for
+    every shape and attribute, and then fails on the sizes that it has made symbolic.
 
     Args:
         jit_compile: as `keras.Model.compile` takes it.
@@ -19,8 +19,6 @@ def check_jit_compile(jit_compile="auto"):
 
     Example:
         >>> check_jit_compile("auto")
-
-    Source: ours.
     """
     if jit_compile is True and keras.backend.backend() == "torch":
         raise InputError(
@@ -30,22 +28,20 @@ def check_jit_compile(jit_compile="auto"):
 
 
 def loaded_jit_compile(options):
-    """What a saved model is compiled with, of the backend that it is loaded on.
+    """Return compile options of a saved model that work on the backend that loads it.
 
-    Keras writes down what `"auto"` was on the backend that saved, which is `True` on TensorFlow
+    Keras saves the value that `"auto"` had on the saving backend, which is `True` on TensorFlow
     and JAX.
 
     Args:
         options: dict, arguments of `compile`.
 
     Returns:
-        dict, without `jit_compile` where it cannot be done here.
+        dict, without `jit_compile` if this backend does not support it.
 
     Example:
         >>> loaded_jit_compile({"jit_compile": False, "run_eagerly": True})["run_eagerly"]
         True
-
-    Source: ours.
     """
     if options.get("jit_compile") and keras.backend.backend() == "torch":
         return {name: value for name, value in options.items() if name != "jit_compile"}

@@ -1,18 +1,16 @@
-"""Keras' verb `export`, which works from every backend."""
+"""Make Keras' `export` method work from every backend."""
 
 from keras_espmedsam._upward import upward
 
 
 def exports_from_any_backend(decorated):
-    """Class decorator: `export`, which writes the same from every backend.
+    """Class decorator: adds an `export` that writes the same from every backend.
 
-    Keras itself exports our models from TensorFlow alone: from JAX and PyTorch its converters
-    refuse inputs that are a dict, and open heights and widths.
+    Keras itself exports these models from TensorFlow only: from JAX and PyTorch its converters
+    reject dict inputs and open heights and widths.
 
     Args:
         decorated: class of a `keras.Model` that can be saved as a preset.
-
-    Source: ours.
     """
 
     def export(
@@ -20,26 +18,27 @@ def exports_from_any_backend(decorated):
     ):
         """Write this network for another runtime, as Keras does from TensorFlow.
 
-        The artefact takes what the network takes, normalised float32 images (and modalities), and
-        gives its outputs. For one that takes images as they are, is compared with this model in
-        its runtime and says how it is fed, use `export_for` of the tasks, which has any format of
-        `keras_espmedsam.registries.export_formats`, smaller precisions and single modalities.
+        The exported file takes what the network takes, normalised float32 images (and modalities),
+        and returns the network's outputs. Prefer a task's `export_for`: its files take raw images
+        and say how to feed them, are compared with this model in their runtime, and can have any
+        format of `keras_espmedsam.registries.export_formats`, a smaller precision or one modality.
 
-        On JAX and PyTorch, TensorFlow writes in a process of its own; `"onnx"` and `"openvino"`, of
-        tasks alone, are there what `export_for` writes with `flavor="logits"`, and compared.
+        On JAX and PyTorch, TensorFlow does the writing in a separate process. There `"onnx"` and
+        `"openvino"`, for tasks only, write the same as `export_for` with `flavor="logits"`, and
+        are compared.
 
         Args:
             filepath: str or path: a folder, or a file that ends in .onnx, .tflite, .xml or .pt2.
-            format: `"tf_saved_model"` (whose endpoint is `serve`), `"litert"`, `"onnx"`,
-                `"openvino"`, or, on PyTorch alone, `"torch"`.
-            verbose: bool, or `None` for Keras' choice. Whether to say where it was written.
-            input_signature: as Keras takes it. `None` leaves the batch and the size open; of
-                `"litert"` and `"torch"`, which cannot, it is one image of the preprocessor's size.
-            **kwargs: handed to Keras; on JAX and PyTorch those of `"torch"` alone.
+            format: `"tf_saved_model"` (with the endpoint `serve`), `"litert"`, `"onnx"`,
+                `"openvino"`, or, on PyTorch only, `"torch"`.
+            verbose: bool, or `None` for Keras' choice. Whether to print where it was written.
+            input_signature: as Keras takes it. `None` leaves batch and size open, except for
+                `"litert"` and `"torch"`, which take one image of the preprocessor's size.
+            **kwargs: passed to Keras; on JAX and PyTorch only with `"torch"`.
 
         Raises:
             InputError: for an unknown format, one that this backend cannot write, and options that
-                another process cannot be told.
+                cannot be passed to another process.
 
         Example:
             >>> TiCBackbone(
@@ -50,7 +49,7 @@ def exports_from_any_backend(decorated):
 tf_saved_model, litert, onnx, openvino, torch; did you mean onnx? A format of another package is \
 written by export_for.
 
-        Source: Keras' `export`; that it works from every backend is ours.
+        Source: Keras' `export`.
         """
         upward("export_like_keras")(
             self,

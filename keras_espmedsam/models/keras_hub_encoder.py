@@ -20,7 +20,7 @@ from keras_espmedsam.models.keras_export import exports_from_any_backend
 from keras_espmedsam.models.lora import adapts_by_lora
 from keras_espmedsam.models.quantization import keeps_quantization
 
-# Keys of a backbone's configuration under which keras-hub has its input shape.
+# Keys for the input shape in the configuration of keras-hub's backbones.
 _SHAPES = ("image_shape", "input_shape")
 
 
@@ -31,32 +31,32 @@ _SHAPES = ("image_shape", "input_shape")
 class KerasHubImageEncoder(Backbone, ImageEncoder):
     """A `FeaturePyramidBackbone` of keras-hub with a neck over some of its levels.
 
-    It holds no modality controllers: in an `ESPMedSAMBackbone` the queries alone tell modalities
-    apart. Levels beyond those that the neck takes are left out with their weights. The images
-    come normalised as the segmenter's image converter does it; its `"imagenet"` is what most of
-    keras-hub's classifiers were trained with.
+    It has no modality controllers: in an `ESPMedSAMBackbone` only the queries distinguish
+    modalities. Levels beyond those that the neck takes are dropped with their weights. Images
+    are normalised by the segmenter's image converter; its `"imagenet"` is what most of keras-hub's
+    classifiers were trained with.
 
     Args:
-        backbone: `FeaturePyramidBackbone`, whose layers are taken as they are, or its
-            configuration, `{"class_name": "ResNetBackbone", "config": {...}}`.
-        preset: str or None. A preset of keras-hub to take instead, such as
-            `"efficientnet_b0_ra_imagenet"` or a folder. Only the first time: what is saved holds
-            the weights.
-        load_weights: bool. Whether the preset's weights are taken, or its architecture alone.
-        neck_dim: int or None. Width of the embedding; `None` leaves the neck out and gives the
+        backbone: `FeaturePyramidBackbone`, whose layers are used directly, or its configuration,
+            `{"class_name": "ResNetBackbone", "config": {...}}`.
+        preset: str or None. A preset of keras-hub to use instead, such as
+            `"efficientnet_b0_ra_imagenet"` or a folder. Needed only the first time: the saved
+            model holds the weights.
+        load_weights: bool. Whether to load the preset's weights, or only its architecture.
+        neck_dim: int or None. Width of the embedding; `None` leaves the neck out and returns the
             last level's feature map.
         neck_levels: tuple of str or None. Levels that enter the neck, as `("P3", "P4", "P5")`;
             `None` is the last one.
         output_stride: int or None. Pixels per step of the embedding; `None` is that of the
             coarsest level in the neck.
         image_shape: tuple `(height, width, 3)`; with `None`s the backbone's own, often any size.
-        dtype: dtype or `keras.DTypePolicy` of the neck, and of a backbone that is made here.
+        dtype: dtype or `keras.DTypePolicy` of the neck, and of a backbone that is built here.
 
     Call: images `(batch, height, width, 3)`, normalised floats, to
     `(batch, height / output_stride, width / output_stride, neck_dim)`.
 
     Raises:
-        InputError: for a backbone without levels, or one that cannot be made or loaded.
+        InputError: for a backbone without levels, or one that cannot be built or loaded.
 
     Example:
         >>> densenet = {"class_name": "DenseNetBackbone", "config": {
@@ -66,8 +66,7 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
         >>> tuple(encoder(np.zeros((1, 64, 96, 3))).shape)
         (1, 8, 12, 16)
 
-    Source: keras-hub for the backbones; feature pyramids: arXiv 1612.03144; the neck over several
-    levels is ours.
+    Source: keras-hub, the backbones; arXiv 1612.03144, feature pyramids.
     """
 
     def __init__(
@@ -132,7 +131,7 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
         )
 
         # === Config ===
-        # Not the backbone itself: levels beyond the neck are no part of this model.
+        # Not the backbone itself: this model does not include levels beyond the neck.
         self._backbone_config = _serialized(backbone, self.dtype_policy)
         self.neck_dim = neck_dim
         self.neck_levels = names
@@ -147,22 +146,20 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
 
     @property
     def size_multiple(self):
-        """Height and width must be multiples of it: maps of other sizes do not meet in the neck."""
+        """Height and width must be multiples of it, so that the neck's maps have equal sizes."""
         return max(level.stride for level in self._pyramid_levels.values())
 
     def features(self, images, modalities=None, controllers=True, training=None):
-        """The feature maps of all levels up to the last one in the neck, and the embedding.
+        """Compute the feature maps of all levels up to the neck's last one, and the embedding.
 
         Args:
             images: float tensor `(batch, height, width, 3)`, normalised.
-            modalities: taken and not used, for what is called with any image encoder.
-            controllers: taken and not used.
+            modalities: ignored; every image encoder takes it.
+            controllers: ignored.
             training: bool or `None`. In training mode BatchNorm uses and updates its statistics.
 
         Returns:
             dict of `P1`, `P2`, ... and `embedding`, each `(batch, h, w, channels)`.
-
-        Source: ours.
         """
         features = self.pyramid(images, training=training)
         if self.neck is None:
@@ -170,7 +167,7 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
         return {**features, "embedding": self.neck([features[name] for name in self._neck_names])}
 
     def layers_by_depth(self):
-        """The backbone's layers by the level that first needs them."""
+        """Return the backbone's layers by the level that first needs them."""
         depths, seen = [], set()
         for output in self.pyramid.output.values():
             layers = keras.Model(self.pyramid.input, output).layers
@@ -191,7 +188,7 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
 
 @contextlib.contextmanager
 def _precision(dtype):
-    """Also for backbones that do not hand their dtype to their layers, such as EfficientNet."""
+    """Apply the dtype also to backbones that do not pass it to their layers (EfficientNet)."""
     before = keras.config.dtype_policy()
     if dtype is not None:
         keras.config.set_dtype_policy(dtype)
@@ -211,9 +208,9 @@ def _from_preset(preset, load_weights, image_shape, dtype):
         try:
             return Backbone.from_preset(preset, image_shape=image_shape, **options)
         except TypeError:
-            # Most take any size, and no argument for it.
+            # Most take any size, and have no argument for it.
             return Backbone.from_preset(preset, **options)
-    # A damaged folder or a failed download raises nearly anything.
+    # A damaged folder or a failed download can raise almost any exception.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".:")
         raise InputError(
@@ -223,7 +220,7 @@ def _from_preset(preset, load_weights, image_shape, dtype):
 
 
 def _made(config, image_shape, dtype):
-    """A backbone of its configuration."""
+    """Build a backbone from its configuration."""
     if not isinstance(config, dict) or not isinstance(config.get("class_name"), str):
         raise InputError(
             f"Received a backbone of type {type(config).__name__}; expected a keras-hub "
@@ -234,7 +231,7 @@ def _made(config, image_shape, dtype):
         inner |= {key: image_shape for key in _SHAPES if key in inner}
     if "registered_name" in config:
         return deserialize_within({**config, "config": inner}, dtype)
-    # By name alone, as a person writes it.
+    # By name only, as people write it in a file.
     name = config["class_name"]
     made = getattr(keras_hub.models, name, None)
     if not isinstance(made, type) or not issubclass(made, FeaturePyramidBackbone):
@@ -250,20 +247,20 @@ def _made(config, image_shape, dtype):
     try:
         return made(**{"dtype": dtype, **inner})
     except (TypeError, ValueError) as error:
-        raise InputError(f"The backbone {name} cannot be made: {error}") from error
+        raise InputError(f"The backbone {name} cannot be built: {error}") from error
 
 
 def _serialized(backbone, policy):
     config = serialize_within(backbone, policy)
     if isinstance(backbone, EfficientNetBackbone):
-        # keras-hub 0.32 leaves it out, so that the default would be built; it is the last width.
+        # keras-hub 0.32 omits it, so the default would be built; it is the last width.
         inner = {"num_features": backbone.output.shape[-1], **config["config"]}
         config = {**config, "config": inner}
     return config
 
 
 def _pyramid(backbone):
-    """dict of the levels' symbolic maps, from fine to coarse."""
+    """Return a dict of the levels' symbolic maps, from fine to coarse."""
     levels = backbone.pyramid_outputs if isinstance(backbone, FeaturePyramidBackbone) else {}
     if not levels or isinstance(backbone.input, dict | list):
         raise InputError(
@@ -281,12 +278,12 @@ def _pyramid(backbone):
 
 
 def _checked_shape(backbone, image_shape):
-    """The images' shape: as asked for, or the backbone's own."""
+    """Return the requested shape of the images, or the backbone's own."""
     own = tuple(backbone.input.shape[1:])
     wanted = (*(a or b for a, b in zip(image_shape[:2], own[:2], strict=True)), own[-1])
     if any(b is not None and a != b for a, b in zip(wanted, own, strict=True)):
         raise InputError(
-            f"Received image_shape={image_shape} for {type(backbone).__name__}, which was made for "
-            f"images of {own}; make it for that shape, or leave image_shape out."
+            f"Received image_shape={image_shape} for {type(backbone).__name__}, which was built "
+            f"for images of {own}; build it for that shape, or leave image_shape out."
         )
     return wanted

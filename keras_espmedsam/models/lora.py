@@ -1,8 +1,8 @@
 """Low-rank adapters (LoRA) of a backbone: which layers get them, their files, and merging them.
 
-keras-hub looks for layers named `query` and `value`, which only the mask decoder has: the encoder,
-whose queries, keys and values are one layer, would be frozen without a word. It also lets the
-biases of adapted layers be trained, which its files of adapters leave out.
+keras-hub adapts layers named `query` and `value`, which only the mask decoder has. The encoder,
+whose queries, keys and values are one layer, would be frozen silently. keras-hub also trains the
+biases of adapted layers, but does not write them to its adapter files.
 """
 
 import numbers
@@ -13,18 +13,21 @@ import keras
 import numpy as np
 
 from keras_espmedsam._files import atomic_path
+from keras_espmedsam._shown import shown
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.stored_weights import check_weights_file
+from keras_espmedsam.imaging.finite import all_finite
 from keras_espmedsam.models.image_encoder import image_encoder_of
 from keras_espmedsam.models.model_layers import model_layers
 
 LORA_LAYER_NAMES = ("qkv", "projection", "dense_1", "dense_2", "query", "value")
-"""Attention and MLPs of the encoders, and what keras-hub adapts in the decoder's attention."""
+"""Attention and MLPs of the encoders, and keras-hub's targets in the decoder's attention."""
 SUFFIX = ".lora.h5"
 KERNELS = ("lora_kernel_a", "lora_kernel_b")
 
 
 def adapts_by_lora(decorated):
-    """Class decorator: LoRA reaches the encoder of a keras-hub backbone.
+    """Class decorator: makes LoRA reach the encoder of a keras-hub backbone.
 
     Args:
         decorated: class of a `keras_hub.models.Backbone`.
@@ -32,8 +35,6 @@ def adapts_by_lora(decorated):
     Example:
         >>> TinyViTBackbone.enable_lora is ESPMedSAMBackbone.enable_lora
         True
-
-    Source: ours.
     """
     own_get_config = decorated.get_config
 
@@ -49,7 +50,7 @@ def adapts_by_lora(decorated):
 
 
 class _Adapted:
-    """The methods.
+    """The methods that `adapts_by_lora` adds.
 
     Example:
         >>> backbone = TiCBackbone(
@@ -58,35 +59,34 @@ class _Adapted:
     """
 
     def default_lora_layer_names(self):
-        """Names of the layers that `enable_lora` adapts where it is given none.
+        """Return the names of the layers that `enable_lora` adapts by default.
 
-        Source: LoRA (arXiv 2106.09685); which layers is ours.
+        Source: LoRA (arXiv 2106.09685).
         """
         return list(LORA_LAYER_NAMES)
 
     def enable_lora(self, rank, target_layer_names=None):
-        """Freeze this backbone, and give dense layers low-rank adapters, which are trained.
+        """Freeze this backbone and give dense layers low-rank adapters, which are trained.
 
-        By default these are all attention and MLP layers of the image encoder and, of a whole
-        ESP-MedSAM, those of the decoder with these names. Nothing else of it is trained: no bias,
-        no BatchNorm statistics and no modality controller; a controller, which is an adapter of
-        its modality alone, is trained beside them after `for layer in
-        backbone.controller_layers(...): layer.trainable = True`. Adapters are shared by all
-        modalities. Compile the model afterwards.
+        By default these are all attention and MLP layers of the image encoder and, for a whole
+        ESP-MedSAM, the decoder's layers of these names. Nothing else is trained: no bias, no
+        BatchNorm statistics and no modality controller. All modalities share the adapters. To also
+        train a modality's controller, run `for layer in backbone.controller_layers(...):
+        layer.trainable = True`. Compile the model afterwards.
 
         `save_lora_weights` writes the adapters. `save`, `save_to_preset`, `export_for` and
-        `segmenter.fold()` merge them into the weights: what is loaded is a model without them
-        that gives the same.
+        `segmenter.fold()` merge them into the weights: loading gives a model without adapters and
+        with the same outputs.
 
         Args:
             rank: int, 1 or more. Width of the adapters.
-            target_layer_names: list of str. Names of the layers that get them; `None` for
+            target_layer_names: list of str. Names of the layers to adapt; `None` for
                 `default_lora_layer_names()`.
 
         Raises:
-            InputError: for another rank, a name that fits no layer, a model that has adapters or
-                is quantised, and an image encoder none of whose layers have the default names;
-                before anything is changed.
+            InputError: for another rank, a name that matches no layer, a model that has adapters
+                or is quantised, and an image encoder without any layer of the default names. The
+                model is then unchanged.
 
         Example:
             >>> encoder = TiCBackbone(
@@ -95,17 +95,17 @@ class _Adapted:
             >>> sorted({variable.name for variable in encoder.trainable_variables})
             ['lora_kernel_a', 'lora_kernel_b']
 
-        Source: LoRA (arXiv 2106.09685); keras-hub's `enable_lora`, the targets are ours.
+        Source: LoRA (arXiv 2106.09685); keras-hub's `enable_lora`, with other targets.
         """
         rank = _checked_rank(rank)
         _check_plain(self)
         _adapt(self, _targets(self, target_layer_names), rank)
 
     def save_lora_weights(self, filepath):
-        """Write the adapters alone.
+        """Write only the adapters.
 
-        What was trained beside them, such as a task's head or a modality's controller, is not in
-        the file: save the task for that.
+        Other trained weights, such as a task's head or a modality's controller, are not in the
+        file: save the task for that.
 
         Args:
             filepath: str or path, ending in `.lora.h5`.
@@ -119,7 +119,7 @@ class _Adapted:
             >>> backbone.save_lora_weights(path)
             >>> backbone.load_lora_weights(path)
 
-        Source: keras-hub's `save_lora_weights`, of which this is the form.
+        Source: keras-hub's `save_lora_weights`, which has the same file format.
         """
         path = _checked_path(filepath)
         layers = _layers_with_weights(self)
@@ -137,14 +137,14 @@ class _Adapted:
                         file[f"lora/{i}/vars/{name}"] = value
 
     def load_lora_weights(self, filepath):
-        """Read adapters; a model without any gets those of the file.
+        """Load adapters; a model without adapters is given them first.
 
         Args:
-            filepath: str or path of a file that `save_lora_weights` wrote.
+            filepath: str or path of a file written by `save_lora_weights`.
 
         Raises:
             InputError: for a file that cannot be read, or holds adapters of another rank or of
-                other layers than this model's; before anything is changed.
+                other layers than this model's. The model is then unchanged.
 
         Example, with the class's `backbone`:
             >>> import tempfile
@@ -167,7 +167,7 @@ class _Adapted:
 
 
 def lora_layers(model):
-    """The layers of a model, at any depth, that have adapters.
+    """Return the layers of a model, at any depth, that have adapters.
 
     Args:
         model: `keras.Model`.
@@ -178,14 +178,12 @@ def lora_layers(model):
     Example:
         >>> lora_layers(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
         []
-
-    Source: ours.
     """
     return [layer for layer in model_layers(model) if _is_adapted(layer)]
 
 
 def merged_values(model):
-    """The values of adapted weights with their adapters merged in.
+    """Return the values of adapted weights with their adapters merged in.
 
     Args:
         model: `keras.Model`.
@@ -202,21 +200,19 @@ def merged_values(model):
     values = {}
     for layer in lora_layers(model):
         name = _weight_name(layer)
-        # What the layer gives under this name has them merged in; the variable has not.
+        # The layer's attribute of this name has them merged in; the variable does not.
         merged = keras.ops.convert_to_tensor(getattr(layer, name))
         values[f"{layer.path}/{name}"] = np.array(keras.ops.convert_to_numpy(merged))
     return values
 
 
-def begin_adapters_anew(model):
-    """Let adapters that a file of merged weights has set to zero be learnt again.
+def reset_adapters(model):
+    """Make adapters trainable again after loading merged weights.
 
-    Keras sets both halves of one to zero, where neither has a gradient.
+    Keras sets both halves of each adapter to zero, and then neither has a gradient.
 
     Args:
         model: `keras.Model` whose weights were loaded.
-
-    Source: ours.
     """
     for layer in lora_layers(model):
         if not np.any(keras.ops.convert_to_numpy(layer.lora_kernel_a)):
@@ -229,12 +225,10 @@ def refuse_adapters(model, what):
 
     Args:
         model: `keras.Model`.
-        what: str. What was asked for, such as `"quantize()"`.
+        what: str. The requested operation, such as `"quantize()"`.
 
     Raises:
         InputError: when a layer has one.
-
-    Source: ours.
     """
     layers = lora_layers(model)
     if layers:
@@ -245,10 +239,7 @@ def refuse_adapters(model, what):
 
 
 def without_lora_ranks(config):
-    """A configuration whose layers are built without adapters, which files have merged.
-
-    Source: ours.
-    """
+    """Return a configuration whose layers have no adapters, for files with merged ones."""
     if isinstance(config, dict):
         return {
             key: without_lora_ranks(value)
@@ -269,7 +260,7 @@ def _weight_name(layer):
 
 
 def _layers_with_weights(model):
-    """As keras-hub numbers them in its files."""
+    """Return the layers as keras-hub numbers them in its files."""
     return [layer for layer in model_layers(model)[1:] if layer.weights]
 
 
@@ -290,7 +281,7 @@ def _check_plain(model):
 
 
 def _targets(model, names):
-    """The layers that are to be adapted."""
+    """Return the layers to adapt."""
     layers = _layers_with_weights(model)
     adaptable = [layer for layer in layers if hasattr(layer, "enable_lora")]
     adaptable = [layer for layer in adaptable if not isinstance(layer, keras.Model)]
@@ -308,7 +299,7 @@ def _targets(model, names):
                 f"expected names among {_listed(known)}."
             )
         return found
-    # An encoder of the user's own may have no such names, and would be frozen without a word.
+    # A custom encoder may have no such names, and would be frozen silently.
     encoder = image_encoder_of(model)
     inside = {id(layer) for layer in model_layers(encoder)}
     if not any(id(layer) in inside for layer in found):
@@ -318,7 +309,7 @@ def _targets(model, names):
             + (
                 f"give target_layer_names among its own: {_listed(own)}."
                 if own
-                else "it has none that can have an adapter; to adapt the decoder alone give "
+                else "it has none that can have an adapter; to adapt only the decoder, give "
                 'target_layer_names=["query", "value"].'
             )
         )
@@ -332,9 +323,9 @@ def _listed(names):
 
 
 def _adapt(model, layers, rank):
-    """Freeze everything but new adapters of the layers."""
-    # No model as a whole: Keras saves the `trainable` of a model, and a file that came back frozen
-    # would be a surprise.
+    """Freeze everything except new adapters of the layers."""
+    # Never freeze a model as a whole: Keras saves the `trainable` of a model, so the file would
+    # load frozen, a surprise.
     model.trainable = True
     for layer in model_layers(model)[1:]:
         if not isinstance(layer, keras.Model):
@@ -343,16 +334,20 @@ def _adapt(model, layers, rank):
     for layer in layers:
         layer.trainable = True
         before = {id(variable) for variable in layer.variables}
-        # A weight of one modality is adapted by weights of that modality.
-        modality = getattr(layer.variables[0], "modality", None)
+        # A weight of one modality or target gets adapters of the same one.
+        owner = {
+            name: getattr(layer.variables[0], name)
+            for name in ("modality", "target")
+            if hasattr(layer.variables[0], name)
+        }
         layer.enable_lora(rank)
         for variable in layer.variables:
             if id(variable) not in before:
                 adapters.add(id(variable))
-                if modality is not None:
-                    variable.modality = modality
-    # Each by itself: biases are not to be trained, and on TensorFlow a layer that is frozen already
-    # leaves a variable of its as it is.
+                for name, value in owner.items():
+                    setattr(variable, name, value)
+    # Each variable by itself: biases must not be trained, and on TensorFlow setting a frozen layer
+    # frozen does not change its variables.
     for variable in model.variables:
         variable.trainable = id(variable) in adapters
 
@@ -367,7 +362,8 @@ def _checked_path(filepath):
 
 
 def _read(path):
-    """Rank, and by the number of its layer the two kernels of each adapter."""
+    """Return the rank, and each adapter's two kernels by the number of its layer."""
+    check_weights_file(path, "Give one that save_lora_weights wrote", ("rank", *KERNELS))
     try:
         with h5py.File(path, "r") as file:
             group = file["lora"]
@@ -377,12 +373,25 @@ def _read(path):
                 for name, part in group.items()
                 if name != "vars"
             }
-    except (OSError, KeyError, ValueError) as error:
+    # h5py reports damage in many ways; NumPy fails on values that are not numbers.
+    except Exception as error:
         raise InputError(
-            f"The file {path} cannot be read as adapters ({error}); give one that "
+            f"The file {path} cannot be read as adapters ({shown(error)}); give one that "
             "save_lora_weights wrote."
         ) from error
+    arrays = [array for values in kernels.values() for array in values.values()]
+    if not all(isinstance(one, np.ndarray) and _are_numbers(one) for one in arrays):
+        raise InputError(
+            f"The adapters of the file {path} hold NaN or infinite values, or no numbers: a "
+            "training that failed, or a damaged file. Give one that save_lora_weights wrote "
+            "before."
+        )
     return rank, dict(sorted(kernels.items()))
+
+
+def _are_numbers(array):
+    # Kind V is bfloat16, which HDF5 does not know: its bytes look like any others.
+    return array.dtype.kind in "fiuV" and (array.dtype.kind == "V" or all_finite(array))
 
 
 def _check_fit(path, rank, kernels, layers):
@@ -394,7 +403,7 @@ def _check_fit(path, rank, kernels, layers):
         )
     fits = not own or set(own) == set(kernels)
     for i, values in kernels.items():
-        fits = fits and i < len(layers) and hasattr(layers[i], "enable_lora")
+        fits = fits and 0 <= i < len(layers) and hasattr(layers[i], "enable_lora")
         if fits:
             shape = getattr(layers[i], _weight_name(layers[i])).shape
             a, b = (values[name].shape for name in KERNELS)

@@ -1,4 +1,7 @@
-"""TensorFlow traces a step once, and not once more for what was made in the first trace."""
+"""Create variables of losses, metrics and optimizers before TensorFlow traces a step.
+
+A function that creates variables is traced twice.
+"""
 
 import contextlib
 
@@ -8,18 +11,16 @@ from keras_espmedsam.optimizers.replicas import untraced
 
 
 def made_before_trace(compute):
-    """Let a compiled model make the variables of its losses or metrics outside of a trace.
+    """Create the variables of a compiled model's losses or metrics outside of a trace.
 
-    Keras makes them when it first sees targets and outputs, which on TensorFlow is in the first
-    trace of a step; and TensorFlow traces a function that makes variables twice. Does nothing
+    Keras creates them when it first sees targets and outputs, which on TensorFlow is in the first
+    trace of a step; and TensorFlow traces a function that creates variables twice. Does nothing
     outside of a trace, on other backends and under a strategy of `tf.distribute`, where Keras has
-    made them already.
+    already created them.
 
     Args:
-        compute: function without arguments, Keras' `compute_loss` or `compute_metrics` with those
-            that they will be called with. Nothing that it does counts, or is done.
-
-    Source: ours.
+        compute: function without arguments that calls Keras' `compute_loss` or `compute_metrics`
+            as they will be called. It is traced, but never run.
     """
     if keras.backend.backend() != "tensorflow":
         return
@@ -27,26 +28,24 @@ def made_before_trace(compute):
 
     if tf.executing_eagerly() or tf.distribute.has_strategy():
         return
-    # Keras makes the variables when the scope ends, which is not in the trace.
+    # Keras creates the variables when the scope ends, outside the trace.
     scope = keras.StatelessScope()
     with contextlib.ExitStack() as left:
         scope.__enter__()
         left.callback(_leave, scope)
-        # In a function that is never called: what a user's metric does to a variable that Keras
-        # does not know, or prints, would otherwise be done twice in each step.
+        # Inside a function that is never called: otherwise, side effects of a user's metric (a
+        # variable that Keras does not know, a print) would happen twice in each step.
         tf.function(lambda: _without_result(compute), autograph=False).get_concrete_function()
 
 
 def optimizer_made_before_trace(model):
-    """Build the optimiser of a compiled model, if it is not, before TensorFlow traces a step.
+    """Build the optimizer of a compiled model, if it is not built, before TensorFlow traces a step.
 
-    Keras does so in the first trace, where also a `LossScaleOptimizer` does not know its scale
-    yet. On JAX and PyTorch it builds optimisers before.
+    Keras would build it in the first trace, when a `LossScaleOptimizer` does not know its scale
+    yet. On JAX and PyTorch Keras builds optimizers earlier.
 
     Args:
         model: `keras.Model`.
-
-    Source: ours.
     """
     optimizer = getattr(model, "optimizer", None)
     if keras.backend.backend() != "tensorflow" or optimizer is None or optimizer.built:

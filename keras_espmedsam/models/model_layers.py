@@ -4,10 +4,10 @@ import keras
 
 
 def model_layers(model):
-    """All layers of a model, at any depth, the model itself first.
+    """Return all layers of a model, at any depth, the model itself first.
 
-    `model.layers` are those of the graph alone, without what these layers hold. Keras hands all of
-    them to the filters of `quantize`, and nowhere else in public.
+    `model.layers` has only those of the graph, without the layers inside them. In the public API,
+    Keras gives all of them only to the filters of `quantize`.
 
     Args:
         model: `keras.Model`.
@@ -19,8 +19,6 @@ def model_layers(model):
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="dense")])
         >>> model_layers(model)[-1].name
         'dense'
-
-    Source: ours.
     """
     found = []
     keras.Model.quantize(model, "int8", filters=lambda layer: bool(found.append(layer)))

@@ -1,10 +1,10 @@
 """Models that keep the precision of their quantised layers when they are saved and loaded.
 
-Keras' `quantize` exchanges the weights of dense layers. What it did must be in a model's
-configuration, or the model that is built of that has other weights than the file. Layers that hold
-dense layers have no place for it (Keras' issue 21378), so it is written down once per model: which
-layers, by their paths, and how. A model is built as ever, its layers are quantised the same way,
-and the file's weights take their place.
+Keras' `quantize` replaces the weights of dense layers. The model's configuration must record that,
+or the model built from it has other weights than the file. Layers that contain dense layers have
+no place for it (Keras' issue 21378), so it is recorded once per model: which layers, by their
+paths, and how. Loading builds the model as usual, quantises the same layers in the same way, and
+then loads the file's weights.
 """
 
 import contextlib
@@ -17,16 +17,16 @@ import keras
 import numpy as np
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.models.lora import begin_adapters_anew, refuse_adapters
+from keras_espmedsam.models.lora import refuse_adapters, reset_adapters
 from keras_espmedsam.models.model_layers import model_layers
 
 KEY = "quantization"
-"""The key of a configuration; only a quantised model has it."""
+"""The configuration's key; only a quantised model has it."""
 MODES = ("int8", "int4")
 
 
 def keeps_quantization(decorated):
-    """Class decorator: `quantize`, and what it did in `get_config` and `from_config`.
+    """Class decorator: adds `quantize` and records it in `get_config` and `from_config`.
 
     Args:
         decorated: class of a functional `keras.Model` with a configuration of its own.
@@ -38,29 +38,27 @@ def keeps_quantization(decorated):
         >>> twin = TiCBackbone.from_config(backbone.get_config())
         >>> len(quantized_layers(twin))
         6
-
-    Source: ours.
     """
     own_get_config = decorated.get_config
     own_from_config = decorated.from_config.__func__
 
     def quantize(self, mode=None, config=None, filters=None, **kwargs):
-        """Hold and multiply the weights of dense layers as integers; this changes the model.
+        """Store and multiply the weights of dense layers as integers, in place.
 
-        Convolutions stay as they are. What is saved (`save`, `save_to_preset`, `save_weights`)
-        loads and gives the same. An optimiser that has taken steps begins anew. For other
-        runtimes `export_for(..., precision="int8")` quantises convolutions too.
+        Convolutions stay as they are. Saved models (`save`, `save_to_preset`, `save_weights`) load
+        and give the same outputs. An optimizer that has taken steps starts over. For other
+        runtimes, `export_for(..., precision="int8")` quantises convolutions too.
 
         Args:
             mode: `"int8"` or `"int4"`; not needed with a `config`.
             config: `keras.quantizers.Int8QuantizationConfig` or `Int4QuantizationConfig`.
-            filters: which layers: a regular expression that their names contain, a list of them,
-                or a function of the layer; `None` is all dense ones.
-            **kwargs: handed to Keras.
+            filters: which layers: a regular expression to search in their names, a list of these,
+                or a function of the layer; `None` is all dense layers.
+            **kwargs: passed to Keras.
 
         Raises:
-            InputError: for another mode, a model that is quantised already, or filters that fit
-                no layer; before anything is changed.
+            InputError: for another mode, a model that is already quantised, or filters that match
+                no layer. The model is then unchanged.
 
         Example:
             >>> classifier = TiCImageClassifier(
@@ -70,10 +68,10 @@ def keeps_quantization(decorated):
             >>> classifier.output_dense.quantization_mode is None
             True
 
-        Source: Keras' `quantize`; that it can be loaded is ours.
+        Source: Keras' `quantize`.
         """
         layers = _checked(self, mode, filters)
-        optimizer = _begun_anew(self)
+        optimizer = _without_state(self)
         chosen = {id(layer) for layer in layers}
         with _quick_collection():
             keras.Model.quantize(
@@ -83,7 +81,7 @@ def keeps_quantization(decorated):
             self.optimizer = optimizer
 
     def get_config(self):
-        # keras-hub's own record, a DTypePolicyMap, changes the policies that it is made of.
+        # keras-hub's own record, a DTypePolicyMap, changes the policies that it was made from.
         with _policies_kept(self):
             config = own_get_config(self)
         if "dtype" in config and quantized_layers(self):
@@ -101,15 +99,15 @@ def keeps_quantization(decorated):
         return model
 
     def load_weights(self, filepath, skip_mismatch=False, **kwargs):
-        """As Keras'; a file of a model that was quantised otherwise is told before it is read.
+        """Load weights as Keras does, but first check that the file is quantised alike.
 
         Args:
             filepath: str or path.
-            skip_mismatch: bool. Leave out what does not fit.
-            **kwargs: handed to Keras.
+            skip_mismatch: bool. Skip weights that do not fit.
+            **kwargs: passed to Keras.
 
         Raises:
-            InputError: when the file or the model is quantised and the other is not, or otherwise.
+            InputError: if only the file or only the model is quantised, or they differ.
 
         Example:
             >>> import tempfile
@@ -119,12 +117,12 @@ def keeps_quantization(decorated):
             >>> backbone.save_weights(path)
             >>> backbone.load_weights(path)
 
-        Source: Keras' `load_weights`; the check is ours.
+        Source: Keras' `load_weights`.
         """
         if not skip_mismatch:
             _check_integers(self, filepath)
         super(decorated, self).load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
-        begin_adapters_anew(self)
+        reset_adapters(self)
 
     decorated.quantize = quantize
     decorated.load_weights = load_weights
@@ -135,7 +133,7 @@ def keeps_quantization(decorated):
 
 
 def quantized_layers(model):
-    """The layers of a model, at any depth, that are quantised.
+    """Return the layers of a model, at any depth, that are quantised.
 
     Args:
         model: `keras.Model`.
@@ -146,8 +144,6 @@ def quantized_layers(model):
     Example:
         >>> quantized_layers(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
         []
-
-    Source: ours.
     """
     return [one for one in _quantizable(model) if one.quantization_mode is not None]
 
@@ -157,13 +153,11 @@ def refuse_quantized(model, what, instead):
 
     Args:
         model: `keras.Model`.
-        what: str. What was asked for, such as `"add_modality()"`.
+        what: str. The requested operation, such as `"add_modality()"`.
         instead: str. What to do with the model as it was before.
 
     Raises:
         InputError: when a layer of the model is quantised.
-
-    Source: ours.
     """
     layers = quantized_layers(model)
     if layers:
@@ -174,7 +168,7 @@ def refuse_quantized(model, what, instead):
 
 
 def _quantizable(model):
-    """Those that Keras can quantise; of others it would tell in a warning each."""
+    """Return the layers that Keras can quantise; it would warn about each of the others."""
     return [
         layer
         for layer in model_layers(model)
@@ -184,7 +178,7 @@ def _quantizable(model):
 
 
 def _checked(model, mode, filters):
-    """The layers that are to be quantised."""
+    """Return the layers to quantise."""
     if mode not in MODES:
         raise InputError(
             f"Received the quantization {mode}; expected {' or '.join(MODES)}. For another "
@@ -217,15 +211,15 @@ def _checked(model, mode, filters):
 
 
 def _is_chosen(layer, filters):
-    """As Keras reads `filters`."""
+    """Whether `filters`, read as Keras reads it, selects the layer."""
     if callable(filters):
         return bool(filters(layer))
     patterns = [filters] if isinstance(filters, str) else filters
     return patterns is None or any(re.search(pattern, layer.name) for pattern in patterns)
 
 
-def _begun_anew(model):
-    """The optimiser of a compiled model without its state, which belongs to other weights."""
+def _without_state(model):
+    """Return a compiled model's optimizer without its state, which fits the old weights."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None or not optimizer.built:
         return None
@@ -234,9 +228,10 @@ def _begun_anew(model):
 
 @contextlib.contextmanager
 def _quick_collection():
-    """Keras collects garbage for every weight that it exchanges: of what is new, in this block.
+    """Limit garbage collection to new objects within the block.
 
-    For all objects of a process that takes most of a second each time.
+    Keras collects garbage for every weight that it replaces; with all objects of a process each
+    collection takes most of a second.
     """
     gc.freeze()
     try:
@@ -257,16 +252,16 @@ def _policies_kept(model):
 
 
 def _record(model):
-    """How the layers are quantised, but for those of models within that say so themselves."""
-    told = set()
+    """Record how layers are quantised, except in inner models that record it themselves."""
+    recorded = set()
     for layer in model_layers(model):
         if layer is not model and getattr(layer, "keeps_quantization", False):
-            told |= {id(one) for one in model_layers(layer)}
+            recorded |= {id(one) for one in model_layers(layer)}
     entries = []
     for layer in quantized_layers(model):
-        # One that was built so, by the dtype that it was given, has no configuration of its own.
+        # A layer that its dtype quantised has no configuration.
         quantization = getattr(layer, "quantization_config", None)
-        if id(layer) in told or quantization is None:
+        if id(layer) in recorded or quantization is None:
             continue
         config = keras.saving.serialize_keras_object(quantization)
         entry = next((one for one in entries if one["config"] == config), None)
@@ -278,7 +273,7 @@ def _record(model):
 
 
 def _check_integers(model, path):
-    """Refuse a file of weights that holds another number of integer ones than the model."""
+    """Raise if a weights file and the model hold different numbers of integer weights."""
     path = pathlib.Path(path)
     if not path.name.endswith(".weights.h5") or not path.is_file():
         return
@@ -290,13 +285,13 @@ def _check_integers(model, path):
     if held != wanted:
         raise InputError(
             f"The file {path} holds {held} quantized weights and this model {wanted}; load the "
-            "file into a model that quantize() was called on as on the one that was saved, or that "
-            "it was not called on."
+            "file into a model that was quantized in the same way as the saved one, or not at all "
+            "if that was not."
         )
 
 
 def _as_written(config):
-    """The object of a configuration, of which JSON made the tuples lists."""
+    """Restore the object of a configuration, whose tuples JSON turned into lists."""
     quantizers = {
         key: {**value, "config": {**value["config"], "value_range": tuple(value_range)}}
         for key, value in config["config"].items()
@@ -308,8 +303,8 @@ def _as_written(config):
 
 
 def _quantize_as(model, quantization, paths):
-    """Quantise layers by their paths. In a model of fewer modalities some are not there."""
-    # Initial values that were not drawn are NaN.
+    """Quantise layers by path; a model of fewer modalities lacks some of them."""
+    # Undrawn initial values are NaN.
     with np.errstate(invalid="ignore"), _quick_collection():
         keras.Model.quantize(
             model,

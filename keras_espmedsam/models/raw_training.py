@@ -1,4 +1,4 @@
-"""`fit`, `evaluate` and `predict` of a task on raw images from every kind of source."""
+"""`fit`, `evaluate` and `predict` of a task on raw images from any kind of source."""
 
 import functools
 
@@ -20,21 +20,20 @@ from keras_espmedsam.registries import losses
 
 
 def trains_on_raw_images(decorated):
-    """Class decorator: a keras-hub task trains on raw images from every kind of source.
+    """Class decorator: makes a keras-hub task train on raw images from any kind of source.
 
-    A decorator and not a base class, since keras-hub writes the name of a task's first base into
-    the presets that it saves.
+    A decorator, not a base class, since keras-hub writes the name of a task's first base class
+    into the presets that it saves.
 
     Args:
         decorated: keras-hub `Task` with `prepare_batch(x, y=None, sample_weight=None,
-            class_weight=None)`, which checks one raw batch and gives what the model takes, and
-            `raw_inputs`, the names of a raw batch's parts. It overrides `compile`.
+            class_weight=None)`, which checks one raw batch and returns inputs of the model, and
+            `raw_inputs`, the names of a raw batch's parts, and `loss_scope(x)`, a context in which
+            the loss and the metrics are computed. It overrides `compile`.
 
     Example:
         >>> kem.models.TiCImageClassifier.fit is kem.models.ESPMedSAMImageSegmenter.fit
         True
-
-    Source: ours.
     """
     for name, method in vars(_RawTraining).items():
         if not name.startswith("__"):
@@ -43,7 +42,7 @@ def trains_on_raw_images(decorated):
 
 
 class _RawTraining:
-    """The methods. They name `keras.Model`, since keras-hub's own would preprocess once more.
+    """The methods. They call `keras.Model` directly, since keras-hub's would preprocess again.
 
     Example:
         >>> backbone = TiCBackbone(
@@ -55,51 +54,51 @@ class _RawTraining:
     """
 
     def preprocess_samples(self, x, y=None, sample_weight=None):
-        """Raw samples to the model's inputs and targets; unchanged without a preprocessor."""
+        """Convert raw samples to inputs and targets; without a preprocessor, return them as is."""
         if self.preprocessor is None:
             return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
         # `call`, since Keras appends all pixels to the message of an error raised in `__call__`.
         return self.preprocessor.call(x, y=y, sample_weight=sample_weight)
 
     def make_train_function(self, force=False):
-        """As Keras'; anew where layers got other weights, by `enable_lora` or `quantize`."""
-        _make_anew(self, self.train_function)
+        """As Keras', but rebuilt when `enable_lora` or `quantize` has replaced weights."""
+        _mark_new(self, self.train_function)
         optimizer_made_before_trace(self)
         return keras.Model.make_train_function(self, force or _has_other_weights(self))
 
     def make_test_function(self, force=False):
         """As `make_train_function`."""
-        _make_anew(self, self.test_function)
+        _mark_new(self, self.test_function)
         return keras.Model.make_test_function(self, force or _has_other_weights(self))
 
     def make_predict_function(self, force=False):
         """As `make_train_function`."""
         return keras.Model.make_predict_function(self, force or _has_other_weights(self))
 
-    if keras.backend.backend() == "tensorflow":  # The others trace a step once anyway.
-        # Each with what it is given itself: a subclass may compute its loss from other targets.
-        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-            """As Keras'; before the first, the variables of the losses are made."""
-            compute = functools.partial(
-                keras.Model.compute_loss, self, x, y, y_pred, sample_weight, training
-            )
-            if _is_first(self, "loss"):
+    # With the actual arguments: a subclass may compute its loss from other targets.
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """As Keras', in the task's `loss_scope`; on TensorFlow losses get their variables first."""
+        compute = functools.partial(
+            keras.Model.compute_loss, self, x, y, y_pred, sample_weight, training
+        )
+        with self.loss_scope(x):
+            # The others trace a step only once anyway.
+            if keras.backend.backend() == "tensorflow" and _is_first(self, "loss"):
                 made_before_trace(compute)
             return compute()
 
-        def compute_metrics(self, x, y, y_pred, sample_weight=None):
-            """As Keras'; before the first, the variables of the metrics are made."""
-            compute = functools.partial(
-                keras.Model.compute_metrics, self, x, y, y_pred, sample_weight
-            )
-            if _is_first(self, "metrics"):
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """As Keras', in the `loss_scope`; on TensorFlow the first call creates their variables."""
+        compute = functools.partial(keras.Model.compute_metrics, self, x, y, y_pred, sample_weight)
+        with self.loss_scope(x):
+            if keras.backend.backend() == "tensorflow" and _is_first(self, "metrics"):
                 made_before_trace(compute)
             return compute()
 
-    if keras.backend.backend() == "torch":  # The others run what they have traced.
+    if keras.backend.backend() == "torch":  # The others run their traced functions.
 
         def predict_step(self, data):
-            """As Keras'; of a shape that it has seen PyTorch repeats what was done."""
+            """As Keras'; for a shape seen before, PyTorch replays the recorded operations."""
             from keras_espmedsam.models.torch_capture import CapturedInference
 
             x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -133,27 +132,27 @@ class _RawTraining:
         """Train on raw images and targets; see `keras.Model.fit` for all other arguments.
 
         Args:
-            x: raw images, or a dict of them as `images` and of `modalities` (a name or index for
-                all, or a list, array or tensor of them) where the model has several. Images are
-                one array or tensor `(batch, height, width, channels)`, or a list, tuple or object
-                array of images of any sizes, as `segment` takes them; one image is a batch of
-                one. Or a source of batches `(x, y)` or `(x, y, sample_weight)` of them: tf.data,
-                grain, `keras.utils.PyDataset`, torch `DataLoader` or a Python generator.
-            y: for images, raw masks of a segmenter, `(batch, height, width)`,
-                `(batch, height, width, 1)` or a list of them of the images' own sizes; labels of
-                a classifier.
-            validation_data: a source as `x`, or a tuple of images, targets and, if any, weights.
-            validation_batch_size: int or None. Of images that are given or held out to validate
-                on; `None` is `batch_size`.
-            validation_split: float. Last fraction of the images to validate on.
-            sample_weight: one number of 0 or more per image, `(batch,)`; of a segmenter also one
+            x: raw images, or, if the model has several modalities, a dict of `images` and
+                `modalities` (a name or index for all, or a list, array or tensor of them). Images
+                are one array or tensor `(batch, height, width, channels)`, or a list, tuple or
+                object array of images of any sizes, as `segment` takes them; one image is a batch
+                of one. Or a source of batches `(x, y)` or `(x, y, sample_weight)` of them:
+                tf.data, grain, `keras.utils.PyDataset`, torch `DataLoader` or a Python generator.
+            y: if `x` is images: for a segmenter raw masks, `(batch, height, width)`,
+                `(batch, height, width, 1)` or a list of them of the images' own sizes; for a
+                classifier labels.
+            validation_data: a source like `x`, or a tuple of images, targets and optional weights.
+            validation_batch_size: int or None. Batch size for validation images; `None` is
+                `batch_size`.
+            validation_split: float. Last fraction of the images, held out for validation.
+            sample_weight: one number of 0 or more per image, `(batch,)`; for a segmenter also one
                 per pixel, `(batch, height, width)`, `(batch, height, width, 1)` or a list of maps
-                of the images' own sizes. Pixels of weight 0 (void, outside the field of view)
-                have no part in any loss or metric; an image's loss is the mean over its other
+                of the images' own sizes. Pixels of weight 0 (void, outside the field of view) do
+                not count in any loss or metric; an image's loss is the mean over its other
                 pixels, times their mean weight. Padding is background of that mean weight.
             class_weight: dict of a class's number or name to its weight, multiplied with
-                `sample_weight`: of a classifier the weight of an image of that class, of a
-                segmenter the weight of a pixel that shows background (0) or foreground (1).
+                `sample_weight`. For a classifier it weighs the images of that class, for a
+                segmenter the pixels of background (0) or foreground (1).
 
         Raises:
             InputError: for another kind of source, or images and targets that do not fit.
@@ -162,8 +161,6 @@ class _RawTraining:
             >>> history = task.fit(images, ["xray", "fundus"], verbose=0)
             >>> len(history.history["loss"])
             1
-
-        Source: ours.
         """
         if validation_batch_size is None:
             validation_batch_size = batch_size
@@ -190,11 +187,11 @@ class _RawTraining:
             validation_data = held_out
             if held_out is not None and validation_batch_size is not None:
                 held_out.batch_size = validation_batch_size
-        # `keras.Model.fit` calls `evaluate` with this very object.
+        # `keras.Model.fit` passes this same object to `evaluate`.
         self._ready_validation_data = validation_data
         try:
-            # Arrays are shuffled by their own data set; of sources, Keras shuffles a PyDataset, but
-            # not one that counts epochs and draws anew in each: it reads ahead in order.
+            # Arrays are shuffled by their own data set. Of sources, Keras shuffles a PyDataset,
+            # but one that counts epochs and draws samples itself reads ahead in order.
             shuffle = shuffle and isinstance(x, keras.utils.PyDataset) and not hasattr(x, "epoch")
             kwargs |= {"validation_data": validation_data, "shuffle": shuffle}
             with kept_weights(self), plain_refusals(), compile_notices(self, kwargs) as arguments:
@@ -203,13 +200,11 @@ class _RawTraining:
             self._ready_validation_data = None
 
     def evaluate(self, x=None, y=None, *, batch_size=None, sample_weight=None, **kwargs):
-        """Losses and metrics on raw images and targets; sources as in `fit`.
+        """Compute losses and metrics on raw images and targets; sources as in `fit`.
 
         Example:
             >>> sorted(task.evaluate(images, [1, 0], verbose=0, return_dict=True))
             ['accuracy', 'loss']
-
-        Source: ours.
         """
         data = x
         if x is None or x is not getattr(self, "_ready_validation_data", None):
@@ -218,37 +213,35 @@ class _RawTraining:
             return keras.Model.evaluate(self, data, **arguments)
 
     def predict(self, x, *, batch_size=None, **kwargs):
-        """The model's own outputs, logits, for raw images; sources as in `fit`.
+        """Return the model's raw outputs, logits, for raw images; sources as in `fit`.
 
         For results per image use `segment` or `classify`.
 
         Example:
             >>> task.predict(images, verbose=0).shape
             (2, 2)
-
-        Source: ours.
         """
         data, _ = preprocessed(self, x, None, None, batch_size)
         with kept_weights(self), plain_refusals(), compile_notices(self, kwargs) as arguments:
             return keras.Model.predict(self, one_batch_at_once(data), **arguments)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
-        """One step on one batch of raw images and targets; see `keras.Model.train_on_batch`."""
+        """Train one step on one batch of raw images; see `keras.Model.train_on_batch`."""
         batch = self._raw_batch(x, y, sample_weight, class_weight)
         return keras.Model.train_on_batch(self, *batch, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
-        """Losses and metrics of one batch of raw images; see `keras.Model.test_on_batch`."""
+        """Compute losses and metrics of one raw batch; see `keras.Model.test_on_batch`."""
         batch = self._raw_batch(x, y, sample_weight)
         return keras.Model.test_on_batch(self, *batch, **kwargs)
 
     def predict_on_batch(self, x):
-        """The model's own outputs for one batch of raw images."""
+        """Return the model's raw outputs for one batch of raw images."""
         (x,) = self._raw_batch(x, needs_targets=False)
         return keras.Model.predict_on_batch(self, x)
 
     def _raw_batch(self, x, y=None, sample_weight=None, class_weight=None, needs_targets=True):
-        """One batch, given as to `fit`, as a tuple of what Keras takes."""
+        """Convert one batch, given as to `fit`, to the tuple that Keras takes."""
         if self.preprocessor is not None:
             if needs_targets and y is None:
                 raise InputError("Received images without targets (y); give one for each image.")
@@ -256,13 +249,13 @@ class _RawTraining:
         return as_tuple(self.prepare_batch(x, y, sample_weight, class_weight))
 
 
-def _make_anew(task, function):
-    """Note that what a step computes is not made yet; a function is `None` after `compile`."""
+def _mark_new(task, function):
+    """Mark a step's computation as not yet made; a function is `None` after `compile`."""
     task._made_for_steps = () if function is None else ("loss", "metrics")
 
 
 def _is_first(task, kind):
-    """Whether a step computes this for the first time since it was made."""
+    """Whether a step computes this for the first time since it was created."""
     made = getattr(task, "_made_for_steps", ("loss", "metrics"))
     if kind in made:
         return False
@@ -271,15 +264,15 @@ def _is_first(task, kind):
 
 
 def _has_other_weights(task):
-    """Whether the task has other weights than when this was asked last.
+    """Whether the task's variables were replaced since the last call.
 
-    A backbone does not know its tasks, whose functions TensorFlow has traced with the old weights:
-    they would go on giving the old outputs. All three are made anew then.
+    A backbone does not know the tasks that use it. Their functions, traced by TensorFlow with the
+    old weights, would keep giving the old outputs, so all three are then recreated.
     """
     weights = tuple(map(id, task.weights))
     known = getattr(task, "_traced_weights", None)
     if weights == known:
-        return False  # Keras looks through all that an attribute is set to.
+        return False  # Keras searches every object that an attribute is set to.
     task._traced_weights = weights
     changed = known is not None
     if changed:

@@ -1,4 +1,4 @@
-"""`sample_weight` of raw images, checked. NumPy only."""
+"""Check `sample_weight` of raw images. NumPy only."""
 
 import numpy as np
 
@@ -7,20 +7,18 @@ from keras_espmedsam.imaging.arrays import as_array
 
 
 def image_weights(weights, or_else=""):
-    """One weight per image, `(batch,)` or `(batch, 1)`, to float32 `(batch,)`; or a number.
+    """Convert one weight per image, `(batch,)` or `(batch, 1)`, to float32 `(batch,)`.
 
     Args:
         weights: array, tensor or list.
-        or_else: str. What else would serve, for the error.
+        or_else: str. Other accepted shapes, for the error.
 
     Raises:
-        InputError: for another shape, and for what is no weight.
+        InputError: for another shape, and for invalid weights.
 
     Example:
         >>> image_weights([[2], [0.5]]).tolist()
         [2.0, 0.5]
-
-    Source: ours.
     """
     values = as_array(weights)
     if values.ndim == 2 and values.shape[1] == 1:
@@ -34,19 +32,17 @@ def image_weights(weights, or_else=""):
 
 
 def checked_weights(values):
-    """An array of weights as float32.
+    """Return an array of weights as float32.
 
     Raises:
-        InputError: for what is no number of 0 or more, and for masks of 255.
-
-    Source: ours.
+        InputError: for anything but numbers of 0 or more, and for masks of 255.
     """
     if values.dtype.kind not in "biuf":
         raise InputError(f"Received a sample_weight of dtype {values.dtype}; expected numbers.")
     if values.dtype == np.uint8 and values.max(initial=0) == 255:
         raise InputError(
             "Received a sample_weight of uint8 with values up to 255, which would weigh 255 times; "
-            "give sample_weight > 0 where it is a mask, or floats."
+            "give sample_weight > 0 if it is a mask, or floats."
         )
     weights = values.astype("float32")
     low, high = weights.min(initial=0), weights.max(initial=0)

@@ -1,14 +1,16 @@
-"""Our two tasks: raw images in, masks or classes at the user's own terms out.
+"""The two tasks: segmentation and classification of raw images.
 
-They bear the names of keras-hub's, since keras-hub writes the name of a task's base class into the
-presets that it saves.
+They have the names of keras-hub's tasks, since keras-hub writes the name of a task's base class
+into the presets that it saves.
 """
 
+import contextlib
 import threading
 
 import keras
 import keras_hub
 
+from keras_espmedsam._shown import shown_value
 from keras_espmedsam._upward import upward
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import AUTO
@@ -21,9 +23,27 @@ from keras_espmedsam.models.keras_export import exports_from_any_backend
 _ONE_AT_A_TIME = threading.Lock()
 
 
+def checked_preprocessor(task_class, preprocessor):
+    """Return a preprocessor that has an image converter, or `None`.
+
+    Args:
+        task_class: the class of the task being built.
+        preprocessor: anything; a damaged preset may hold any value.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if preprocessor is not None and getattr(preprocessor, "image_converter", None) is None:
+        raise InputError(
+            f"{task_class.__name__} received preprocessor={shown_value(preprocessor)}; expected "
+            f"{task_class.preprocessor_cls.__name__}, or None."
+        )
+    return preprocessor
+
+
 @exports_from_any_backend
 class _ImageTask:
-    """What both tasks share."""
+    """Methods that both tasks share."""
 
     @classmethod
     def from_config(cls, config):
@@ -31,22 +51,21 @@ class _ImageTask:
         follow_input_size(task)
         return task
 
+    def loss_scope(self, x):
+        """Return a context in which the loss of one prepared batch is computed."""
+        return contextlib.nullcontext()
+
     @property
     def intensity(self):
-        """What is black and white in an image that does not say it itself: the preset's word.
-
-        Source: ours.
-        """
+        """The preset's rule for black and white, for images that do not state their own."""
         return AUTO if self.preprocessor is None else self.preprocessor.image_converter.intensity
 
     @property
     def image_converter(self):
-        """What makes of any image what the model takes: the preprocessor's.
+        """The preprocessor's image converter, which makes model inputs of any image.
 
         Raises:
             InputError: for a task without a preprocessor.
-
-        Source: ours.
         """
         if self.preprocessor is None:
             what, verb = (
@@ -59,61 +78,55 @@ class _ImageTask:
         return self.preprocessor.image_converter
 
     def predict_prepared(self, inputs):
-        """The model's outputs for one batch that is ready, without preprocessing it again.
+        """Return the model's outputs for one preprocessed batch.
 
-        One at a time, whatever the thread: on JAX Keras donates the model's state to each call,
-        and a second thread would find it gone.
+        Calls run one at a time, also from several threads: on JAX, Keras donates the model's
+        state to each call, and a second thread would find it deleted.
 
         Args:
-            inputs: what the model takes, `(batch, height, width, 3)` or a dict with it.
+            inputs: inputs of the model, `(batch, height, width, 3)` or a dict with it.
 
         Returns:
             The model's outputs, as tensors or arrays.
-
-        Source: ours.
         """
         with _ONE_AT_A_TIME:
             return keras.Model.predict_on_batch(self, inputs)
 
     def fold(self):
-        """A copy for inference, with batch normalisation folded into the convolutions.
+        """Return a copy for inference, with batch normalisation folded into the convolutions.
 
         Returns:
-            A task of this class, not trainable, that gives the same to rounding (1e-4; of a
-            quantised task some values are rounded otherwise, a few thousandths of a logit). It
-            cannot be saved: save this one. Exporting this one folds by itself.
-
-        Source: ours.
+            A task of this class, not trainable, with the same outputs up to rounding (1e-4; a few
+            thousandths of a logit for a quantised task). It cannot be saved: save this one
+            instead. Exporting this one folds it automatically.
         """
         return fold(self)
 
     def export_for(self, format, path, size=None, *args, **options):
-        """Write this model for another runtime, run it there and compare it with this one.
+        """Write this model for another runtime, run it there and compare its outputs.
 
         Args:
             format: a name such as `"onnx"`; `keras_espmedsam.registries.export_formats` lists them.
             path: where to write.
             size: (height, width) in pixels, or `None` for the preprocessor's.
-            *args, **options: as `keras_espmedsam.export.export_model` takes them: `modality` (of
-                segmenters alone), `precision`, `flavor`, `batch_size`, `calibration` and others.
+            *args, **options: see `keras_espmedsam.export.export_model`: `modality` (segmenters
+                only), `precision`, `flavor`, `batch_size`, `calibration` and others.
 
         Returns:
-            dict: the description in the JSON file beside the artefact, and `path`.
+            dict: the description in the JSON file next to the exported file, and its `path`.
 
         Raises:
             InputError: see `export_model`.
-
-        Source: ours.
         """
         if args and not self.is_segmenter:
-            args = (None, *args)  # It has no modality.
+            args = (None, *args)  # A classifier has no modality.
         return upward("export_model")(self, format, path, size, *args, **options)
 
 
 class ImageSegmenter(_ImageTask, SegmentsImages, keras_hub.models.ImageSegmenter):
-    """A task that gives masks; its `backbone` knows `modalities`.
+    """A task that predicts masks; its `backbone` has `modalities`.
 
-    Source: keras-hub's `ImageSegmenter`; images of any kind and size are ours.
+    Source: keras-hub's `ImageSegmenter`, extended to images of any kind and size.
     """
 
     is_segmenter = True
@@ -121,32 +134,29 @@ class ImageSegmenter(_ImageTask, SegmentsImages, keras_hub.models.ImageSegmenter
 
     @property
     def modalities(self):
-        """Tuple of the modalities' names; an index into it is a modality's number.
+        """Names of the modalities; an index into this tuple is a modality's number.
 
         Source: ESP-MedSAM (arXiv 2407.14153), the order of the released queries.
         """
         return self.backbone.modalities
 
     def predict_probabilities(self, images, indices):
-        """Of normalised images of one size, in one batch, and without anything else.
+        """Predict probabilities for one preprocessed batch.
 
         Args:
-            images: `(batch, height, width, 3)`, as the preprocessor gives them.
+            images: `(batch, height, width, 3)`, output of the preprocessor.
             indices: `(batch,)` int32, modality indices.
 
         Returns:
-            `(batch, height, width)` float32.
-
-        Source: ours.
+            `(batch, height, width)` float32, or `(batch, height, width, channels)` for a model
+            with several targets; channels beyond those of a sample's own modality are 0.
         """
         outputs = self.predict_prepared(self.model_inputs(images, indices))
-        return sigmoid(keras.ops.convert_to_numpy(outputs["masks"])[..., 0])
+        logits = keras.ops.convert_to_numpy(outputs["masks"])
+        return sigmoid(logits[..., 0] if logits.shape[-1] == 1 else logits)
 
     def model_inputs(self, images, indices):
-        """The dict that the model takes, with the modalities where they are an input.
-
-        Source: ours.
-        """
+        """Return the model's input dict, with the modalities if they are an input."""
         inputs = {"images": images}
         if self.takes_modalities:
             inputs["modalities"] = indices
@@ -154,9 +164,9 @@ class ImageSegmenter(_ImageTask, SegmentsImages, keras_hub.models.ImageSegmenter
 
 
 class ImageClassifier(_ImageTask, ClassifiesImages, keras_hub.models.ImageClassifier):
-    """A task that gives an image's class, and how sure that is.
+    """A task that predicts an image's class and its confidence.
 
-    Source: keras-hub's `ImageClassifier`; images of any kind and size are ours.
+    Source: keras-hub's `ImageClassifier`, extended to images of any kind and size.
     """
 
     is_segmenter = False

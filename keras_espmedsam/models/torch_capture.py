@@ -1,12 +1,12 @@
-"""PyTorch runs a model for inference as one recorded program, without Keras' work for each layer.
+"""Run a model for inference on PyTorch as a recorded program, without Keras' overhead per layer.
 
-Keras decides anew in every layer and operation what is called with which dtype and shape: for a
-small image that takes most of the time. JAX and TensorFlow pay for it once, when they trace; here
-PyTorch's own operations are recorded once for each shape and then repeated as they are.
+Keras decides again in every layer and operation what to call with which dtype and shape; for a
+small image that takes most of the time. JAX and TensorFlow pay for it once, when they trace. Here
+PyTorch's operations are recorded once for each shape and then replayed.
 
-That takes as long as five images of `espmedsam_nano_256` do without it. `torch.export` takes as
-long as 74, `make_fx` as 29, and `torch.compile` minutes; `torch.jit.trace` fails where a layer asks
-for sizes. All of them keep a weight that was exchanged since.
+Recording takes as long as five images of `espmedsam_nano_256` do without it. `torch.export` takes
+as long as 74, `make_fx` as 29, and `torch.compile` minutes; `torch.jit.trace` fails if a layer asks
+for sizes. All of these keep using a weight after it was replaced.
 """
 
 import collections
@@ -24,30 +24,28 @@ from keras_espmedsam.models.model_layers import model_layers
 from keras_espmedsam.models.torch_recording import record
 
 MAX_SHAPES = 8
-# A repetition differs from the model by nothing, but on GPUs that add in any order.
+# A replay gives exactly the model's outputs, except on GPUs, where the order of additions varies.
 TOLERANCE = 1e-5
 
 
 class CapturedInference:
-    """Runs a model; from the third time on that it sees a shape it repeats what was done.
+    """Runs a model; from the third call with a shape, it replays recorded operations.
 
-    The first time of a shape the model is run as ever, since most programs see one image. The
-    second time its operations are recorded as they run. The third time, and as long as the inputs
-    were no others, it is run in both ways, and what does not give the same is never repeated.
-    Weights are used by reference; where one was exchanged, or a layer or an attribute of one, or
-    what its lists, dicts and arrays hold, all is recorded anew. A layer that changes its own in
-    each call is called each time. Of anything else that Python does in a layer, such as printing or
-    reading a global, a repetition knows nothing: `compile(run_eagerly=True)`.
+    The first call with a shape runs the model as usual, since most programs see one image. The
+    second records its operations as they run. The third, and any further call until the inputs
+    differ, runs the model both ways; a recording that gives other outputs is never replayed.
+    Weights are used by reference. If a weight, a layer, an attribute of a layer, or the contents of
+    its lists, dicts and arrays was replaced, everything is recorded again. A layer that changes its
+    own attributes in each call is always called. A replay does not run any other Python code in a
+    layer, such as printing or reading a global: use `compile(run_eagerly=True)` for that.
 
     Args:
-        max_shapes: int. Shapes that are kept; of more, those not seen for longest are forgotten.
+        max_shapes: int. Number of shapes to keep; beyond it the least recently seen are dropped.
 
     Example:
         >>> captured = CapturedInference(max_shapes=4)
         >>> captured.max_shapes
         4
-
-    Source: ours.
     """
 
     def __init__(self, max_shapes=MAX_SHAPES):
@@ -57,7 +55,7 @@ class CapturedInference:
         self._lock = threading.RLock()
 
     def __call__(self, model, inputs):
-        """`model(inputs, training=False)`.
+        """Return `model(inputs, training=False)`.
 
         Args:
             model: `keras.Model`, the same in every call.
@@ -79,7 +77,7 @@ class CapturedInference:
         return shape.program(leaves) if shape.is_proven else model(inputs, training=False)
 
     def _shape(self, model, inputs, leaves):
-        """What is known of the inputs' shape, of this model as it is now."""
+        """Return what is known about the inputs' shape for the model as it is now."""
         if self._state is not None and not self._state.is_still(model):
             self._state = None
             self._shapes.clear()
@@ -99,21 +97,21 @@ class CapturedInference:
 
 
 class _Shape:
-    """What is known of the inputs of one shape that was seen before.
+    """What is known about a shape of inputs that was seen before.
 
     Args:
-        is_open: bool. Whether a program may still come of it.
+        is_open: bool. Whether a program may still be recorded or proven.
     """
 
     def __init__(self, is_open=True):
         self.is_open = is_open
-        self.is_proven = False  # Whether the program is repeated for all inputs.
+        self.is_proven = False  # Whether the program is replayed for all inputs.
         self.program = None
         self.recorded = None  # Inputs that the program was recorded with.
-        self.agrees = False  # Whether it gave the same for these at least.
+        self.agrees = False  # Whether it gave the model's outputs at least for these.
 
     def approach(self, model, inputs, leaves, state):
-        """The model's outputs, and one step on the way to a program that can be trusted."""
+        """Return the model's outputs, taking one step towards a program that can be trusted."""
         if self.program is None:
             self.recorded = [leaf.clone() for leaf in leaves]
             outputs, self.program = record(
@@ -127,7 +125,7 @@ class _Shape:
         if self.agrees and not differs:
             return self.program(leaves)
         outputs = model(inputs, training=False)
-        self.agrees = _gives(self.program, leaves, outputs)
+        self.agrees = _matches(self.program, leaves, outputs)
         self.is_proven = self.agrees and differs
         self.is_open = self.agrees and not differs
         if not self.is_open:
@@ -137,23 +135,23 @@ class _Shape:
         return outputs
 
 
-_CALLED = _Shape(is_open=False)  # The model is called.
+_CALLED = _Shape(is_open=False)  # The model is always called.
 
 
 def _tensors(inputs):
-    """The inputs as a list of tensors on Keras' device; `None` where nothing is repeated."""
+    """Return the inputs as tensors on Keras' device; `None` if nothing may be replayed."""
     if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
-        return None  # Someone differentiates, or has a mode of their own.
+        return None  # Gradients are computed, or another torch mode is active.
     leaves = keras.tree.flatten(inputs)
     for leaf in leaves:
         is_array = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf"
         if not is_array and not isinstance(leaf, torch.Tensor):
-            return None  # Keras converts, or refuses, what else there is.
+            return None  # Keras converts or rejects anything else.
     return list(map(keras.ops.convert_to_tensor, leaves))
 
 
 def _is_plain(tensor):
-    """Whether it is a tensor with values, of no class of someone's own, and is used as it is."""
+    """Whether it is a plain tensor with values, of no subclass, that is used unchanged."""
     return (
         type(tensor) is torch.Tensor
         and not tensor.is_meta
@@ -161,11 +159,11 @@ def _is_plain(tensor):
     )
 
 
-def _gives(program, leaves, outputs):
-    """Whether a program gives what the model gave."""
+def _matches(program, leaves, outputs):
+    """Whether a program gives the model's outputs."""
     try:
         repeated = program(leaves)
-    except Exception:  # Whatever it is, the model did without.
+    except Exception:  # Whatever it is, the model itself ran without it.
         return False
     pairs = zip(keras.tree.flatten(outputs), keras.tree.flatten(repeated), strict=True)
     return all(
@@ -178,7 +176,7 @@ def _gives(program, leaves, outputs):
 
 
 class _State:
-    """What a program rests on besides its inputs: where the weights are, and how layers are set."""
+    """What a program depends on besides its inputs: memory of weights, settings of layers."""
 
     def __init__(self, model):
         self.variables = model.variables
@@ -193,16 +191,16 @@ class _State:
             for layer in layers
             for hooks in (vars(layer)["_forward_hooks"], vars(layer)["_forward_pre_hooks"])
         ]
-        # Of all modules, by `torch.nn.modules.module.register_module_forward_hook`.
+        # Hooks of all modules, by `torch.nn.modules.module.register_module_forward_hook`.
         for name in ("_global_forward_hooks", "_global_forward_pre_hooks"):
             self.hooks.append(getattr(torch.nn.modules.module, name, {}))
 
     def is_still(self, model):
-        """Whether all of it is as it was."""
+        """Whether nothing has changed."""
         return (
             _are_same(self.variables, model.variables)
             and _are_same(self.values, (variable.value for variable in self.variables))
-            # `tensor.data = other` and `module.to(...)` keep the object and exchange its memory.
+            # `tensor.data = other` and `module.to(...)` keep the object but replace its memory.
             and self.places == list(map(_place, self.values))
             and all(_are_same(values, listed(holder)) for holder, listed, values in self.held)
             and all(np.array_equal(array, copy) for array, copy in self.arrays)
@@ -211,13 +209,13 @@ class _State:
     def must_call(self):
         """Whether layers have to be called.
 
-        Someone listens to them, with torch's `register_forward_hook`; or they hold modules of
-        torch, whose parts can be exchanged where Keras does not see it.
+        True if torch's `register_forward_hook` listens to them, or if they hold torch modules,
+        whose parts can be replaced without Keras noticing.
         """
         return self.holds_modules or any(self.hooks)
 
     def _look_into(self, layer, is_root):
-        """Note what a layer's attributes are, and what those of its author's own hold."""
+        """Record a layer's attributes, and the contents of those that its author defined."""
         attributes, keras_own = vars(layer), _keras_attributes()
         if is_root:
             # Keras sets its own attributes of a model in every call of `predict` or `fit`.
@@ -236,7 +234,7 @@ class _State:
                 self._look_at(value, set())
 
     def _look_at(self, value, seen):
-        """Note what a list, a dict or the like holds: it may be exchanged in there."""
+        """Record the contents of a list, dict or similar, which may be replaced in place."""
         if isinstance(value, np.ndarray):
             self.arrays.append((value, value.copy()))
         elif isinstance(value, torch.nn.Module):
@@ -261,7 +259,7 @@ class _State:
             self._look_at(value, seen)
 
 
-# What a run of `fit`, `evaluate` or `predict` sets in the model itself.
+# Attributes that `fit`, `evaluate` and `predict` set on the model itself.
 _OF_A_RUN = {
     *("history", "optimizer", "stop_training", "stop_evaluating", "stop_predicting"),
     *("_captured_inference", "_makes_metrics", "_ready_validation_data", "_traced_weights"),
@@ -271,8 +269,8 @@ _OF_PARAMETERS = torch.nn.ParameterDict | torch.nn.ParameterList
 
 @functools.cache
 def _keras_attributes():
-    """Names of the attributes that layers and models have of Keras; all others are of authors."""
-    # With names, which are not counted.
+    """Names of the attributes that Keras defines on layers and models; others are the authors'."""
+    # With explicit names, so that Keras' name counters do not change.
     x = keras.Input((1,), name="x")
     model = keras.Model(x, keras.layers.Identity(name="same")(x), name="model")
     sequential = keras.Sequential([keras.layers.Identity(name="one")], name="sequential")

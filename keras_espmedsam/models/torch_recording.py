@@ -1,7 +1,7 @@
-"""Records what PyTorch does for one input, as a program that does it for others.
+"""Record PyTorch's operations for one input as a program that runs for others.
 
-What no input takes part in is not repeated: indices and masks are kept as they came, and so are
-views of weights, which change with their weight. What is computed from a weight is computed anew.
+Operations without any input are not replayed: index tensors and masks are kept as they were, and so
+are views of weights, which follow their weight. Values computed from a weight are recomputed.
 """
 
 import math
@@ -12,13 +12,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode  # As in "Extending PyTorch".
 from torch.utils.weak import WeakTensorKeyDictionary
 
-# In all. What comes later is computed anew each time.
+# Limit on all kept tensors; those beyond it are recomputed each time.
 MAX_CONSTANT_BYTES = 2**26
 
-# What a tensor is: an input or computed anew; a weight or a view of one; always the same.
-_ANEW, _WEIGHT, _CONSTANT = "anew", "weight", "constant"
+# Kinds of tensors: an input or recomputed; a weight or a view of one; constant.
+_RECOMPUTED, _WEIGHT, _CONSTANT = "recomputed", "weight", "constant"
 
-# They take a tensor's values out of PyTorch's sight.
+# Functions that read a tensor's values without PyTorch noticing.
 _READERS = {
     torch.Tensor.numpy,
     torch.Tensor.tolist,
@@ -29,21 +29,21 @@ _VALUE_DEPENDENT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_sh
 
 
 class _NotRepeatableError(Exception):
-    """What was done depends on values that another input would not have."""
+    """The operations depend on values that another input would not have."""
 
 
 def record(function, inputs, weights):
-    """Call a function and write down what PyTorch does.
+    """Call a function and record PyTorch's operations.
 
     Args:
-        function: of one list of tensors, to a structure of tensors.
+        function: takes one list of tensors, returns a structure of tensors.
         inputs: list of tensors.
-        weights: list of tensors that keep their place for as long as the program is used; their
+        weights: list of tensors that keep their memory for as long as the program is used; their
             values may change.
 
     Returns:
-        The function's outputs, and the program: a function of a list of tensors, of the same
-        shapes, dtypes and device, that gives the outputs for them. It is `None` where the function
+        The function's outputs, and the program: a function from a list of tensors of the same
+        shapes, dtypes and device to the outputs for them. The program is `None` if the function
         reads values of its inputs or weights, or writes into them.
 
     Example:
@@ -51,21 +51,19 @@ def record(function, inputs, weights):
         ...     _, double = record(lambda inputs: 2 * inputs[0], [torch.ones(2)], [])
         >>> double([torch.full((2,), 4.0)])
         tensor([8., 8.])
-
-    Source: ours.
     """
-    inputs = [one.detach() for one in inputs]  # Objects of their own, also where one comes twice.
+    inputs = [one.detach() for one in inputs]  # Distinct objects, even if one is given twice.
     recording = _Recording(inputs, weights)
     try:
         with _Readers(recording), recording:
             outputs = function(inputs)
         return outputs, recording.program(outputs)
-    except Exception:  # Keras raises all of them as others; a true one is raised again.
+    except Exception:  # Keras re-raises every error as another; a real error occurs again below.
         return function(inputs), None
 
 
 class _Readers(TorchFunctionMode):
-    """Refuses that values are read where a recording does not see it."""
+    """Raises if values are read in a way that a recording would miss."""
 
     def __init__(self, recording):
         super().__init__()
@@ -78,22 +76,22 @@ class _Readers(TorchFunctionMode):
 
 
 class _Recording(TorchDispatchMode):
-    """The operations, and of each tensor its number, what it is and whose memory it shows."""
+    """The operations and, for each tensor, its number, its kind and whose memory it shares."""
 
     def __init__(self, inputs, weights):
         super().__init__()
         self.steps = []  # (operation, args, kwargs, outputs, whether it writes); tensors by number.
         self.kinds, self.roots = [], []
-        self.kept = {}  # Tensors by number, of what is not computed anew.
-        self.written, self.written_anew = set(), set()  # Roots.
+        self.kept = {}  # Tensors that are not recomputed, by number.
+        self.written, self.overwritten = set(), set()  # Roots.
         self.constant_bytes = 0
-        # Weak, so that the model's memory is free as soon as it lets go of it.
+        # Weak, so that the model's memory is freed as soon as the model drops it.
         self.numbers = WeakTensorKeyDictionary()
-        self.inputs = [self._add(tensor, _ANEW) for tensor in inputs]
+        self.inputs = [self._add(tensor, _RECOMPUTED) for tensor in inputs]
         for weight in weights:
             if weight not in self.numbers:
                 self.kept[self._add(weight, _WEIGHT)] = weight
-        self.foreign = set(self.roots)  # Roots that must not be written into.
+        self.foreign = set(self.roots)  # Roots that must not be written to.
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -101,7 +99,7 @@ class _Recording(TorchDispatchMode):
         if any(type(one) not in (torch.Tensor, torch.nn.Parameter) for one in tensors):
             raise _NotRepeatableError
         if func is torch.ops.aten.lift_fresh.default and args[0] not in self.numbers:
-            # Made of numbers just now; whatever writes into it is not repeated.
+            # Made from numbers just now; operations that write into it are not replayed.
             number = self._add(args[0], _CONSTANT)
             self.kept[number] = args[0]
             self.foreign.add(number)
@@ -117,14 +115,14 @@ class _Recording(TorchDispatchMode):
         return outputs
 
     def kind(self, tensor):
-        """What a tensor is."""
+        """Return a tensor's kind."""
         number = self._number(tensor)
-        return _ANEW if self.roots[number] in self.written_anew else self.kinds[number]
+        return _RECOMPUTED if self.roots[number] in self.overwritten else self.kinds[number]
 
     def _number(self, tensor):
         if tensor not in self.numbers:
-            # From before, and no weight: used by reference, and what comes of it is made anew.
-            number = self._add(tensor, _ANEW)
+            # An existing tensor, not a weight: used by reference; its results are recomputed.
+            number = self._add(tensor, _RECOMPUTED)
             self.foreign.add(number)
             self.kept[number] = tensor
         return self.numbers[tensor]
@@ -138,30 +136,30 @@ class _Recording(TorchDispatchMode):
 
     def _add_output(self, tensor, kind, root):
         if kind == _WEIGHT and (root is None or self.kinds[root] != _WEIGHT):
-            kind = _ANEW  # Computed from a weight, and no view of it.
+            kind = _RECOMPUTED  # Computed from a weight, not a view of it.
         if kind == _CONSTANT and root is None:
             self.constant_bytes += tensor.nbytes
             if self.constant_bytes > MAX_CONSTANT_BYTES:
-                kind = _ANEW
+                kind = _RECOMPUTED
         number = self._add(tensor, kind, root)
-        if kind != _ANEW:
+        if kind != _RECOMPUTED:
             self.kept[number] = tensor
 
     def _outcome(self, func, args, tensors):
-        """What an operation's outputs are."""
+        """Return the kind of an operation's outputs."""
         kinds = {self.kind(one) for one in tensors}
         if _VALUE_DEPENDENT & set(func.tags) and kinds - {_CONSTANT}:
-            # Indexing depends on values where a mask picks some of them, and only there.
+            # Indexing depends on values only if the index is a mask.
             if func is not torch.ops.aten.index.Tensor or any(
                 one.dtype in (torch.bool, torch.uint8) for one in args[1] if one is not None
             ):
                 raise _NotRepeatableError
-        if _ANEW in kinds or torch.Tag.nondeterministic_seeded in func.tags:
-            return _ANEW
+        if _RECOMPUTED in kinds or torch.Tag.nondeterministic_seeded in func.tags:
+            return _RECOMPUTED
         return _WEIGHT if _WEIGHT in kinds else _CONSTANT
 
     def _write(self, func, args, kwargs, kind):
-        """Whether an operation writes into an argument, which it may where that is its own."""
+        """Whether an operation writes into an argument, which is allowed for new tensors."""
         if not func._schema.is_mutable:
             return False
         for position, argument in enumerate(func._schema.arguments):
@@ -174,11 +172,11 @@ class _Recording(TorchDispatchMode):
                     raise _NotRepeatableError
                 self.written.add(root)
                 if kind != _CONSTANT:
-                    self.written_anew.add(root)
+                    self.overwritten.add(root)
         return True
 
     def program(self, outputs):
-        """The function of a list of inputs that does all of it again."""
+        """Return the function of a list of inputs that replays all operations."""
         outputs = _numbered(outputs, self.numbers)
         constants = {
             number: tensor
@@ -198,7 +196,7 @@ class _Recording(TorchDispatchMode):
 
 
 class _Number(int):
-    """A tensor's number, told from the integers among an operation's arguments by its class."""
+    """A tensor's number; the class distinguishes it from integer arguments of operations."""
 
 
 def _tensors_in(values):
@@ -216,7 +214,7 @@ def _numbered(values, numbers):
 
 
 def _memory(tensor):
-    """What tells the memory of a tensor from all others' while it lives."""
+    """Identify a tensor's memory while the tensor exists."""
     place = tensor.untyped_storage().data_ptr()
     return (tensor.device, place) if place else id(tensor)
 
@@ -225,7 +223,7 @@ def _memory(tensor):
 
 
 def _compiled(steps, inputs, outputs, constants):
-    """A Python function of one line for each step, which lets go of what is not used any more."""
+    """Build a Python function with one line per step, which frees tensors after their last use."""
     last_use = {}
     for index, (_, args, kwargs, made, _) in enumerate(steps):
         last_use.update(dict.fromkeys(_numbers_in((args, kwargs, made)), index))
@@ -251,15 +249,15 @@ def _compiled(steps, inputs, outputs, constants):
 
 
 def _targets(made, constants):
-    """What an operation's outputs are assigned to."""
+    """Return the assignment targets for an operation's outputs."""
     if isinstance(made, list | tuple):
         return "".join(f"{_targets(one, constants)}, " for one in made)
-    # What is kept has its name already.
+    # A kept tensor already has a name.
     return f"t{made}" if isinstance(made, _Number) and made not in constants else "_"
 
 
 class _Names:
-    """Python's words for an operation's arguments; `values` are what they mean."""
+    """Python source for an operation's arguments; `values` maps names to objects."""
 
     def __init__(self, constants):
         self.constants = constants
@@ -280,13 +278,13 @@ class _Names:
         return self.bound(value)
 
     def bound(self, value):
-        """Of an object by reference."""
+        """Return a name for an object held by reference."""
         if id(value) not in self._bound:
             self._bound[id(value)] = f"c{len(self._bound)}"
             self.values[self._bound[id(value)]] = value
         return self._bound[id(value)]
 
     def output(self, value):
-        # A copy, so that nobody writes into what is kept.
+        # A copy, so that callers cannot write into the kept tensor.
         is_kept = isinstance(value, _Number) and value in self.constants
         return self.of(value) + (".clone()" if is_kept else "")

@@ -1,12 +1,14 @@
 """Any source of training data, preprocessed for a task.
 
-keras-hub's `Task.fit` takes arrays, tf.data and grain; a `PyDataset` or a torch `DataLoader` fails
-there. Here the preprocessing is attached to each kind of source in its own way, and
+keras-hub's `Task.fit` takes arrays, tf.data and grain, but fails with a `PyDataset` or a torch
+`DataLoader`. Here the preprocessing is attached to each kind of source in its own way, and
 `keras.Model.fit` gets the result.
 """
 
+import concurrent.futures
 import copy
 import math
+import threading
 
 import keras
 import numpy as np
@@ -36,12 +38,12 @@ def preprocessed(
         task: a keras-hub `Task` with `prepare_batch`; see `trains_on_raw_images`.
         x: raw images, or a dict of them; or tf.data, grain, a `PyDataset`, torch `DataLoader` or
             Python generator of batches of them.
-        y, sample_weight: of all images, where `x` is of images.
+        y, sample_weight: of all images, if `x` is images.
         batch_size: int or None; for images, 32 by default.
         shuffle: bool. Shuffle images each epoch.
-        split: float. Last fraction of the images that is held out.
-        class_weight: dict or None, as `prepare_batch` takes it; not for what is held out.
-        needs_targets: bool. Whether images alone are refused.
+        split: float. Last fraction of the images to hold out.
+        class_weight: dict or None, see `prepare_batch`; not applied to held-out images.
+        needs_targets: bool. Whether to reject images without targets.
 
     Returns:
         Tuple of the source for Keras and the held-out source (or `None`).
@@ -56,8 +58,8 @@ def preprocessed(
         source = _from_source(task, x, class_weight, needs_targets)
         if y is not None or sample_weight is not None:
             raise InputError(
-                f"Received y or sample_weight beside a {type(x).__name__}; a data source yields "
-                "them itself as (x, y) or (x, y, sample_weight)."
+                f"Received y or sample_weight together with a {type(x).__name__}; a data source "
+                "yields them itself as (x, y) or (x, y, sample_weight)."
             )
         if split:
             raise InputError(
@@ -76,15 +78,15 @@ def preprocessed(
 
 
 def _holds_images(x):
-    """Whether it is images, and no source of batches."""
+    """Whether `x` is images, not a source of batches."""
     return isinstance(x, dict | list | tuple | str | bytes | Image.Image) or hasattr(x, "shape")
 
 
 def _from_source(task, source, class_weight, needs_targets):
     def prepare(*batch):
-        """A tuple also of images alone, of which Keras' loaders else make several structures.
+        """Return a tuple even for images without targets: Keras' loaders would vary the structure.
 
-        Each is another program on TensorFlow and JAX, compiled anew.
+        TensorFlow and JAX compile a new program for each structure.
         """
         batch = batch[0] if len(batch) == 1 and isinstance(batch[0], tuple | list) else batch
         x, y, sample_weight = batch_parts(batch)
@@ -113,7 +115,7 @@ def _from_source(task, source, class_weight, needs_targets):
 
 
 def _is_a(package, name, source):
-    """Whether it is of a class, or one derived from it, of a package that is not imported here."""
+    """Whether it is an instance of a class of a package that is not imported here."""
     return any(
         base.__name__ == name and base.__module__.split(".")[0] == package
         for base in type(source).__mro__
@@ -123,7 +125,7 @@ def _is_a(package, name, source):
 def _from_tf_data(dataset, prepare):
     import tensorflow as tf
 
-    # Told before it is traced, where TensorFlow would tell it in terms of generated code.
+    # Checked before tracing, where TensorFlow would report it in terms of generated code.
     images = batch_parts(dataset.element_spec)[0]
     images = images.get("images") if isinstance(images, dict) else images
     if isinstance(images, tf.RaggedTensorSpec):
@@ -144,17 +146,20 @@ def _from_tf_data(dataset, prepare):
 
 
 def _from_data_loader(loader, prepare):
-    """The user's own loader, all its options kept, whose batches are prepared as they come out.
+    """Return the user's own loader with all its options, preparing each batch.
 
-    A copy of a class derived from the loader's, since Keras knows a DataLoader by its class. The
-    workers do what they did; the preprocessing runs in the main process, where no backend that
-    has threads of its own is forked.
+    The result is a copy of a class derived from the loader's, since Keras recognises a DataLoader
+    by its class. The workers run unchanged; preprocessing runs in the main process, so that no
+    backend with threads of its own is forked.
     """
     import torch
 
     class PreparedLoader(type(loader)):
         def __iter__(self):
-            for batch in _collated(super().__iter__()):
+            batches = (
+                _in_thread_of_python(super().__iter__) if self.num_workers else super().__iter__()
+            )
+            for batch in _collated(batches):
                 yield keras.tree.map_structure(torch.as_tensor, prepare(batch))
 
     prepared = copy.copy(loader)
@@ -162,36 +167,59 @@ def _from_data_loader(loader, prepare):
     return prepared
 
 
+def _in_thread_of_python(function):
+    """Run a function in a thread started by Python and return its result.
+
+    TensorFlow reads a source in a thread of its own. A worker forked there fails when it exits
+    (`threading` has no lock for such a thread), and if torch's SIGCHLD handler sees that before
+    the worker is joined, it stops the training.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return function()
+    result = concurrent.futures.Future()
+
+    def run():
+        try:
+            result.set_result(function())
+        except BaseException as error:
+            result.set_exception(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return result.result()
+
+
 def _collated(batches):
-    """A loader's batches; what torch's own collation cannot put into one is told in a sentence."""
+    """Yield a loader's batches; turn torch's collation errors into one sentence."""
     try:
         yield from batches
     except (TypeError, RuntimeError) as error:
         if "default_collate" not in str(error) and "stack expects each tensor" not in str(error):
             raise
         raise InputError(
-            "Received a DataLoader whose samples make no batch of tensors, as Pillow images and "
-            "images of several sizes; have it collate them to lists: "
+            "Received a DataLoader whose samples make no batch of tensors, such as Pillow images "
+            "or images of several sizes; have it collate them to lists: "
             "collate_fn=lambda batch: tuple(map(list, zip(*batch)))."
         ) from error
 
 
 def _from_iterator(batches, prepare):
-    """A generator, which is the only iterator that Keras takes, of tuples."""
+    """Wrap batches of tuples in a generator, the only iterator that Keras takes."""
     empty = True
     for batch in batches:
         empty = False
         yield prepare(batch)
     if empty:
-        raise InputError("Received a generator that yields nothing; give one of batches.")
+        raise InputError("Received a generator that yields nothing; expected batches.")
 
 
 def one_batch_at_once(data):
-    """Images that make one batch, as a source that costs nothing; any other source as it is.
+    """Return images that fit one batch as a cheap source; any other source unchanged.
 
-    On TensorFlow Keras makes a tf.data pipeline of every other source, for which TensorFlow traces
-    four functions in each call, and prepares the first batch twice. For one small image that is
-    twice the time of the model.
+    On TensorFlow, Keras makes a tf.data pipeline of every other source, for which TensorFlow
+    traces four functions in each call and prepares the first batch twice. For one small image
+    that takes twice as long as the model.
 
     Args:
         data: a source from `preprocessed`.
@@ -245,7 +273,7 @@ class ArrayDataset(keras.utils.PyDataset):
         self.shuffle = shuffle
         self.class_weight = class_weight
         if task.preprocessor is None:
-            # What the model takes, whatever its names and shapes are.
+            # Any model inputs, whatever their names and shapes.
             self.x, self.y, self.sample_weight, count = _ready_rows(x, y, sample_weight)
         else:
             self.x, self.y, self.sample_weight, count = array_rows(
@@ -254,7 +282,7 @@ class ArrayDataset(keras.utils.PyDataset):
         self.order = np.arange(count)
 
     def split(self, fraction):
-        """Two data sets: the first part, and the last `fraction` unshuffled and unweighted."""
+        """Return the first part and the last `fraction`, the latter unshuffled and unweighted."""
         count = len(self.order)
         cut = math.floor(count * (1 - fraction))
         if not 0 < cut < count:

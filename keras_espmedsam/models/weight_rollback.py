@@ -1,4 +1,4 @@
-"""Weights that survive an error while a model trains."""
+"""Keep a model's weights when training fails."""
 
 import contextlib
 
@@ -7,15 +7,13 @@ import keras
 
 @contextlib.contextmanager
 def kept_weights(model):
-    """Give a model its weights back when the block ends with an error.
+    """Restore a model's weights when the block ends with an error.
 
     Keras on JAX takes them out of the model while it trains or evaluates, and an error in the data
-    leaves it without any. A step that was done counts.
+    leaves the model without any. Completed steps are kept.
 
     Args:
         model: `keras.Model`.
-
-    Source: ours.
     """
     if keras.backend.backend() != "jax":
         yield
@@ -28,7 +26,7 @@ def kept_weights(model):
         yield
     except BaseException:
         for variable, value in held:
-            # The first step takes the arrays over; what it left is brought back below.
+            # The first step consumes the arrays; `jax_state_sync` restores its results below.
             if not value.is_deleted():
                 variable.assign(value)
         model.jax_state_sync()

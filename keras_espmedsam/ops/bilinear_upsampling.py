@@ -1,4 +1,4 @@
-"""Bilinear enlargement by a whole factor, for maps of any and even unknown size."""
+"""Bilinear upsampling by an integer factor, for maps of any and even unknown size."""
 
 import keras
 from keras import ops
@@ -7,11 +7,11 @@ from keras_espmedsam.ops.padding import slice_axis
 
 
 def bilinear_upsampling(x, factor):
-    """Enlarge by a whole factor, bilinear with half-pixel centres and repeated borders.
+    """Upsample by an integer factor, bilinearly, with half-pixel centres and repeated borders.
 
-    By `keras.ops.image.resize` on torch and TensorFlow. On JAX slices and sums take 0.3 to 0.8 of
-    its time on a CPU, and so it is done where a TensorFlow graph is traced for any size, which
-    the resizing cannot (`benchmarks/layer_forms.py`, docs/bilinear.md).
+    On torch and TensorFlow this is `keras.ops.image.resize`. On JAX, slices and sums take 0.3 to
+    0.8 of its time on a CPU. They are also used when a TensorFlow graph is traced for any size,
+    which resizing does not support (`benchmarks/layer_forms.py`, docs/reports/bilinear.md).
 
     Args:
         x: tensor `(batch, height, width, channels)`.
@@ -24,7 +24,7 @@ def bilinear_upsampling(x, factor):
         >>> tuple(bilinear_upsampling(np.zeros((1, 8, 6, 1), "float32"), 4).shape)
         (1, 32, 24, 1)
 
-    Source: ours; equal to a bilinear resize (`align_corners=False`).
+    Equal to a bilinear resize with `align_corners=False`.
     """
     if factor == 1:
         return x
@@ -44,7 +44,7 @@ def _upsample_axis(x, factor, axis):
     after = ops.concatenate([part(1, None), part(-1, None)], axis=axis)
     phases = []
     for phase in range(factor):
-        # Where this output pixel lies, in input pixels from x.
+        # The position of this output pixel, in input pixels from x.
         offset = (phase + 0.5) / factor - 0.5
         neighbour = after if offset > 0 else before
         phases.append(x * (1 - abs(offset)) + neighbour * abs(offset) if offset else x)

@@ -1,4 +1,4 @@
-"""Convolution of channels-last maps in the form that each backend's kernels like."""
+"""Convolution of channels-last maps in the fastest form for each backend."""
 
 import keras
 from keras import ops
@@ -9,14 +9,14 @@ from keras_espmedsam.ops.padding import slice_axis
 def conv2d(x, kernel, bias=None, strides=1, pad=0):
     """Convolve with whole or depthwise kernels, with the same padding on all sides.
 
-    - torch: `keras.ops.conv` copies its input to channels first. A view of channels-last memory
-      is as good to torch's own function, and its kernels are faster on it: 0.25 to 0.87 of the
-      time forward on a CPU, 0.5 to 0.96 of a training step.
-    - JAX: on a CPU XLA has no good depthwise convolution; a sum of shifted maps takes 0.2 to 0.5 of
+    - torch: `keras.ops.conv` copies its input to channels-first. torch's own function also takes a
+      view of channels-last memory, and its kernels are faster on it: 0.25 to 0.87 of the time
+      forward on a CPU, 0.5 to 0.96 of a training step.
+    - JAX: on a CPU XLA has no fast depthwise convolution; a sum of shifted maps takes 0.2 to 0.5 of
       the time forward and 0.3 to 0.4 of a training step. A 1 x 1 convolution is a matrix product.
     - TensorFlow: its own.
 
-    Measured by `benchmarks/layer_forms.py`, docs/convolution.md.
+    Measured by `benchmarks/layer_forms.py`, docs/reports/convolution.md.
 
     Args:
         x: tensor `(batch, height, width, channels)`.
@@ -33,14 +33,12 @@ def conv2d(x, kernel, bias=None, strides=1, pad=0):
         >>> x = np.ones((1, 8, 6, 3), "float32")
         >>> tuple(conv2d(x, np.ones((3, 3, 3, 5), "float32"), strides=2, pad=1).shape)
         (1, 4, 3, 5)
-
-    Source: ours.
     """
     return _apply(x, kernel, bias, strides, pad, depthwise=False)
 
 
 def depthwise_conv2d(x, kernel, bias=None, strides=1, pad=0):
-    """As `conv2d`, each channel by its own kernel.
+    """Convolve each channel with its own kernel; see `conv2d`.
 
     Args:
         x: tensor `(batch, height, width, channels)`.
@@ -51,8 +49,6 @@ def depthwise_conv2d(x, kernel, bias=None, strides=1, pad=0):
 
     Returns:
         Tensor `(batch, new height, new width, channels)`.
-
-    Source: ours.
     """
     return _apply(x, kernel, bias, strides, pad, depthwise=True)
 
@@ -81,7 +77,7 @@ def _apply(x, kernel, bias, strides, pad, depthwise):
 def _on_torch(x, kernel, bias, strides, pad, depthwise):
     from torch.nn.functional import conv2d as convolve
 
-    # Of a depthwise kernel the last two axes change places too: a group per channel.
+    # For a depthwise kernel the last two axes are swapped too: one group per channel.
     order = (2, 3, 0, 1) if depthwise else (3, 2, 0, 1)
     groups = x.shape[-1] if depthwise else 1
     y = convolve(x.permute(0, 3, 1, 2), kernel.permute(order), bias, strides, pad, groups=groups)

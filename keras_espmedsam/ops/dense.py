@@ -1,14 +1,14 @@
-"""The product of a dense layer in the form that each backend likes."""
+"""The product of a dense layer in the fastest form for each backend."""
 
 import keras
 from keras import ops
 
 
 def dense(x, kernel, bias=None):
-    """`x kernel + bias`.
+    """Compute `x kernel + bias`.
 
-    torch's own function adds the bias where the product is written; by `keras.ops` it is a second
-    pass over a second map. TensorFlow and XLA make one of the two.
+    torch's own function adds the bias as it writes the product; `keras.ops` would make a second
+    pass over a second map. TensorFlow and XLA fuse the two.
 
     Args:
         x: tensor `(..., channels)`.
@@ -22,8 +22,6 @@ def dense(x, kernel, bias=None):
         >>> y = dense(np.ones((1, 7, 3), "float32"), np.ones((3, 5), "float32"))
         >>> tuple(y.shape), float(keras.ops.max(y))
         ((1, 7, 5), 3.0)
-
-    Source: ours.
     """
     if keras.backend.backend() == "torch":
         from torch.nn.functional import linear

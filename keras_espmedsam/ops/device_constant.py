@@ -1,25 +1,25 @@
-"""Arrays and numbers that a layer is configured with, kept on the device that uses them."""
+"""Arrays and numbers from a layer's configuration, kept on the device that uses them."""
 
 import functools
 
 import keras
 from keras import ops
 
-# Of each function and its arguments on each device. Far more than the forms of one model; a
-# program that goes through many sizes of maps drops the oldest.
+# Entries by function, arguments and device. Far more than one model needs; a program that goes
+# through many map sizes drops the oldest.
 MOST_KEPT = 256
 
 
 def device_constant(make, *args, like):
-    """`make(*args)`, an array, where `like` lies, and on PyTorch uploaded there only once.
+    """Return the array `make(*args)` on the device of `like`; on PyTorch it is uploaded only once.
 
-    PyTorch runs a layer operation by operation, so that an array or a number made in `call` is
+    PyTorch runs a layer operation by operation, so an array or number made in `call` would be
     uploaded in every step, and each upload makes a GPU wait for the host. On TensorFlow and JAX
-    such an array is a part of the compiled program.
+    such an array is part of the compiled program.
 
     Args:
-        make: a function that gives an array, the same one whenever it gets the same arguments;
-            one that has a name of its own, as it is what the array is found by.
+        make: a deterministic function that returns an array; a named one, since the array is
+            cached by it.
         args: hashable.
         like: the tensor, not a `keras.Variable`, that the constant is used with.
 
@@ -30,13 +30,11 @@ def device_constant(make, *args, like):
         >>> places = device_constant(np.arange, 3, like=keras.ops.ones((2, 3)))
         >>> keras.ops.convert_to_numpy(places).tolist()
         [0, 1, 2]
-
-    Source: ours.
     """
     backend = keras.backend.backend()
     if backend == "jax":
-        # No tensor: under gradient checkpointing it would be traced, and a function with a gradient
-        # of its own cannot close over it.
+        # Not a tensor: under gradient checkpointing it would be traced, and a function with a
+        # custom gradient cannot close over it.
         return make(*args)
     if backend == "tensorflow":
         return ops.convert_to_tensor(make(*args))
@@ -44,7 +42,7 @@ def device_constant(make, *args, like):
 
 
 def device_number(value, like):
-    """A number for those of Keras' operations that make a tensor of it, such as `where`.
+    """Return a number for operations of Keras that would make a tensor of it, such as `where`.
 
     On PyTorch this tensor would be uploaded in every step; see `device_constant`. Operators
     (`x + 1`) and `ops.sum(x) / 2` make none.
@@ -54,14 +52,12 @@ def device_number(value, like):
         like: the tensor that it is used with.
 
     Returns:
-        On PyTorch a tensor of no axes, of `like`'s dtype; elsewhere the number.
+        On PyTorch a scalar tensor of `like`'s dtype; elsewhere the number.
 
     Example:
         >>> x = keras.ops.array([-1.0, 2.0])
         >>> keras.ops.convert_to_numpy(keras.ops.maximum(x, device_number(0, like=x))).tolist()
         [0.0, 2.0]
-
-    Source: ours.
     """
     if keras.backend.backend() == "torch" and _is_plain(like):
         return _uploaded(_torch_scalar, (value, like.dtype), like.device)
@@ -75,9 +71,9 @@ def _torch_scalar(value, dtype):
 
 
 def _is_plain(like):
-    """Whether what is made here is an ordinary tensor, which can be used anywhere later.
+    """Whether tensors made here are ordinary ones, which can be used anywhere later.
 
-    Not where a graph is captured: what would be kept is a value of that graph.
+    They are not while a graph is captured: a kept tensor would be a value of that graph.
     """
     import torch
 
@@ -95,6 +91,6 @@ def _made(make, args, device):
 def _uploaded(make, args, device):
     import torch
 
-    # What is made within `torch.inference_mode` could never be a part of a training step.
+    # A tensor made within `torch.inference_mode` could never be part of a training step.
     with torch.inference_mode(False):
         return _made(make, args, device)

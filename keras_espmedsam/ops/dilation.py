@@ -1,4 +1,4 @@
-"""A dilated window as a plain one: images of every d-th pixel."""
+"""Turn a dilated window into a plain one, on images of every d-th pixel."""
 
 from keras import ops
 
@@ -6,7 +6,7 @@ from keras_espmedsam.ops.padding import pad_to_multiple
 
 
 def to_phases(x, rate):
-    """`(batch, height, width, channels)` to one image per phase, padded with zeros at the end.
+    """Split `(batch, height, width, channels)` into one image per phase, zero-padded at the end.
 
     Returns:
         `(batch * rate[0] * rate[1], ceil(height / rate[0]), ceil(width / rate[1]), channels)`.

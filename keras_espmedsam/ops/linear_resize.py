@@ -5,11 +5,13 @@ from scipy import ndimage
 
 
 def resize_matrix(source, target):
-    """The matrix that resizes `source` rows to `target`: half-pixel centres, borders repeated.
+    """Return the matrix that resizes `source` rows to `target`, with half-pixel centres.
+
+    Borders are repeated.
 
     Args:
         source: int. Rows of the table.
-        target: int. Rows wanted.
+        target: int. Number of rows wanted.
 
     Returns:
         float32 array `(target, source)`; the identity when both are equal.
@@ -18,7 +20,7 @@ def resize_matrix(source, target):
         >>> resize_matrix(2, 4).tolist()
         [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
 
-    Source: ours; the resizing is that of SAM's position tables (arXiv 2304.02643).
+    Source: SAM (arXiv 2304.02643), the resizing of its position tables.
     """
     factors = (target / source, 1)
     matrix = ndimage.zoom(np.eye(source), factors, order=1, mode="nearest", grid_mode=True)

@@ -25,32 +25,33 @@ def msa_conv2d(
     return_log_total=False,
     algorithm="auto",
 ):
-    """Attention of every pixel to the window around it, like a convolution of stride 1.
+    """Attend from every pixel to the window around it, like a convolution of stride 1.
 
     `logit[w, p] = scale * q[p] . k[p + d w]`, softmax over the window's offsets `w`,
-    `out[p] = sum_w weight[w, p] v[p + d w]`, per head. No `kernel_height * kernel_width` copies
-    of the map are held, also not for the gradient; the cost is linear in the pixels.
+    `out[p] = sum_w weight[w, p] v[p + d w]`, per head. The `kernel_height * kernel_width` copies
+    of the map are never stored, not even for the gradient; the cost is linear in the pixels.
 
     Args:
-        q, k, v: tensors `(batch, height, width, channels)` of one shape and dtype; any height and
-            width, also below the window's.
+        q, k, v: tensors `(batch, height, width, channels)` of one shape and dtype; height and
+            width may be smaller than the window.
         kernel_size: int or (int, int), odd. The window's height and width.
         dilation_rate: int or (int, int). Steps between the window's keys.
-        num_heads: int. Groups of channels with a softmax each; the channels for depthwise.
+        num_heads: int. Groups of channels with a softmax each; the number of channels for
+            depthwise.
         scale: float or None. `None` is `(channels / num_heads) ** -0.5`.
         border: str. `"zero"`: outside the image keys and values are 0 and keep their share of the
-            softmax, as published. `"mask"`: the window ends at the border (ours).
-        dropout_rate: float. Share of the weights that is dropped, after the softmax. Above 0 the
-            draw is held: a number per weight, which the gradient needs again.
+            softmax, as published. `"mask"`: the window ends at the border.
+        dropout_rate: float. Fraction of the weights dropped after the softmax. Above 0, a number
+            per weight is stored, which the gradient needs again.
         seed: int or `keras.random.SeedGenerator`, for the dropout.
-        return_log_total: bool. Also give the logarithm of the softmax's denominator, by which
+        return_log_total: bool. Also return the logarithm of the softmax's denominator, with which
             attentions to several sets of keys are merged; see `merge_attentions`.
         algorithm: `"tiles"` (matrix products over tiles of queries), `"slices"` (one offset
             after the other) or `"auto"`: the faster one as measured, see `choose_algorithm`.
 
     Returns:
-        `(batch, height, width, channels)` in the dtype of `v`; with `return_log_total` a pair of
-        it and `(batch, height, width, num_heads)` float32. The softmax is float32 under any dtype.
+        `(batch, height, width, channels)` in the dtype of `v`; with `return_log_total` also
+        `(batch, height, width, num_heads)` float32. The softmax is float32 under any dtype.
 
     Raises:
         ValueError: for an even kernel, heads that do not divide the channels, unequal shapes, or
@@ -65,7 +66,7 @@ def msa_conv2d(
         >>> [round(float(out[0, y, x, 0]), 3) for y, x in ((0, 0), (0, 1), (1, 1))]
         [0.444, 0.667, 1.0]
 
-    Source: TiC (arXiv 2310.04134), MSA-Conv; heads, depthwise and `"mask"` are ours.
+    Source: TiC (arXiv 2310.04134), MSA-Conv. Departs from the paper: heads, depthwise and `"mask"`.
     """
     q, k, v = (keras.ops.convert_to_tensor(x) for x in (q, k, v))
     kernel_size = check_pair("kernel_size", kernel_size, odd=True)
@@ -88,7 +89,7 @@ def msa_conv2d(
     elif dilation_rate == (1, 1):
         out = tiled_window_attention(q, k, v, kernel_size, *options)
     else:
-        # The pixels that see each other lie a dilation apart: images of their own, undilated.
+        # Pixels that see each other lie a dilation apart: separate images without dilation.
         size = ops.shape(q)[1:3]
         phases = [to_phases(x, dilation_rate) for x in (q, k, v)]
         out = tiled_window_attention(*phases, kernel_size, *options)
@@ -99,10 +100,10 @@ def msa_conv2d(
 
 
 def merge_attentions(parts):
-    """Attention to several sets of keys as if it had been one softmax over all of them.
+    """Merge attentions to several sets of keys as if one softmax went over all of them.
 
     Args:
-        parts: list of pairs as `msa_conv2d(..., return_log_total=True)` gives them: output
+        parts: list of pairs from `msa_conv2d(..., return_log_total=True)`: output
             `(..., channels)` and log of the denominator `(..., num_heads)`.
 
     Returns:
@@ -114,7 +115,7 @@ def merge_attentions(parts):
         >>> round(float(keras.ops.max(merged)), 3)
         2.0
 
-    Source: the streamed softmax of FlashAttention (arXiv 2205.14135).
+    Source: FlashAttention (arXiv 2205.14135), the streamed softmax.
     """
     if len(parts) == 1:
         return parts[0][0]
@@ -131,7 +132,7 @@ def merge_attentions(parts):
 
 
 def choose_algorithm(kernel_size, head_dim, backend):
-    """The faster of `"slices"` and `"tiles"`, by the measurements of benchmarks/msa_conv.py.
+    """Return the faster of `"slices"` and `"tiles"`, as measured by benchmarks/msa_conv.py.
 
     Args:
         kernel_size: (int, int).
@@ -147,16 +148,16 @@ def choose_algorithm(kernel_size, head_dim, backend):
     area = kernel_size[0] * kernel_size[1]
     if area <= 9:
         return "slices"
-    if backend == "tensorflow":  # Not worth the tracing of that many slices.
+    if backend == "tensorflow":  # Tracing that many slices is not worth it.
         return "tiles"
     return "slices" if head_dim <= (16 if area <= 25 else 4) else "tiles"
 
 
 def check_pair(name, value, odd=False):
-    """`value` as two ints of at least 1.
+    """Return `value` as two ints of at least 1.
 
     Raises:
-        ValueError: for anything else, or an even one where odd ones are needed.
+        ValueError: for anything else, or an even one if `odd`.
     """
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     good = len(pair) == 2 and all(isinstance(n, int) and n >= 1 for n in pair)
@@ -168,10 +169,10 @@ def check_pair(name, value, odd=False):
 
 
 def check_heads(num_heads, channels):
-    """Refuse heads that do not divide the channels.
+    """Raise for heads that do not divide the channels.
 
     Raises:
-        ValueError: naming numbers of heads that would do.
+        ValueError: with numbers of heads that would fit.
     """
     if not isinstance(num_heads, int) or num_heads < 1 or channels % num_heads:
         fitting = [n for n in range(1, channels + 1) if channels % n == 0]
@@ -182,10 +183,10 @@ def check_heads(num_heads, channels):
 
 
 def check_choice(name, value, choices):
-    """Refuse a value that is not among the choices.
+    """Raise for a value that is not among the choices.
 
     Raises:
-        ValueError: naming them.
+        ValueError: with the choices.
     """
     if value not in choices:
         raise ValueError(f"Received {name}={value!r}; expected one of {', '.join(choices)}.")

@@ -1,12 +1,12 @@
-"""Cutting and padding one axis of a feature map, also where its size is unknown until it runs."""
+"""Slice and pad one axis of a feature map, even if its size is unknown until it runs."""
 
 from keras import ops
 
 
 def ceil_divide(size, by):
-    """`size / by`, rounded up, also of a traced size.
+    """Return `size / by`, rounded up, also for a traced size.
 
-    Not `-(-size // by)`: ONNX divides a negative whole number towards 0.
+    Not `-(-size // by)`: ONNX rounds a negative quotient towards 0.
 
     Args:
         size: int or traced int, not negative.
@@ -15,35 +15,31 @@ def ceil_divide(size, by):
     Example:
         >>> ceil_divide(9, 4)
         3
-
-    Source: ours.
     """
     return (size + by - 1) // by
 
 
 def slice_axis(x, axis, start, stop):
-    """`x[..., start:stop, ...]` along one axis, not negative."""
+    """Return `x[..., start:stop, ...]` along one non-negative axis."""
     index = [slice(None)] * len(x.shape)
     index[axis] = slice(start, stop)
     return x[tuple(index)]
 
 
 def pad_axis(x, axis, before, after):
-    """Zeros before and after along one axis, not negative."""
+    """Add zeros before and after along one non-negative axis."""
     widths = [(0, 0)] * len(x.shape)
     widths[axis] = (before, after)
     return ops.pad(x, widths)
 
 
 def pad_to_multiple(x, multiple, axis):
-    """Append zeros along one axis until its size is a multiple, also of an unknown size.
+    """Append zeros along one axis until its size is a multiple, even if it is unknown.
 
     Args:
         x: tensor.
         multiple: int.
         axis: int. Not negative.
-
-    Source: ours.
     """
     size = ops.shape(x)[axis]
     if isinstance(size, int):

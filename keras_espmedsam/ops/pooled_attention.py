@@ -7,7 +7,7 @@ from keras_espmedsam.ops.tiled_attention import tiled_window_attention
 
 
 def average_pool_cells(x, cell):
-    """Mean of square cells; cells that the border cuts take the mean of what they have.
+    """Average square cells; cells cut by the border average the pixels that they have.
 
     Args:
         x: `(batch, height, width, channels)`.
@@ -16,7 +16,7 @@ def average_pool_cells(x, cell):
     Returns:
         `(batch, ceil(height / cell), ceil(width / cell), channels)`.
 
-    Source: ours (Keras' average pooling with "same" padding differs between backends).
+    Not Keras' average pooling, whose "same" padding differs between backends.
     """
     return _cell_sums(x, cell) / _cell_sums(ops.ones_like(x[:1, :, :, :1]), cell)
 
@@ -29,7 +29,7 @@ def _cell_sums(x, cell):
 
 
 def pooled_window_attention(q, k, v, cell, kernel_size, num_heads, scale=None):
-    """Attention of every pixel to the window of pooled keys around its own cell.
+    """Attend from every pixel to the window of pooled keys around its own cell.
 
     The window ends at the border: on a coarse grid most of it would lie outside.
 
@@ -41,10 +41,17 @@ def pooled_window_attention(q, k, v, cell, kernel_size, num_heads, scale=None):
         scale: float or None. `None` is `(channels / num_heads) ** -0.5`.
 
     Returns:
-        As `msa_conv2d(..., return_log_total=True)`: `(batch, height, width, channels)` and the
+        Like `msa_conv2d(..., return_log_total=True)`: `(batch, height, width, channels)` and the
         log of the softmax's denominator, `(batch, height, width, num_heads)`.
 
-    Source: TiC (arXiv 2310.04134) for the name of inter-pooling; the design is ours.
+    Example:
+        >>> x = keras.random.normal((1, 8, 8, 6))
+        >>> attended, log_total = pooled_window_attention(
+        ...     x, x, x, cell=2, kernel_size=(3, 3), num_heads=3)
+        >>> tuple(attended.shape), tuple(log_total.shape)
+        ((1, 8, 8, 6), (1, 8, 8, 3))
+
+    Source: TiC (arXiv 2310.04134), the name of inter-pooling; the paper does not give the design.
     """
     channels = v.shape[-1]
     if scale is None:

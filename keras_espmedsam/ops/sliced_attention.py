@@ -1,8 +1,8 @@
 """Window attention by shifted slices: one offset of the window after the other.
 
-For heads of few channels, one channel in the depthwise case, where a matrix product has nothing to
-multiply. Each of the k * k offsets is a slice of the padded map; the softmax is streamed, so that
-a handful of maps is held whatever the window, and the gradient computes the weights again.
+For heads of few channels (one in the depthwise case), for which a matrix product has nothing to
+multiply. Each of the k * k offsets is a slice of the padded map. The softmax is streamed, so that
+only a handful of maps is stored whatever the window, and the gradient recomputes the weights.
 """
 
 import itertools
@@ -14,11 +14,11 @@ FORBIDDEN = -1e30
 
 
 def _over_offsets(count, body, carry):
-    """`carry = body(i, carry)` for every offset.
+    """Apply `carry = body(i, carry)` for every offset.
 
-    A loop of the program on JAX: XLA fuses an unrolled one into kernels that compute the same
-    weights many times over (7 x 7 with gradients: a thousand times slower). Unrolled elsewhere,
-    where a loop would only cost, and exporters could not follow it.
+    On JAX as a loop of the program: XLA fuses an unrolled loop into kernels that compute the same
+    weights many times over (7 x 7 with gradients: a thousand times slower). Elsewhere unrolled: a
+    loop would only cost time, and exporters could not follow it.
     """
     if keras.backend.backend() == "jax":
         return ops.fori_loop(0, count, body, carry)
@@ -33,7 +33,7 @@ def sliced_window_attention(
     """See `msa_conv2d`, which checks the arguments.
 
     Args:
-        dropout: None, or a function of a shape giving float factors, 0 or 1 / (1 - rate).
+        dropout: None, or a function from a shape to float factors, 0 or 1 / (1 - rate).
         lse: bool. Append the log of the softmax's denominator, one channel per head.
 
     Returns:
@@ -41,7 +41,7 @@ def sliced_window_attention(
     """
     batch, height, width = ops.shape(q)[:3]
     radius = [size // 2 * rate for size, rate in zip(kernel_size, dilation_rate, strict=True)]
-    # Where each offset's slice of the padded map begins.
+    # The start of each offset's slice of the padded map.
     starts = list(
         itertools.product(
             *(range(0, 2 * r + 1, rate) for r, rate in zip(radius, dilation_rate, strict=True))
@@ -49,20 +49,20 @@ def sliced_window_attention(
     )
     channels = v.shape[-1]
     depthwise = num_heads == channels
-    # One more axis where heads have several channels: (batch, height, width, heads, channels).
+    # One more axis if heads have several channels: (batch, height, width, heads, channels).
     heads = (num_heads,) if depthwise else (num_heads, channels // num_heads)
     inner = [(0, 0)] * len(heads)
     border = [(0, 0), (radius[0], radius[0]), (radius[1], radius[1]), *inner]
     factors = ()
     if dropout is not None:
-        # The one thing held for every offset, since the gradient needs the same draw again.
+        # The only array stored for every offset, since the gradient needs the same draw again.
         shape = (batch, height, width, num_heads, *([] if depthwise else [1]))
         factors = (dropout((len(starts), *shape)),)
 
     def split(x):
         if depthwise:
             return x
-        # No -1: of an unknown size, TensorFlow would no longer know the channels.
+        # No -1: with an unknown size, TensorFlow would lose the number of channels.
         return ops.reshape(x, (batch, height, width, num_heads, x.shape[-1] // num_heads))
 
     def flat(x):
@@ -90,13 +90,13 @@ def sliced_window_attention(
         return sliced(padded, *start_of(i))
 
     def shifted_back(x, i):
-        """What a query gives to its key, laid where the key is; what falls outside is lost."""
+        """Move what a query gives to its key to the key's position; drop what falls outside."""
         down, right = start_of(i)
         return sliced(ops.pad(x, border), 2 * radius[0] - down, 2 * radius[1] - right)
 
     @ops.custom_gradient
     def attend(q, k, v, *factors):
-        # All in float32, as the release does: these are sums of elementwise products.
+        # All in float32, as in the release: these are sums of elementwise products.
         dtype = q.dtype
         q, k, v = (split(ops.cast(x, "float32")) for x in (q, k, v))
         q = q * scale
@@ -155,9 +155,9 @@ def sliced_window_attention(
 
         if lse:
             return ops.concatenate([flat(out), flat(log_total)], axis=-1), gradient
-        # Not the very tensor that the gradient keeps: on torch each would hold the other, and both
-        # their memory, until the garbage collector comes by.
+        # Not the tensor object that the gradient keeps: on torch each would hold the other, and
+        # both their memory, until the garbage collector runs.
         return ops.reshape(out, (batch, height, width, channels)), gradient
 
-    # Arguments all: what JAX traces cannot be closed over by a function with its own gradient.
+    # All as arguments: a function with a custom gradient cannot close over JAX tracers.
     return attend(q, k, v, *factors)

@@ -1,9 +1,9 @@
 """Window attention by halo tiles: a square of queries against all keys that any of them sees.
 
-Neighbouring queries share most of their keys. A tile of 8 x 8 queries with 7 x 7 windows meets
+Neighbouring queries share most of their keys. A tile of 8 x 8 queries with 7 x 7 windows needs
 14 x 14 keys: one matrix product of 64 x 196, of which a mask keeps the 49 of each query. The tiles
-of a few rows are cut, attended and dropped before the next ones, and the gradient computes them
-again, so that nothing of the size of an unfolded map is ever held.
+of a few rows are cut, attended and dropped before the next ones, and the gradient recomputes them,
+so that nothing of the size of an unfolded map is ever stored.
 """
 
 import math
@@ -16,10 +16,10 @@ from keras_espmedsam.ops.device_constant import device_constant, device_number
 from keras_espmedsam.ops.padding import ceil_divide, pad_axis, pad_to_multiple, slice_axis
 
 TILE_SIZE = 8
-# float32 logits held at a time. Small enough for the caches, large enough for the threads.
+# float32 logits stored at a time. Small enough for the caches, large enough for the threads.
 CHUNK_BYTES = 2**22
 FORBIDDEN = -1e30
-# exp(-80) is 2e-35: nothing beside a weight, and not the slow path that exp takes further down.
+# exp(-80) is 2e-35: negligible next to a weight, and above the range where exp becomes slow.
 LOWEST = -80.0
 
 
@@ -29,7 +29,7 @@ def tiled_window_attention(
     """See `msa_conv2d`, which checks the arguments; dilation is 1 here.
 
     Args:
-        dropout: None, or a function of a shape giving float factors, 0 or 1 / (1 - rate).
+        dropout: None, or a function from a shape to float factors, 0 or 1 / (1 - rate).
         lse: bool. Append the log of the softmax's denominator, one channel per head.
         cell: int. Queries per key along each axis: keys and values are maps of
             `ceil(height / cell)` times `ceil(width / cell)`, and the window of a query is centred
@@ -39,7 +39,7 @@ def tiled_window_attention(
         `(batch, height, width, channels)`, or with `lse` `channels + num_heads`, float32.
     """
     height, width = ops.shape(q)[1:3]
-    # Of keys: a tile of fewer keys has as many queries.
+    # Size in keys: a tile of fewer keys has as many queries.
     tile = tuple(_tile_side(size, cell) for size in ops.shape(k)[1:3])
     query_tile = tuple(cell * side for side in tile)
     radius = tuple(size // 2 for size in kernel_size)
@@ -47,7 +47,7 @@ def tiled_window_attention(
     keys_values = [k, v]
     if masked_border:
         keys_values.append(ops.ones_like(k[..., :1]))
-    # Cut together: half the operations.
+    # Cut keys and values together: half the operations.
     keys_values = ops.concatenate(keys_values, axis=-1)
     queries = _rows_of_tiles(q, query_tile, (0, 0))
     keys_values = _rows_of_tiles(keys_values, tile, radius)
@@ -71,19 +71,19 @@ def tiled_window_attention(
 
 def _tile_side(size, cell):
     side = max(1, TILE_SIZE // cell)
-    # A smaller map is one tile: it need not be padded.
+    # A smaller map is one tile, so it need not be padded.
     return min(side, size) if isinstance(size, int) else side
 
 
 def _rows_of_tiles(x, tile, radius):
-    """`(batch, height, width, channels)` to one strip per row of tiles, padded with zeros.
+    """Split `(batch, height, width, channels)` into one strip per row of tiles, zero-padded.
 
     Returns:
         Tensor `(batch * rows, tile[0] + 2 * radius[0], padded width, channels)`.
     """
     x = pad_to_multiple(pad_to_multiple(x, tile[0], 1), tile[1], 2)
     rows = ops.shape(x)[1] // tile[0]
-    # Behind the last tile there must be whole tiles for all the pieces of its halo.
+    # After the last tile there must be whole tiles for all pieces of its halo.
     widths = [(r, -(-2 * r // t) * t - r) for t, r in zip(tile, radius, strict=True)]
     if any(radius):
         x = ops.pad(x, [(0, 0), *widths, (0, 0)])
@@ -94,8 +94,8 @@ def _rows_of_tiles(x, tile, radius):
 def _overlapping(x, axis, tile, count, radius):
     """Split an axis into `count` windows of `tile + 2 * radius` that start every `tile` steps.
 
-    The axis becomes two, so that the rank grows by one. Window `i` is tile `i` and, behind it,
-    the beginnings of the following ones.
+    The axis becomes two, so the rank grows by one. Window `i` is tile `i` followed by the
+    beginnings of the next ones.
     """
     shape = ops.shape(x)
     parts = []
@@ -107,7 +107,7 @@ def _overlapping(x, axis, tile, count, radius):
 
 
 def _overlap_added(x, axis, tile, radius):
-    """The transpose of `_overlapping`: add windows where they lie, two axes becoming one."""
+    """Transpose `_overlapping`: add overlapping windows, merging two axes into one."""
     shape = ops.shape(x)
     count, pieces = shape[axis], _pieces(tile, radius)
     last = pieces[-1][0]
@@ -121,13 +121,13 @@ def _overlap_added(x, axis, tile, radius):
 
 
 def _pieces(tile, radius):
-    """(start, length) of the parts of a window that lie in one tile each."""
+    """Return (start, length) of the parts of a window that lie in one tile each."""
     window = tile + 2 * radius
     return [(start, min(tile, window - start)) for start in range(0, window, tile)]
 
 
 def _window_bias(tile, cell, kernel_size):
-    """0 where a tile's key lies in a query's window, a large negative number elsewhere."""
+    """Return 0 for each of a tile's keys in a query's window, and a large negative number else."""
     inside = []
     for size, kernel in zip(tile, kernel_size, strict=True):
         centres = np.arange(size * cell) // cell
@@ -152,7 +152,7 @@ def _attend(
     dropout,
     lse,
 ):
-    """Attention in strips of tiles: `(strips, tile[0], width, channels)` to the same."""
+    """Attend in strips of tiles: `(strips, tile[0], width, channels)` to the same."""
     channels = q.shape[-1]
     radius = tuple(size // 2 for size in kernel_size)
     bias = device_constant(_window_bias, tile, cell, kernel_size, like=q)
@@ -166,16 +166,16 @@ def _attend(
         factors = (dropout((strips, columns * num_heads, queries, keys)),)
 
     def tiles(x, side, radius=0):
-        """A chunk of strips to `(tiles, heads, tokens, channels of a head)`."""
+        """Split a chunk of strips into `(tiles, heads, tokens, channels of a head)`."""
         x = _overlapping(x, 2, side, columns, radius)
         rows, heads = x.shape[1], (num_heads if x.shape[-1] >= num_heads else 1)
-        # Never above rank 6, which exporters refuse.
+        # Never above rank 6, which exporters reject.
         x = ops.transpose(x, (0, 2, 1, 3, 4))
         x = ops.reshape(x, (-1, rows * (side + 2 * radius), heads, x.shape[-1] // heads))
         return ops.transpose(x, (0, 2, 1, 3))
 
     def strip(x, rows, side, radius=0):
-        """The transpose of `tiles`: overlapping parts are added."""
+        """Transpose `tiles`: overlapping parts are added."""
         x = ops.transpose(x, (0, 2, 1, 3))
         x = ops.reshape(x, (-1, columns, rows, side + 2 * radius, x.shape[2] * x.shape[3]))
         return _overlap_added(ops.transpose(x, (0, 2, 1, 3, 4)), 2, side, radius)
@@ -258,11 +258,11 @@ def _attend(
 
         if lse:
             return ops.concatenate([out, log_total], axis=-1), gradient
-        # Not the very tensor that the gradient keeps: on torch each would hold the other, and both
-        # their memory, until the garbage collector comes by.
+        # Not the tensor object that the gradient keeps: on torch each would hold the other, and
+        # both their memory, until the garbage collector runs.
         return ops.reshape(out, ops.shape(out)), gradient
 
-    # An argument too: what JAX traces cannot be closed over by a function with its own gradient.
+    # Also an argument: a function with a custom gradient cannot close over JAX tracers.
     return attend(q, kv, *factors)
 
 
@@ -271,11 +271,11 @@ def _exp(x):
 
 
 def _by_chunks(function, inputs, count, chunk):
-    """`function(inputs)` for chunks of the first axis in turn, or at once when they are few."""
+    """Compute `function(inputs)` by chunks of the first axis, or at once if there are few."""
     if chunk is None or chunk >= count:
         return function(inputs)
     steps = -(-count // chunk)
-    # A number of chunks that divides the strips saves padding all of them.
+    # Prefer a number of chunks that divides the strips, which then need no padding.
     steps = next((n for n in range(steps, 2 * steps) if count % n == 0), steps)
     chunk = -(-count // steps)
 

@@ -1,4 +1,4 @@
-"""Cutting a feature map into square windows and putting it together again."""
+"""Split a feature map into square windows and join them again."""
 
 from keras import ops
 
@@ -6,7 +6,7 @@ from keras_espmedsam.ops.padding import ceil_divide, pad_to_multiple
 
 
 def split_windows(x, size):
-    """Cut a map into windows, after padding it with zeros at the right and bottom.
+    """Split a map into windows, after padding it with zeros at the right and bottom.
 
     Args:
         x: tensor `(batch, height, width, channels)`.
@@ -21,12 +21,12 @@ def split_windows(x, size):
 
 
 def pad_to_windows(x, size):
-    """The map with zeros at the right and bottom, so that it is made of whole windows."""
+    """Pad the map with zeros at the right and bottom to whole windows."""
     return pad_to_multiple(pad_to_multiple(x, size, 1), size, 2)
 
 
 def cut_windows(x, size):
-    """As `split_windows`, a map of whole windows."""
+    """Like `split_windows`, for a map of whole windows."""
     batch, height, width, channels = ops.shape(x)
     rows, columns = height // size, width // size
     x = ops.reshape(x, (batch, rows, size, columns, size, channels))
@@ -35,16 +35,16 @@ def cut_windows(x, size):
 
 
 def join_windows(x, shape):
-    """The inverse of `split_windows`: the padding is cut off.
+    """Invert `split_windows` and remove the padding.
 
     Args:
         x: tensor `(batch * windows, size, size, channels)`.
-        shape: `ops.shape` of the map that was cut.
+        shape: `ops.shape` of the original map.
 
     Returns:
         Tensor `(batch, height, width, channels)`.
 
-    Source: as `split_windows`.
+    Source: see `split_windows`.
     """
     batch, height, width = shape[:3]
     size = x.shape[1]
@@ -53,7 +53,7 @@ def join_windows(x, shape):
 
 
 def lay_windows(x, batch, rows, columns):
-    """The inverse of `cut_windows`, for so many rows and columns of windows."""
+    """Invert `cut_windows`, for the given rows and columns of windows."""
     size, channels = x.shape[1], x.shape[-1]
     x = ops.reshape(x, (batch, rows, columns, size, size, channels))
     x = ops.transpose(x, (0, 1, 3, 2, 4, 5))

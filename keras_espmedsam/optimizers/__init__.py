@@ -1,4 +1,4 @@
-"""Optimisers that keep modalities apart."""
+"""Optimizers that keep modalities separate."""
 
 from keras_espmedsam.optimizers.decoupled import decoupled
 from keras_espmedsam.optimizers.decoupled_optimizer import DecoupledOptimizer

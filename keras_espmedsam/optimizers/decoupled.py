@@ -1,4 +1,4 @@
-"""Any optimiser, made one that keeps a state per controller."""
+"""Make any optimizer keep separate state for each modality."""
 
 import keras
 
@@ -6,9 +6,9 @@ from keras_espmedsam.optimizers.decoupled_optimizer import DecoupledOptimizer
 
 
 def decoupled(optimizer):
-    """Wrap an optimiser in `DecoupledOptimizer`, unless it is one.
+    """Wrap an optimizer in `DecoupledOptimizer`, unless it already is one.
 
-    The scaling of the loss stays outermost, where Keras looks for it under `mixed_float16`.
+    Loss scaling stays outermost, where Keras looks for it under `mixed_float16`.
 
     Args:
         optimizer: `keras.optimizers.Optimizer`.
@@ -20,8 +20,6 @@ def decoupled(optimizer):
         >>> from keras_espmedsam.optimizers import decoupled
         >>> type(decoupled(keras.optimizers.Adam())).__name__
         'DecoupledOptimizer'
-
-    Source: ours.
     """
     inner = optimizer
     while inner is not None:

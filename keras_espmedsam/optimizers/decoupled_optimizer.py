@@ -1,4 +1,4 @@
-"""An optimiser with a state of its own for each modality, which moves only with its samples."""
+"""An optimizer with separate state for each modality, updated only when it has samples."""
 
 import contextlib
 import dataclasses
@@ -24,39 +24,40 @@ _CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class DecoupledOptimizer(keras.optimizers.Optimizer):
-    """Give the variables of each modality, and the shared ones, an optimiser of their own.
+    """Give the variables of each modality, and the shared ones, their own optimizer.
 
-    With momentum or weight decay, an optimiser moves also the variables whose gradient is zero.
-    Here the variables of one modality (those with its index as their attribute `modality`) have
-    a copy of the given optimiser, with its own slots and its own count of steps. In a step in
-    which all their gradients are zero or `None`, the modality was absent: its variables, slots
-    and count stay as they are, bit for bit. So do those of the shared variables.
+    With momentum or weight decay, an optimizer also moves variables whose gradient is zero. Here
+    the variables of one modality (those with its index as their attribute `modality`) have a copy
+    of the given optimizer, with its own slots and its own step count. If in a step all their
+    gradients are zero or `None`, the modality was absent: its variables, slots and count stay the
+    same, bit for bit. The same holds for the shared variables, and for those of one target (those
+    with its channel as their attribute `target` as well).
 
-    Hence momentum, bias correction, moving averages and the accumulation of gradients go by the
-    steps in which a modality was present, schedules by all steps. Clipping by a norm sees one
-    modality at a time, since a large gradient of one must not shorten the step of another.
+    So momentum, bias correction, moving averages and gradient accumulation count the steps in
+    which a modality was present; schedules count all steps. Clipping by norm sees one modality at
+    a time, since a large gradient of one must not shorten the step of another.
 
-    There is one learning rate: this optimiser's, which is also that of the given one. Set either
-    (`learning_rate = x`, `learning_rate.assign(x)`), or let Keras' callbacks, and the next step
-    of every modality takes it, times its multiplier.
+    There is one learning rate, shared by this optimizer and the given one. Set either
+    (`learning_rate = x`, `learning_rate.assign(x)`), or let Keras' callbacks do it, and every
+    modality uses it in the next step, times its multiplier.
 
-    `ESPMedSAMImageSegmenter.compile` wraps the optimiser by itself. Loss scaling belongs outside:
-    `LossScaleOptimizer(DecoupledOptimizer(optimizer))`.
+    `ESPMedSAMImageSegmenter.compile` wraps the optimizer automatically. Loss scaling belongs
+    outside: `LossScaleOptimizer(DecoupledOptimizer(optimizer))`.
 
     Args:
-        optimizer: `keras.optimizers.Optimizer`, not built. It is the pattern of the copies and
-            takes no step itself; its `learning_rate` and `iterations` are this one's.
-            `exclude_from_weight_decay` is, as everywhere in Keras, in no configuration: call it
-            again on an optimiser that was loaded.
-        learning_rate_multipliers: dict of str to float, factors of the learning rate. A key is
-            the path of a variable, or its beginning up to a slash; the longest that fits counts,
-            and where none does the factor is 1. See `layerwise_learning_rates`.
+        optimizer: `keras.optimizers.Optimizer`, not built. The copies are made from it, and it
+            takes no step itself; its `learning_rate` and `iterations` are this one's. As everywhere
+            in Keras, `exclude_from_weight_decay` is not saved in the configuration: call it again
+            on a loaded optimizer.
+        learning_rate_multipliers: dict of str to float, factors of the learning rate. A key is the
+            path of a variable, or its beginning up to a slash; the longest match counts, and
+            without a match the factor is 1. See `layerwise_learning_rates`.
 
     Raises:
-        ValueError: for an optimiser that is built already, scales the loss or has no learning
-            rate of its own; for multipliers that are not positive or, when it is built, fit no
+        ValueError: for an optimizer that is already built, scales the loss or has no learning rate
+            of its own; for multipliers that are not positive or, when it is built, match no
             variable; for `global_clipnorm` with both multipliers and accumulated gradients (no
-            copy would know the norm of what several accumulate).
+            copy would know the norm over all copies).
 
     Example:
         >>> optimizer = DecoupledOptimizer(keras.optimizers.AdamW(1e-3, weight_decay=0.05))
@@ -67,7 +68,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         >>> keras.ops.convert_to_numpy(own).tolist()
         [1.0, 2.0]
 
-    Source: ours; the paper's decoupling (arXiv 2407.14153) asks for it.
+    Source: ESP-MedSAM (arXiv 2407.14153), whose decoupling of modalities requires it.
     """
 
     def __init__(self, optimizer, learning_rate_multipliers=None, name=None):
@@ -79,8 +80,8 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         super().__init__(rate, loss_scale_factor=config["loss_scale_factor"], name=name)
         self.optimizer = optimizer
         share_rate(optimizer, self)
-        # Behind functions: Keras would count variables in an attribute as this optimiser's own
-        # and save, and on JAX donate, them twice; and a dict would come back as another type.
+        # Wrapped in functions: Keras would count variables in an attribute as this optimizer's own
+        # and save, and on JAX donate, them twice; and a dict would change its type.
         self._multipliers = lambda: multipliers
         self._by_modality = list
 
@@ -91,13 +92,13 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
 
     @property
     def copies(self):
-        """Iterator over the optimisers of the modalities, the shared one first; for reading.
+        """Iterator over the modalities' optimizers, the shared one first, for reading.
 
-        The `learning_rate` of each is that of its last step, and is set anew in the next.
+        The `learning_rate` of each is that of its last step, and is set again in the next.
         """
-        # Not called `optimizers`: of what has these, Keras' callbacks set the rate of each, where
-        # the next step would set it back, and multiply the factors of layers away. No list: Keras
-        # would save its elements once more.
+        # Not called `optimizers`: Keras' callbacks set the rate of each optimizer in an attribute
+        # of that name; the next step would undo it, and layer multipliers would be lost. Not a
+        # list, whose elements Keras would save a second time.
         return (group.optimizer for groups in self._by_modality() for group in groups)
 
     @property
@@ -106,7 +107,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
 
     @property
     def _model_variables_moving_average(self):
-        """The averages in the order of the variables, as `SwapEMAWeights` looks for them."""
+        """The averages in the order of the variables, as `SwapEMAWeights` expects them."""
         if not (self.built and self.optimizer.use_ema):
             raise AttributeError("This optimizer keeps no moving averages, or none yet.")
         averages = {
@@ -133,7 +134,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         share_rate(self.optimizer, self)
 
     def _follow_given_rate(self):
-        """Take over a schedule that the given optimiser got; a number it shares already."""
+        """Adopt a schedule that was set on the given optimizer; numbers are shared already."""
         rate = given_rate(self.optimizer)
         if not is_number(rate) and rate is not given_rate(self):
             self._set_rate(rate)
@@ -144,7 +145,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         if self.built:
             return
         self._follow_given_rate()
-        # Keras on TensorFlow builds an optimiser within the traced step.
+        # Keras on TensorFlow builds an optimizer inside the traced step.
         with replicas.untraced():
             self._build(variables)
         super().build(variables)
@@ -160,17 +161,16 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         self._take_over_exclusions()
         if not is_elementwise(self.optimizer):
             _warn_of_slow_way(type(self.optimizer))
-        modalities = {getattr(variable, "modality", None) for variable in variables}
         by_modality = []
         # The shared ones first.
-        for modality in sorted(modalities, key=lambda m: (m is not None, m)):
+        for owner in sorted({_owner(variable) for variable in variables}):
             rates = {}
             for variable in variables:
-                if getattr(variable, "modality", None) == modality:
+                if _owner(variable) == owner:
                     rates.setdefault(self._multiplier(variable.path), []).append(variable)
             by_modality.append(
                 [
-                    self._group(modality, rate, own)
+                    self._group(_owner_name(owner), rate, own)
                     for rate, own in sorted(rates.items(), reverse=True)
                 ]
             )
@@ -181,30 +181,29 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         return self.learning_rate_multipliers[max(keys, key=len)] if keys else 1.0
 
     def _take_over_exclusions(self):
-        """What was set after construction, as by `exclude_from_weight_decay`, is in no config."""
+        """Copy settings made after construction, such as `exclude_from_weight_decay`."""
         pattern = self.optimizer
         known = vars(type(pattern).from_config(configuration(pattern)))
         for attribute, value in vars(pattern).items():
             if attribute not in known and not hasattr(self, attribute):
                 setattr(self, attribute, value)
 
-    def _group(self, modality, rate, variables):
-        """Some variables with an optimiser like the given one, built for them."""
+    def _group(self, name, rate, variables):
+        """Build an optimizer like the given one for some variables."""
         config = configuration(self.optimizer)
         if not is_number(given_rate(self)) and "relative_step" in config:
-            config["relative_step"] = False  # As Adafactor does under a schedule.
-        name = "shared" if modality is None else f"modality_{modality}"
+            config["relative_step"] = False  # As Adafactor does with a schedule.
         config["name"] = f"{self.optimizer.name}_{name}" + (f"_x{rate:g}" if rate != 1 else "")
         config["learning_rate"] = 1.0  # Set in each step.
         config["loss_scale_factor"] = None
         if self.learning_rate_multipliers:
-            config["global_clipnorm"] = None  # Of a modality, not of its layers: see `_clipped`.
+            config["global_clipnorm"] = None  # Applies to a modality, not its layers: `_clipped`.
         for key in _CLIPPING:
             if config[key]:
                 config[key] /= replicas.count()  # Copies get that fraction of the gradients.
         exempt = [variable for variable in variables if not self._use_weight_decay(variable)]
         if len(exempt) == len(variables) and config["weight_decay"] is not None:
-            # On PyTorch Keras fails where nothing is to decay; AdamW takes no `None`.
+            # On PyTorch Keras fails if nothing is to decay; AdamW does not take `None`.
             config["weight_decay"], exempt = 0.0, []
         copy = type(self.optimizer).from_config(dict(config))
         copy.exclude_from_weight_decay(var_list=exempt)
@@ -213,7 +212,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         if can_be_flat(self.optimizer, variables) and _pays(variables):
             flat = FlatStep(copy, slots, config, variables, exempt)
         if copy.use_ema:
-            # Keras starts them at zero, which stays until the first step of the modality.
+            # Keras initialises them with zeros, which stay until the modality's first step.
             for average, variable in zip(_averages(copy), variables, strict=True):
                 average.assign(ops.copy(variable.value))
         return _Group(copy, rate, variables, flat)
@@ -250,7 +249,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
             raise ValueError(
                 f"{self.name!r} received {len(variables)} variables, {len(found)} of them unknown, "
                 f"and gradients of {sum(g is not None for g in gradients)}; expected variables "
-                "that it was built with, and a gradient of one at least."
+                "that it was built with, and at least one gradient."
             )
         for parts, flag in zip(steps, present, strict=True):
             if flag is not False:
@@ -258,11 +257,11 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         self.iterations.assign_add(device_number(1, like=self.iterations.value))
 
     def _step(self, parts, present):
-        """A step of one modality; `present` is a tensor, or `None` where it is known to be."""
+        """Take a step of one modality; `present` is a tensor, or `None` if it is present."""
         clipped = self._clipped([part.gradients for part in parts])
         for part, gradients in zip(parts, clipped, strict=True):
             group = part.group
-            # As a tensor, since Keras would upload the factor on PyTorch.
+            # A tensor, since on PyTorch Keras would upload a number.
             rate = ops.convert_to_tensor(self.learning_rate) * group.multiplier
             if not part.joins:
                 _step_by_variable(group, rate, gradients, present)
@@ -273,7 +272,7 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
             group.flat.apply(gradients, part.given, present)
 
     def _clipped(self, gradients):
-        """By the norm of all of a modality's gradients, which no copy sees with multipliers."""
+        """Clip by the norm of all of a modality's gradients, which no copy sees."""
         limit = self.optimizer.global_clipnorm
         if not limit or not self.learning_rate_multipliers:
             return gradients
@@ -285,11 +284,11 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
     def finalize_variable_values(self, var_list):
         for groups in self._by_modality():
             for group in groups:
-                # Weights may have been loaded since the averages began.
+                # Weights may have been loaded since averaging began.
                 if self.optimizer.use_ema and int(ops.convert_to_numpy(group.optimizer.iterations)):
                     group.optimizer.finalize_variable_values(group.variables)
                     for variable in group.variables:
-                        # On JAX the next `fit` would donate one array twice, the average's too.
+                        # Otherwise the next `fit` on JAX would donate one array twice.
                         variable.assign(ops.copy(variable.value))
 
     # === Config ===
@@ -315,6 +314,18 @@ class DecoupledOptimizer(keras.optimizers.Optimizer):
         return cls(optimizer, **config)
 
 
+def _owner(variable):
+    """Return whether a variable has an owner, and its modality and target, -1 for none."""
+    modality, target = (getattr(variable, name, None) for name in ("modality", "target"))
+    return modality is not None, *(-1 if one is None else one for one in (modality, target))
+
+
+def _owner_name(owner):
+    owned, modality, target = owner
+    name = f"modality_{modality}" if owned else "shared"
+    return name if target < 0 else f"{name}_target_{target}"
+
+
 @dataclasses.dataclass(frozen=True)
 class _Group:
     """Variables of one modality and one factor of the learning rate."""
@@ -328,8 +339,8 @@ class _Group:
 def _pays(variables):
     """Whether joining variables saves anything.
 
-    On a processor PyTorch compiles nothing, reads flags at once and has an operation for a whole
-    list of tensors, which Keras uses: copying them into a vector and back would only add to it.
+    On a CPU, PyTorch compiles nothing, reads flags at once and has operations for a whole list of
+    tensors, which Keras uses: copying them into a vector and back would only add work.
     """
     if keras.backend.backend() != "torch":
         return True
@@ -337,7 +348,7 @@ def _pays(variables):
 
 
 class _Part:
-    """What a group got in a step: gradients, joined where its step is taken on vectors."""
+    """The gradients of a group in a step, joined if its step is taken on vectors."""
 
     def __init__(self, group, gradients):
         self.group = group
@@ -347,13 +358,13 @@ class _Part:
 
 
 def _any_not_zero(tensors):
-    """Whether an element of any is not zero: a bool where it can be read, or else a tensor."""
+    """Whether any element is not zero: a bool if it can be read, otherwise a tensor."""
     readable = _can_be_read(tensors[0])
     if readable and keras.backend.backend() == "torch":
-        # The first one settles it for a modality that is present.
+        # For a modality that is present, the first tensor usually settles it.
         return any(bool(tensor.any()) for tensor in tensors)
     types = {keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors}
-    if len(types) == 1:  # A few operations for all.
+    if len(types) == 1:  # A few operations for all tensors.
         tensors = [joined(tensors, types.pop())]
     flag = ops.any(
         ops.stack([ops.any(ops.not_equal(t, device_number(0, like=t))) for t in tensors])
@@ -371,7 +382,7 @@ def _can_be_read(tensor):
 
 @contextlib.contextmanager
 def _kept_unless(present, state):
-    """Take back what the block does to variables where there is no step after all."""
+    """Undo the block's changes to variables if there is no step after all."""
     if present is None:
         yield
         return
@@ -382,7 +393,7 @@ def _kept_unless(present, state):
 
 
 def _step_by_variable(group, rate, gradients, present):
-    """The slow way, of optimisers and variables that cannot be joined."""
+    """Step variable by variable, for optimizers and variables that cannot be joined."""
     with _kept_unless(present, [*group.variables, *group.optimizer.variables]):
         group.optimizer.learning_rate = rate
         group.optimizer.apply(replicas.shares(gradients), group.variables)
@@ -402,7 +413,7 @@ _warned_of: set[type] = set()
 
 
 def _warn_of_slow_way(kind):
-    """Once for each class: many build their optimisers again and again."""
+    """Warn once for each class: many programs build their optimizers again and again."""
     if kind not in _warned_of:
         _warned_of.add(kind)
         warnings.warn(
@@ -424,7 +435,7 @@ def _fits(key, path):
 
 
 def _checked(optimizer, multipliers):
-    """The configuration of an optimiser that can be decoupled."""
+    """Return the configuration of an optimizer that can be decoupled, or raise."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         raise ValueError(
             "DecoupledOptimizer received a LossScaleOptimizer; put the loss scaling outside: "

@@ -1,4 +1,4 @@
-"""Which optimisers act element by element."""
+"""Which optimizers work element by element."""
 
 import keras
 
@@ -17,12 +17,12 @@ _NAMES = (
 
 
 def is_elementwise(optimizer):
-    """Whether an optimiser moves each element of a variable by that element's gradient alone.
+    """Whether an optimizer updates each element of a variable from that element's gradient alone.
 
     Only then is a step on several variables joined to one vector the same as on each of them.
-    Known are Keras' own; of all others, subclasses of those too, nobody can tell, so that they
-    are asked: a class with the attribute `elementwise = True` says that it does, and that what it
-    keeps per variable has the variable's shape.
+    Keras' own are known. Others, including subclasses of those, must declare it: a class with the
+    attribute `elementwise = True` says that it does, and that its states have the shape of their
+    variable.
 
     Args:
         optimizer: `keras.optimizers.Optimizer`.
@@ -30,9 +30,7 @@ def is_elementwise(optimizer):
     Example:
         >>> is_elementwise(keras.optimizers.Adam()), is_elementwise(keras.optimizers.Lamb())
         (True, False)
-
-    Source: ours.
     """
-    # What `Adam(...)` gives is on PyTorch a class of the backend's.
+    # On PyTorch, `Adam(...)` is an instance of a class of the backend.
     known = {type(kind.__new__(kind)) for kind in (getattr(keras.optimizers, n) for n in _NAMES)}
     return type(optimizer) in known or bool(getattr(type(optimizer), "elementwise", False))

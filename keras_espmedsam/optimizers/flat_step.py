@@ -1,8 +1,8 @@
-"""A step on all variables of an optimiser at once, joined to one vector per state.
+"""Update all variables of an optimizer at once, joined to one vector per state.
 
-An optimiser's step is some twenty operations per variable, for hundreds of variables: most of what
-a backend compiles before the first result, and of what it computes between two. One that acts
-element by element gives the same numbers on all variables joined.
+An optimizer's step is some twenty operations per variable, for hundreds of variables: most of what
+a backend compiles before the first result, and of its work between two. An elementwise optimizer
+gives the same numbers on all variables joined.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from keras_espmedsam.optimizers.flat_tensors import in_jax_trace, joined, opaque
 
 
 def can_be_flat(optimizer, variables):
-    """Whether the step of an optimiser on some variables can be one on vectors.
+    """Whether the step of an optimizer on some variables can be taken on vectors.
 
     Args:
         optimizer: `keras.optimizers.Optimizer`, the pattern.
@@ -29,16 +29,14 @@ def can_be_flat(optimizer, variables):
     Example:
         >>> can_be_flat(keras.optimizers.Adam(), [keras.Variable([1.0])])
         True
-
-    Source: ours.
     """
     distribution = keras.distribution.distribution()
     return (
         is_elementwise(optimizer)
-        # TensorFlow has each replica update its own, in Keras.
+        # Keras on TensorFlow has each replica update its own.
         and replicas.count() == 1
         and (distribution is None or isinstance(distribution, keras.distribution.DataParallel))
-        # The mean of accumulated gradients is clipped within the optimiser, by each variable.
+        # The mean of accumulated gradients is clipped inside the optimizer, per variable.
         and not (optimizer.clipnorm and optimizer.gradient_accumulation_steps)
         and all(
             variable.constraint is None
@@ -50,29 +48,27 @@ def can_be_flat(optimizer, variables):
 
 
 class FlatStep:
-    """The step of one optimiser, taken by a twin of it whose variables are vectors.
+    """The step of an optimizer, taken by a twin whose variables are vectors.
 
-    The optimiser's own variables stay as they are, one per variable and state, so that files,
-    averages and all who look at them find what they know. They are joined before the step and
-    get their parts of the result afterwards; the twin keeps nothing.
+    The optimizer's own variables stay as they are, one per variable and state, so that files,
+    averages and other readers find what they expect. They are joined before the step and get
+    their parts of the result afterwards; the twin keeps nothing.
 
     Args:
         optimizer: `keras.optimizers.Optimizer`, built for `variables`.
-        slots: dict of `id(variable)` to the list of its states, as `built` gives it.
+        slots: dict of `id(variable)` to the list of its states, from `built`.
         config: dict, the configuration of the twin.
         variables: list of `keras.Variable`.
-        exempt: list of those that do not decay.
+        exempt: list of variables that do not decay.
 
     Raises:
-        ValueError: for an optimiser that says it acts element by element and keeps other states.
-
-    Source: ours.
+        ValueError: for an optimizer that declares itself elementwise but keeps other states.
     """
 
     def __init__(self, optimizer, slots, config, variables, exempt):
         self.clipnorm = config["clipnorm"]
-        # Averages and sums of gradients change also for a variable without a gradient: as Keras
-        # has it, on some backends and not on others.
+        # Whether averages and sums of gradients change for a variable without a gradient follows
+        # Keras, where it depends on the backend.
         self._needs_all = bool(config["use_ema"] or config["gradient_accumulation_steps"])
         exempt = {id(variable) for variable in exempt}
         parts = {}
@@ -95,7 +91,7 @@ class FlatStep:
         left = [v for v, (_, out) in zip(self._vectors, parts, strict=True) if out]
         self._twin.exclude_from_weight_decay(var_list=left)
         twin_slots = built(self._twin, self._vectors, _unallocated)
-        # Per vector: what is joined to it, and the twin's vectors that it becomes.
+        # Per vector: the variables joined to it, and the twin's vectors that it becomes.
         self._leaves, self._joint = [], []
         for vector, indices in zip(self._vectors, self._indices, strict=True):
             own = [variables[i] for i in indices]
@@ -116,7 +112,7 @@ class FlatStep:
         return all(given) or (any(given) and not self._needs_all)
 
     def joined(self, gradients):
-        """Gradients as vectors, a list as the twin takes them; `None` among them becomes zeros."""
+        """Join gradients to a list of vectors for the twin; `None` among them becomes zeros."""
         if self.clipnorm:
             gradients = [g if g is None else _clipped_by_norm(g, self.clipnorm) for g in gradients]
         filled = [
@@ -132,8 +128,8 @@ class FlatStep:
         """Take the step.
 
         Args:
-            gradients: list of vectors, as `joined` gives them.
-            given: list of bool, whether each variable had a gradient; the others stay.
+            gradients: list of vectors, from `joined`.
+            given: list of bool, whether each variable had a gradient; the others do not change.
             present: boolean tensor, whether there is a step at all, or `None` for yes.
         """
         before = [
@@ -142,7 +138,7 @@ class FlatStep:
         ]
         single = [variable.value for variable in self._single[0]]
         if in_jax_trace(present) and _on_processor():
-            # Nothing is computed of an absent modality, and XLA cannot merge the step into each
+            # Nothing is computed for an absent modality, and XLA cannot merge the step into each
             # of the parts.
             after, single = ops.cond(
                 present,
@@ -168,7 +164,7 @@ class FlatStep:
             variable.assign(value)
 
     def _moves(self, indices, given, present):
-        """Which elements of a vector take the step; `None` for all of them."""
+        """Return which elements of a vector take the step; `None` for all of them."""
         if all(given[i] for i in indices):
             return present
         moves = np.concatenate(
@@ -178,7 +174,7 @@ class FlatStep:
         return moves if present is None else ops.logical_and(moves, present)
 
     def _after(self, gradients, before, single):
-        """States after a step of the twin: vectors and single numbers, as they are given."""
+        """Return the states after a step of the twin: vectors and single numbers."""
         joint = [variable for states in self._joint for variable in states]
         values = [value for states in before for value in states]
         if keras.backend.backend() == "jax":
@@ -204,7 +200,7 @@ class FlatStep:
 
 
 def built(optimizer, variables, context=contextlib.nullcontext):
-    """Build an optimiser, and tell which of its variables it keeps for which.
+    """Build an optimizer, and return which states it keeps for which variable.
 
     Args:
         optimizer: `keras.optimizers.Optimizer`, not built.
@@ -212,15 +208,13 @@ def built(optimizer, variables, context=contextlib.nullcontext):
         context: context manager in which the states are made.
 
     Returns:
-        dict of `id(variable)` to the list of its states, in the order of the optimiser.
+        dict of `id(variable)` to the list of its states, in the optimizer's order.
 
     Example:
         >>> weight = keras.Variable([1.0])
         >>> [slots] = built(keras.optimizers.Adam(), [weight]).values()
         >>> len(slots)
         2
-
-    Source: ours.
     """
     slots = {}
     add = optimizer.add_variable_from_reference
@@ -240,13 +234,13 @@ def built(optimizer, variables, context=contextlib.nullcontext):
 
 
 def _others(optimizer, slots):
-    """The variables of an optimiser that belong to none of the model's: count, rate, ..."""
+    """Return an optimizer's variables that belong to no model variable: count, rate, ..."""
     known = {id(slot) for states in slots.values() for slot in states}
     return [variable for variable in optimizer.variables if id(variable) not in known]
 
 
 def _unallocated():
-    """Context in which variables get no memory on JAX, where the twin's are never looked at."""
+    """Create variables without memory on JAX within the block: the twin's are never read."""
     if keras.backend.backend() != "jax":
         return contextlib.nullcontext()
     return keras.StatelessScope(initialize_variables=False)
@@ -255,12 +249,12 @@ def _unallocated():
 def _on_processor():
     import jax
 
-    # On an accelerator a branch waits for the host to read its condition.
+    # On an accelerator, a branch waits for the host to read its condition.
     return jax.default_backend() == "cpu"
 
 
 def _clipped_by_norm(gradient, limit):
-    """As Keras clips each gradient by `clipnorm`."""
+    """Clip a gradient as Keras does by `clipnorm`."""
     squares = ops.sum(ops.square(gradient))
     positive = squares > 0
     norm = ops.where(positive, ops.sqrt(ops.where(positive, squares, 1.0)), squares)

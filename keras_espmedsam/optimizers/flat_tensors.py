@@ -1,4 +1,4 @@
-"""Many small tensors as one vector, and back, in few operations.
+"""Join many small tensors to one vector, and split it again, in few operations.
 
 Each backend has its own form of both, since this is where the time of a step goes: Keras'
 operations cost some ten microseconds each on PyTorch, XLA compiles each different slice, and
@@ -10,7 +10,7 @@ from keras import ops
 
 
 def joined(values, dtype):
-    """One vector of all elements, detached from what computed them.
+    """Join all elements to one vector, detached from their computation.
 
     Args:
         values: list of tensors or `keras.Variable`.
@@ -22,8 +22,6 @@ def joined(values, dtype):
     Example:
         >>> joined([np.ones((1, 2), "float32"), np.zeros(1, "float32")], "float32").shape[0]
         3
-
-    Source: ours.
     """
     values = [value.value if isinstance(value, keras.Variable) else value for value in values]
     if keras.backend.backend() == "torch":
@@ -31,7 +29,7 @@ def joined(values, dtype):
 
         values = [ops.convert_to_tensor(value).detach().reshape(-1) for value in values]
         return ops.cast(torch.cat(values), dtype)
-    # On TensorFlow a gradient may be a few rows of a variable: converted, it has all of them.
+    # On TensorFlow a gradient may be a few rows of a variable; converting it gives all rows.
     values = [ops.cast(ops.convert_to_tensor(value), dtype) for value in values]
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -47,15 +45,13 @@ def spread(vector, variables, offsets=None):
     Args:
         vector: tensor `(size,)`.
         variables: list of `keras.Variable`.
-        offsets: where each part begins, as `opaque_offsets` gives it.
+        offsets: where each part begins, from `opaque_offsets`.
 
     Example:
         >>> variables = [keras.Variable([0.0, 0.0]), keras.Variable([0.0])]
         >>> spread(keras.ops.convert_to_tensor([1.0, 2.0, 3.0]), variables)
         >>> float(variables[1][0])
         3.0
-
-    Source: ours.
     """
     if keras.backend.backend() == "torch":
         import torch
@@ -69,7 +65,7 @@ def spread(vector, variables, offsets=None):
         import tensorflow as tf
 
         shapes = [tuple(variable.shape) for variable in variables]
-        # One node for each shape, and none for a vector, which has its own already.
+        # One node for each shape, and none for a vector, which needs no reshape.
         targets = {s: tf.constant(s, "int32") for s in set(shapes) if len(s) != 1}
         parts = tf.split(vector, [_size(variable) for variable in variables])
         for part, shape, variable in zip(parts, shapes, variables, strict=True):
@@ -89,19 +85,17 @@ def spread(vector, variables, offsets=None):
 
 
 def opaque_offsets(variables, count):
-    """Where the part of each variable begins, unknown to the compiler of JAX on a processor.
+    """Return where each variable's part begins, hidden from JAX' compiler on a CPU.
 
-    XLA there compiles each slice of a vector anew, 7 ms each, but those of one size only once
-    whose beginning it does not know. On accelerators a branch would wait for the host.
+    XLA compiles each slice of a vector separately there, 7 ms each, but slices of one size only
+    once if it does not know where they begin. On accelerators a branch would wait for the host.
 
     Args:
         variables: list of `keras.Variable`.
-        count: integer tensor, never negative, of which the compiler does not know that.
+        count: integer tensor, never negative, which the compiler does not know.
 
     Returns:
-        List of integer tensors, or `None` where nothing is to be hidden.
-
-    Source: ours.
+        List of integer tensors, or `None` if nothing needs to be hidden.
     """
     if not in_jax_trace(count):
         return None
@@ -114,13 +108,11 @@ def opaque_offsets(variables, count):
 
 
 def in_jax_trace(value):
-    """Whether JAX compiles what is done with a value, which therefore cannot be read.
+    """Whether JAX traces the value, so that it cannot be read.
 
     Example:
         >>> in_jax_trace(keras.ops.ones(1))
         False
-
-    Source: ours.
     """
     if keras.backend.backend() != "jax":
         return False
@@ -130,13 +122,11 @@ def in_jax_trace(value):
 
 
 def begins(variables):
-    """Where the part of each of some variables begins in one vector, list of int.
+    """Return where each variable's part begins in one vector, list of int.
 
     Example:
         >>> begins([np.zeros((2, 3)), np.zeros(4), np.zeros(1)])
         [0, 6, 10]
-
-    Source: ours.
     """
     found = [0]
     for variable in variables:

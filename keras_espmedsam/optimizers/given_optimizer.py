@@ -1,6 +1,6 @@
-"""What Keras offers no public way to: the rate of an optimiser that another one steps for.
+"""Learning rate of an optimizer for which another one steps: Keras has no public way to share it.
 
-Everything here reads or sets two attributes that every Keras optimiser has since version 3.0,
+Everything here reads or sets two attributes that every Keras optimizer has since version 3.0,
 `_learning_rate` (a variable, a schedule or a function) and `_iterations`.
 """
 
@@ -8,20 +8,18 @@ import keras
 
 
 def configuration(optimizer):
-    """The configuration of an optimiser but for its learning rate.
+    """Return the configuration of an optimizer without its learning rate.
 
     Args:
         optimizer: `keras.optimizers.Optimizer`.
 
     Returns:
-        dict, for `type(optimizer).from_config`; `learning_rate`, where there is one, is a
-        placeholder: a schedule or function of the user's own need not be serialisable to train.
+        dict, for `type(optimizer).from_config`; a `learning_rate` in it is a placeholder, so that
+        a custom schedule or function need not be serialisable for training.
 
     Example:
         >>> configuration(keras.optimizers.SGD(lambda: 0.1, momentum=0.9))["momentum"]
         0.9
-
-    Source: ours.
     """
     attributes = vars(optimizer)
     rate = attributes["_learning_rate"]
@@ -33,25 +31,23 @@ def configuration(optimizer):
 
 
 def given_rate(optimizer):
-    """The learning rate as an optimiser was given it.
+    """Return the learning rate as it was given to an optimizer.
 
     Args:
         optimizer: `keras.optimizers.Optimizer`.
 
     Returns:
-        `keras.Variable` that holds a number, `LearningRateSchedule` or function.
+        `keras.Variable` with a number, `LearningRateSchedule` or function.
 
     Example:
         >>> float(given_rate(keras.optimizers.SGD(0.25)))
         0.25
-
-    Source: ours.
     """
     return vars(optimizer)["_learning_rate"]
 
 
 def share_rate(optimizer, stepping):
-    """Let an optimiser read and set the rate and the count of steps of the one that steps for it.
+    """Make an optimizer share the rate and step count of the one that steps for it.
 
     Args:
         optimizer: `keras.optimizers.Optimizer`, which takes no step itself.
@@ -63,22 +59,18 @@ def share_rate(optimizer, stepping):
         >>> sgd.learning_rate = 0.25
         >>> float(stepping.learning_rate)
         0.25
-
-    Source: ours.
     """
-    # Past Keras' tracking, so that its own two variables stay those that it saves: in a file, the
-    # rate that was set last is that of `stepping`, and this one's must not take its place.
+    # Bypass Keras' tracking, so that it saves its own two variables: in a file, the rate that was
+    # set last is that of `stepping`, and this one's must not replace it.
     for name in ("_learning_rate", "_iterations"):
         vars(optimizer)[name] = vars(stepping)[name]
 
 
 def is_number(rate):
-    """Whether a rate, as `given_rate` gives it, is a number that can be set.
+    """Whether a rate from `given_rate` is a number that can be set.
 
     Example:
         >>> is_number(given_rate(keras.optimizers.SGD(0.25))), is_number(lambda: 0.25)
         (True, False)
-
-    Source: ours.
     """
     return isinstance(rate, keras.Variable)

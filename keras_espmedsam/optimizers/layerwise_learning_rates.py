@@ -4,11 +4,11 @@ from keras_espmedsam.errors import InputError
 
 
 def layerwise_learning_rates(model, decay):
-    """Give each block of an image encoder a factor of the learning rate that falls with its depth.
+    """Return a learning rate factor for each block of an image encoder, falling towards the input.
 
-    The last block, the neck and all that follows have the factor 1, each block before has
-    `decay` times that of the next, and the layers before the first block once more. The layer
-    that merges patches goes with the block after it; controllers, tokens and adapters go with
+    The last block, the neck and everything after have the factor 1, each block before has `decay`
+    times the factor of the next, and the layers before the first block get `decay` once more. A
+    patch-merging layer counts with the block after it; controllers, tokens and adapters count with
     the block that they are in.
 
     Args:
@@ -36,7 +36,7 @@ def layerwise_learning_rates(model, decay):
         raise InputError(f"Received the layer decay {decay}; expected one above 0, at most 1.")
     for attribute in ("student", "backbone", "image_encoder"):
         model = getattr(model, attribute, model)
-    # By what it says of itself: the models are above this package.
+    # Ask the encoder itself: the models are above this package.
     depths = getattr(model, "layers_by_depth", list)()
     if not depths:
         raise InputError(

@@ -1,8 +1,8 @@
-"""What an optimiser must know of TensorFlow: traces, and the replicas of `tf.distribute`.
+"""TensorFlow's traces, and replicas of `tf.distribute`, as an optimizer needs to know them.
 
-On JAX and PyTorch an optimiser is given gradients of the whole batch. Keras on TensorFlow gives it
-those of one replica's share, and sums them where each variable is updated: after clipping, and
-where nothing else can see the sum.
+On JAX and PyTorch an optimizer gets gradients of the whole batch. On TensorFlow, Keras passes it
+those of one replica's share, and sums them as each variable is updated: after clipping, and where
+nothing else can see the sum.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import keras
 
 @contextlib.contextmanager
 def untraced():
-    """Context in which values are computed at once, also where TensorFlow traces a function.
+    """Compute values at once within the block, even if TensorFlow traces a function.
 
     Variables made in it belong to no trace either: TensorFlow traces a function that made
     variables a second time.
@@ -23,7 +23,7 @@ def untraced():
         return
     import tensorflow as tf
 
-    # A strategy of `tf.distribute` decides by itself where variables are.
+    # A strategy of `tf.distribute` itself decides where variables are.
     own = not tf.executing_eagerly() and not tf.distribute.has_strategy()
     with tf.init_scope():
         with tf.variable_creator_scope(_plain_variable) if own else contextlib.nullcontext():
@@ -31,21 +31,21 @@ def untraced():
 
 
 def _plain_variable(next_creator, *, initial_value, trainable, name, dtype, **_):
-    """A variable as one made outside of traces; `next_creator` would tell the trace of it."""
+    """Make a variable as outside of traces; `next_creator` would add it to the trace."""
     return _variable_class()(initial_value, trainable=trainable, name=name, dtype=dtype)
 
 
 @functools.cache
 def _variable_class():
-    """What `tf.Variable` makes where nothing is traced, which has no public name."""
+    """Return the class that `tf.Variable` makes outside of traces, which has no public name."""
     import tensorflow as tf
 
-    with tf.Graph().as_default():  # It knows of no trace.
+    with tf.Graph().as_default():  # A graph outside of any trace.
         return type(tf.Variable(0.0))
 
 
 def count():
-    """Number of replicas whose gradients an optimiser does not see; 1 without a strategy."""
+    """Return the number of replicas that share a batch; 1 without a strategy."""
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf
@@ -54,7 +54,7 @@ def count():
 
 
 def summed(gradients):
-    """Gradients of the whole batch.
+    """Return gradients of the whole batch.
 
     Args:
         gradients: list of tensors or `None`, of one replica.
@@ -72,10 +72,10 @@ def summed(gradients):
 
 
 def shares(gradients):
-    """One replica's share of sums, for an optimiser that will sum it up again.
+    """Return one replica's share of sums, for an optimizer that will sum them again.
 
     Args:
-        gradients: list of tensors or `None`, as `summed` gives them.
+        gradients: list of tensors or `None`, from `summed`.
 
     Returns:
         List of them divided by the number of replicas.

@@ -1,7 +1,7 @@
-"""Training data from images on disk, and runs that go on after an interruption.
+"""Training on images from disk, in runs that resume after an interruption.
 
-The names are loaded when first used: a configuration is checked without Keras, and without
-pydantic there is all but the configurations.
+Names are loaded on first use, so that a configuration is checked without Keras, and everything
+except configurations works without pydantic.
 """
 
 import importlib
@@ -43,8 +43,8 @@ _MODULES = {
 __all__ = list(_MODULES)
 
 
-# The library lazy_loader cannot name the extra that a name needs, and would be one more dependency.
-# Unseen by type checkers, so that they find a name that there is not.
+# The library lazy_loader cannot name the extra that a name needs, and would be another dependency.
+# Hidden from type checkers, so that they still report unknown names.
 if not TYPE_CHECKING:
 
     def __getattr__(name):

@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate, as a configuration describes them."""
+"""Build the optimizer and its learning rate from a configuration."""
 
 import keras
 
@@ -15,12 +15,12 @@ _OPTIMIZERS = {
 
 
 def make_optimizer(settings, learning_rate, model, precision="float32"):
-    """Make the optimiser of a phase.
+    """Build the optimizer of a phase.
 
     Args:
         settings: `OptimizerSettings`.
         learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`.
-        model: the model that is trained, for the rates of its layers.
+        model: the model to train, for layerwise learning rates.
         precision: str. With `"mixed_float16"` the loss is scaled.
 
     Returns:
@@ -31,8 +31,6 @@ def make_optimizer(settings, learning_rate, model, precision="float32"):
         >>> optimizer = make_optimizer(OptimizerSettings(name="adam"), 1e-3, None)
         >>> type(optimizer.optimizer).__name__
         'Adam'
-
-    Source: ours.
     """
     options = {
         "momentum": settings.momentum,
@@ -42,7 +40,7 @@ def make_optimizer(settings, learning_rate, model, precision="float32"):
         "ema_momentum": settings.ema_momentum,
         "weight_decay": settings.weight_decay,
     }
-    # What is not said is left to Keras.
+    # Leave unset options to Keras' defaults.
     options = {name: value for name, value in options.items() if value is not None}
     optimizer = _OPTIMIZERS[settings.name](
         learning_rate, use_ema=settings.ema_momentum is not None, **options
@@ -53,24 +51,24 @@ def make_optimizer(settings, learning_rate, model, precision="float32"):
     try:
         optimizer = DecoupledOptimizer(optimizer, multipliers)
     except ValueError as error:
-        raise InputError(f"The optimizer cannot be made: {error}") from error
+        raise InputError(f"The optimizer cannot be built: {error}") from error
     if precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 
 
 def make_learning_rate(settings, epochs, steps):
-    """Make the learning rate of a phase.
+    """Build the learning rate of a phase.
 
     Args:
         settings: `LearningRateSettings`.
-        epochs, steps: int. Those of the phase, and the steps of an epoch.
+        epochs, steps: int. Epochs of the phase, and steps per epoch.
 
     Returns:
-        float, or a schedule of the step.
+        float, or a schedule by step.
 
     Raises:
-        InputError: when the warm-up is as long as the phase.
+        InputError: if the warm-up is as long as the phase.
 
     Example:
         >>> from keras_espmedsam.training.config.run_config import LearningRateSettings
@@ -78,7 +76,7 @@ def make_learning_rate(settings, epochs, steps):
         >>> round(float(make_learning_rate(settings, epochs=20, steps=100)(150)), 6)
         0.00098
 
-    Source: x 0.98 per epoch: ESP-MedSAM's sibling projects.
+    Source: ESP-MedSAM's sibling projects, the factor 0.98 per epoch.
     """
     if settings.schedule == "constant":
         return settings.rate

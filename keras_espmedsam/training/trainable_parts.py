@@ -1,4 +1,4 @@
-"""Which parts of a segmenter are trained, by their names."""
+"""Select the trainable parts of a segmenter by name."""
 
 from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.models.image_encoder import as_image_encoder
@@ -6,21 +6,21 @@ from keras_espmedsam.training.config.parts import PARTS
 
 
 def select_trainable(segmenter, parts="all", modalities="all"):
-    """Train some parts of a segmenter and freeze the others, their BatchNorm statistics too.
+    """Train some parts of a segmenter and freeze the others with their BatchNorm statistics.
 
-    Call it before `compile`. Every call begins anew; without arguments all is trained.
+    Call it before `compile`. Each call starts over; without arguments everything is trained.
 
     Args:
         segmenter: `ESPMedSAMImageSegmenter` or `ESPMedSAMBackbone`.
-        parts: list of some of `"shared_encoder"` (the image encoder without what follows),
+        parts: list of some of `"shared_encoder"` (the image encoder without the next two),
             `"controllers"`, `"adapters"` (the medical additions of `ViTMedBackbone`),
-            `"prompt_generator"`, `"decoder"` (with its details, without the queries) and
-            `"queries"`; or `"all"`.
-        modalities: list of names of modalities: of what belongs to one, as controllers do, these
-            are trained alone. Or `"all"`.
+            `"prompt_generator"`, `"decoder"` (with its details and the networks and adapters of
+            targets, without the queries) and `"queries"`; or `"all"`.
+        modalities: list of modality names: of the weights that belong to one modality, such as
+            controllers, only theirs are trained. Or `"all"`.
 
     Raises:
-        InputError: for an unknown name, or where nothing is left to train.
+        InputError: for an unknown name, or if nothing would be trained.
 
     Example:
         >>> backbone = ESPMedSAMBackbone(
@@ -32,7 +32,7 @@ def select_trainable(segmenter, parts="all", modalities="all"):
         >>> {v.modality for v in backbone.trainable_variables}
         {3}
 
-    Source: ours; the phases of ESP-MedSAM (arXiv 2407.14153) train such parts.
+    Source: ESP-MedSAM (arXiv 2407.14153), whose phases train such parts.
     """
     backbone = getattr(segmenter, "backbone", segmenter)
     encoder, decoder = backbone.image_encoder, backbone.mask_decoder
@@ -41,7 +41,7 @@ def select_trainable(segmenter, parts="all", modalities="all"):
     chosen = names if modalities == "all" else _checked(modalities, names, "modality")
     controllers = [layer for i in range(len(names)) for layer in backbone.controller_layers(i)]
     adapters = as_image_encoder(encoder).adapter_layers()
-    # Of models, the layers one by one: Keras saves a model's own `trainable` in a preset.
+    # In models, freeze the layers one by one: Keras saves a model's own `trainable` in a preset.
     for layers, part in (
         (encoder.layers, "shared_encoder"),
         (controllers, "controllers"),
@@ -50,14 +50,16 @@ def select_trainable(segmenter, parts="all", modalities="all"):
         ([*backbone.decoding_layers()[1:]], "decoder"),
     ):
         for layer in layers:
-            # Twice, since on TensorFlow an attribute that is set to what it is does nothing at
-            # all, even where parts of the layer differ.
+            # Set twice: on TensorFlow, setting an attribute to its current value does nothing,
+            # even if parts of the layer differ.
             layer.trainable = part not in parts
             layer.trainable = part in parts
-    for query in (decoder.queries, *(layer["query"] for layer in decoder.added_queries)):
+    further = [layer.query for i in range(len(names)) for layer in decoder.target_layers(i)]
+    added = [layer["query"] for layer in decoder.added_queries]
+    for query in (decoder.queries, *added, *further):
         query.trainable = "queries" in parts
     for variable in backbone.variables:
-        # -1: what no modality reads.
+        # -1: no modality reads it.
         own = getattr(variable, "modality", None)
         if own is not None and (own < 0 or names[own] not in chosen):
             variable.trainable = False

@@ -1,6 +1,7 @@
-"""Training as a configuration says, resumable: what `espmedsam train` does."""
+"""Train from a configuration, resumably: the implementation of `espmedsam train`."""
 
 import keras
+import numpy as np
 
 from keras_espmedsam import losses
 from keras_espmedsam.errors import InputError
@@ -26,29 +27,29 @@ from keras_espmedsam.training.trainable_parts import select_trainable
 def train(config, overrides=(), report=print, verbose="auto", build=build_segmenter):
     """Train a segmenter in phases; after an interruption, call it again to resume.
 
-    Each phase trains in a folder of its own, a `RunFolder`, from the best weights of the one
-    before. In the end the best weights of the last phase are written as a preset. With
-    `model.add_modality` the preset gets a modality more, which is trained alone.
+    Each phase trains in its own `RunFolder`, starting from the best weights of the phase before. At
+    the end the best weights of the last phase are saved as a preset. With `model.add_modality`, a
+    modality is added to the preset, and only this modality is trained.
 
     Args:
         config: path of a YAML file, dict, or `TrainConfig`.
         overrides: changes such as `"phases.0.epochs=1"`.
-        report: called with sentences about what is done.
+        report: called with sentences about the progress.
         verbose: see `keras.Model.fit`.
-        build: function of the arguments of `build_segmenter` that makes the segmenter: one of
-            your own trains another network on the same images in the same way.
+        build: function with the arguments of `build_segmenter` that builds the segmenter; pass
+            your own to train another network on the same images in the same way.
 
     Returns:
         `pathlib.Path`. The preset's folder.
 
     Raises:
-        InputError: for a configuration or data that cannot be used, or a run that was begun with
-            another configuration.
+        InputError: for an invalid configuration or data, or a run that was started with another
+            configuration.
 
-    Source: modality transfer (`add_modality`): ESP-MedSAM (arXiv 2407.14153); ours.
+    Source: ESP-MedSAM (arXiv 2407.14153), modality transfer.
     """
     config = load_settings(TrainConfig, config, overrides)
-    for phase in config.phases:  # Arguments that do not fit are told now, and not in that phase.
+    for phase in config.phases:  # Report wrong arguments now, not when that phase starts.
         losses.get(phase.loss)
     with distribute(config.devices) as devices:
         if not devices.is_main:
@@ -65,7 +66,7 @@ def _train(config, devices, report, verbose, build):
     if preset.exists():
         report(f"The run in {config.output} is done.")
         return preset
-    report(f"{'Going on' if resumed else 'Training'} in {config.output}.")
+    report(f"{'Resuming' if resumed else 'Training'} in {config.output}.")
     model = with_position_grid(config.model, config.phases[0].image_size)
     before, sets = None, _Sets(config, report)
     for number, phase in enumerate(config.phases):
@@ -93,23 +94,25 @@ def _train(config, devices, report, verbose, build):
 
 
 def _trained(config, model, run, sets, build):
-    """The segmenter of which the preset is made."""
-    if model.add_modality is not None:
-        # Its sizes, black and white remain the preset's: the other modalities depend on them.
+    """Return the segmenter to save as the preset."""
+    if model.keeps_preset:
+        # Keep the preset's sizes, black and white: its other masks depend on them.
         segmenter = build(model)
         run.load_best(segmenter)
-        said = config.data.intensity or sets.said_of_all()
+        said = config.data.intensity or sets.common_intensity()
         if said not in (None, segmenter.preprocessor.image_converter.intensity):
             said = said if isinstance(said, str) else f"{said[0]:g}:{said[1]:g}"
+            added = model.add_modality
+            images = "such images" if added is None else f"images of {added.name}"
             sets.report(
-                "What the preset says of black and white remains; segment images of "
-                f"{model.add_modality.name} with --intensity {said}."
+                f"The preset keeps its own black and white; segment {images} with --intensity "
+                f"{said}."
             )
         return segmenter
     last = config.phases[-1]
     segmenter = build(model, last.image_size, last.resize_mode)
     run.load_best(segmenter)
-    take_intensity(segmenter, config.data.intensity or sets.said_of_all())
+    take_intensity(segmenter, config.data.intensity or sets.common_intensity())
     return segmenter
 
 
@@ -117,12 +120,10 @@ def make_run(config, number, devices, monitor, mode):
     """The `RunFolder` of a phase.
 
     Args:
-        config: `RunSettings`.
+        number: int. Number of the phase, from 0.
         number: int. Of the phase, from 0.
         devices: `Devices`.
         monitor, mode: see `RunFolder`.
-
-    Source: ours.
     """
     patience = config.early_stopping.patience if config.early_stopping else None
     folder = config.phase_folders()[number]
@@ -130,10 +131,7 @@ def make_run(config, number, devices, monitor, mode):
 
 
 def fit(run, devices, model, training, validation, epochs, verbose):
-    """Train a compiled model in its `RunFolder` on all devices.
-
-    Source: ours.
-    """
+    """Train a compiled model in its `RunFolder` on all devices."""
     devices.prepare(model)
     run.fit(
         model,
@@ -146,18 +144,16 @@ def fit(run, devices, model, training, validation, epochs, verbose):
 
 
 def how_to_measure(preset):
-    """The sentence with which a run ends.
+    """Return the sentence with which a run ends.
 
     Args:
         preset: path of the preset's folder.
-
-    Source: ours.
     """
     return f"Measure it with: espmedsam evaluate --preset {preset} --data INDEX.csv --split test"
 
 
 def _say_nothing(sentence):
-    """What all processes but the first report."""
+    """Replaces `report` in all processes except the first."""
 
 
 def _compile(segmenter, phase, steps, precision):
@@ -165,22 +161,27 @@ def _compile(segmenter, phase, steps, precision):
         select_trainable(segmenter, phase.parts, phase.modalities)
     rate = make_learning_rate(phase.learning_rate, phase.epochs, steps)
     segmenter.compile(
-        optimizer=make_optimizer(phase.optimizer, rate, segmenter, precision),
-        loss=losses.get(phase.loss),
+        optimizer=make_optimizer(phase.optimizer, rate, segmenter, precision), loss=phase.loss
     )
 
 
+def _check_losses(segmenter, phases):
+    """Raise for a loss that does not suit the model's targets, before the first phase starts."""
+    for phase in phases:
+        losses.get(phase.loss, segmenter.target_set.num_channels)
+
+
 class _Sets:
-    """The data sets of each phase; what was left out of them is told once."""
+    """The data sets of each phase; each problem in them is reported once."""
 
     def __init__(self, config, report):
         self.config = config
         self.report = report
         self.records = None
-        self.told = set()
+        self.reported = set()
 
-    def said_of_all(self):
-        """What is black and white of all training images, where the same is said of each."""
+    def common_intensity(self):
+        """Black and white of all training images, if the same is given for each."""
         records = self.records or self.read()
         said = {record.intensity for record in records["train"]}
         return said.pop() if len(said) == 1 else None
@@ -196,13 +197,13 @@ class _Sets:
         converter = segmenter.preprocessor.image_converter
         added = config.model.add_modality
         native = phase.resize_mode == "native"
-        if added is not None:  # It is trained in the way of the preset, which is not told again.
+        if config.model.keeps_preset:  # It trains like the preset.
             native = converter.image_size is None
         size = phase.image_size or converter.image_size
         if size is None:
             raise InputError(
-                "The configuration gives a phase no image_size, and its model none either; give "
-                "the size of the canvas that images are drawn on."
+                "The configuration gives a phase no image_size, and its model has none either; "
+                "give the size of the canvas that images are drawn on."
             )
         options = dict(
             modalities=segmenter.modalities,
@@ -213,8 +214,10 @@ class _Sets:
             workers=data.workers,
             seed=config.seed,
             intensity=converter.intensity,
+            targets=segmenter.target_set,
+            overlap=data.overlap,
         )
-        converter.intensity = AUTO  # what the data sets give is brightness
+        converter.intensity = AUTO  # The data sets yield brightness.
         training = SegmentationDataset(
             self.records["train"],
             image_size=size,
@@ -235,21 +238,23 @@ class _Sets:
             self.records["val"], image_size=None if native else size, **options
         )
         for name, dataset in (("training", training), ("validation", validation)):
-            self._tell(name, dataset)
+            self._report(name, dataset, segmenter)
         return training, validation
 
-    def _tell(self, name, dataset):
-        if name in self.told:
+    def _report(self, name, dataset, segmenter):
+        if name in self.reported:
             return
-        self.told.add(name)
+        self.reported.add(name)
         self.report(f"{len(dataset.records)} images for {name}.")
+        if segmenter.target_set.num_channels > 1:
+            self._report_targets(name, dataset, segmenter)
         if dataset.left_out:
             self.report(f"{len(dataset.left_out)} left out of {name}:")
             for _, reason in dataset.left_out:
                 self.report(f"  {reason}")
         for notice, count in dataset.notices.items():
             self.report(f"Of {count} images for {name}: {notice}.")
-        # A data set of which nothing can be learnt but to find nothing.
+        # A data set from which the model can learn only to find nothing.
         found: dict[str, list[bool | None]] = {}
         for record, blank in zip(dataset.records, dataset.blank, strict=True):
             found.setdefault(record.dataset, []).append(blank)
@@ -257,8 +262,62 @@ class _Sets:
         if name == "training" and len(without) == len(found):
             raise InputError(
                 f"Received {len(dataset.records)} images for training whose masks are all "
-                "empty, so that there is nothing to learn; look at the masks, and whether they "
-                "are those of the images."
+                "empty, so there is nothing to learn; check that these are the right masks for "
+                "the images."
             )
         for one in without:
             self.report(f"All masks of {one} for {name} are empty.")
+
+    def _report_targets(self, name, dataset, segmenter):
+        """Say how many images label each target, and raise for what would learn nothing."""
+        counts = labelled_counts(dataset, segmenter.target_set)
+        found = [f"{target} {count}" for target, count in counts.items() if count]
+        self.report(f"Labelled for {name}: {', '.join(found)}.")
+        without = [target for target, count in counts.items() if not count]
+        if name == "training":
+            new = new_channels(self.config.model, segmenter.target_set)
+            lacking = [target for target in without if target in new]
+            if lacking:
+                raise InputError(
+                    f"No image for training labels {', '.join(lacking)}, which the model is given "
+                    "to learn; add sources with such masks (of objects that are told apart, images "
+                    "of instances), or leave it out of the model."
+                )
+        if without:
+            self.report(f"Not labelled for {name}: {', '.join(without)}.")
+
+
+def labelled_counts(dataset, targets):
+    """Return how many images label each channel.
+
+    Args:
+        dataset: `SegmentationDataset`.
+        targets: `Targets`.
+
+    Returns:
+        dict of names such as `"fundus/vessels"` to int.
+    """
+    of = np.array([targets.modalities.index(record.modality) for record in dataset.records])
+    return {
+        f"{modality}/{channel}": int(dataset.labelled[of == row, column].sum())
+        for row, modality in enumerate(targets.modalities)
+        for column, channel in enumerate(targets.channels(modality))
+    }
+
+
+def new_channels(settings, targets):
+    """Return the channels that a configuration gives a model to learn, as in `labelled_counts`.
+
+    Args:
+        settings: `ModelSettings`.
+        targets: `Targets` of the model.
+    """
+    names = settings.new_targets if settings.preset else settings.targets or {}
+    new = [f"{modality}/{target}" for modality, of in names.items() for target in of]
+    told_apart = settings.instances or {}
+    return new + [
+        f"{modality}/{hidden}"
+        for modality in told_apart
+        for target, hidden in targets.hidden(modality)
+        if target in told_apart[modality]
+    ]

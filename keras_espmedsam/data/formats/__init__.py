@@ -1,1 +1,1 @@
-"""The formats of files that images and masks are read from."""
+"""The file formats of images and masks."""

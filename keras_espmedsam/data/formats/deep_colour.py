@@ -1,6 +1,6 @@
-"""Colour PNG and PPM files with 16 bits per value, of which Pillow keeps the upper eight.
+"""Read colour PNG and PPM files with 16 bits per value; Pillow keeps only the upper eight.
 
-Where a camera uses 10 or 12 of the 16, these upper eight are black.
+If a camera uses only 10 or 12 of the 16 bits, the upper eight are nearly black.
 """
 
 from pathlib import Path
@@ -15,13 +15,11 @@ _BYTES = {"LA;16B": "RGBA"}
 
 
 def has_deep_colour(image: Image.Image) -> bool:
-    """Whether a Pillow image, opened and not yet decoded, is stored with 16 bits per colour.
+    """Return whether an opened but undecoded Pillow image is stored with 16 bits per colour.
 
     Example:
         >>> has_deep_colour(Image.new("RGB", (3, 2)))
         False
-
-    Source: ours.
     """
     if image.format == "PPM":
         return (
@@ -35,16 +33,14 @@ def has_deep_colour(image: Image.Image) -> bool:
 
 
 def read_deep_colour(path: Path) -> tuple[np.ndarray, Meaning]:
-    """The values of such a file.
+    """Read the values of a file for which `has_deep_colour` is true.
 
     Args:
         path: the file.
 
     Returns:
-        `(height, width, 3)` or, of grey with alpha, `(height, width)`: uint16. And the largest
-        value that they can have.
-
-    Source: ours.
+        uint16 `(height, width, 3)`, or `(height, width)` for grey with alpha; and their `Meaning`,
+        which gives the largest possible value.
     """
     with Image.open(path, formats=("PNG", "PPM")) as image:
         if image.format == "PPM":
@@ -55,7 +51,7 @@ def read_deep_colour(path: Path) -> tuple[np.ndarray, Meaning]:
             return pixels[..., 0] << 8 | pixels[..., 1], Meaning()
         upper = _decoded(image, arguments).astype(np.uint16)
     with Image.open(path, formats=("PNG",)) as image:
-        # Taken for little-endian, each value's second byte is the upper one.
+        # Decoded as little-endian, Pillow keeps the other byte of each value.
         lower = _decoded(image, arguments.replace("16B", "16L"))
     return (upper << 8 | lower)[..., :3], Meaning()
 

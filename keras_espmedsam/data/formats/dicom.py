@@ -1,8 +1,8 @@
-"""DICOM files: their frames as images. Nothing but pixels leaves this module.
+"""Read the frames of DICOM files as images. Only pixels leave this module.
 
-No field of a header is stored in an image, written to a file or quoted in a message: most
-of them can identify a patient. For the same reason the messages of pydicom are not repeated. What
-is told are the names that the standard gives to a kind of object or of compression.
+No header field is stored in an image, written to a file or quoted in a message, because most can
+identify a patient. For the same reason, pydicom's messages are not repeated. Messages only name
+the kinds of objects and compression that the standard defines.
 """
 
 import dataclasses
@@ -25,9 +25,9 @@ from keras_espmedsam.imaging.stored_values import Meaning, to_unit
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-# As much may be inflated of any file, and as many times its length of a long one.
+# Limits of a deflated file: this many bytes in any case, or this many times its length.
 _MOST_INFLATED, _LARGEST_SOUND_RATIO = 2**28, 200
-# Each compressed frame has a tag and a length of its own.
+# Each compressed frame has its own tag and length.
 _LEAST_OF_A_FRAME = 8
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _ONE_SEGMENT = "a segment of an image"
@@ -37,14 +37,14 @@ _INTERPRETATIONS = (
     *("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
 )
 _UNREAD_INTERPRETATIONS = ("HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB")
-# Their decoders give as many bits as the codec says, which knows better than the header.
+# These codecs store their bit depth, which is more reliable than the header's.
 _CODECS_THAT_SAY_THEIR_BITS = ("JPEG 2000", "JPEG-LS", "High-Throughput")
-# How a file without its preamble begins: an element of group 2 or 8, its type or length.
+# A file without a preamble starts with an element of group 2 or 8, and its type or length.
 _GROUPS, _TYPES = (b"\x02\0", b"\x08\0"), (b"UL", b"OB", b"UI", b"CS", b"DA")
 
 
 class DicomFormat(FileFormat):
-    """DICOM, with its preamble or without.
+    """DICOM, with or without a preamble.
 
     Source: DICOM PS3.10, 7.1.
     """
@@ -55,7 +55,7 @@ class DicomFormat(FileFormat):
     loggers = ("pydicom",)
 
     def sniff(self, head: bytes, path: Path) -> bool:
-        """Whether it has the preamble, or else begins with an element of a header."""
+        """Return whether the file has the preamble, or starts with a header element."""
         if super().sniff(head, path):
             return True
         small = 0 < int.from_bytes(head[4:8], "little") <= 128
@@ -65,16 +65,16 @@ class DicomFormat(FileFormat):
     def open(self, path: Path) -> ImageSource:
         """Read the header of a DICOM file.
 
-        Grey frames are rescaled, shown by the first VOI LUT that is complete, or else by the first
-        window that the standard allows, and inverted where MONOCHROME1 says that the lowest value
-        is white. Without either, values of up to 8 bits are taken as they are, and deeper ones by
-        the percentiles of all frames. Padding is black. Colour frames become RGB.
+        Grey frames are rescaled, shown with the first complete VOI LUT, or else the first window
+        that the standard allows, and inverted if MONOCHROME1 makes the lowest value white. Without
+        a LUT or window, values of up to 8 bits are unchanged, and deeper ones are scaled by the
+        percentiles of all frames. Padding is black. Colour frames become RGB.
 
         Args:
             path: the file.
 
         Returns:
-            The size and number of its frames and a function that decodes them.
+            The size and number of its frames, and a function that decodes them.
 
         Raises:
             InputError: when pydicom is not installed, or the file holds no image.
@@ -83,7 +83,7 @@ class DicomFormat(FileFormat):
         """
         pydicom = require("pydicom", "Reading DICOM files")
         try:
-            # Files of old scanners lack the preamble; whether it is DICOM shows below.
+            # Old scanners write no preamble; the checks below tell whether it is DICOM.
             _check_inflated(path, pydicom)
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             kind = _kind(header, pydicom)
@@ -118,14 +118,14 @@ class DicomFormat(FileFormat):
 
 
 def _check_inflated(path: Path, pydicom: Any) -> None:
-    """Refuse a deflated file that grows out of all proportion: pydicom inflates it as a whole."""
+    """Reject a decompression bomb, because pydicom inflates the whole file."""
     with path.open("rb") as file:
         if _DEFLATED.encode() not in file.read(HEAD_BYTES):
             return
         meta = pydicom.filereader.read_file_meta_info(path)
         if str(meta.get("TransferSyntaxUID")) != _DEFLATED:
             return
-        # The first element of the meta information, of 12 bytes, says where that ends.
+        # The first element of the meta information, 12 bytes long, gives its end.
         file.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
         most = max(_MOST_INFLATED, _LARGEST_SOUND_RATIO * path.stat().st_size)
         stream, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
@@ -133,17 +133,17 @@ def _check_inflated(path: Path, pydicom: Any) -> None:
             length += len(stream.decompress(data, 2**20))
             if length > most:
                 raise InputError(
-                    f"{path} is no sound file: inflated, it has more than {most:,} bytes, out of "
-                    "all proportion to its length."
+                    f"{path} is not a valid file: inflated, it has more than {most:,} bytes, out "
+                    "of proportion to its length."
                 )
 
 
 def _check_count(path: Path, header: Any, pixels: int, count: int) -> None:
-    """Refuse a number of frames for which the file has no room, before they are gone through."""
+    """Reject a header that promises more frames than the file has room for."""
     syntax = str(getattr(header, "file_meta", {}).get("TransferSyntaxUID") or "")
     there = path.stat().st_size
     if syntax == _DEFLATED:
-        there *= 1032  # by no more can it be inflated
+        there *= 1032  # The highest ratio of deflate.
         bits = pixels
     elif syntax in _UNCOMPRESSED:
         bits = pixels
@@ -151,25 +151,25 @@ def _check_count(path: Path, header: Any, pixels: int, count: int) -> None:
         bits = 8 * _LEAST_OF_A_FRAME
     if count > 1 and count * bits > 8 * there:
         raise InputError(
-            f"{path} is damaged or cut short: its header promises {count:,} frames, for which it "
-            "is too short. Get a new copy of it."
+            f"{path} is damaged or cut short: its header promises {count:,} frames, but the file "
+            "is too short for them. Get a new copy of it."
         )
 
 
 def _kind(header: Any, pydicom: Any) -> str:
-    """The standard's name for the kind of object, such as `RT Structure Set Storage`."""
+    """Return the standard's name for the kind of object, such as `RT Structure Set Storage`."""
     meta = getattr(header, "file_meta", {})
     uid = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""
     return _name(pydicom.uid.UID(str(uid)))
 
 
 def _name(uid: Any) -> str:
-    """The standard's name of a UID; empty for others, which may hold any text."""
+    """Return the standard's name of a UID; empty for private ones, which may hold any text."""
     return "" if uid.name == uid else uid.name
 
 
 def _no_image(header: Any, kind: str) -> str:
-    """What the pixels are where they are no image; empty where they are one."""
+    """Describe pixels that are not an image, such as doses; empty if they are an image."""
     uid = str(header.get("SOPClassUID") or "")
     if uid in _SEGMENTATIONS or header.get("Modality") == "SEG":
         segments = len(header.get("SegmentSequence") or [])
@@ -206,21 +206,21 @@ def _frames(path: Path, read: Callable[[np.ndarray, Any, int], Frame]) -> Iterat
 
 def _decoded(dataset: Any, decoder: str, pixels: Any) -> Iterator[np.ndarray]:
     if dataset.BitsAllocated == 1:
-        # Frame by frame, pydicom 3.0 loses the end of those that end within a byte.
+        # Decoded frame by frame, pydicom 3.0 loses the end of frames that end within a byte.
         values = pixels.pixel_array(dataset)
         return iter(values.reshape(-1, *values.shape[-2:]))
     return pixels.iter_pixels(
         dataset,
         decoding_plugin=decoder,
-        correct_unused_bits=False,  # pydicom takes the high bit for that of the lowest bits
+        correct_unused_bits=False,  # pydicom ignores that the stored bits may not be the lowest.
     )
 
 
 def _complete(path: Path, dataset: Any) -> None:
-    """Add what some writers leave out, where there is but one thing that they can mean."""
+    """Add header fields that some writers leave out, if only one value is possible."""
     allocated = dataset.get("BitsAllocated")
     if allocated not in (1, 8, 16, 32, 64):
-        # A damaged header may hold any text here.
+        # In a damaged header this may be any text, which must not be shown.
         says = isinstance(allocated, int) and allocated
         found = f"stores values of {allocated} bits" if says else "does not say its bits"
         raise InputError(
@@ -231,12 +231,12 @@ def _complete(path: Path, dataset: Any) -> None:
     if interpretation not in _INTERPRETATIONS:
         if interpretation in _UNREAD_INTERPRETATIONS:
             raise InputError(
-                f"{path} holds colours of the kind {interpretation}, which are not read; convert "
-                "it to RGB."
+                f"{path} holds colours of the kind {interpretation}, which is not supported; "
+                "convert it to RGB."
             )
         raise InputError(
-            f"{path} does not say which of its values are black and white, or what its colours are "
-            "(its photometric interpretation). Save it again with the software that wrote it."
+            f"{path} lacks a photometric interpretation, so its black and white, or its colours, "
+            "are unknown. Save it again with the software that wrote it."
         )
     dataset.PhotometricInterpretation = interpretation
     samples = dataset.get("SamplesPerPixel") or 1
@@ -255,8 +255,8 @@ def _decoder_name(path: Path, syntax: Any, pixels: Any) -> str:
         decoder = pixels.get_decoder(syntax)
     except NotImplementedError:
         raise InputError(
-            f"{path} is compressed as {_name(syntax) or 'no standard says'}, which is not read; "
-            "convert it (a video to image files) and try again."
+            f"{path} is compressed as {_name(syntax) or 'an unknown type'}, which is not "
+            "supported; convert it (a video to image files) and try again."
         ) from None
     name = best_decoder(decoder)
     if decoder.is_encapsulated and not name:
@@ -290,7 +290,7 @@ def _stored(frame: np.ndarray, dataset: Any, syntax: Any) -> np.ndarray:
 
 
 def _labels(frame: np.ndarray, dataset: Any, number: int) -> Frame:
-    """A mask's values as stored, no window applied; 0 is what would be shown black."""
+    """Return a mask's stored values without a window; 0 is the value shown as black."""
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         frame = (2 ** int(dataset.BitsStored) - 1 - frame).astype(frame.dtype)
     return Frame(frame)
@@ -301,7 +301,7 @@ def _image(frame: np.ndarray, dataset: Any, number: int) -> Frame:
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return _palette_colours(frame, dataset)
     if frame.ndim == 3:
-        # Colours have no sign, though some headers give them one.
+        # Colours are unsigned, even if some headers say otherwise.
         frame = frame[..., :3].view(f"u{frame.itemsize}")
         return Frame(frame, meaning=Meaning(bits=bits, whole=_whole(frame, bits)))
     meaning = Meaning(
@@ -312,7 +312,7 @@ def _image(frame: np.ndarray, dataset: Any, number: int) -> Frame:
         measured=True,
     )
     if frame.dtype.kind == "f" and meaning.padding is not None:
-        frame = np.where(meaning.padding, frame.dtype.type(0), frame)  # it may be NaN
+        frame = np.where(meaning.padding, frame.dtype.type(0), frame)  # Padding may be NaN.
     functions = _functions(dataset, number, "PixelValueTransformation")
     if dataset.get("ModalityLUTSequence"):
         item = dataset.ModalityLUTSequence[0]
@@ -335,7 +335,7 @@ def _image(frame: np.ndarray, dataset: Any, number: int) -> Frame:
 
 
 def _whole(frame, bits):
-    """The lowest and the highest value that the stored bits can hold."""
+    """Return the lowest and the highest value that the stored bits can hold."""
     bits = bits or 8 * frame.dtype.itemsize
     return (
         (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if frame.dtype.kind == "i" else (0, 2**bits - 1)
@@ -343,7 +343,7 @@ def _whole(frame, bits):
 
 
 def _padding(frame: np.ndarray, dataset: Any) -> np.ndarray | None:
-    """Where the frame holds padding in place of an image."""
+    """Return a mask of the frame's padding, or None."""
     prefix = {"f": "Float", "d": "DoubleFloat"}.get(frame.dtype.char, "")
     first = first_number(dataset.get(f"{prefix}PixelPaddingValue"))
     if prefix and f"{prefix}PixelPaddingValue" in dataset and first is None:  # NaN
@@ -358,11 +358,11 @@ def _padding(frame: np.ndarray, dataset: Any) -> np.ndarray | None:
 
 
 def _with_sign_of(value, frame, bits):
-    """A value that was written unsigned beside signed pixels, or the other way round."""
+    """Correct a value that was written unsigned for signed pixels, or the other way round."""
     low, high = _whole(frame, bits)
     if low <= value <= high:
         return value
-    for size in (8 * frame.dtype.itemsize, bits):  # in all bits of a word, or in the stored ones
+    for size in (8 * frame.dtype.itemsize, bits):  # All bits of a word, or the stored ones.
         wrapped = value + 2**size if value < low else value - 2**size
         if low <= wrapped <= high and (low < 0 or value < low):
             return wrapped
@@ -372,7 +372,7 @@ def _with_sign_of(value, frame, bits):
 def _palette_colours(frame: np.ndarray, dataset: Any) -> Frame:
     little = _little_endian(dataset)
     if "RedPaletteColorLookupTableData" in dataset:
-        # The three are to be alike; red's count and first value are the ones that files have right.
+        # All three should agree; red's count and first value are the most reliable.
         red = list(dataset.RedPaletteColorLookupTableDescriptor)
         tables = []
         for colour in _COLOURS:
@@ -381,14 +381,14 @@ def _palette_colours(frame: np.ndarray, dataset: Any) -> Frame:
             if data is None:
                 raise ValueError(f"No {colour.lower()} in a palette.")
             tables.append(LookupTable.of([*red[:2], own[-1]], data, little))
-        # Some say 16 bits of entries that are all of 8.
+        # Some files declare 16 bits for entries of 8 bits.
         shallow = all(table.entries.max() <= 255 for table in tables)
         channels = [
             to_unit(table(frame), 0, 255 if shallow or table.bits <= 8 else 65535)
             for table in tables
         ]
         return Frame(np.stack(channels, axis=-1))
-    # A segmented palette, which pydicom puts together.
+    # A segmented palette, which pydicom expands.
     pixels = require("pydicom.pixels", "Reading DICOM files")
     colours = pixels.apply_color_lut(frame, dataset)[..., :3]
     return Frame(to_unit(colours, 0, np.iinfo(colours.dtype).max))
@@ -399,7 +399,7 @@ def _little_endian(dataset: Any) -> bool:
 
 
 def _functions(dataset: Any, number: int, name: str) -> Any:
-    """The item that holds a frame's rescaling or window: its own, the shared one, the file's."""
+    """Return the item with a frame's rescaling or window: its own, the shared one or the file's."""
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
     for groups in (*per_frame[number : number + 1], *shared[:1]):

@@ -1,4 +1,4 @@
-"""The windows of DICOM files: which of their values are black and white, as they want it."""
+"""The windows and VOI LUTs of DICOM files, which define black and white."""
 
 import contextlib
 import functools
@@ -12,21 +12,21 @@ from keras_espmedsam.imaging.stored_values import to_unit
 
 
 def window_function(fields: Any, little_endian: bool) -> Callable[[np.ndarray], np.ndarray] | None:
-    """The function of values that a file's VOI LUT or window asks for.
+    """Return a function that applies a file's VOI LUT or window.
 
-    The first table that is complete counts, then the first window that the standard allows.
+    The first complete table is used, or else the first window that the standard allows.
 
     Args:
-        fields: pydicom's `Dataset` that holds them: a file's, or an item of a functional group.
-        little_endian: whether the file is.
+        fields: pydicom's `Dataset` with these fields: a file, or an item of a functional group.
+        little_endian: whether the file is little-endian.
 
     Returns:
-        Function of rescaled values that gives float32 in [0, 1]; None without a usable window.
+        Function from rescaled values to float32 in [0, 1]; None without a usable window.
 
     Source: DICOM PS3.3, C.11.2.
     """
     for item in fields.get("VOILUTSequence") or []:
-        with contextlib.suppress(AttributeError, TypeError, ValueError):  # an incomplete table
+        with contextlib.suppress(AttributeError, TypeError, ValueError):  # Incomplete table.
             table = LookupTable.of(item.LUTDescriptor, item.LUTData, little_endian)
             return lambda values: to_unit(table(values), 0, table.white)
     function = str(fields.get("VOILUTFunction") or "LINEAR").strip().upper()
@@ -44,7 +44,7 @@ def window_function(fields: Any, little_endian: bool) -> Callable[[np.ndarray], 
 
 
 def _linear(centre, width):
-    # The window of width w covers w values, hence w - 1 steps. The half pixel is the standard's.
+    # A window of width w covers w values, so w - 1 steps. The half pixel is from the standard.
     low, high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
     if width == 1:
         return lambda values: (values > low).astype(np.float32)
@@ -61,24 +61,22 @@ def first_number(value: Any, default: float) -> float: ...
 @overload
 def first_number(value: Any, default: None = None) -> float | None: ...
 def first_number(value: Any, default: float | None = None) -> float | None:
-    """The first number of a field that may hold several, none, or what is no number.
+    """Return the first number of a field.
 
     Args:
-        value: the field's value, as pydicom gives it.
-        default: float or None, for where there is none.
+        value: the field's value from pydicom: one or several of any type, or None.
+        default: the result if the first value is not a finite number.
 
     Example:
         >>> first_number(["7.5", "3"]), first_number("nan"), first_number(None, 1.0)
         (7.5, None, 1.0)
-
-    Source: ours.
     """
     found = _numbers(value)
     return found[0] if found and found[0] is not None else default
 
 
 def _numbers(value: Any) -> list[float | None]:
-    """The numbers of a field; None for those of them that are no finite numbers."""
+    """Return the values of a field as floats; None for values that are not finite numbers."""
     values = value if hasattr(value, "__len__") and not isinstance(value, str) else [value]
     found: list[float | None] = []
     for value in values:

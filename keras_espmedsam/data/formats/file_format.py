@@ -1,4 +1,4 @@
-"""The contract of a file format: how a file of it is known, read, and given a mask."""
+"""The base class of file formats: how to recognise a file, read it and write its mask."""
 
 import abc
 from collections.abc import Sequence
@@ -13,33 +13,34 @@ if TYPE_CHECKING:
     from keras_espmedsam.data.decoded_image import DecodedImage
 
 HEAD_BYTES = 1024
-"""As many of a file's first bytes as its format can be told by."""
+"""The number of first bytes of a file that are used to recognise its format."""
 
 
 class FileFormat(abc.ABC):
-    """A format of files that images and masks are read from.
+    """The base class of file formats for images and masks.
 
-    One is a class in one file, and an entry of `keras_espmedsam.registries.file_formats`. It is
-    made once, without arguments, and asked by all that reads or lists files: `read_image`,
-    `read_mask`, `read_folder`, `check_records`, `espmedsam segment` and training. A library that
-    it needs is imported where a file is opened, not with the module.
+    To add a format, write one subclass and register it in
+    `keras_espmedsam.registries.file_formats`. It is created once, without arguments, and used by
+    everything that reads or lists files: `read_image`, `read_mask`, `read_folder`,
+    `check_records`, `espmedsam segment` and training. Import the libraries that it needs when a
+    file is opened, not with the module.
 
-    What is black and white, pixel limits, several images in a file, and turning masks back are
-    done for it: it gives stored values, turned upright, and what the file says of them.
+    A format only returns stored values, turned upright, and what the file says about them. Black
+    and white, pixel limits, several images in a file and turning masks back are handled for it.
 
     Attributes:
-        name: what it is called in messages, such as `"NIfTI"`.
-        suffixes: how the names of its files end, in lower case: `(".nii", ".nii.gz")`.
-        signatures: `(offset, bytes)` pairs, any of which tells its files; see `sniff`.
-        known_by_name: whether a file is of it that is called so and whose content says nothing;
-            False where the content always tells.
-        image_word: what one of several images in a file is called: `"slice"`, `"frame"`.
-        mask_suffixes: how the names of the masks end that it writes, all of a file in one; the
-            first is taken unless the image's name ends in another. Empty where a mask is a PNG
-            file for each image.
-        masks_need_volume: whether it writes masks of images alone that have a place in space
+        name: the name in messages, such as `"NIfTI"`.
+        suffixes: the suffixes of its files, in lower case: `(".nii", ".nii.gz")`.
+        signatures: `(offset, bytes)` pairs, any of which identifies its files; see `sniff`.
+        known_by_name: whether a file with such a suffix belongs to it if its content does not
+            tell; False if the content always tells.
+        image_word: the word for one of several images in a file: `"slice"`, `"frame"`.
+        mask_suffixes: the suffixes of the mask files that it writes, with all masks of a file in
+            one; the first is used unless the image's name ends in another. Empty if masks are PNG
+            files, one per image.
+        masks_need_volume: whether it can write only masks of images with a position in space
             (`ImageSource.volume`).
-        loggers: those of its libraries, which are silent while it reads.
+        loggers: the loggers of its libraries, which are silenced while it reads.
 
     Example:
         >>> from keras_espmedsam.data import FileFormat, Frame, ImageSource
@@ -60,8 +61,6 @@ class FileFormat(abc.ABC):
         >>> kem.data.read_image(path).array.tolist()
         [[7, 7, 7], [7, 7, 7]]
         >>> file_formats.unregister("npy")
-
-    Source: ours.
     """
 
     name: str
@@ -74,14 +73,14 @@ class FileFormat(abc.ABC):
     loggers: tuple[str, ...] = ()
 
     def sniff(self, head: bytes, path: Path) -> bool:
-        """Whether a file's content is of this format, whatever its name says.
+        """Return whether a file's content is of this format, whatever its name.
 
         Args:
             head: its first `HEAD_BYTES` bytes, or as many as it has; never empty.
-            path: the file, for a format that must look further into it, or at its name as well.
+            path: the file, for formats that must read more of it or need its name.
 
         Returns:
-            True where one of the `signatures` is there.
+            bool. By default, whether one of the `signatures` matches.
         """
         return any(
             head[start : start + len(signature)] == signature
@@ -99,19 +98,18 @@ class FileFormat(abc.ABC):
             The size and number of its images, and a function that decodes them.
 
         Raises:
-            InputError: when it cannot be read for a reason that can be told. Any other exception,
-                here and in what decodes, becomes the sentence that the file is cut short or
-                damaged.
+            InputError: when it cannot be read for a known reason. Any other exception, here or
+                while decoding, is reported as a file that is cut short or damaged.
         """
 
     def mask_suffix(self, path: Path) -> str:
-        """How the name of the mask of the image `path` ends, or of the mask `path` itself.
+        """Return the suffix of the mask for an image, or of a mask itself.
 
         Args:
-            path: the file.
+            path: the image or the mask.
 
         Returns:
-            One of `mask_suffixes`, or `".png"` where there are none.
+            One of `mask_suffixes`, or `".png"` if there are none.
         """
         name = path.name.lower()
         own = [suffix for suffix in self.mask_suffixes if name.endswith(suffix)]
@@ -120,27 +118,44 @@ class FileFormat(abc.ABC):
     def write_masks(
         self, path: Path, masks: Sequence[np.ndarray], reference: "DecodedImage | None"
     ) -> None:
-        """Write the masks of all images of a file as one file.
+        """Write the masks of all images of a file to one file.
 
         Args:
-            path: a new file to write, whose name ends in one of `mask_suffixes`. It gets its own
-                name, and replaces an older one, when this returns.
-            masks: bool `(height, width)` for each image, in the orientation in which it is stored;
-                they are as many and as large as the images of `reference`.
-            reference: any image of the file that was segmented; None where none was given.
+            path: a temporary file to write, whose name ends in one of `mask_suffixes`. It is
+                renamed, and replaces an older file, when this method returns.
+            masks: bool `(height, width)` for each image, in the stored orientation; their number
+                and size are those of the images of `reference`.
+            reference: any image of the segmented file; None if none was given.
         """
         raise NotImplementedError(f"{type(self).__name__}.write_masks, for its mask_suffixes")
 
+    @property
+    def writes_labels(self) -> bool:
+        """Whether its mask files can also hold a number for each object."""
+        return type(self).write_labels is not FileFormat.write_labels
+
+    def write_labels(
+        self, path: Path, labels: Sequence[np.ndarray], reference: "DecodedImage | None"
+    ) -> None:
+        """Write the label images of all images of a file to one file.
+
+        A format that has no such method gets a PNG file for each image.
+
+        Args:
+            path: see `write_masks`.
+            labels: uint16 or int32 `(height, width)` for each image, 0 for the background; see
+                `write_masks`.
+            reference: see `write_masks`.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.write_labels")
+
 
 def read_head(path: Path) -> bytes:
-    """A file's first `HEAD_BYTES` bytes; empty where there are none to be read.
-
-    Source: ours.
-    """
+    """Return a file's first `HEAD_BYTES` bytes; empty if it cannot be read."""
     try:
-        if path.is_file():  # a pipe would be waited for
+        if path.is_file():  # Reading a pipe would block.
             with path.open("rb") as file:
                 return file.read(HEAD_BYTES)
-    except (OSError, ValueError):  # a link to itself, a name that is too long, a byte 0
+    except (OSError, ValueError):  # A link to itself, a name that is too long or has a zero byte.
         pass
     return b""

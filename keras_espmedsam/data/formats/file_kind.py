@@ -1,4 +1,4 @@
-"""What kind of file one is, by its content and, where that says nothing, by its name."""
+"""Recognise the format of a file by its content, or else by its name."""
 
 import dataclasses
 from pathlib import Path
@@ -11,14 +11,12 @@ from keras_espmedsam.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class FileKind:
-    """What a file is.
+    """The format of a file.
 
     Args:
-        format: that of an image; None where it is of none that is known.
-        unread: what it is where it is an image, or several, in a format that is not read, such as
-            `"HEIC"`; empty otherwise.
-
-    Source: ours.
+        format: its format; None if it is not one of the supported image formats.
+        unread: the name of an image format that is not supported, such as `"HEIC"`; empty
+            otherwise.
     """
 
     format: FileFormat | None = None
@@ -26,15 +24,15 @@ class FileKind:
 
 
 def file_kind(path: Path, head: bytes | None = None) -> FileKind:
-    """Tell what a file is; its content decides where it says something, then its name.
+    """Recognise the format of a file by its content, or else by its name.
 
     Args:
         path: the file.
-        head: its first `HEAD_BYTES` bytes, where they have been read. What cannot be read is known
-            by its name alone.
+        head: its first `HEAD_BYTES` bytes, if they were read already. A file that cannot be read
+            is recognised by its name.
 
     Raises:
-        InputError: when another package's file format fails as it looks at the file.
+        InputError: when the file format of another package fails while it looks at the file.
 
     Example:
         >>> file_kind(Path("scan.NII.GZ"), b"").format.name
@@ -45,8 +43,6 @@ def file_kind(path: Path, head: bytes | None = None) -> FileKind:
         'DICOM'
         >>> file_kind(Path("notes.txt"), b"no image")
         FileKind(format=None, unread='')
-
-    Source: ours.
     """
     if head is None:
         head = read_head(path)
@@ -54,18 +50,18 @@ def file_kind(path: Path, head: bytes | None = None) -> FileKind:
     formats = known_formats()
     named = next((one for one in formats if name.endswith(one.suffixes)), None)
     unread = unread_by_name(path)
-    if unread == CAMERA_RAW:  # TIFF by its content, whose first image is a thumbnail
+    if unread == CAMERA_RAW:  # Its content looks like TIFF, but the first image is a thumbnail.
         return FileKind(named, "" if named else unread)
     for one in formats:
         if head and _sniffed(one, head, path):
             return FileKind(one)
-    if unread and named:  # another package reads what we do not
+    if unread and named:  # Another package reads this format.
         return FileKind(named)
     unread = unread_by_content(head) or unread
     if unread:
         return FileKind(unread=unread)
     if named and not named.known_by_name:
-        # What is called .tif and is none may still be another kind of image.
+        # A file named .tif that is not TIFF may still be another kind of image.
         named = get_format("raster")
     return FileKind(named)
 
@@ -75,6 +71,6 @@ def _sniffed(format, head, path):
         return format.sniff(head, path)
     except Exception as error:
         raise InputError(
-            f"The file format {format.name} failed as it looked at {path} "
-            f"({type(error).__name__}: {error}); mend or remove the package that added it."
+            f"The file format {format.name} failed while looking at {path} "
+            f"({type(error).__name__}: {error}); fix or remove the package that added it."
         ) from error

@@ -1,4 +1,4 @@
-"""What a file format's reader gives: what the header says, and how to decode the images."""
+"""The result of opening a file: the contents of its header, and how to decode its images."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -12,7 +12,13 @@ from keras_espmedsam.imaging.stored_values import Meaning
 
 
 class Frame(NamedTuple):
-    """One decoded image of a file: upright values, their layout, and what the file says of them."""
+    """One decoded image of a file: upright values, their layout and their meaning.
+
+    Example:
+        >>> frame = Frame(np.zeros((4, 6), "uint16"), meaning=Meaning(bits=12))
+        >>> frame.array.shape, frame.volume
+        ((4, 6), None)
+    """
 
     array: np.ndarray
     layout: Layout = UPRIGHT
@@ -22,21 +28,26 @@ class Frame(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ImageSource:
-    """What a file's header says, and how to decode it.
+    """The contents of a file's header, and how to decode its images.
 
     Args:
         height: stored height of its images in pixels.
         width: stored width of its images in pixels.
-        count: how many images it holds.
-        frames: decodes them, one after another.
-        labels: does so without what makes them nice to look at (a window, a percentile), where
-            `frames` does that: the stored values of a mask.
-        read_at_once: whether decoding the first holds all of them in memory.
-        no_image: what the pixels are where they are no image, such as the segments of one; empty
-            where they are.
-        serves_as_mask: whether they serve as a mask.
+        count: the number of images.
+        frames: function that decodes the images, one after another.
+        labels: function that decodes the stored values of masks, if `frames` changes values for
+            display (a window, percentiles).
+        read_at_once: whether decoding the first image loads all of them into memory.
+        no_image: a description of pixels that are not an image, such as segments; empty if they
+            are an image.
+        serves_as_mask: whether the pixels can be used as a mask.
         layout: how its first image is turned upright.
-        volume: where its images lie in space, otherwise None.
+        volume: the position of its images in space; None if it has none.
+
+    Example:
+        >>> source = ImageSource(4, 6, 2, lambda: (Frame(np.full((4, 6), i)) for i in range(2)))
+        >>> [int(frame.array.max()) for frame in source.frames()]
+        [0, 1]
     """
 
     height: int

@@ -1,4 +1,4 @@
-"""The file formats that there are: ours, and those that other packages add."""
+"""The available file formats: those of this package, and those that other packages add."""
 
 import warnings
 from typing import Any
@@ -8,27 +8,25 @@ from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.registries.file_formats import file_formats
 
 _OURS = __name__.partition(".")[0]
-# Each with what it was made of.
+# By name: the class and its instance.
 _made: dict[str, tuple[Any, FileFormat]] = {}
-# Names, formats and suffixes while all are ours: they are asked of every file of a folder.
+# Names, formats and suffixes, cached while no other package adds any: every file of a folder
+# needs them.
 _kept: list[tuple] = [((), (), ())]
 _told: set[str] = set()
 
 
 def known_formats() -> tuple[FileFormat, ...]:
-    """All file formats, in the order in which they are asked whether a file is of them.
+    """Return all file formats, in the order in which they are tried on a file.
 
-    One of another package that cannot be used is told once, and left out: the others do not
-    depend on it.
+    A format of another package that cannot be used is left out, with one warning.
 
     Warns:
-        InputWarning: of such a one.
+        InputWarning: for a format that cannot be used.
 
     Example:
         >>> [one.name for one in known_formats()][-1]
         'raster image'
-
-    Source: ours.
     """
     names = file_formats.names()
     if names == _kept[0][0]:
@@ -48,21 +46,19 @@ def known_formats() -> tuple[FileFormat, ...]:
 
 
 def get_format(name: str) -> FileFormat:
-    """The file format of a name in `keras_espmedsam.registries.file_formats`.
+    """Return a file format by its name in `keras_espmedsam.registries.file_formats`.
 
     Args:
         name: such as `"nifti"`.
 
     Raises:
-        InputError: when it is unknown, or is none.
+        InputError: when the name is unknown, or does not stand for a file format.
 
     Example:
         >>> get_format("nifti").suffixes
         ('.nii', '.nii.gz')
-
-    Source: ours.
     """
-    # Another package's may be defined anew under its name, in a notebook; ours may not.
+    # A format of another package may be redefined, in a notebook, so it is loaded each time.
     made = _made.get(name)
     if made is None or not _is_ours(made[0]):
         target = file_formats.load(name)
@@ -72,13 +68,11 @@ def get_format(name: str) -> FileFormat:
 
 
 def image_suffixes() -> tuple[str, ...]:
-    """How the names of files that can be read end, in lower case.
+    """Return the suffixes of files that can be read, in lower case.
 
     Example:
         >>> ".nii.gz" in image_suffixes()
         True
-
-    Source: ours.
     """
     formats = known_formats()
     return _kept[0][2] if formats is _kept[0][1] else _suffixes(formats)
@@ -100,24 +94,24 @@ def _checked(name, target):
         wrong = "it has no name"
     elif not _endings(getattr(target, "suffixes", None)) or not target.suffixes:
         wrong = (
-            "its suffixes are no tuple of endings in lower case that begin with a point, as in "
+            "its suffixes are not a tuple of lower-case endings that start with a point, such as "
             "('.npy',)"
         )
     elif not _endings(target.mask_suffixes):
-        wrong = "its mask_suffixes are no tuple of endings in lower case, as in ('.npy',)"
+        wrong = "its mask_suffixes are not a tuple of lower-case endings, such as ('.npy',)"
     elif not _signatures(target.signatures):
         wrong = (
-            f"its signatures are no (offset, bytes) pairs within the first {HEAD_BYTES} bytes, as "
-            "in ((0, b'NUMPY'),)"
+            f"its signatures are not (offset, bytes) pairs within the first {HEAD_BYTES} bytes, "
+            "such as ((0, b'NUMPY'),)"
         )
     if wrong is None:
         try:
             return target()
         except Exception as error:
-            wrong = f"it cannot be made without arguments ({type(error).__name__}: {error})"
+            wrong = f"it cannot be created without arguments ({type(error).__name__}: {error})"
     raise InputError(
         f"The file format {name!r} of another package cannot be used: {wrong}. Expected a class "
-        "derived from keras_espmedsam.data.FileFormat; mend or remove that package."
+        "derived from keras_espmedsam.data.FileFormat; fix or remove that package."
     )
 
 

@@ -1,7 +1,7 @@
-"""Look-up tables of DICOM: palettes, VOI and modality LUTs.
+"""DICOM look-up tables: palettes, VOI LUTs and modality LUTs.
 
-pydicom's functions wrap indices around in tables of 8-bit entries with more than 256 of them, take
-the words of big-endian files for little-endian ones, and need values that are not rescaled.
+pydicom's functions wrap indices in 8-bit tables with more than 256 entries, read big-endian words
+as little-endian, and need values that are not rescaled.
 """
 
 import dataclasses
@@ -12,13 +12,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class LookupTable:
-    """A table that gives each value another.
+    """A table that maps values to other values.
 
     Args:
-        first: the value that gets the table's first entry; what is below gets it too, and what is
-            behind the last gets that.
+        first: the value that maps to the first entry. Lower values map to the first entry too, and
+            values beyond the last entry map to the last.
         entries: integers.
-        bits: how many bits an entry has.
+        bits: the number of bits of an entry.
 
     Source: DICOM PS3.3, C.7.6.3.1.5 and C.11.2.1.1.
     """
@@ -37,9 +37,9 @@ class LookupTable:
         """Read a table.
 
         Args:
-            descriptor: number of entries (0 for 65,536), first value and bits per entry.
-            data: bytes, of one or two for an entry, or a sequence of integers.
-            little_endian: whether the file is.
+            descriptor: number of entries (0 means 65,536), first value and bits per entry.
+            data: bytes, one or two per entry, or a sequence of integers.
+            little_endian: whether the file is little-endian.
 
         Raises:
             ValueError: when there are fewer entries than the descriptor says.
@@ -57,16 +57,16 @@ class LookupTable:
         entries = np.asarray(data).astype(np.int64)[:count] % 65536
         if len(entries) < count:
             raise ValueError(f"A look-up table of {count} entries holds {len(entries)}.")
-        # Tables of 12 bits are often said to have 16, and those of 8 to be of words.
+        # Headers often declare 16 bits for tables of 12 bits, and words for tables of 8 bits.
         used = int(entries.max()).bit_length()
         if used > bits or (bits > 12 and used <= 12):
             bits = max(used, 8)
         return cls(first, entries, bits)
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """The entries of values of any type and shape."""
+        """Look up values of any type and shape."""
         first = self.first
-        # A negative value, written as an unsigned one; not where no value can be negative.
+        # A negative `first` was written as unsigned, unless no value can be negative.
         if first > 32767 and values.dtype.kind != "u" and values.size and values.max() < first:
             first -= 65536
         index = np.rint(values).astype(np.int64) - first

@@ -1,4 +1,4 @@
-"""NIfTI volumes: their slices as images, and masks with the same shape and affine."""
+"""Read the slices of NIfTI volumes as images, and write masks with the same shape and affine."""
 
 import functools
 import gzip
@@ -20,10 +20,10 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.stored_values import Meaning, Statistics, to_unit
 
 _GZIP_SIGNATURE = b"\x1f\x8b"
-# Of the lengths before and after: deflate has no way to say more with less.
+# The highest compression ratio of deflate.
 _LARGEST_RATIO = 1032
-# What a mask copies from its volume's header, bit for bit: geometry. Text fields (descrip,
-# db_name, ...) and header extensions can hold a patient's name and are left behind.
+# The geometry, which a mask copies from its volume's header bit for bit. Text fields (descrip,
+# db_name, ...) and header extensions can hold a patient's name and are not copied.
 _GEOMETRY = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -32,10 +32,7 @@ _GEOMETRY = (
 
 
 class NiftiFormat(FileFormat):
-    """NIfTI-1 and -2 in one file, gzipped or not.
-
-    Source: ours.
-    """
+    """NIfTI-1 and -2 in one file, gzipped or not."""
 
     name = "NIfTI"
     suffixes = (".nii", ".nii.gz")
@@ -46,7 +43,7 @@ class NiftiFormat(FileFormat):
     loggers = ("nibabel.global",)
 
     def sniff(self, head: bytes, path: Path) -> bool:
-        """Whether its header is there, also where it is gzipped."""
+        """Return whether the file has a NIfTI header, gzipped or not."""
         if head[:2] == _GZIP_SIGNATURE:
             try:
                 head = zlib.decompressobj(31).decompress(head)
@@ -57,21 +54,21 @@ class NiftiFormat(FileFormat):
     def open(self, path: Path) -> ImageSource:
         """Read the header of a `.nii` or `.nii.gz` file.
 
-        The slices lie along the third axis (and the fourth, time); each is turned the way
-        radiologists look at it: to the right of the image is the patient's left (or back), down is
-        the patient's back (or feet). A volume's brightness is scaled as a whole: by the display
-        range of its header, or else from its 0.5 to its 99.5 percentile; uint8 is taken as it is.
+        Slices are taken along the third axis (and the fourth, time) and turned the way radiologists
+        look at them: right in the image is the patient's left (or back), down is the patient's back
+        (or feet). Brightness is scaled for the volume as a whole: by the display range of its
+        header, or else from its 0.5 to its 99.5 percentile; uint8 is unchanged.
 
         Args:
             path: the file.
 
         Returns:
-            The size and number of its slices and a function that reads them.
+            The size and number of its slices, and a function that reads them.
 
         Raises:
-            InputError: when nibabel is not installed, or the file has no image's shape.
+            InputError: when nibabel is not installed, or the file does not have 2 to 4 dimensions.
 
-        Source: ours; orientation as in DICOM PS3.3, C.7.6.2.1.1.
+        Source: DICOM PS3.3, C.7.6.2.1.1, for the orientation.
         """
         image = _load(path)
         shape = image.shape
@@ -98,41 +95,47 @@ class NiftiFormat(FileFormat):
     def write_masks(
         self, path: Path, masks: Sequence[np.ndarray], reference: DecodedImage | None
     ) -> None:
-        """Write one NIfTI file of the reference's shape and affine.
+        """Write one NIfTI file of 0 and 1 with the reference's shape and affine."""
+        self._write(path, masks, reference, np.uint8)
 
-        Its values are 0 and 1, as usual for label volumes.
-        """
+    def write_labels(
+        self, path: Path, labels: Sequence[np.ndarray], reference: DecodedImage | None
+    ) -> None:
+        """Write one NIfTI file of numbers with the reference's shape and affine."""
+        self._write(path, labels, reference, np.result_type(*labels))
+
+    def _write(self, path, arrays, reference, dtype):
         nibabel = require("nibabel", "Writing NIfTI files")
         assert reference is not None and reference.volume is not None  # see masks_need_volume
         volume = reference.volume
-        values = np.zeros(volume.shape, np.uint8)
-        for index, mask in zip(slice_indices(volume.shape), masks, strict=True):
-            values[index] = mask
+        values = np.zeros(volume.shape, dtype)
+        for index, array in zip(slice_indices(volume.shape), arrays, strict=True):
+            values[index] = array
         image_class = nibabel.Nifti2Image if volume.version == 2 else nibabel.Nifti1Image
         header = image_class.header_class()
         header.set_data_shape(volume.shape)
-        header.set_data_dtype(np.uint8)
-        # Of a volume of another format the affine alone is known.
+        header.set_data_dtype(dtype)
+        # A volume of another format has only an affine.
         for name in _GEOMETRY:
             if name in volume.geometry:
                 header[name] = volume.geometry[name]
         try:
             image = image_class(values, volume.affine, header)
-        except Exception:  # An affine without voxel sizes, which nibabel cannot take apart.
-            image = image_class(values, None, header)  # The header says the same, bit for bit.
+        except Exception:  # nibabel cannot decompose an affine without voxel sizes.
+            image = image_class(values, None, header)  # The header holds the same geometry.
         nibabel.save(image, path)
 
 
 def _load(path: Path) -> Any:
-    """The nibabel image of a file, which decides by the content whether it is gzipped."""
+    """Open a file with nibabel; its content decides whether it is gzipped, not its name."""
     nibabel = require("nibabel", "Reading NIfTI files")
     with path.open("rb") as file:
         gzipped = file.read(2) == _GZIP_SIGNATURE
     if path.name.lower().endswith(".nii.gz" if gzipped else ".nii"):
         return nibabel.load(path)
-    # Not read as a whole: some megabytes may hold any number of zeros, compressed.
+    # Streamed, because some compressed megabytes may expand to any number of zeros.
     stream: Any = gzip.open(path) if gzipped else path.open("rb")
-    second = stream.read(4) in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # a header of 540 bytes
+    second = stream.read(4) in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # A header of 540 bytes.
     stream.seek(0)
     return (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_stream(stream)
 
@@ -141,11 +144,11 @@ def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
     image = _load(path)
     volume, layout = _volume(image), _layout(image.affine)
     slope, intercept = image.dataobj.slope, image.dataobj.inter
-    # Unscaled, because scaling a whole volume makes eight bytes of each of its values.
+    # Unscaled, because scaling a whole volume takes eight bytes per value.
     data = np.asanyarray(image.dataobj.get_unscaled())
     plain = (slope, intercept) == (1, 0)
     meaning = Meaning()
-    if data.dtype.names:  # RGB24 and RGBA32 are structured types
+    if data.dtype.names:  # RGB24 and RGBA32 are structured types.
         data = np.stack([data[name] for name in data.dtype.names[:3]], axis=-1)
         plain = True
     else:
@@ -158,7 +161,7 @@ def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
 
 
 def _check_length(path: Path, image: Any) -> None:
-    """Refuse a file that promises more values than it can hold: room is made for them first."""
+    """Reject a header that promises more values than the file can hold, before allocating them."""
     there = path.stat().st_size
     with path.open("rb") as file:
         there *= _LARGEST_RATIO if file.read(2) == _GZIP_SIGNATURE else 1
@@ -166,16 +169,16 @@ def _check_length(path: Path, image: Any) -> None:
     if promised > there:
         raise InputError(
             f"{path} is damaged or cut short: its header promises {promised:,} bytes of values, "
-            f"and it can hold no more than {there:,}. Get a new copy of it."
+            f"but the file can hold at most {there:,}. Get a new copy of it."
         )
 
 
 def _check_place(path: Path, image: Any) -> None:
-    """Refuse a volume whose place in space is none: nobody could tell where its mask lies."""
+    """Reject a volume without a valid position in space, because its mask would have none."""
     if not np.isfinite(image.affine).all():
         raise InputError(
-            f"{path} does not say where its voxels lie: its affine holds NaN or infinite numbers. "
-            "Save it again with the software that wrote it."
+            f"{path} has no valid position: its affine holds NaN or infinite numbers. Save it "
+            "again with the software that wrote it."
         )
 
 
@@ -193,7 +196,7 @@ def _volume(image: Any) -> Volume:
 
 
 def _meaning(header: Any, data: np.ndarray, slope: float, intercept: float) -> Meaning:
-    """The volume's display range, or the statistics of all of its values."""
+    """Return the volume's display range, or the statistics of all its values."""
     low, high = float(header["cal_min"]), float(header["cal_max"])
     usable = low < high and np.isfinite([low, high]).all()
     window = functools.partial(to_unit, low=low, high=high) if usable else None
@@ -211,7 +214,7 @@ def _meaning(header: Any, data: np.ndarray, slope: float, intercept: float) -> M
 
 
 def _check_type(path, dtype):
-    if not dtype.names and dtype.kind not in "iuf":  # RGB has names
+    if not dtype.names and dtype.kind not in "iuf":  # RGB types have names.
         raise InputError(
             f"{path} holds values of type {dtype}; expected integers, floating point numbers or "
             "RGB."
@@ -221,21 +224,21 @@ def _check_type(path, dtype):
 def _check_values(path, data):
     if data.dtype.kind == "f" and not np.isfinite(data).all():
         raise InputError(
-            f"{path} holds NaN or infinite values; replace them (with 0, say) and try again."
+            f"{path} holds NaN or infinite values; replace them, for example with 0, and try again."
         )
 
 
 def _layout(affine: np.ndarray) -> Layout:
     codes = require("nibabel", "Reading NIfTI files").aff2axcodes(affine)
     across, down = codes[0] or "L", codes[1] or "P"
-    # Head to feet runs down the image; in an axial slice front to back does.
+    # Head to feet runs down the image; in an axial slice, front to back runs down.
     swap = not (across in "SI" or (across in "AP" and down in "LR"))
     columns, rows = (across, down) if swap else (down, across)
     return Layout(swap=swap, flip_rows=rows in "RAS", flip_columns=columns in "RAS")
 
 
 def slice_indices(shape: tuple[int, ...]) -> Iterator[tuple]:
-    """The index of every slice in a volume, in the order in which they become images.
+    """Yield the index of every slice in a volume, in the order of the images.
 
     Args:
         shape: the volume's shape, two to four dimensions.

@@ -1,4 +1,4 @@
-"""Keeping the libraries that decode files from printing, and from limits of their own."""
+"""Silence the libraries that decode files, and disable Pillow's own pixel limit."""
 
 import contextlib
 import ctypes
@@ -14,14 +14,13 @@ from keras_espmedsam.errors import InputWarning
 
 
 class _QuietLibraries:
-    """Keep decoders from printing, and Pillow's own pixel limit from acting before ours.
+    """Silence decoders, and disable Pillow's own pixel limit in favour of `max_pixels`.
 
-    Not by sending the process's stderr elsewhere: what other threads say would be lost with it, and
-    the last words of a process that dies.
+    The process's stderr is not redirected, because messages of other threads, and those of a
+    crash, would be lost.
 
-    All that is global. So the first thread that decodes changes it and the last one restores it,
-    and the threads in between need not wait for each other. Warnings of other code are not shown
-    meanwhile.
+    These settings are global, so the first thread that decodes changes them and the last one
+    restores them; threads in between do not wait. Warnings of other code are hidden meanwhile.
     """
 
     def __init__(self):
@@ -38,7 +37,7 @@ class _QuietLibraries:
             self.restore = contextlib.ExitStack()
             self.restore.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
-            warnings.simplefilter("default", InputWarning)  # ours, from the threads in between
+            warnings.simplefilter("default", InputWarning)  # Those of this package stay visible.
             for logger in map(logging.getLogger, names):
                 self.restore.callback(logger.setLevel, logger.level)
                 logger.setLevel(logging.CRITICAL + 1)
@@ -46,7 +45,7 @@ class _QuietLibraries:
             Image.MAX_IMAGE_PIXELS = None
 
     def silence_libtiff(self):
-        """Within the context: keep libtiff from printing too, which Pillow alone asks to read."""
+        """Silence libtiff too, inside the context; only Pillow's TIFF reader needs this."""
         with self.lock:
             if self.count and not self.libtiff_is_silent:
                 self.libtiff_is_silent = True
@@ -63,10 +62,10 @@ class _QuietLibraries:
 
 @functools.cache
 def _handlers_of_libtiff():
-    """The functions that say what libtiff, within Pillow, calls with a message; it prints them.
+    """Return the functions that set the message handlers of the libtiff inside Pillow.
 
-    They belong to libtiff's public interface, and are found wherever Pillow's extension finds them.
-    Where it does not show them (Windows), libtiff's messages on damaged files are printed.
+    They belong to libtiff's public interface, and are looked up in Pillow's extension. If it does
+    not export them (on Windows), libtiff's messages about damaged files are printed.
     """
     found = []
     for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
@@ -81,4 +80,4 @@ def _handlers_of_libtiff():
 
 
 quiet_libraries = _QuietLibraries()
-"""Context in which files are decoded."""
+"""The context to decode files in."""

@@ -1,4 +1,4 @@
-"""TIFF files, 16-bit and multi-page ones included, read with tifffile."""
+"""Read TIFF files, including 16-bit and multi-page ones, with tifffile."""
 
 import functools
 from collections.abc import Iterator
@@ -29,10 +29,7 @@ _APERIO_YCBCR = 33003
 
 
 class TiffFormat(FileFormat):
-    """TIFF and BigTIFF.
-
-    Source: ours.
-    """
+    """TIFF and BigTIFF."""
 
     name = "TIFF"
     suffixes = (".tif", ".tiff", ".svs", ".btf", ".tf8", ".lsm")
@@ -43,19 +40,17 @@ class TiffFormat(FileFormat):
     def open(self, path: Path) -> ImageSource:
         """Read the header of a TIFF file.
 
-        Every page of the first page's size is an image; others are previews, such as the reduced
-        levels of a whole-slide file, and are left out.
+        Every page with the size of the first page is an image; other pages are previews, such as
+        the reduced levels of a whole-slide file, and are skipped.
 
         Args:
             path: the file.
 
         Returns:
-            The size of its pages, their number and a function that decodes them.
+            The size and number of its pages, and a function that decodes them.
 
         Raises:
-            InputError: when tifffile is not installed, or the file cannot be read to its end.
-
-        Source: ours.
+            InputError: when tifffile is not installed, or the list of pages is damaged.
         """
         tifffile = require("tifffile", "Reading TIFF files")
         check_directories(path)
@@ -94,7 +89,7 @@ def _decode(path: Path, labels: bool = False) -> Iterator[Frame]:
             check_segments(page, path)
             layout = _layout(page)
             plain = page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
-            # Each has compressions and colour spaces that the other lacks.
+            # Each library supports compressions and colour spaces that the other lacks.
             ways = [
                 functools.partial(_with_tifffile, page, layout, labels),
                 functools.partial(_with_pillow, path, number, labels),
@@ -123,10 +118,10 @@ def _first_that_works(ways, page, path):
 
 
 def _with_tifffile(page: Any, layout: Layout, labels: bool) -> tuple[np.ndarray, Meaning]:
-    """A grey or RGB page, turned upright."""
+    """Read a grey or RGB page, turned upright."""
     path = page.parent.filehandle.path
     if page.axes not in ("YX", "YXS", "SYX"):
-        raise ValueError(f"pages of the axes {page.axes}")
+        raise ValueError(f"pages with the axes {page.axes}")
     _check_channels(page.shape[page.axes.index("S")] if "S" in page.axes else 1, path)
     array = page.asarray()
     if page.axes == "SYX":
@@ -155,24 +150,24 @@ def _with_tifffile(page: Any, layout: Layout, labels: bool) -> tuple[np.ndarray,
 
 
 def _check_channels(channels, path):
-    """Asked before anything is decoded: there may be thousands, for which no memory is enough."""
+    """Reject too many channels before decoding, because thousands would not fit in memory."""
     if channels > 4:
         raise InputError(
             f"{path} holds {channels} channels; expected 1 (grey) or 3 (RGB), with or without "
-            "alpha. Save the channels to be segmented as an image."
+            "alpha. Save the channels that you want to segment as an image."
         )
 
 
 def _with_pillow(path: Path, number: int, labels: bool) -> tuple[np.ndarray, Meaning]:
-    """Any page that Pillow knows, which it turns upright itself."""
+    """Read a page with Pillow, which turns it upright itself."""
     quiet_libraries.silence_libtiff()
-    # Given the path, Pillow maps the file into memory and scrambles pages that lie on their side.
+    # Given a path, Pillow maps the file into memory and scrambles rotated pages.
     with path.open("rb") as file, Image.open(file, formats=("TIFF",)) as image:
         image.seek(number)
-        tags: Any = image.tag_v2  # type: ignore[attr-defined]  # of a TIFF image alone
+        tags: Any = image.tag_v2  # type: ignore[attr-defined]  # Only a TIFF image has it.
         bits, photometric = tags.get(258, (1,))[0], tags.get(262)
         array = mask_array(image) if labels else pillow_to_array(image)
-    # It turns WhiteIsZero around for 8 bits and fewer alone.
+    # Pillow inverts WhiteIsZero only for 8 bits or fewer.
     deep = array.dtype != np.uint8
     some = array.dtype == np.uint16 and 8 < bits < 16
     return array, Meaning(
@@ -183,7 +178,7 @@ def _with_pillow(path: Path, number: int, labels: bool) -> tuple[np.ndarray, Mea
 
 
 def _whites(array, meaning):
-    """The value that is shown white where the lowest is, in the array's type."""
+    """Return the highest value of an inverted image, to turn its values around."""
     if meaning.whole is not None:
         return array.dtype.type(meaning.whole[1])
     return array.dtype.type(np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1)

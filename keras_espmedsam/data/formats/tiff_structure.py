@@ -1,7 +1,7 @@
-"""Whether a TIFF file's directories can be followed to their end, before a library follows them.
+"""Check the structure of a TIFF file before a library follows it.
 
-A few bytes can promise pages without end (a directory that is followed by itself) and images of
-millions of strips, each of which a library looks for in turn.
+A few bytes can promise endless pages (a directory that points to itself) or images of millions of
+strips, each of which a library would look up.
 """
 
 import math
@@ -12,36 +12,35 @@ from typing import Any, BinaryIO
 
 from keras_espmedsam.errors import InputError
 
-# Of entries in a directory, as in tifffile; those of sound files have some dozens.
+# Entries in a directory, the same limit as in tifffile; valid files have some dozens.
 _MOST_ENTRIES = 4096
-# As many strips or tiles may be missing of a file that is cut; each is filled by itself.
+# Strips or tiles that may be missing from a file that was cut; each is filled separately.
 _MOST_MISSING = 10_000
 
 
 def check_directories(path: Path) -> None:
-    """Refuse a file whose chain of directories runs in a circle.
+    """Reject a file whose chain of directories runs in a circle.
 
     Args:
         path: a TIFF or BigTIFF file.
 
     Raises:
-        InputError: for one.
+        InputError: for such a file.
 
-    Source: ours; the chain is that of TIFF 6.0, section 2, and of BigTIFF.
+    Source: TIFF 6.0, section 2, and BigTIFF.
     """
     with path.open("rb") as file:
         seen = set()
         for offset in _offsets(file):
             if offset in seen:
                 raise InputError(
-                    f"{path} is damaged: its directory of pages runs in a circle, so that it has "
-                    "no end. Get a new copy of it."
+                    f"{path} is damaged: its list of pages runs in a circle. Get a new copy of it."
                 )
             seen.add(offset)
 
 
 def _offsets(file: BinaryIO) -> Iterator[int]:
-    """Where each page's directory begins, as long as the file says it."""
+    """Yield the offset of each page's directory, as far as the file can be followed."""
     head = file.read(16)
     order = "<" if head[:2] == b"II" else ">"
     big = struct.unpack(f"{order}H", head[2:4])[0] == 43
@@ -51,7 +50,7 @@ def _offsets(file: BinaryIO) -> Iterator[int]:
     data = head[8:] if big else head[4:8]
     while len(data) == pointer.size and (offset := pointer.unpack(data)[0]):
         yield offset
-        if offset >= 2**63:  # no place in any file
+        if offset >= 2**63:  # Beyond any file.
             return
         file.seek(offset)
         data = file.read(number.size)
@@ -62,40 +61,35 @@ def _offsets(file: BinaryIO) -> Iterator[int]:
 
 
 def page_size(page: Any, path: Path) -> tuple[int, int]:
-    """Height and width of a page, checked.
+    """Return the height and width of a page, checked.
 
     Args:
         page: tifffile's `TiffPage` or `TiffFrame`.
         path: its file.
 
     Returns:
-        Both; 0 where the file does not say it.
+        Height and width; 0 if the file does not give it.
 
     Raises:
-        InputError: where they are no numbers.
-
-    Source: ours.
+        InputError: when they are not numbers.
     """
     height, width = page.imagelength, page.imagewidth
     if not all(isinstance(value, int) and value >= 0 for value in (height, width)):
         raise InputError(
-            f"{path} is damaged: its tags for the size of a page hold no number. Get a new copy "
-            "of it."
+            f"{path} is damaged: the size of a page is not a number. Get a new copy of it."
         )
     return height, width
 
 
 def check_segments(page: Any, path: Path) -> None:
-    """Refuse a page that promises far more strips or tiles than the file has.
+    """Reject a page that promises far more strips or tiles than the file has.
 
     Args:
         page: tifffile's `TiffPage`.
         path: its file.
 
     Raises:
-        InputError: for one.
-
-    Source: ours.
+        InputError: for such a page.
     """
     height, width = page_size(page, path)
     if page.is_tiled:
@@ -114,6 +108,6 @@ def check_segments(page: Any, path: Path) -> None:
         ) from None
     if promised * planes - there > _MOST_MISSING:
         raise InputError(
-            f"{path} is damaged: it promises {promised * planes:,} strips or tiles and has "
+            f"{path} is damaged: it promises {promised * planes:,} strips or tiles but has "
             f"{there:,}. Get a new copy of it."
         )

@@ -1,8 +1,8 @@
-"""Ending what reads a file for longer than any sound file takes.
+"""Stop reading a file that takes longer than any valid file.
 
-What a file promises is checked before it is decoded wherever its header says it. What remains are
-loops in the libraries that no header tells of. The time is what the reading thread computes, and
-not what it waits for a slow disk, another program or a laptop that was closed.
+Whatever the header promises is checked before decoding; this limit catches endless loops in the
+libraries. Only the computing time of the reading thread counts, not the time that it waits for a
+slow disk, another program or a closed laptop.
 """
 
 import contextlib
@@ -17,30 +17,28 @@ from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError
 
 VARIABLE = "ESPMEDSAM_READ_SECONDS"
-"""The environment variable that says how long a step may take, in seconds of computing."""
+"""The environment variable that sets the limit of a step, in seconds of computing."""
 
 DEFAULT_SECONDS = 60.0
-"""How long a step may take unless that says otherwise: the header, or one image. Most take
-milliseconds, a gzipped volume of 400 million voxels some 15 seconds."""
+"""The default limit of a step: reading the header, or one image. Most take milliseconds, a
+gzipped volume of 400 million voxels about 15 seconds."""
 
-# Seconds between two looks at what is being read, and how many without any end the looking.
+# Seconds between two checks, and the number of idle checks after which the thread ends.
 _LOOK_EVERY, _IDLE_LOOKS = 0.25, 8
 
 
 def allowed_seconds() -> float:
-    """How long the header of a file, or one image, may be read.
+    """Return how long reading the header of a file, or one image, may take.
 
     Returns:
         Seconds; infinite for no limit.
 
     Raises:
-        InputError: when the environment variable is set to no positive number.
+        InputError: when the environment variable is not a positive number.
 
     Example:
         >>> allowed_seconds()
         60.0
-
-    Source: ours.
     """
     return seconds_of(
         VARIABLE,
@@ -50,24 +48,22 @@ def allowed_seconds() -> float:
 
 
 def seconds_of(variable: str, default: float, meaning: str) -> float:
-    """The limit of time that an environment variable says.
+    """Read a time limit from an environment variable.
 
     Args:
         variable: its name.
-        default: seconds, where it is not set.
-        meaning: what is expected, for the sentence.
+        default: seconds, if it is not set.
+        meaning: what is expected, for the message.
 
     Returns:
         Seconds; infinite for no limit.
 
     Raises:
-        InputError: when it is set to no positive number.
+        InputError: when it is not a positive number.
 
     Example:
         >>> seconds_of("NO_SUCH_SECONDS", 60.0, "how many seconds it may take")
         60.0
-
-    Source: ours.
     """
     said = os.environ.get(variable, "").strip()
     try:
@@ -83,14 +79,11 @@ def seconds_of(variable: str, default: float, meaning: str) -> float:
 
 
 class TimeUp(BaseException):
-    """Raised in a thread whose time is up. No `Exception`: libraries catch these and go on.
-
-    Source: ours.
-    """
+    """Raised in a thread whose time is up; not an `Exception`, which libraries would catch."""
 
 
 class _Step:
-    """What a thread is reading."""
+    """One step of reading in a thread, with its deadline."""
 
     def __init__(self, seconds: float):
         self.thread = threading.get_ident()
@@ -100,13 +93,13 @@ class _Step:
 
 
 class _Watch:
-    """A thread that looks at all steps, and ends itself when there are none for a while."""
+    """A thread that watches all steps, and ends when there are none for a while."""
 
     def __init__(self):
         self.reset()
 
     def reset(self):
-        """Begin anew, as in a process that was forked: threads are not forked with it."""
+        """Start again in a forked process, which does not inherit the thread."""
         self.lock = threading.Lock()
         self.steps: set[_Step] = set()
         self.is_looking = False
@@ -122,8 +115,8 @@ class _Watch:
         with self.lock:
             self.steps.discard(step)
         if step.ended:
-            # What has not arrived yet arrives here. To take it back instead, by raising nothing,
-            # makes Python 3.11 go round for ever under a debugger or coverage.
+            # A pending exception arrives here. Cancelling it instead makes Python 3.11 loop
+            # forever under a debugger or coverage.
             with contextlib.suppress(TimeUp):
                 for _ in range(1000):
                     pass
@@ -147,18 +140,16 @@ if hasattr(os, "register_at_fork"):
 
 
 class TimeLimit:
-    """A context whose block computes no longer than is allowed.
+    """A context that stops its block when it computes for too long.
 
     Raises:
         TimeUp: in the block, once its time is up.
-        InputError: when the environment variable is set to no positive number.
+        InputError: when the environment variable is not a positive number.
 
     Example:
         >>> with TimeLimit():
         ...     sum(range(10))
         45
-
-    Source: ours.
     """
 
     def __init__(self):
@@ -176,14 +167,14 @@ class TimeLimit:
             return
         try:
             _watch.end(step)
-        except TimeUp:  # It arrived here; the next would not before the time of a look.
+        except TimeUp:  # It arrived here; the next one would only come after the next check.
             _watch.end(step)
-        if step.ended and not isinstance(error, TimeUp):  # a library caught it, or it came late
+        if step.ended and not isinstance(error, TimeUp):  # A library caught it, or it came late.
             raise TimeUp
 
 
 def _clock() -> Callable[[], float]:
-    """How long this thread has computed, for any thread to ask."""
+    """Return a clock of this thread's computing time that any thread can read."""
     if hasattr(time, "pthread_getcpuclockid"):
         try:
             clock = time.pthread_getcpuclockid(threading.get_ident())
@@ -191,10 +182,10 @@ def _clock() -> Callable[[], float]:
         except OSError:
             return time.monotonic
         return lambda: time.clock_gettime(clock)
-    return time.monotonic  # Windows and macOS tell no thread's time
+    return time.monotonic  # Windows and macOS have no such clock.
 
 
 def _end(thread: int) -> None:
-    # The one way to interrupt a thread, made for debuggers and documented with Python's C API.
+    # The only way to interrupt a thread; documented in Python's C API, for debuggers.
     what = ctypes.py_object(TimeUp)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)

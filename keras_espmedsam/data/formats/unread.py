@@ -1,10 +1,10 @@
-"""Images in formats that are not read, which are told by their names rather than passed over."""
+"""Recognise images in unsupported formats, so that they are reported and not ignored."""
 
 from pathlib import Path
 
 CAMERA_RAW = "camera raw"
 READ_INSTEAD = "PNG, JPEG, TIFF, DICOM or NIfTI"
-"""What such images can be saved as."""
+"""The formats to save such images in."""
 _SUFFIXES = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     ".avif": "AVIF",
@@ -23,7 +23,7 @@ _SUFFIXES = {
     **dict.fromkeys((".npy", ".npz", ".mat", ".h5", ".hdf5"), "array file"),
     **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"), "video"),
 }
-# A file's first bytes, where they tell; after 4 bytes for the containers of phones.
+# Offset, first bytes and format; containers of phones have them after 4 bytes.
 _MAGIC = (
     (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
@@ -41,7 +41,7 @@ _MAGIC = (
 
 
 def unread_by_name(path: Path) -> str:
-    """What a file is by its name, where that is a format that is not read; empty otherwise.
+    """Return the unsupported format that a file's name stands for, or an empty string.
 
     Args:
         path: the file.
@@ -49,14 +49,12 @@ def unread_by_name(path: Path) -> str:
     Example:
         >>> unread_by_name(Path("phone.HEIC"))
         'HEIC'
-
-    Source: ours.
     """
     return _SUFFIXES.get(path.suffix.lower(), "")
 
 
 def unread_by_content(head: bytes) -> str:
-    """What a file is by its content, where that is a format that is not read; empty otherwise.
+    """Return the unsupported format of a file's content, or an empty string.
 
     Args:
         head: its first bytes.
@@ -64,8 +62,6 @@ def unread_by_content(head: bytes) -> str:
     Example:
         >>> unread_by_content(b"NRRD0004")
         'NRRD'
-
-    Source: ours.
     """
     for start, magic, format in _MAGIC:
         if head[start : start + len(magic)] == magic:
@@ -74,17 +70,15 @@ def unread_by_content(head: bytes) -> str:
 
 
 def described(unread: dict[Path, str], most: int = 3) -> str:
-    """The first of some files that are passed over, and how many more there are.
+    """Name the first of some skipped files, and the number of the rest.
 
     Args:
-        unread: the files, each with what it is.
-        most: how many are named.
+        unread: the files, each with its format.
+        most: how many files to name.
 
     Example:
         >>> described({Path("a/eye.heic"): "HEIC", Path("a/b.nrrd"): "NRRD"}, most=1)
         'eye.heic: HEIC, and 1 more'
-
-    Source: ours.
     """
     named = [f"{path.name}: {format}" for path, format in list(unread.items())[:most]]
     more = len(unread) - most

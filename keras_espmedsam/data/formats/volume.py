@@ -1,4 +1,4 @@
-"""The place of a volume in space, which a mask keeps and by which two volumes are compared."""
+"""The position of a volume in space, to write it to a mask and to compare two volumes."""
 
 import dataclasses
 from typing import Any
@@ -8,23 +8,21 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Volume:
-    """The geometry of a file's volume, which its mask keeps; no text field of the header is held.
+    """The geometry of a volume, without any text of the header.
 
     Args:
         shape: the file's shape, such as `(width, height, slices)`.
         affine: `(4, 4)` matrix from voxels to millimetres; x points to the patient's right, y to
             the front, z to the head.
-        geometry: numbers of the header by name, which the format's masks repeat.
-        version: of the format, 1 or 2 for NIfTI.
-        affines: those that the header holds, such as sform and qform, of which `affine` is the
-            first. None for `affine` alone; an empty tuple where the header does not say where the
-            volume lies, so that `affine` is made up from the voxel sizes.
+        geometry: numbers of the header by name, which are copied to masks.
+        version: version of the format, 1 or 2 for NIfTI.
+        affines: the affines in the header, such as sform and qform; `affine` is the first. None if
+            there is only `affine`; empty if the header does not give a position, so that `affine`
+            only holds the voxel sizes.
 
     Example:
         >>> Volume((5, 4, 3, 2), np.eye(4)).count
         6
-
-    Source: ours.
     """
 
     shape: tuple[int, ...]
@@ -35,7 +33,7 @@ class Volume:
 
     @property
     def places(self) -> tuple[np.ndarray, ...]:
-        """The matrices by which it may lie in space; none where the header does not say it."""
+        """The affines that may place it in space; empty if the header does not give any."""
         return (self.affine,) if self.affines is None else self.affines
 
     @property

@@ -1,4 +1,4 @@
-"""The phases of a distillation, a file for each, and what a new one derives from. Without Keras."""
+"""The phases of a distillation, one per file, and their base classes. Works without Keras."""
 
 from keras_espmedsam.distillation.phases.distillation_phase import DistillationPhase
 from keras_espmedsam.distillation.phases.named_phase import named_phase, named_student_phase

@@ -6,7 +6,8 @@ from keras_espmedsam.distillation.phases.student_phase import StudentPhase
 class BothPhase(StudentPhase):
     """Common and domain knowledge at once, each image on its own part of the encoder.
 
-    Source: ours, with the rate of the phase that it extends.
+    Source: ESP-MedSAM (arXiv 2407.14153), the rate. Departs from the paper: phases 1 and 3 are
+    merged.
     """
 
     learning_rate, epochs = 5e-4, 200

@@ -4,7 +4,7 @@ from keras_espmedsam.distillation.phases.student_phase import StudentPhase
 
 
 class CommonPhase(StudentPhase):
-    """Images of any kind, without controllers, move the shared encoder.
+    """Images of any kind, without controllers, train the shared encoder.
 
     Source: ESP-MedSAM (arXiv 2407.14153), phase 1.
     """

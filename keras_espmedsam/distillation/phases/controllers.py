@@ -4,7 +4,7 @@ from keras_espmedsam.distillation.phases.student_phase import StudentPhase
 
 
 class ControllersPhase(StudentPhase):
-    """Images of modality k move controller k; the shared encoder and its statistics are frozen.
+    """Images of modality k train controller k; the shared encoder and its statistics are frozen.
 
     Source: ESP-MedSAM (arXiv 2407.14153), phase 3.
     """

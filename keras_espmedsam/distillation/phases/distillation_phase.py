@@ -1,31 +1,33 @@
-"""What a phase of a distillation says of itself."""
+"""Base class of the phases of a distillation."""
 
 from typing import Any, ClassVar
 
 
 class DistillationPhase:
-    """One kind of phase: what it needs, what is published of it, what it trains and how.
+    """One kind of phase: what it needs, its published settings, what it trains and how.
 
-    A phase is known by name once it is in `keras_espmedsam.registries.distillation_phases`, to
-    which other packages add; it is made without arguments. Configurations are checked by it
-    before Keras is imported, so that its module imports Keras in its methods alone. One that
-    trains the student derives from `StudentPhase`.
+    A phase can be used by name once it is in `keras_espmedsam.registries.distillation_phases`, to
+    which other packages can add; it is built without arguments. It checks configurations before
+    Keras is imported, so its module must import Keras only inside methods. A phase that trains the
+    student derives from `StudentPhase`.
 
     Attributes:
-        learning_rate: float. Of Adam, falling to its 0.98th part after each epoch, where a
-            configuration says nothing else.
-        epochs: int. Likewise.
-        keys: tuple of str. What its section of a configuration may say beside what any phase's
-            may: those of `DistillPhaseSettings`, or keys of its own, whose values are found in
+        learning_rate: float. Adam's default rate; it is multiplied by 0.98 after each epoch.
+        epochs: int. Default number of epochs.
+        keys: tuple of str. Keys of its section of a configuration beyond those that every phase
+            has: those of `DistillPhaseSettings`, or keys of its own, whose values are in
             `settings.model_extra`.
-        needs: tuple of str. The sections without which a configuration cannot have it:
-            `common_teachers`, `common_data`, `data`, `medical_teacher`.
+        needs: tuple of str. Sections that the configuration must have: `common_teachers`,
+            `common_data`, `data`, `medical_teacher`.
         trains: `"student"` or `"medical_teacher"`.
-        monitor: tuple of str. The metric that the best epoch is chosen by, and `"min"` or `"max"`.
-        one_modality_per_batch: bool. Whether each batch is of one modality, where a configuration
-            says nothing else.
+        monitor: tuple of str. The metric that decides which epoch is best, and `"min"` or `"max"`.
+        one_modality_per_batch: bool. Whether by default each batch is of one modality.
 
-    Source: ours.
+    Example:
+        >>> class ShortPhase(DistillationPhase):
+        ...     epochs = 2
+        >>> ShortPhase().epochs, ShortPhase().needs
+        (2, ('data',))
     """
 
     learning_rate: ClassVar[float] = 1e-4
@@ -37,7 +39,7 @@ class DistillationPhase:
     one_modality_per_batch: ClassVar[bool] = False
 
     def begin(self, run: Any, settings: Any) -> tuple[Any, Any, Any]:
-        """Make what is fitted in this phase, and its data.
+        """Build the model to fit in this phase, and its data.
 
         Args:
             run: `DistillationRun`.

@@ -1,4 +1,4 @@
-"""The whole student, from labels and from the medical teacher."""
+"""Train the whole student, from labels and from the medical teacher."""
 
 from typing import Any
 
@@ -6,9 +6,10 @@ from keras_espmedsam.distillation.phases.student_phase import StudentPhase
 
 
 class JointPhase(StudentPhase):
-    """All that is trainable learns from labels and, where there is a teacher, from its features.
+    """Everything trainable learns from labels and, if there is a teacher, from its features.
 
-    Source: ours, with the rate of the published phase of labels.
+    Source: ESP-MedSAM (arXiv 2407.14153), the rate, which is that of the phase with labels. Departs
+    from the paper: it has no such phase.
     """
 
     learning_rate, epochs = 1e-4, 50

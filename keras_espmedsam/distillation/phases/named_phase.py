@@ -1,4 +1,4 @@
-"""A phase by its name."""
+"""Look up a phase by its name."""
 
 from collections.abc import Callable
 
@@ -9,19 +9,17 @@ from keras_espmedsam.registries import distillation_phases
 
 
 def named_phase(name: str) -> DistillationPhase:
-    """The phase that a name of `distillation_phases` stands for.
+    """Return the phase of a name in `distillation_phases`.
 
     Args:
         name: such as `"controllers"`.
 
     Raises:
-        InputError: for an unknown name, or an entry that is no phase.
+        InputError: for an unknown name, or an entry that is not a phase.
 
     Example:
         >>> named_phase("common").epochs
         20
-
-    Source: ours.
     """
     entry = distillation_phases.load(name)
     phase = entry() if isinstance(entry, type) else entry
@@ -34,12 +32,14 @@ def named_phase(name: str) -> DistillationPhase:
 
 
 def named_student_phase(name: str) -> StudentPhase:
-    """As `named_phase`, of those that train the student.
+    """Like `named_phase`, for phases that train the student.
 
     Raises:
-        InputError: for another name; the message lists those that there are.
+        InputError: for another name; the message lists the known ones.
 
-    Source: ours.
+    Example:
+        >>> named_student_phase("common").trains
+        'student'
     """
     if name in distillation_phases:
         phase = named_phase(name)
@@ -52,18 +52,16 @@ def named_student_phase(name: str) -> StudentPhase:
 
 
 def phases_with(condition: Callable[[DistillationPhase], bool]) -> list[str]:
-    """The names of the phases for which a condition holds, for messages.
+    """Return the names of the phases that meet a condition, for messages.
 
     Args:
         condition: function of a `DistillationPhase`.
-
-    Source: ours.
     """
     names = []
     for name in distillation_phases:
         try:
             phase = named_phase(name)
-        except InputError:  # Of another package, and not what this message is about.
+        except InputError:  # A broken phase of another package, which is not the topic here.
             continue
         if condition(phase):
             names.append(name)

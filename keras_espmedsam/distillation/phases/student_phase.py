@@ -1,4 +1,4 @@
-"""What phases that train the student have in common."""
+"""Base class of phases that train the student."""
 
 from typing import Any, ClassVar
 
@@ -8,11 +8,11 @@ from keras_espmedsam.distillation.phases.distillation_phase import DistillationP
 class StudentPhase(DistillationPhase):
     """A phase in which the student learns from teachers; `DecoupledDistiller` trains it.
 
-    Attributes beside those of `DistillationPhase`:
+    Attributes besides those of `DistillationPhase`:
         streams: tuple of `"common"` (images of any kind, without a modality) and `"domain"`
             (images of a modality): what it learns from.
-        trains_controllers: bool. Whether the student must hold controllers.
-        labels: bool. Whether it learns from masks, too.
+        trains_controllers: bool. Whether the student must have controllers.
+        labels: bool. Whether it also learns from masks.
         batch_statistics: tuple of str. The streams whose images use and update the statistics of
             BatchNorm.
 
@@ -28,8 +28,6 @@ class StudentPhase(DistillationPhase):
         >>> named_phase("neck").streams
         ('domain',)
         >>> kem.registries.distillation_phases.unregister("neck")
-
-    Source: ours.
     """
 
     streams: ClassVar[tuple[str, ...]] = ("domain",)
@@ -38,12 +36,12 @@ class StudentPhase(DistillationPhase):
     batch_statistics: ClassVar[tuple[str, ...]] = ("common",)
 
     def variables(self, backbone: Any, encoder: Any, stream: str) -> list[Any]:
-        """The student's variables that a stream trains.
+        """Return the student's variables that a stream trains.
 
-        By default common images train the shared encoder, and those of a modality its controller.
+        By default common images train the shared encoder, and images of a modality its controller.
 
         Args:
-            backbone: `ESPMedSAMBackbone`, or an image encoder that is the student by itself.
+            backbone: `ESPMedSAMBackbone`, or the image encoder if the student is only that.
             encoder: its image encoder.
             stream: one of `streams`.
 
@@ -57,7 +55,7 @@ class StudentPhase(DistillationPhase):
         ]
 
     def begin(self, run: Any, settings: Any) -> tuple[Any, Any, Any]:
-        # A configuration is checked before Keras is imported.
+        # Imported here: configurations are checked before Keras is imported.
         from keras_espmedsam.distillation.copy_decoder import copy_decoder
 
         student = run.student()
@@ -69,7 +67,8 @@ class StudentPhase(DistillationPhase):
                 copy_decoder(medical, student)
             domain = run.domain_teacher(medical, features)
         if "common" in self.streams:
-            common = run.common_teachers(features)
+            masks = {term.student for term in settings.losses if term.of_masks}
+            common = run.common_teachers(tuple(name for name in features if name not in masks))
         training, validation = run.datasets(
             settings,
             student,

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras_espmedsam.distillation.phases.distillation_phase import DistillationPhase
 
-# What the medical teacher learns on top of SAM.
+# The parts that the medical teacher adds to SAM and learns.
 PARTS = ("adapters", "prompt_generator", "decoder", "queries")
 
 
@@ -22,7 +22,7 @@ class TeacherPhase(DistillationPhase):
     one_modality_per_batch = True
 
     def begin(self, run: Any, settings: Any) -> tuple[Any, Any, Any]:
-        # A configuration is checked before Keras is imported.
+        # Imported here: configurations are checked before Keras is imported.
         from keras_espmedsam import losses
         from keras_espmedsam.distillation.labelled_part import LabelledPart
         from keras_espmedsam.models import ESPMedSAMImageSegmenter
@@ -31,10 +31,15 @@ class TeacherPhase(DistillationPhase):
         teacher = run.medical_teacher()
         select_trainable(teacher, list(PARTS) if settings.parts is None else settings.parts)
         training, validation = run.datasets(settings, teacher, ("domain",), labels=True)
-        # Without its preprocessor it takes what the data set gives, which is ready.
+        # Without its preprocessor it takes the data set's batches, which are already prepared.
         model = ESPMedSAMImageSegmenter(teacher.backbone, None)
+        targets = model.target_set
         model.compile(
             optimizer=run.optimizer(settings, model, training.num_batches),
-            loss=losses.get(settings.label_loss),
+            loss=losses.get(
+                settings.label_loss,
+                targets.num_channels,
+                targets.group_numbers() if targets.exclusive else (),
+            ),
         )
         return model, LabelledPart(training), LabelledPart(validation)

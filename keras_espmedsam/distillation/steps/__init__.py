@@ -1,8 +1,8 @@
-"""How one step is taken on each backend: the only part of distillation that differs.
+"""One training step on each backend: the only part of distillation that differs between them.
 
-Each module has `Steps`, a mixin of `keras.Model` with `train_step` and `test_step`. The gradient of
-each stream's loss is taken by that stream's own variables alone, which Keras' own `train_step`,
-with its one loss, cannot do.
+Each module has `Steps`, a mixin for `keras.Model` with `train_step` and `test_step`. The gradient
+of each stream's loss is taken only with respect to that stream's own variables, which Keras' own
+`train_step`, with its single loss, cannot do.
 """
 
 import importlib

@@ -51,7 +51,7 @@ class Steps:
         return logs, (trainable, fixed, metrics)
 
     def _scope(self, trainable, fixed, metrics):
-        """Within it the model's variables have these values."""
+        """Give the model's variables these values within the block."""
         variables = (
             *self.trainable_variables,
             *self.non_trainable_variables,
@@ -61,7 +61,7 @@ class Steps:
         return keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True)))
 
     def _after(self, scope):
-        """Values of the variables that a scope may have changed."""
+        """Return the values of the variables that a scope may have changed."""
         return (
             [scope.get_current_value(variable) for variable in self.non_trainable_variables],
             [scope.get_current_value(variable) for variable in self.metrics_variables],

@@ -11,13 +11,13 @@ class Steps:
     """`train_step` and `test_step` of a model with streams."""
 
     def make_train_function(self, force=False):
-        """As Keras'; a step is traced once."""
+        """As Keras', but a step is traced only once."""
         optimizer_made_before_trace(self)
         return super().make_train_function(force)
 
     def train_step(self, data):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        # Outside of the tapes, which would keep all of the teachers' activations.
+        # Outside the tapes, which would otherwise keep all of the teachers' activations.
         targets = self.teacher_targets(x)
         gradients, total = [], 0.0
         for stream in self.streams:

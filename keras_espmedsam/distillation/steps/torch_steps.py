@@ -17,7 +17,7 @@ class Steps:
             own = [variable.value for variable in self.stream_variables(stream)]
             for value in own:
                 value.grad = None
-            # Not `autograd.grad`, which the hooks of DistributedDataParallel do not see.
+            # Not `autograd.grad`, which the hooks of DistributedDataParallel do not notice.
             self.optimizer.scale_loss(loss).backward(inputs=own)
             gradients += [value.grad for value in own]
             total += loss.detach()

@@ -1,4 +1,4 @@
-"""The formats that a task is exported to. Importing this imports neither Keras nor a runtime."""
+"""The formats that a task can be exported to. Importing this needs neither Keras nor a runtime."""
 
 from keras_espmedsam.export.formats.export_format import (
     EXTRA,
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-# Tables of version 0.1.0, of this module and of `export.runtimes`.
+# Names of version 0.1.0, from this module and from `export.runtimes`.
 _TABLES = {
     "FORMATS": lambda one: one,
     "RUNTIMES": lambda one: one.load,

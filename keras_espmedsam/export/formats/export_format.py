@@ -1,6 +1,7 @@
-"""What a format is: how its files are named, what it can hold, what writes and what runs it."""
+"""The base class of export formats: file names, abilities, writer and runtime."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 from keras_espmedsam.errors import InputError
@@ -11,40 +12,38 @@ EXTRA = 'pip install "keras-espmedsam[export]"'
 
 
 class ExportFormat:
-    """A format that models are exported to.
+    """A format that models can be exported to.
 
-    A new one is a class derived from this, which sets the attributes below and defines `write` and
-    `load`. It is named in `keras_espmedsam.registries.export_formats`, by an entry point or by
-    `register`; nothing else has to know of it. Its file imports neither Keras nor what writes the
-    format before one of the two is called.
+    To add one, derive a class from this, set the attributes below and define `write` and `load`.
+    Name it in `keras_espmedsam.registries.export_formats`, by an entry point or by `register`;
+    nothing else has to change. Its module must not import Keras or the format's libraries before
+    one of the methods is called.
 
     Args:
-        name: str. As it is registered, and `--format` takes it.
+        name: str. The registered name, which `--format` takes.
 
     Attributes:
-        suffix: str. How the name of its file ends; empty for a folder.
-        other_suffixes: tuple of str. Those of the files beside it that belong to it.
-        marker: str. A file by which a folder is known as an artefact of this format.
+        suffix: str. Suffix of its file; empty for a folder.
+        other_suffixes: tuple of str. Suffixes of further files next to it that belong to it.
+        marker: str. A file that identifies a folder as an artefact of this format.
         runtime: str. The module that runs it.
         writers: tuple of str. The modules that write it.
-        install: str. What installs these.
-        backend: str or None. The Keras backend that the model is written from; where Keras runs
-            on another, `write` is called in a process of its own. `None` for any.
+        install: str. The command that installs these.
+        backend: str or None. The Keras backend that the model is written from; if Keras runs on
+            another, `write` is called in a separate process. `None` for any.
         any_size: bool. Whether it can leave height and width open.
         open_batch: bool. Whether it can leave the batch size open.
-        precisions: tuple of str. Of `"float32"`, `"float16"` and `"int8"`.
-        computes_in: tuple of str. What its runtime can be asked to compute in, of `"float32"` and
-            `"bfloat16"`, whatever its weights are stored in; float32 is what it does unasked.
-        calibrated: bool. Whether int8 has ranges that are chosen by real images.
-        keeps_quantized_layers: bool. Whether it can hold layers that Keras' `quantize` changed.
+        precisions: tuple of str. Some of `"float32"`, `"float16"` and `"int8"`.
+        computes_in: tuple of str. Precisions that its runtime can compute in, `"float32"` and
+            `"bfloat16"`, whatever its weights are stored in; float32 is the default.
+        calibrated: bool. Whether int8 has ranges that are chosen from real images.
+        keeps_quantized_layers: bool. Whether it can hold layers changed by Keras' `quantize`.
 
     Example:
         >>> class Plain(ExportFormat):
         ...     suffix = ".npy"
         >>> Plain("plain").files(Path("eye.npy"))
         [PosixPath('eye.npy')]
-
-    Source: ours.
     """
 
     suffix: str = ""
@@ -69,34 +68,29 @@ class ExportFormat:
 
         Args:
             task: the segmenter or classifier, folded, on `backend`.
-            request: `ExportRequest`: what is asked for, with its size, batch size, precision and
-                flavor.
+            request: `ExportRequest`: the requested size, batch size, precision and flavor.
             path: the file or folder to write.
-            description: dict, ready for JSON, which goes into the artefact.
-            calibration: list of dicts of inputs, one sample each, for int8 of a format that is
-                `calibrated`; else empty.
+            description: dict, ready for JSON, to write into the artefact.
+            calibration: list of dicts of inputs, one sample each, for int8 in a format that is
+                `calibrated`; otherwise empty.
 
         Raises:
-            InputError: for what cannot be written; anything else that is raised is told as one.
-
-        Source: ours.
+            InputError: if it cannot be written; any other error is converted to one.
         """
         raise NotImplementedError(f"{type(self).__name__} lacks the method write().")
 
     def check(self, path):
-        """Refuse an artefact that does more than compute, before it is loaded.
+        """Raise for an artefact that does more than compute, before it is loaded.
 
-        It is called for files whose origin is unknown. A format whose files hold no more than
-        numbers need not define it.
+        It is called for files of unknown origin. A format whose files hold only numbers need not
+        define it.
 
         Args:
-            path: the artefact, whose files are there.
+            path: the artefact, whose files exist.
 
         Raises:
-            InputError: for what reaches files or networks, never ends, or is not of this format;
-                anything else that is raised is told as one.
-
-        Source: ours.
+            InputError: if it accesses files or networks, never ends, or is not of this format; any
+                other error is converted to one.
         """
 
     def load(self, path):
@@ -106,24 +100,20 @@ class ExportFormat:
             path: the artefact.
 
         Returns:
-            Callable from a dict of arrays, `images` and, of several modalities, `modalities`, to
+            Callable from a dict of arrays, `images` and, for several modalities, `modalities`, to
             a dict of arrays; see `keras_espmedsam.export.description`. It computes in float32. A
-            format that has another in `computes_in` takes `precision` as a second argument.
-
-        Source: ours.
+            format with others in `computes_in` takes `precision` as a second argument.
         """
         raise NotImplementedError(f"{type(self).__name__} lacks the method load().")
 
     def files(self, path):
-        """The files of the artefact at a path, the main one first.
+        """Return the files of the artefact at a path, the main one first.
 
         Args:
             path: the artefact.
 
         Returns:
-            List of paths: all within a folder, or the file and those beside it.
-
-        Source: ours.
+            List of paths: all in the folder, or the file and those next to it.
         """
         path = Path(path)
         if not self.suffix:
@@ -131,30 +121,26 @@ class ExportFormat:
         return [path, *(path.with_suffix(suffix) for suffix in self.other_suffixes)]
 
     def fits(self, path):
-        """Whether a path is, by its name or its marker, that of an artefact of this format.
+        """Whether a path, by its name or its marker, is an artefact of this format.
 
         Args:
-            path: a path, of what need not be there.
-
-        Source: ours.
+            path: a path, which need not exist.
         """
         path = Path(path)
         if self.suffix:
             return path.name.endswith(self.suffix)
-        return self.marker is not None and (path / self.marker).is_file()
+        return self.marker is not None and os.path.isfile(path / self.marker)
 
 
 def get_format(name):
-    """A format by name.
+    """Return a format by name.
 
     Raises:
-        InputError: for an unknown name, and for what another package added and is no format.
+        InputError: for an unknown name, and for another package's entry that is not a format.
 
     Example:
         >>> get_format("tflite").suffix
         '.tflite'
-
-    Source: ours.
     """
     found = export_formats.load(name)
     if not (isinstance(found, type) and issubclass(found, ExportFormat)):
@@ -166,31 +152,29 @@ def get_format(name):
 
 
 def all_formats():
-    """All formats that can be loaded.
+    """Return all formats that can be loaded.
 
     Returns:
-        List of `ExportFormat`; a broken one of another package is left out.
+        List of `ExportFormat`, without broken ones of other packages.
 
     Example:
         >>> [one.name for one in all_formats()][:2]
         ['saved_model', 'tflite']
-
-    Source: ours.
     """
     found = []
     for name in export_formats:
         try:
             found.append(get_format(name))
-        except InputError:  # It is told to who asks for that format.
+        except InputError:  # Reported only when that format is requested.
             continue
     return found
 
 
 def format_of(path):
-    """The format that a path is an artefact of, by its name; of a folder, by what is in it.
+    """Return the format of the artefact at a path, by its name; for a folder, by its content.
 
     Args:
-        path: str or path. What it names need not be there.
+        path: str or path, which need not exist.
 
     Returns:
         `ExportFormat`, or `None` for a preset and anything else.
@@ -198,25 +182,25 @@ def format_of(path):
     Example:
         >>> format_of("eye.onnx").name, format_of("espmedsam_nano_256")
         ('onnx', None)
-
-    Source: ours.
     """
     path = Path(path)
-    if not path.suffix and not path.is_dir():
-        return None  # The name of a preset: no need to look for formats of other packages.
+    # Unlike pathlib's, these take a name of any length.
+    if not path.suffix and not os.path.isdir(path):
+        return None  # A preset's name: no need to load formats of other packages.
     return next((one for one in all_formats() if one.fits(path)), None)
 
 
 def check_installed(chosen):
-    """Say what to install before any work is done.
+    """Raise before any work if a library is missing, with the command that installs it.
 
     Args:
         chosen: `ExportFormat`.
 
     Raises:
-        InputError: when a library that writes or runs the format is missing.
+        InputError: if a library that writes or runs the format is missing.
 
-    Source: ours.
+    Example:
+        >>> check_installed(get_format("onnx"))  # nothing: the extra `export` is installed
     """
     missing = [
         module

@@ -5,18 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_espmedsam._startup import import_runtime
 from keras_espmedsam.export.formats.export_format import PRECISIONS, ExportFormat
 
-# What holds the weights; those of the controllers are gathered by modality.
+# Nodes that hold the weights; those of the controllers are gathered by modality.
 QUANTIZED = ("Conv", "MatMul", "Gather")
 
 
 class ONNX(ExportFormat):
-    """One file, converted by tf2onnx; the description is among its metadata.
+    """One file, converted by tf2onnx; the description is in its metadata.
 
-    Keras' own ONNX exports are compared in docs/onnx_exporters.md.
-
-    Source: ours.
+    Keras' own ONNX exports are compared in docs/reports/onnx_exporters.md.
     """
 
     suffix = ".onnx"
@@ -54,10 +53,10 @@ class ONNX(ExportFormat):
 
 
 def _drop_whole_slices(model):
-    """Take the axes that a slice leaves whole out of it.
+    """Remove the axes that a slice leaves whole from the slice.
 
-    tf2onnx cuts them from 0 to the largest int32. Of an open batch OpenVINO takes that for its
-    size, and refuses the model. Constants that nothing reads any more go too.
+    tf2onnx slices them from 0 to the largest int32. With an open batch, OpenVINO takes that for the
+    batch's size and rejects the model. Constants that become unused are removed too.
     """
     from onnx import numpy_helper
 
@@ -75,14 +74,14 @@ def _drop_whole_slices(model):
             name = f"slice_{i}_{j}"
             model.graph.initializer.append(numpy_helper.from_array(value[kept], name))
             node.input[1 + j] = name
-    # ONNX Runtime warns of each that nothing reads.
+    # ONNX Runtime warns about each unused one.
     read = {*_read(model.graph), *(output.name for output in model.graph.output)}
     for name in constants.keys() - read:
         model.graph.initializer.remove(constants[name])
 
 
 def _read(graph):
-    """Names of what the nodes of a graph and of the graphs within them read."""
+    """Return names of all values that nodes of a graph, and of graphs inside them, read."""
     for node in graph.node:
         yield from node.input
         for attribute in node.attribute:
@@ -92,15 +91,15 @@ def _read(graph):
 
 
 def _to_float16(model):
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    return convert_float_to_float16(model, keep_io_types=True)
+    float16 = import_runtime("onnxruntime.transformers.float16")
+    return float16.convert_float_to_float16(model, keep_io_types=True)
 
 
 def _to_int8(model, path, calibration):
-    """By way of files at `path`, which ONNX Runtime's quantisation works on."""
+    """Quantise by way of files at `path`, which ONNX Runtime's quantisation needs."""
     import onnx
-    from onnxruntime import quantization
+
+    quantization = import_runtime("onnxruntime.quantization")
 
     class Reader(quantization.CalibrationDataReader):
         def __init__(self):
@@ -126,22 +125,25 @@ def _to_int8(model, path, calibration):
     return onnx.load(str(path))
 
 
-class ONNXRuntime:
-    """An ONNX file in ONNX Runtime, on the CPU.
+# ONNX Runtime's log level for errors that end the process.
+_FATAL = 4
 
-    Source: ours.
-    """
+
+class ONNXRuntime:
+    """An ONNX file in ONNX Runtime, on the CPU."""
 
     def __init__(self, path):
-        import onnxruntime
-
+        onnxruntime = import_runtime("onnxruntime")
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        # Otherwise its own log appears on the terminal, next to the sentence made from its error.
+        options.log_severity_level = _FATAL
+        # Its fallback provider is the same one, and it would print that it falls back.
         self.session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
         self.names = [output.name for output in self.session.get_outputs()]
         self.options = onnxruntime.RunOptions()
+        self.options.log_severity_level = _FATAL
 
     def __call__(self, inputs):
         inputs = {name: np.asarray(value) for name, value in inputs.items()}
@@ -149,5 +151,5 @@ class ONNXRuntime:
         return dict(zip(self.names, outputs, strict=True))
 
     def stop(self):
-        """End the calls that run, from another thread, and all later ones."""
+        """End running calls, from another thread, and all later ones."""
         self.options.terminate = True

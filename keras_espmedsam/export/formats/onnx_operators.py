@@ -1,4 +1,4 @@
-"""What an ONNX file asks for, read before a runtime sees it: mathematics of the standard alone."""
+"""Check an ONNX file before a runtime loads it: only standard mathematics is allowed."""
 
 from pathlib import Path
 
@@ -8,26 +8,24 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.formats.refusal import refuse_unknown
 
 _STANDARD = ("", "ai.onnx")
-_EXTERNAL = 1  # TensorProto.DataLocation: the numbers lie in another file.
+_EXTERNAL = 1  # TensorProto.DataLocation: the numbers are in another file.
 
 
 def check_onnx(path):
-    """Refuse operators that are not in ONNX' own set, those that hold graphs, and outside files.
+    """Raise for operators outside ONNX' own set, those that hold graphs, and outside files.
 
-    Loop, Scan and If hold graphs; tf2onnx makes none of our models, and a Loop may never end.
+    Loop, Scan and If hold graphs. tf2onnx makes none for these models, and a Loop may never end.
 
     Args:
         path: the file.
 
     Raises:
-        InputError: for these; anything that is no ONNX file raises what its reader does.
-
-    Source: ours.
+        InputError: for these; a file that is not ONNX raises the reader's own error.
     """
     onnx = require("onnx", "Looking at an ONNX file before it is run", "export")
     model = onnx.load(str(path), load_external_data=False)
     if not model.graph.node:
-        raise InputError(f"{shown(path)} is no ONNX file, or an empty one.")
+        raise InputError(f"{shown(path)} is not an ONNX file, or is empty.")
     foreign = [f"{one.domain or 'function'}.{one.name}" for one in model.functions]
     tensors = list(model.graph.initializer)
     for sparse in model.graph.sparse_initializer:
@@ -53,7 +51,7 @@ def _check_place(path, folder, tensor):
     for place in places or [""]:
         try:
             inside = bool(place) and (folder / place).resolve().is_relative_to(folder)
-        except (OSError, ValueError, RuntimeError):  # No path at all, or a circle of links.
+        except (OSError, ValueError, RuntimeError):  # Not a path, or a loop of links.
             inside = False
         if not inside:
             raise InputError(

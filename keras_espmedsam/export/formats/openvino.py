@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
-from keras_espmedsam._startup import import_openvino
+from keras_espmedsam._shown import shown
+from keras_espmedsam._startup import import_runtime
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.formats.export_format import (
     PRECISIONS,
@@ -13,19 +15,21 @@ from keras_espmedsam.export.formats.export_format import (
 )
 from keras_espmedsam.export.formats.refusal import refuse_unknown
 
-# OpenVINO's words for what is computed in.
+# OpenVINO's names of the precisions to compute in.
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
-# Operators that hold other graphs, which may run without end.
+# How far to look for the file's first element, and its name.
+_START = 2**16
+_IR = re.compile(rb"""<net\s[^>]*\bversion=["']1[01]["']""")
+
+# Operators that hold other graphs, which may run endlessly.
 _WITH_BODY = ("Loop", "TensorIterator", "If")
 
 
 class OpenVINO(ExportFormat):
-    """An .xml and a .bin file, by way of ONNX, which carries int8 too; for Intel's processors.
+    """An .xml and a .bin file, made from ONNX, which also carries int8; for Intel's processors.
 
     The description is in the model's runtime information.
-
-    Source: ours.
     """
 
     suffix = ".xml"
@@ -39,10 +43,10 @@ class OpenVINO(ExportFormat):
     calibrated = True
 
     def write(self, task, request, path, description, calibration):
-        openvino = import_openvino()
+        openvino = import_runtime("openvino")
 
         source = Path(path).with_suffix(".onnx")
-        # OpenVINO keeps the weights as float16 itself, and computes as the processor likes.
+        # OpenVINO stores the weights as float16 itself, and the processor chooses how to compute.
         halves = request.precision == "float16"
         through = dataclasses.replace(request, precision="float32") if halves else request
         get_format("onnx").write(task, through, source, description, calibration)
@@ -53,7 +57,8 @@ class OpenVINO(ExportFormat):
         source.unlink()
 
     def check(self, path):
-        openvino = import_openvino()
+        check_ir(path)
+        openvino = import_runtime("openvino")
 
         refuse_unknown(path, "OpenVINO", _operators(openvino.Core().read_model(str(path))))
 
@@ -61,8 +66,30 @@ class OpenVINO(ExportFormat):
         return OpenVINORuntime(path, precision)
 
 
+def check_ir(path):
+    """Raise for a file that is not an IR: OpenVINO would try its readers of other formats.
+
+    These open further files, and print what they do not understand.
+
+    Args:
+        path: the .xml file.
+
+    Raises:
+        InputError: for such a file.
+
+    Source: OpenVINO's IR, in the versions that OpenVINO reads.
+    """
+    with Path(path).open("rb") as file:
+        start = file.read(_START).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not (start.startswith(b"<") and _IR.search(start)):
+        raise InputError(
+            f"{shown(path)} is not an IR of OpenVINO, or is damaged; get it again, or export the "
+            "model again."
+        )
+
+
 def _operators(model):
-    """Types of operators that are no plain mathematics: control flow, and those of extensions."""
+    """Return operator types that are not plain mathematics: control flow and extensions."""
     for one in model.get_ops():
         name = one.get_type_name()
         if name in _WITH_BODY or not one.get_type_info().version_id.startswith("opset"):
@@ -74,28 +101,26 @@ class OpenVINORuntime:
 
     Args:
         path: the .xml file.
-        precision: `"float32"` or `"bfloat16"`, what is computed in.
+        precision: `"float32"` or `"bfloat16"`, to compute in.
 
     Raises:
-        InputError: where the processor has no units for bfloat16.
-
-    Source: ours.
+        InputError: if the processor does not support bfloat16.
     """
 
     def __init__(self, path, precision="float32"):
-        openvino = import_openvino()
+        openvino = import_runtime("openvino")
 
         core = openvino.Core()
         if precision == "bfloat16" and "BF16" not in _capabilities(core):
             raise InputError(
                 "This processor computes nothing in bfloat16 for OpenVINO, which would use float32 "
-                "and not say so; leave the precision out."
+                "without saying so; leave the precision out."
             )
-        # Always said: unasked, OpenVINO takes bfloat16 wherever the processor has it.
+        # Always set: by default, OpenVINO uses bfloat16 if the processor supports it.
         self.model = core.compile_model(
             str(path), "CPU", {"INFERENCE_PRECISION_HINT": HINTS[precision]}
         )
-        # An output may bear the name of the operation before it as well.
+        # An output may also have the name of the operation before it.
         self.names = [
             next(name for name in sorted(output.get_names()) if name.isidentifier())
             for output in self.model.outputs

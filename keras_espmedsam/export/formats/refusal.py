@@ -1,4 +1,4 @@
-"""The sentence about an artefact that asks for more than mathematics."""
+"""The error for an artefact that asks for more than mathematics."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ _NAMED = 5
 
 
 def refuse_unknown(path, format, operators):
-    """Refuse an artefact that has operators which no export of ours needs.
+    """Raise for an artefact with operators that no export of this package needs.
 
     Args:
         path: the artefact.
-        format: str. The format's name for people.
-        operators: iterable of the names of such operators; of none nothing is done.
+        format: str. The format's display name.
+        operators: iterable of the names of such operators; if empty, nothing happens.
 
     Raises:
-        InputError: where there are any.
+        InputError: if there are any.
 
     Example:
         >>> refuse_unknown("eye.onnx", "ONNX", ["Loop"])
@@ -25,8 +25,6 @@ def refuse_unknown(path, format, operators):
         keras_espmedsam.errors.InputError: The ONNX artefact eye.onnx has operators that no model \
 of this package needs: Loop. They may read and write files, or never end. If you trust who made \
 it, run it with --trust on the command line, or trust=True in Python.
-
-    Source: ours.
     """
     found = sorted({shown(name, 40) for name in operators})
     if found:

@@ -1,4 +1,4 @@
-"""TensorFlow's SavedModel: a folder, for TensorFlow Serving and what reads it."""
+"""TensorFlow's SavedModel: a folder, for TensorFlow Serving and other readers."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ from keras_espmedsam.export.formats.export_format import ExportFormat
 
 
 class SavedModel(ExportFormat):
-    """A folder; the description lies in its `assets.extra`, which TensorFlow leaves alone.
+    """A folder; the description lies in its `assets.extra`, which TensorFlow ignores.
 
-    It keeps a graph's variables as they are, and TensorFlow's CPU kernels know no float16.
+    It stores a graph's variables unchanged, and TensorFlow's CPU kernels do not support float16.
 
     Source: Keras' `ExportArchive`.
     """
@@ -40,10 +40,7 @@ class SavedModel(ExportFormat):
 
 
 class SavedModelRuntime:
-    """A SavedModel's signature in TensorFlow.
-
-    Source: ours.
-    """
+    """A SavedModel's signature in TensorFlow."""
 
     def __init__(self, path):
         import tensorflow as tf

@@ -1,7 +1,7 @@
-"""What a SavedModel asks TensorFlow for, read before it is loaded: mathematics alone.
+"""Check a SavedModel's operators before it is loaded: only mathematics is allowed.
 
 TensorFlow's operators read and write files, start Python functions and call other machines, and
-loading a SavedModel runs some of its functions already.
+loading a SavedModel already runs some of its functions.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from keras_espmedsam._shown import shown
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.formats.refusal import refuse_unknown
 
-# Numbers in, numbers out. Those of our exports, and their like in models with another encoder.
+# Numbers in, numbers out: those of this package's exports, and similar ones for other encoders.
 _MATHEMATICS = frozenset(
     """
     Abs Acos Acosh Add AddN AddV2 All Angle Any ApproximateEqual ArgMax ArgMin Asin Asinh Atan Atan2
@@ -35,8 +35,8 @@ _MATHEMATICS = frozenset(
     """.split()
 )
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-# What TensorFlow itself puts in to save and restore variables. Neither loading nor calling runs it;
-# in a function that can be called it would read and write any file.
+# TensorFlow adds these to save and restore variables. Neither loading nor calling runs them; in a
+# function that can be called they would read and write any file.
 _SAVING = frozenset(
     """
     AssignVariableOp DisableCopyOnRead MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename
@@ -50,25 +50,23 @@ _MAX_OPERATIONS = 5_000_000
 
 
 def check_saved_model(path):
-    """Refuse a SavedModel with operators, or parts that are run by loading, beyond mathematics.
+    """Raise for a SavedModel with operators, or parts that loading runs, beyond mathematics.
 
     Args:
         path: the folder.
 
     Raises:
         InputError: for these, and for one that TensorFlow would load by older rules.
-
-    Source: ours.
     """
     from tensorflow.core.protobuf import saved_model_pb2
 
-    if (Path(path) / "saved_model.cpb").exists():  # It would be read instead.
-        raise _unlike(path, "is in parts")
+    if (Path(path) / "saved_model.cpb").exists():  # TensorFlow would read it instead.
+        raise _unlike(path, "is split into parts")
     saved = saved_model_pb2.SavedModel()
     saved.ParseFromString((Path(path) / "saved_model.pb").read_bytes())
     graphs = saved.meta_graphs
     if len(graphs) != 1 or not graphs[0].HasField("object_graph_def"):
-        raise _unlike(path, "is none of TensorFlow 2")
+        raise _unlike(path, "is not one of TensorFlow 2")
     graph, objects = graphs[0].graph_def, graphs[0].object_graph_def
     functions = {one.signature.name: one for one in graph.library.function}
     called = _called(path, functions, objects.concrete_functions)
@@ -76,13 +74,13 @@ def check_saved_model(path):
 
 
 def _unfit(graph, functions, called, objects):
-    """Names of what is no mathematics."""
+    """Yield names of everything that is not mathematics."""
     for node in graph.node:
         if node.op not in _MATHEMATICS | _CALLS | _SAVING:
             yield node.op
     for name, function in functions.items():
         operators = {node.op for node in function.node_def}
-        # One that another may take the place of is one that may be called.
+        # A function that can replace another can be called.
         saves = name not in called and not any("api" in key for key in function.attr)
         yield from operators - _MATHEMATICS - _CALLS - (_SAVING if saves else frozenset())
     for one in objects.nodes:
@@ -93,14 +91,14 @@ def _unfit(graph, functions, called, objects):
 
 
 def _called(path, functions, first):
-    """Names of the functions that can be called, within others too; none calls itself."""
+    """Return names of functions that can be called, also inside others; none calls itself."""
     counts = {}
 
     def count(name, above):
         if name in above:
             raise _unlike(path, "has a function that calls itself")
         if len(above) > 200:
-            raise _unlike(path, "has functions in functions without end")
+            raise _unlike(path, "has functions nested too deeply")
         if name not in counts:
             nodes = functions[name].node_def if name in functions else ()
             within = [inner for node in nodes for inner in _functions_of(node)]

@@ -15,14 +15,12 @@ from keras_espmedsam.export.formats.refusal import refuse_unknown
 
 
 class TFLite(ExportFormat):
-    """One file of built-in operators alone; the description is an associated file within it.
+    """One file of only built-in operators; the description is an associated file inside it.
 
-    It is converted with operators that LiteRT does not have where a size is open. In int8 the
-    weights are integers, and what they are multiplied by is quantised as it comes. With ranges
-    chosen beforehand, the masks of TiC's windows (-1e30) would share 256 steps with the attention
-    that they mask, and the segmenter is slower on a CPU and farther from the Keras model.
-
-    Source: ours.
+    With an open size, conversion would need operators that LiteRT does not have. In int8 the
+    weights are integers, and activations are quantised dynamically. With ranges chosen beforehand,
+    the masks of TiC's windows (-1e30) would share 256 steps with the attention that they mask, and
+    the segmenter is slower on a CPU and farther from the Keras model.
     """
 
     suffix = ".tflite"
@@ -35,7 +33,7 @@ class TFLite(ExportFormat):
 
         from keras_espmedsam.export.tensorflow_graph import SIGNATURE, write_saved_model
 
-        # Beside the file: what a killed export leaves is then removed with its folder.
+        # Next to the file, so that what a killed export leaves is removed with its folder.
         with tempfile.TemporaryDirectory(dir=Path(path).parent) as folder:
             write_saved_model(task, request, folder)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
@@ -51,7 +49,7 @@ class TFLite(ExportFormat):
                 f"The TFLite file needs operators that are not built in: {', '.join(foreign)}; no "
                 "phone could run it. Nothing was kept."
             )
-        # As an associated file of the TFLite metadata convention: a ZIP archive at the file's end.
+        # As an associated file, by the TFLite metadata convention: a ZIP archive at the file's end.
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("espmedsam.json", json.dumps(description, indent=1))
 
@@ -62,7 +60,7 @@ class TFLite(ExportFormat):
         return TFLiteRuntime(path)
 
 
-# Beside custom ones: what holds graphs, or state beyond a call.
+# Rejected like custom ones: operators that hold graphs, or state beyond a call.
 _NO_MATHEMATICS = (
     "custom ", "WHILE", "IF", "CALL", "DELEGATE", "VAR_HANDLE", "READ_VARIABLE",
     "ASSIGN_VARIABLE", "HASHTABLE", "STABLEHLO_", "PLACEHOLDER",
@@ -72,23 +70,23 @@ _IDENTIFIER = b"TFL3"
 
 
 def check_tflite(path):
-    """Refuse operators that are no mathematics, and a file that points outside of itself.
+    """Raise for operators that are not mathematics, and for a file that points outside itself.
 
-    LiteRT follows what a file says of its parts; a damaged one would end the process.
+    LiteRT trusts what a file says about its parts; a damaged one would end the process.
 
     Args:
         path: the file.
 
     Raises:
-        InputError: for these; a damaged one raises what the reader of its schema does.
+        InputError: for these; a damaged file raises the schema reader's own error.
 
-    Source: ours, by LiteRT's schema.
+    Source: LiteRT's schema.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     content = Path(path).read_bytes()
     if content[4:8] != _IDENTIFIER:
-        raise InputError(f"{shown(path)} is no TFLite file, or a damaged one.")
+        raise InputError(f"{shown(path)} is not a TFLite file, or is damaged.")
     unfit = [name for name in operators(path) if name.startswith(_NO_MATHEMATICS)]
     refuse_unknown(path, "TFLite", unfit)
     model = schema.Model.GetRootAs(content, 0)
@@ -101,7 +99,7 @@ def check_tflite(path):
 def _check_buffer(path, buffer, size):
     length = buffer.DataLength()
     if length:
-        buffer.Data(length - 1)  # Beyond the end of the file it raises.
+        buffer.Data(length - 1)  # Raises beyond the end of the file.
     if buffer.Offset() > 1 and buffer.Offset() + buffer.Size() > size:
         raise _damaged(path)
 
@@ -128,7 +126,7 @@ def _check_tensors(path, model, graph):
             (operator.InputsLength(), operator.Inputs),
             (operator.OutputsLength(), operator.Outputs),
         ):
-            # -1 is an input that is left out.
+            # -1 is an omitted input.
             if any(not -1 <= one(j) < count for j in range(length)):
                 raise _damaged(path)
 
@@ -138,9 +136,9 @@ def _damaged(path):
 
 
 def operators(path):
-    """The operators that a TFLite file uses, by name; `custom NAME` for one that is not built in.
+    """Return names of the operators in a TFLite file; `custom NAME` if not built in.
 
-    Source: ours, by LiteRT's schema.
+    Source: LiteRT's schema.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -149,7 +147,7 @@ def operators(path):
     found = set()
     for i in range(model.OperatorCodesLength()):
         operator = model.OperatorCodes(i)
-        # Files from before there were more than 127 of them have the older field alone.
+        # Files from before there were more than 127 operators have only the older field.
         code = max(operator.BuiltinCode(), operator.DeprecatedBuiltinCode())
         custom = code == schema.BuiltinOperator.CUSTOM
         found.add(f"custom {operator.CustomCode().decode()}" if custom else names[code])
@@ -157,10 +155,7 @@ def operators(path):
 
 
 class TFLiteRuntime:
-    """A TFLite file in LiteRT's interpreter.
-
-    Source: ours.
-    """
+    """A TFLite file in LiteRT's interpreter."""
 
     def __init__(self, path):
         from ai_edge_litert.interpreter import Interpreter

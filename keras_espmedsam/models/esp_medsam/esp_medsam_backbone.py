@@ -1,10 +1,11 @@
-"""ESP-MedSAM without its task: encoder, self-prompts and decoder in one functional model."""
+"""The ESP-MedSAM network: image encoder, self-prompts and decoder in one functional model."""
 
 import keras
 from keras import ops
 from keras_hub.models import Backbone
 
 from keras_espmedsam._shown import shown_value
+from keras_espmedsam.data.targets import Targets
 from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.hub.sizes import check_class_names, check_sizes
@@ -14,6 +15,7 @@ from keras_espmedsam.layers import (
     DetailBranch,
     QueryDecoupledModalityDecoder,
     SelfPatchPromptGenerator,
+    TargetConstraints,
 )
 from keras_espmedsam.layers.query_decoupled_modality_decoder import UPSCALING
 from keras_espmedsam.models.image_encoder import (
@@ -25,9 +27,10 @@ from keras_espmedsam.models.keras_export import exports_from_any_backend
 from keras_espmedsam.models.lora import adapts_by_lora
 from keras_espmedsam.models.quantization import keeps_quantization
 
-# The order of the released model's queries.
+# The order of the queries in the released model.
 MODALITIES = ("dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colonoscopy")
 PATCH_SIZE = 32
+SELF_PROMPT_TARGETS = ("union", "each")
 
 
 @knows_builtin_presets()
@@ -43,28 +46,40 @@ class ESPMedSAMBackbone(Backbone):
             `keras.Model` from images `(batch, height, width, 3)` to a feature map
             `(batch, height / stride, width / stride, channels)`, see `as_image_encoder`.
         modalities: tuple of str. Names; a sample's modality index points into it.
-        num_queries: int or None. Learned queries of the decoder; `None` is one more than
-            modalities without the added ones, as released (the last only attends).
-        query_indices: tuple of int or None. The query of each modality; `None` is 0, 1, 2, ...,
-            with those from `num_queries` on for the added ones.
+        num_queries: int or None. Learned queries of the decoder. `None`: one more than there are
+            modalities, not counting added ones, as released (the last query only attends).
+        query_indices: tuple of int or None. The query of each modality. `None`: 0, 1, 2, ..., and
+            from `num_queries` on for the added modalities.
         transformer_depth: int. Blocks of the decoder's two-way transformer.
         transformer_num_heads: int. Its attention heads.
         transformer_mlp_dim: int. Hidden width of its MLPs.
         shared_hypernetwork: bool. See `QueryDecoupledModalityDecoder`.
-        num_added_queries: int. How many modalities, the last ones, were added later: each has a
-            query that samples of other modalities do not see. `add_modality` of the segmenter
-            counts it up.
+        num_added_queries: int. How many of the modalities (the last ones) were added later. Each
+            has a query that samples of other modalities do not see. The segmenter's
+            `add_modality` increments it.
         detail_dims: tuple of int. Widths of the maps of a `DetailBranch` at strides 1, 2, 4, ...,
-            which let the decoder paint at the image's own resolution; empty, as released, for
-            masks of a quarter of the embedding's stride that are enlarged bilinearly.
+            which let the decoder draw masks at the image's own resolution. Empty, as released:
+            masks at a quarter of the embedding's stride, enlarged bilinearly.
         self_prompts: bool. Whether the patches that hold foreground prompt the decoder, as
-            published. Without, they are given and learnt but lead to nothing: an ablation.
-        dtype: dtype or `keras.DTypePolicy`; the heads compute in float32 under any.
+            published. If False, they are still predicted and trained, but not used: an ablation.
+        dtype: dtype or `keras.DTypePolicy`. The heads always compute in float32.
+        targets: dict of modality to its targets' names, in the order of the masks' channels, or to
+            one name. A modality without an entry has one unnamed target, `"mask"`.
+        exclusive: dict of modality to groups of targets that never overlap; see `Targets`.
+        nested: dict of modality to dict of an inner target to the outer one that contains it.
+        instances: dict of modality to dict of target to how its objects are told apart:
+            `"boundary"`, `"core"` or `"components"`. The first two need a hidden channel.
+        target_adapters: dict of modality to dict of channel name to the hidden width of an adapter
+            of the image features, for channels after the modality's first.
+        self_prompt_targets: `"union"`, one map of patches that hold any target of the modality, or
+            `"each"`, a map for each of its channels.
 
     Call: `{"images": (batch, height, width, 3) normalised float, "modalities": (batch,) int}`
-    (no `modalities` when there is one) to a dict of `masks` `(batch, height, width, 1)` logits,
-    `patches` `(batch, height / 32, width / 32, 1)` logits and `image_embeddings`. Height and
-    width are multiples of 32.
+    (no `modalities` when there is one) to a dict of `masks` `(batch, height, width, channels)`
+    logits, `patches` `(batch, height / 32, width / 32, 1)` logits and `image_embeddings`. Height
+    and width are multiples of 32. There are as many channels as the modality with the most
+    targets needs (1 by default); those that a sample's modality does not use are -inf.
+    `patches` has as many with `self_prompt_targets="each"`.
 
     Example:
         >>> encoder = TinyViTBackbone(
@@ -75,8 +90,9 @@ class ESPMedSAMBackbone(Backbone):
         >>> tuple(outputs["masks"].shape), tuple(outputs["patches"].shape)
         ((2, 64, 96, 1), (2, 2, 3, 1))
 
-    Source: ESP-MedSAM (arXiv 2407.14153); all controllers in one model, chosen per sample, is
-    drawn in the paper and ours in code. The details are ours.
+    Source: ESP-MedSAM (arXiv 2407.14153). Departs from the released code: one model holds all
+    controllers and chooses one per sample, as the paper draws it. Departs from the paper: several
+    targets per modality.
     """
 
     def __init__(
@@ -93,6 +109,12 @@ class ESPMedSAMBackbone(Backbone):
         detail_dims=(),
         self_prompts=True,
         dtype=None,
+        targets=None,
+        exclusive=None,
+        nested=None,
+        instances=None,
+        target_adapters=None,
+        self_prompt_targets="union",
         **kwargs,
     ):
         modalities = check_class_names("ESPMedSAMBackbone", modalities)
@@ -129,13 +151,28 @@ class ESPMedSAMBackbone(Backbone):
                 f"ESPMedSAMBackbone received {len(query_indices)} query_indices for "
                 f"{len(modalities)} modalities; give one per modality."
             )
+        target_set = Targets.of_modalities(modalities, targets, exclusive, nested, instances)
+        target_adapters = _checked_adapters(target_adapters, target_set)
+        if self_prompt_targets not in SELF_PROMPT_TARGETS:
+            raise InputError(
+                f"ESPMedSAMBackbone received self_prompt_targets="
+                f"{shown_value(self_prompt_targets)}; expected one of "
+                f"{', '.join(SELF_PROMPT_TARGETS)}."
+            )
         stride = _checked_stride(encoder)
         _check_image_shape(encoder.image_shape)
 
         # === Layers ===
         self.image_encoder = image_encoder
+        # The methods below read these.
+        self.target_set = target_set
+        self.self_prompt_targets = self_prompt_targets
+        channels = [target_set.channels(modality) for modality in modalities]
         self.prompt_generator = SelfPatchPromptGenerator(
-            PATCH_SIZE // stride, name="prompt_generator", dtype=dtype
+            PATCH_SIZE // stride,
+            num_maps=[len(names) if self_prompt_targets == "each" else 1 for names in channels],
+            name="prompt_generator",
+            dtype=dtype,
         )
         detail_dims = tuple(detail_dims)
         self.detail_branch = None
@@ -152,12 +189,26 @@ class ESPMedSAMBackbone(Backbone):
             num_added_queries=num_added_queries,
             detail_dims=detail_dims,
             upscaling=upscaling,
+            num_channels=[len(names) for names in channels],
+            adapter_dims=[
+                [target_adapters.get(modality, {}).get(name, 0) for name in names[1:]]
+                for modality, names in zip(modalities, channels, strict=True)
+            ],
             name="mask_decoder",
             dtype=dtype,
         )
         self.mask_upsampling = BilinearUpsampling(
             stride // upscaling, name="mask_upsampling", dtype="float32"
         )
+        self.target_constraints = None
+        if target_set.num_channels > 1:
+            self.target_constraints = TargetConstraints(
+                [len(names) for names in channels],
+                target_set.group_numbers() if target_set.exclusive else (),
+                target_set.outer_channels() if target_set.nested else (),
+                name="target_constraints",
+                dtype="float32",
+            )
 
         # === Functional Model ===
         images = keras.Input(shape=encoder.image_shape, name="images", dtype="float32")
@@ -186,17 +237,28 @@ class ESPMedSAMBackbone(Backbone):
         self.num_added_queries = num_added_queries
         self.detail_dims = detail_dims
         self.self_prompts = self_prompts
+        self.target_adapters = target_adapters
+
+    @property
+    def targets(self):
+        """dict of modality to tuple of str: the targets, in the order of the masks' channels.
+
+        Example, with the class's `backbone`:
+            >>> backbone.targets["fundus"]
+            ('mask',)
+        """
+        return dict(self.target_set.names)
 
     def encode(self, images, modalities=None):
-        """The heavy pass: images to embeddings that carry their modality's controller.
+        """Compute image embeddings with their modality's controller: the expensive pass.
 
         Args:
             images: float tensor `(batch, height, width, 3)`, normalised.
             modalities: int tensor `(batch,)`; not needed with one modality.
 
         Returns:
-            Image embeddings `(batch, height / stride, width / stride, channels)`; with
-            `detail_dims` a dict of them, `image_embeddings`, and the list of maps `details`.
+            Image embeddings `(batch, height / stride, width / stride, channels)`. With
+            `detail_dims`, a dict of `image_embeddings` and `details`, a list of maps.
 
         Example, with the class's `backbone`:
             >>> embeddings = backbone.encode(np.zeros((1, 64, 96, 3), "float32"), np.array([3]))
@@ -217,45 +279,44 @@ class ESPMedSAMBackbone(Backbone):
         return self.with_details(embeddings, images)
 
     def with_details(self, image_embeddings, images):
-        """What `decode` takes, from an encoder's output; see `encode`.
+        """Combine an encoder's output with the detail maps, as input for `decode`; see `encode`.
 
         Args:
-            image_embeddings: the image encoder's output.
-            images: its images.
+            image_embeddings: output of the image encoder.
+            images: the images it was computed from.
 
         Example, with the class's `backbone`:
             >>> embeddings = np.zeros((1, 4, 6, 32), "float32")
             >>> tuple(backbone.with_details(embeddings, np.zeros((1, 64, 96, 3), "float32")).shape)
             (1, 4, 6, 32)
-
-        Source: ours.
         """
         if self.detail_branch is None:
             return image_embeddings
         return {"image_embeddings": image_embeddings, "details": self.detail_branch(images)}
 
     def decode(self, embeddings, modalities=None, all_queries=False):
-        """The cheap pass: embeddings to masks and patch logits.
+        """Predict masks and patch logits from embeddings: the cheap pass.
 
         Args:
-            embeddings: as `encode` gives them. An embedding belongs to the modality it
-                was encoded with.
+            embeddings: output of `encode`. Decode an embedding with the modality it was encoded
+                with.
             modalities: int tensor `(batch,)`; not needed with one modality, or with
                 `all_queries` and no added modality.
-            all_queries: bool. Give the masks of all queries instead of each sample's own.
+            all_queries: bool. Return the masks of all queries instead of each sample's own;
+                further targets are left out.
 
         Returns:
-            dict of `masks`, `(batch, height, width, 1)` or with `all_queries`
+            dict of `masks`, `(batch, height, width, channels)` or with `all_queries`
             `(batch, height, width, num_queries)` (one more with added modalities, see
             `QueryDecoupledModalityDecoder`), and `patches`
-            `(batch, height / 32, width / 32, 1)`; float32 logits.
+            `(batch, height / 32, width / 32, 1)`; float32 logits, as the call returns them.
 
         Example, with the class's `backbone`:
             >>> embeddings = backbone.encode(np.zeros((1, 64, 96, 3), "float32"), np.array([3]))
             >>> tuple(backbone.decode(embeddings, all_queries=True)["masks"].shape)
             (1, 64, 96, 7)
 
-        Source: ESP-MedSAM (arXiv 2407.14153); `all_queries` is ours.
+        Source: ESP-MedSAM (arXiv 2407.14153).
         """
         if not all_queries:
             self._check_modalities_given(modalities)
@@ -265,7 +326,8 @@ class ESPMedSAMBackbone(Backbone):
         image_embeddings, details = embeddings, None
         if self.detail_branch is not None:
             image_embeddings, details = embeddings["image_embeddings"], embeddings["details"]
-        prompts = self.prompt_generator(image_embeddings)
+        each = self.self_prompt_targets == "each"
+        prompts = self.prompt_generator(image_embeddings, modalities if each else None)
         prompt = prompts["dense_prompt"]
         masks = self.mask_decoder(
             image_embeddings,
@@ -274,33 +336,34 @@ class ESPMedSAMBackbone(Backbone):
             details,
             all_queries=all_queries,
         )
-        return {"masks": self.mask_upsampling(masks), "patches": prompts["patches"]}
+        masks = self.mask_upsampling(masks)
+        if self.target_constraints is not None and not all_queries:
+            masks = self.target_constraints(masks, modalities)
+        return {"masks": masks, "patches": prompts["patches"]}
 
     def _check_modalities_given(self, modalities):
         if modalities is None and len(self.modalities) > 1:
             raise InputError(no_modality(self.modalities, ", by its number"))
 
     def decoding_layers(self):
-        """The layers after the image encoder, which all modalities share.
+        """Return the layers after the image encoder, which all modalities share.
 
         Example, with the class's `backbone`:
             >>> [layer.name for layer in backbone.decoding_layers()]
             ['prompt_generator', 'mask_decoder']
-
-        Source: ours.
         """
         layers = [self.prompt_generator, self.mask_decoder]
         return layers if self.detail_branch is None else [*layers, self.detail_branch]
 
     def controller_layers(self, modality):
-        """The layers that hold one modality's controller, for freezing or counting.
+        """Return the layers of one modality's controller, for freezing or counting.
 
         Args:
             modality: str or int. Name or index.
 
         Returns:
-            List of layers; setting `trainable` on each freezes this controller alone. Empty for
-            an encoder without controllers.
+            List of layers; set `trainable` on each to freeze only this controller. Empty for an
+            encoder without controllers.
 
         Example, with the class's `backbone`:
             >>> for layer in backbone.controller_layers("fundus"):
@@ -308,26 +371,24 @@ class ESPMedSAMBackbone(Backbone):
             >>> len(backbone.controller_layers("fundus"))
             6
 
-        Source: ours; the controller is ESP-MedSAM's (arXiv 2407.14153).
+        Source: the controller is ESP-MedSAM's (arXiv 2407.14153).
         """
         index = self._index(modality)
         return as_image_encoder(self.image_encoder).controller_layers(index)
 
     def added_layers(self, modality):
-        """What the decoder holds for an added modality alone: its query, perhaps its network.
+        """Return the decoder's layers that belong to one modality alone.
 
         Args:
             modality: str or int. Name or index.
 
         Returns:
-            List of layers; empty for a modality that was there from the start, whose query is a
-            row of a shared variable.
+            List of layers: of an added modality, its query and perhaps its network (otherwise the
+            query is a row of a shared variable); then those of each further target.
 
         Example, with the class's `backbone`:
             >>> backbone.added_layers("fundus")
             []
-
-        Source: ours.
         """
         return self.mask_decoder.added_layers(self._index(modality))
 
@@ -355,15 +416,25 @@ class ESPMedSAMBackbone(Backbone):
             "num_added_queries": self.num_added_queries,
             "detail_dims": self.detail_dims,
             "self_prompts": self.self_prompts,
+            **self._target_config(),
         }
+
+    def _target_config(self):
+        """Only what differs from one unnamed target, so that version 0.1.0 loads such presets."""
+        config = self.target_set.config()
+        if self.target_adapters:
+            config["target_adapters"] = self.target_adapters
+        if self.self_prompt_targets != "union":
+            config["self_prompt_targets"] = self.self_prompt_targets
+        return config
 
     @classmethod
     def from_config(cls, config):
-        """Build from a config; its `dtype` and an `image_shape` also go to the encoder.
+        """Build from a config; its `dtype` and `image_shape` also go to the encoder.
 
-        `from_preset(..., dtype=..., image_shape=...)` writes both into this config alone, and an
-        encoder left at its saved precision or size would silently ignore the user's wish. An
-        encoder that was given a precision of its own keeps it.
+        `from_preset(..., dtype=..., image_shape=...)` writes both only into this config. Without
+        this, the encoder would keep its saved precision and size and silently ignore them. An
+        encoder that was given its own precision keeps it.
         """
         config = dict(config)
         config["image_encoder"] = deserialize_within(
@@ -372,8 +443,25 @@ class ESPMedSAMBackbone(Backbone):
         return super().from_config(config)
 
 
+def _checked_adapters(adapters, targets):
+    """Return the adapters' widths as plain dicts, without those of width 0."""
+    found = {}
+    for modality, dims in (adapters or {}).items():
+        names = targets.channels(modality)[1:]
+        for name, dim in dict(dims).items():
+            if name not in names:
+                raise InputError(
+                    f"Received target_adapters for {shown_value(name)} of {modality}; expected "
+                    f"channels after its first: {', '.join(names) or 'it has none'}."
+                )
+            check_sizes("ESPMedSAMBackbone", adapter_dim=dim)
+            if dim:
+                found.setdefault(modality, {})[name] = int(dim)
+    return found
+
+
 def _check_image_shape(image_shape):
-    """Of a fixed size or an open one: the decoder's masks fill whole patches."""
+    """Check that whole patches fill the encoder's input size, unless it is open."""
     height, width = image_shape[:2]
     if any(size is not None and size % PATCH_SIZE for size in (height, width)):
         raise InputError(
@@ -383,7 +471,7 @@ def _check_image_shape(image_shape):
 
 
 def _checked_stride(encoder):
-    """Pixels per step of the encoder's feature map, which the decoder must be able to take."""
+    """Return the stride of the encoder's feature map in pixels, if the decoder supports it."""
     stride = encoder.output_stride
     if stride is None:
         raise InputError(
@@ -397,6 +485,6 @@ def _checked_stride(encoder):
     if PATCH_SIZE % encoder.size_multiple:
         raise InputError(
             f"Received an image encoder that takes multiples of {encoder.size_multiple} pixels "
-            f"alone; expected one that takes all multiples of {PATCH_SIZE}."
+            f"only; expected one that takes all multiples of {PATCH_SIZE}."
         )
     return stride

@@ -1,4 +1,4 @@
-"""Raw images to inputs of ESP-MedSAM."""
+"""Convert raw images to inputs of ESP-MedSAM."""
 
 import keras
 
@@ -11,30 +11,30 @@ from keras_espmedsam.models.image_converter import HostImageConverter
 @knows_builtin_presets(has_weights=False)
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class ESPMedSAMImageConverter(HostImageConverter):
-    """Resize, pad and normalise images; never crop them.
+    """Resize, pad and normalise images, without cropping.
 
     All work is done on the host by NumPy and Pillow, also inside a tf.data or grain pipeline, so
-    that the three backends see the same numbers.
+    that all three backends see the same numbers.
 
     Args:
-        image_size: (height, width), multiples of 32, or `None`: keep the size, pad it to
+        image_size: (height, width), multiples of 32, or `None` to keep the size and pad it to
             multiples of 32.
         resize_mode: `"pad"` keeps the aspect ratio and pads at the right and bottom with the
             mean colour; `"stretch"` changes the aspect ratio.
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean, which
             the published ESP-MedSAM checkpoints expect.
-        intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
+        intensity: which values are black and white: `"auto"`, `"full"` or a pair of values; see
             `keras_espmedsam.data.read_images`.
 
-    Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)`, or a list
-    of images of any sizes. Gives float32 of the model's size.
+    Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)` or a list
+    of images of any sizes. Returns float32 images of the model's size.
 
     Example:
         >>> converter = ESPMedSAMImageConverter(image_size=(256, 256))
         >>> converter(np.zeros((2, 288, 384, 3), "uint8")).shape
         (2, 256, 256, 3)
 
-    Source: ours; normalisations from SAM and from the released code.
+    Source: normalisations from SAM and from the released code.
     """
 
     backbone_cls = ESPMedSAMBackbone

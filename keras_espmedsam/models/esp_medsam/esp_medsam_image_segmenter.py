@@ -1,25 +1,36 @@
-"""ESP-MedSAM as a task: raw images in, masks at their own size out."""
+"""ESP-MedSAM as a segmentation task: raw images in, masks of the same size out."""
+
+import contextlib
 
 import keras
+import numpy as np
 
 from keras_espmedsam import losses
+from keras_espmedsam.data.targets import Targets
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.imaging.host_call import host_call
+from keras_espmedsam.imaging.postprocessing import checked_postprocessing
 from keras_espmedsam.imaging.raw_batch import batch_parts, check_batch, named_inputs
 from keras_espmedsam.inference.modalities import no_modality
-from keras_espmedsam.metrics import DiceScore, ForegroundIoU
+from keras_espmedsam.losses.per_target_loss import of_modalities
+from keras_espmedsam.metrics import DiceScore, ForegroundIoU, TargetDice
 from keras_espmedsam.models.class_weights import weights_by_class
-from keras_espmedsam.models.esp_medsam import modality_extension, specialization
+from keras_espmedsam.models.esp_medsam import (
+    modality_extension,
+    specialization,
+    target_extension,
+)
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     ESPMedSAMImageSegmenterPreprocessor,
+    any_target,
 )
 from keras_espmedsam.models.esp_medsam.pixel_weights import weigh_classes
 from keras_espmedsam.models.jit_compilation import check_jit_compile
 from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
 from keras_espmedsam.models.raw_training import trains_on_raw_images
-from keras_espmedsam.models.tasks import ImageSegmenter
+from keras_espmedsam.models.tasks import ImageSegmenter, checked_preprocessor
 from keras_espmedsam.optimizers import decoupled
 
 
@@ -32,12 +43,15 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
     Args:
         backbone: `ESPMedSAMBackbone`.
-        preprocessor: `ESPMedSAMImageSegmenterPreprocessor`, or `None` to feed `fit`, `evaluate`
-            and `predict` with normalised images and ready targets.
+        preprocessor: `ESPMedSAMImageSegmenterPreprocessor`, or `None` if you pass `fit`,
+            `evaluate` and `predict` normalised images and ready targets.
+        postprocessing: dict of modality to dict of target to what `segment` does with its mask:
+            `min_area`, `fill_holes` and `largest`; see
+            `keras_espmedsam.imaging.postprocessing.postprocess_mask`. Empty by default.
 
-    Call: as the backbone, giving `masks` and `patches`. For images use `segment`.
+    Call: like the backbone, returning `masks` and `patches`. For raw images use `segment`.
 
-    Example, a small untrained one (`from_preset` loads a trained one):
+    Example, a small untrained model (`from_preset` loads a trained one):
         >>> encoder = TinyViTBackbone(
         ...     hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2),
         ...     window_sizes=(4, 4, 4), neck_dim=32, num_modalities=6)
@@ -46,7 +60,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         >>> segmenter = ESPMedSAMImageSegmenter(
         ...     backbone, ESPMedSAMImageSegmenterPreprocessor(converter))
 
-    The examples of the methods go on from here.
+    The examples of the methods continue from here.
 
     Source: ESP-MedSAM (arXiv 2407.14153).
     """
@@ -54,10 +68,13 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
     backbone_cls = ESPMedSAMBackbone
     preprocessor_cls = ESPMedSAMImageSegmenterPreprocessor
 
-    def __init__(self, backbone, preprocessor=None, **kwargs):
+    def __init__(self, backbone, preprocessor=None, postprocessing=None, **kwargs):
         # === Layers ===
         self.backbone = backbone
-        self.preprocessor = preprocessor
+        self.preprocessor = checked_preprocessor(type(self), preprocessor)
+        # A property, since Keras would wrap a dict in an attribute.
+        rules = checked_postprocessing(postprocessing, _targets_of(backbone))
+        self._postprocessing = lambda: rules
 
         # === Functional Model ===
         super().__init__(
@@ -66,8 +83,34 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             **kwargs,
         )
 
+    @property
+    def target_set(self):
+        """`Targets`: the targets of each modality, and how they relate."""
+        return _targets_of(self.backbone)
+
+    @property
+    def targets(self):
+        """dict of modality to tuple of str: its targets, in the order of the masks' channels.
+
+        Example:
+            >>> segmenter.targets["fundus"]
+            ('mask',)
+        """
+        return dict(self.target_set.names)
+
+    @property
+    def postprocessing(self):
+        """dict of modality to dict of target to what `segment` does with its mask."""
+        return self._postprocessing()
+
+    def get_config(self):
+        config = super().get_config()
+        if self.postprocessing:  # Left out by default, so that version 0.1.0 loads such presets.
+            config["postprocessing"] = self.postprocessing
+        return config
+
     def encode(self, images, modalities=None):
-        """The heavy pass; see `ESPMedSAMBackbone.encode`.
+        """Compute image embeddings: the expensive pass. See `ESPMedSAMBackbone.encode`.
 
         Example:
             >>> images = segmenter.preprocessor({"images": np.zeros((1, 48, 80, 3), "uint8")})
@@ -80,7 +123,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         return self.backbone.encode(images, modalities)
 
     def decode(self, embeddings, modalities=None, all_queries=False):
-        """The cheap pass; see `ESPMedSAMBackbone.decode`.
+        """Predict masks from embeddings: the cheap pass. See `ESPMedSAMBackbone.decode`.
 
         Example:
             >>> embeddings = segmenter.encode(np.zeros((1, 64, 64, 3), "float32"), np.array([3]))
@@ -92,14 +135,14 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         return self.backbone.decode(embeddings, modalities, all_queries)
 
     def specialize(self, modality):
-        """A model of one modality: its controller, all queries, and no `modalities` input.
+        """Return a model of one modality: its controller, all queries, no `modalities` input.
 
         Args:
             modality: str or int. Name or index.
 
         Returns:
-            `ESPMedSAMImageSegmenter` with weights of its own, whose masks for this modality equal
-            this model's.
+            `ESPMedSAMImageSegmenter` with its own copy of the weights. Its masks equal this
+            model's masks for this modality.
 
         Raises:
             InputError: for an unknown modality.
@@ -109,29 +152,42 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             >>> fundus.modalities, fundus.count_params() < segmenter.count_params()
             (('fundus',), True)
 
-        Source: ours; the released checkpoints hold one modality each.
+        Source: the released checkpoints, which hold one modality each.
         """
         (index,) = self.modality_indices(modality, 1)
         return specialization.specialize(self, int(index))
 
-    def add_modality(self, name, init_from=None, freeze=True):
-        """A model with one more modality: a controller and a query of its own, and copies of all.
+    def add_modality(
+        self,
+        name,
+        init_from=None,
+        freeze=True,
+        targets=None,
+        exclusive=(),
+        nested=None,
+        instances=None,
+    ):
+        """Return a copy of this model with one more modality: a new controller and a new query.
 
-        Only samples of the new modality see its query, so that training it, with all else frozen,
-        leaves the masks of every other modality as they are. This model stays as it is too.
+        Only samples of the new modality see its query, so training it while everything else is
+        frozen leaves the masks of all other modalities unchanged. This model stays unchanged too.
 
         Args:
-            name: str. Letters, digits, `-` and `_`.
-            init_from: str, int or None. The modality whose controller and query the new ones
-                start from; `None` starts with a controller that changes nothing and a random
+            name: str, or a list of str for several. Letters, digits, `-` and `_`.
+            init_from: str, int or None. The modality whose controller and query the new ones are
+                copied from. `None` starts with a controller that changes nothing and a random
                 query.
-            freeze: bool. Call `train_only_modality` on the result, as it is to be trained.
+            freeze: bool. Call `train_only_modality` on the result, ready for training.
+            targets: names of the new modality's targets, or one name, or with several modalities
+                a dict of modality to these. By default one unnamed target.
+            exclusive, nested, instances: what holds between the new targets of each new modality,
+                as for `add_target`.
 
         Returns:
-            `ESPMedSAMImageSegmenter` with weights of its own; `name` is its last modality.
+            `ESPMedSAMImageSegmenter` with its own weights; `name` is its last modality.
 
         Raises:
-            InputError: for a name that is taken or cannot be one, an unknown `init_from`, or a
+            InputError: for a name that is taken or not allowed, an unknown `init_from`, or a
                 quantised model.
 
         Example:
@@ -139,25 +195,34 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             >>> extended.modalities[6:], len(segmenter.modalities)
             (('fetal_ultrasound',), 6)
 
-        Source: modality transfer: ESP-MedSAM (arXiv 2407.14153); the hidden query is ours.
+        Source: ESP-MedSAM (arXiv 2407.14153), modality transfer. Departs from the paper: other
+        modalities do not see the new query.
         """
         refuse_quantized(self, "add_modality()", "add it there, and quantize the result")
         source = None if init_from is None else int(self.modality_indices(init_from, 1)[0])
-        extended = modality_extension.extend(self, name, source)
+        names = list(name) if isinstance(name, list | tuple) else [name]
+        by_name = targets if isinstance(targets, dict) else dict.fromkeys(map(str, names), targets)
+        declared = {"exclusive": exclusive, "nested": nested, "instances": instances}
+        extended = self
+        for one in names:
+            own = by_name.get(one) if isinstance(one, str) else None
+            extended = modality_extension.extend(extended, one, source, own, **declared)
         if freeze:
-            extended.train_only_modality(name)
+            extended.train_only_modality(names)
         return extended
 
     def train_only_modality(self, modality):
-        """Freeze all but one modality's own weights, or nothing; call it before `compile`.
+        """Freeze everything except one modality's own weights; call it before `compile`.
 
-        Frozen are the encoder with its BatchNorm statistics, self-prompts, decoder and the other
-        modalities; trained are the controller and, where the modality has them to itself, its
-        query and hyper-network: an added modality has, the query of another is a row of a shared
-        weight. Files do not keep this: call it again after loading.
+        Trained: the modality's controller, the queries and hyper-networks of its targets after
+        the first and, for an added modality, those of the first (the first queries of the other
+        modalities are rows of a shared weight). Frozen: the encoder with its BatchNorm statistics,
+        the self-prompts, the decoder and the other modalities. Saved files do not store this: call
+        it again after loading.
 
         Args:
-            modality: str, int or None. Name or index; `None` lets everything be trained again.
+            modality: str, int, a list of these, or None. Name or index; `None` unfreezes
+                everything.
 
         Raises:
             InputError: for an unknown modality.
@@ -168,38 +233,199 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
             {3}
             >>> segmenter.train_only_modality(None)
 
-        Source: ours; what a phase trains is ESP-MedSAM's (arXiv 2407.14153).
+        Source: ESP-MedSAM (arXiv 2407.14153), which weights each phase trains.
         """
-        index = None if modality is None else int(self.modality_indices(modality, 1)[0])
-        modality_extension.train_only(self.backbone, index)
+        if modality is None:
+            modality_extension.train_only(self.backbone, None)
+            return
+        modalities = list(modality) if isinstance(modality, list | tuple) else [modality]
+        indices = self.modality_indices(modalities, len(modalities))
+        modality_extension.train_only(self.backbone, {int(i): None for i in indices})
+
+    def add_target(
+        self,
+        modality,
+        name,
+        init_from=None,
+        adapter_dim=0,
+        freeze=True,
+        exclusive=(),
+        nested=None,
+        instances=None,
+    ):
+        """Return a copy of this model that also segments a further target of a modality.
+
+        The new target has a query and a hyper-network of its own, which read what the model
+        computes but are never read. So the masks of all other targets are computed as before, and
+        training the new one while everything else is frozen leaves them the same, bit for bit.
+        This model stays unchanged too.
+
+        Args:
+            modality: str or int. Name or index.
+            name: str, or a list of str for several. Letters, digits, `-` and `_`.
+            init_from: str or None. The modality's target that the new ones begin as. `None` starts
+                with random weights. Or a dict of new target to these.
+            adapter_dim: int. Hidden width of an adapter of the image features for each new target;
+                0 for none. It helps a target that looks unlike the others. Or a dict of new target
+                to int.
+            freeze: bool. Call `train_only_target` on the result, ready for training.
+            exclusive: groups of new targets that never overlap, such as `[("arteries", "veins")]`.
+            nested: dict of a new target to the target that contains it.
+            instances: dict of a new target to how its objects are told apart, see `Targets`;
+                `add_instances` is for an old one.
+
+        Returns:
+            `ESPMedSAMImageSegmenter` with its own weights; the new targets are the modality's last.
+
+        Raises:
+            InputError: for a name that is taken or not allowed, unknown targets, a declaration
+                that would change the masks of an old target, or a quantised model.
+
+        Example:
+            >>> extended = segmenter.add_target("fundus", ["optic_disc", "optic_cup"],
+            ...     nested={"optic_cup": "optic_disc"})
+            >>> extended.targets["fundus"]
+            ('mask', 'optic_disc', 'optic_cup')
+            >>> {variable.target for variable in extended.trainable_variables}
+            {1, 2}
+        """
+        refuse_quantized(self, "add_target()", "add it there, and quantize the result")
+        if self.backbone.self_prompt_targets == "each":
+            raise InputError(
+                "Received a model with a map of self-prompts for each target, which has none for "
+                "a new target; add it to a model with self_prompt_targets='union'."
+            )
+        index = int(self.modality_indices(modality, 1)[0])
+        names = tuple(name) if isinstance(name, list | tuple) else (name,)
+        declared = {"exclusive": exclusive, "nested": nested, "instances": instances}
+        declared = {key: value for key, value in declared.items() if value}
+        extended, channels = target_extension.add_targets(
+            self, index, names, init_from, adapter_dim, **declared
+        )
+        if freeze:
+            modality_extension.train_only(extended.backbone, {index: channels})
+        return extended
+
+    def add_instances(
+        self, modality, target, kind="core", init_from=None, adapter_dim=0, freeze=True
+    ):
+        """Return a copy of this model that also tells the objects of a target apart.
+
+        Args:
+            modality: str or int. Name or index.
+            target: str. A target of the modality.
+            kind: `"core"`, `"boundary"` or `"components"`, see `Targets`. The first two add a
+                hidden channel, which must be trained; all masks stay the same.
+            init_from: str or None. The target that the hidden channel begins as; `None` is
+                `target`.
+            adapter_dim, freeze: as for `add_target`.
+
+        Returns:
+            `ESPMedSAMImageSegmenter` with its own weights.
+
+        Raises:
+            InputError: for an unknown target or kind, or a quantised model.
+
+        Example:
+            >>> extended = segmenter.add_instances("microscopy", "mask")
+            >>> extended.target_set.channels("microscopy")
+            ('mask', 'mask:core')
+        """
+        refuse_quantized(self, "add_instances()", "add them there, and quantize the result")
+        index = int(self.modality_indices(modality, 1)[0])
+        extended, channels = target_extension.add_instances(
+            self, index, target, kind, init_from, adapter_dim
+        )
+        if freeze and channels:
+            modality_extension.train_only(extended.backbone, {index: channels})
+        return extended
+
+    def train_only_target(self, modality, target):
+        """Freeze everything except the weights of one target alone; call it before `compile`.
+
+        Args:
+            modality: str or int. Name or index.
+            target: str, or a list of str. Targets of the modality after its first, or hidden
+                channels.
+
+        Raises:
+            InputError: for an unknown target, and for a modality's first, whose query the others
+                read.
+
+        Example:
+            >>> extended = segmenter.add_target("fundus", ["optic_disc", "optic_cup"])
+            >>> extended.train_only_target("fundus", "optic_cup")
+            >>> {variable.target for variable in extended.trainable_variables}
+            {2}
+        """
+        index = int(self.modality_indices(modality, 1)[0])
+        name = self.modalities[index]
+        channels = self.target_set.channels(name)
+        numbers = []
+        for one in [target] if isinstance(target, str) else target:
+            number = channels.index(one) if one in channels else self.target_set.index(name, one)
+            if not number:
+                raise InputError(
+                    f"Received {one!r}, the first target of {name}, which shares its weights with "
+                    f"other targets; expected one of {', '.join(channels[1:]) or 'none: add one'}."
+                )
+            numbers.append(number)
+        modality_extension.train_only(self.backbone, {index: numbers})
+
+    def name_targets(self, names):
+        """Give the unnamed target of some modalities a name. No weight changes.
+
+        Args:
+            names: dict of modality to str.
+
+        Raises:
+            InputError: for an unknown modality, one whose targets have names, and a bad name.
+
+        Example:
+            >>> named = segmenter.specialize("fundus")
+            >>> named.name_targets({"fundus": "vessels"})
+            >>> named.targets
+            {'fundus': ('vessels',)}
+        """
+        new, targets = target_extension.named(self.target_set, names)
+        backbone = self.backbone
+        backbone.target_set = targets
+        backbone.target_adapters = {
+            modality: {new(modality, name): dim for name, dim in dims.items()}
+            for modality, dims in backbone.target_adapters.items()
+        }
+        rules = {
+            modality: {new(modality, name): rule for name, rule in of.items()}
+            for modality, of in self.postprocessing.items()
+        }
+        self._postprocessing = lambda: rules
 
     # === Training ===
 
     def prepare_batch(self, x, y=None, sample_weight=None, class_weight=None):
-        """Check one raw batch's modalities and preprocess it.
+        """Check one raw batch's modalities and preprocess the batch.
 
         Args:
-            x: dict of raw `images` and `modalities` (indices or names, or one for all), or images
-                alone for a model of one modality; see `fit`.
-            y: raw masks, or a dict of them as `masks`, or `None`.
-            sample_weight: `(batch,)`, or one per pixel, `(batch, height, width[, 1])` or a list
+            x: dict of raw `images` and `modalities` (indices or names, or one for all), or only
+                images for a model of one modality; see `fit`.
+            y: raw masks, or a dict of them as `masks` and, with several targets, `labelled`
+                `(batch, channels)` bool; or `None`.
+            sample_weight: `(batch,)`, or one per pixel: `(batch, height, width[, 1])` or a list
                 of maps of the images' own sizes, or a dict of these as `masks`, or `None`.
-            class_weight: dict of 0 (background) and 1 (foreground) to the weights of the pixels
-                that show them, multiplied with `sample_weight`; or `None`.
+            class_weight: dict of 0 (background) and 1 (foreground) to weights of their pixels,
+                multiplied with `sample_weight`; or `None`.
 
         Returns:
             `x`, `(x, y)` or `(x, y, sample_weight)`, ready for the model.
 
         Raises:
-            InputError: for modalities that are missing or unknown, and masks or weights that do
-                not fit.
+            InputError: for missing or unknown modalities, and for masks or weights that do not
+                fit.
 
         Example:
             >>> x = {"images": np.zeros((1, 48, 80, 3), "uint8"), "modalities": ["fundus"]}
             >>> segmenter.prepare_batch(x)["modalities"].tolist()
             [3]
-
-        Source: ours.
         """
         x = named_inputs(x, self.raw_inputs)
         images = x["images"]
@@ -216,28 +442,89 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
                 (("int32", (None,)),),
             )
         elif isinstance(modalities, str | list | tuple):
-            # Numbers may be those of a model of several, of which this one was made.
+            # Indices may refer to a larger model that this one was made from.
             names = [modalities] if isinstance(modalities, str) else modalities
             named = [name for name in names if isinstance(name, str)]
             self.modality_indices(named, len(named))
-        if isinstance(y, dict) and self.preprocessor is not None:
-            if set(y) != {"masks"}:
-                raise InputError(
-                    f"Received targets as a dict of {', '.join(map(str, y))}; expected masks "
-                    'alone, or {"masks": ...}: the patches are derived from them.'
-                )
-            y = y["masks"]
+        if y is not None and self.preprocessor is not None:
+            y = self._raw_masks(y, x)
         if class_weight is not None and isinstance(sample_weight, dict):
             if sample_weight.get("patches") is not None and self.preprocessor is not None:
                 raise InputError(
-                    "Received class_weight beside a sample_weight of the patches, which follow the "
-                    "classes of their pixels; give a sample_weight of the masks alone."
+                    "Received class_weight together with a sample_weight of the patches, which "
+                    "follow the classes of their pixels; give a sample_weight of the masks only."
                 )
         prepared = self.preprocess_samples(x, y=y, sample_weight=sample_weight)
+        if isinstance(y, dict) and self.preprocessor is not None:
+            if self.backbone.self_prompt_targets == "union":
+                prepared = self._with_patches_of_any_target(prepared)
         if class_weight is None or y is None:
             return prepared
+        if self.target_set.num_channels > 1:
+            raise InputError(
+                "Received class_weight for a model with several targets per modality, which would "
+                "weigh all of them alike; use a loss that weighs false negatives, such as "
+                "TverskyLoss, or sample_weight."
+            )
         x, y, sample_weight = batch_parts(prepared)
         return x, *self._weigh_classes(y, sample_weight, class_weight)
+
+    def _raw_masks(self, y, x):
+        """Return raw masks, or with several channels a dict of `masks` and `labelled`."""
+        channels = self.target_set.num_channels
+        if isinstance(y, dict):
+            allowed = {"masks", "labelled"} if channels > 1 else {"masks"}
+            if "masks" not in y or not set(y) <= allowed:
+                more = "" if channels == 1 else ' and {"labelled": ...}'
+                raise InputError(
+                    f"Received targets as a dict of {', '.join(map(str, y))}; expected only masks, "
+                    f'or {{"masks": ...}}{more}: the patches are derived from them.'
+                )
+        masks = y["masks"] if isinstance(y, dict) else y
+        if channels == 1:
+            return masks
+        size = None if isinstance(masks, list | tuple) else getattr(masks, "shape", (None,))[-1]
+        if size not in (None, channels):
+            raise InputError(
+                f"Received masks of shape {tuple(masks.shape)} for a model with {channels} "
+                f"channels; expected (batch, height, width, {channels}), one for each target of "
+                "a modality, or a list of such maps of the images' own sizes."
+            )
+        modalities, images = x.get("modalities"), x["images"]
+        own = _own_channels(self.target_set)
+        given = y.get("labelled") if isinstance(y, dict) else None
+        inputs = [one for one in (images, modalities, given) if one is not None]
+        (labelled,) = host_call(
+            lambda images, *rest: _labelled(
+                own,
+                len(images),
+                rest[0] if modalities is not None else None,
+                rest[-1] if given is not None else None,
+            ),
+            inputs,
+            (("bool", (None, channels)),),
+        )
+        return {"masks": masks, "labelled": labelled}
+
+    def _with_patches_of_any_target(self, prepared):
+        """Join the patches of each channel to one map: whether any target is in a patch."""
+        x, y, *weights = batch_parts(prepared)
+        number = [len(self.target_set.of(modality)) for modality in self.modalities]
+        modalities = x["modalities"] if self.takes_modalities else None
+        shape = (*y["patches"].shape[:-1], 1)
+        (patches,) = host_call(
+            lambda patches, *rows: any_target(patches, np.array(number)[rows[0] if rows else [0]]),
+            [one for one in (y["patches"], modalities) if one is not None],
+            (("float32", shape),),
+        )
+        y = {**y, "patches": patches}
+        return keras.utils.pack_x_y_sample_weight(x, y, weights[0] if weights else None)
+
+    def loss_scope(self, x):
+        """Return a context in which losses and metrics of the masks know each sample's modality."""
+        if self.target_set.num_channels > 1 and self.takes_modalities:
+            return of_modalities(x["modalities"])
+        return contextlib.nullcontext()
 
     def _weigh_classes(self, y, sample_weight, class_weight):
         by_class = weights_by_class(class_weight, 2, ("background", "foreground"))
@@ -253,26 +540,28 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         return {**y, "patches": patches}, {"masks": weights, "patches": pooled}
 
     def compile(self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs):
-        """Configure training, with the paper's losses as default.
+        """Configure training, by default with the paper's losses.
 
         Args:
             optimizer: `"auto"` (AdamW, 1e-4), a name or `keras.optimizers.Optimizer`. It is
-                wrapped in `DecoupledOptimizer`, so that a modality absent from a batch is not
-                updated.
+                wrapped in `DecoupledOptimizer`, so that a modality or target absent from a batch is
+                not updated.
             loss: `"auto"` or `"standard"` (`DiceFocalLoss` of the masks plus `PatchLoss` of the
-                patches), `"published"`, what else `keras_espmedsam.losses.get` takes, such as
-                `{"name": "FocalLoss", "gamma": 1.0}`, or what `keras.Model.compile` takes.
-            metrics: `"auto"`: `DiceScore` and `ForegroundIoU` of the masks, as weighted metrics
-                (a pixel or image of `sample_weight` 0 has no part in them) where
-                `weighted_metrics` are not given.
-            **kwargs: see `keras.Model.compile`. On PyTorch not `jit_compile=True`.
+                patches), `"published"`, anything else that `keras_espmedsam.losses.get` takes,
+                such as `{"name": "FocalLoss", "gamma": 1.0}`, or anything that
+                `keras.Model.compile` takes.
+            metrics: `"auto"`: `DiceScore` (`TargetDice` for several targets) and `ForegroundIoU`
+                of the masks, as weighted metrics (pixels or images with a `sample_weight` of 0 do
+                not count), unless you pass `weighted_metrics`.
+            **kwargs: see `keras.Model.compile`. On PyTorch, `jit_compile=True` is not supported.
 
         Example:
             >>> segmenter.compile(optimizer="sgd")
             >>> type(segmenter.optimizer).__name__
             'DecoupledOptimizer'
 
-        Source: losses: ESP-MedSAM (arXiv 2407.14153); the decoupled optimiser is ours.
+        Source: ESP-MedSAM (arXiv 2407.14153), the losses. Departs from the paper: the optimizer is
+        wrapped.
         """
         check_jit_compile(kwargs.get("jit_compile"))
         if isinstance(optimizer, str) and optimizer == "auto":
@@ -281,12 +570,47 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         current = getattr(self, "optimizer", None)
         if current is not None and optimizer is getattr(current, "optimizer", None):
             optimizer = current  # Compiled again with the same one, as Keras allows.
-        if self.takes_modalities:
+        if self.takes_modalities or self.target_set.num_channels > 1:
             optimizer = decoupled(optimizer)
         if isinstance(loss, str) or (isinstance(loss, dict) and "name" in loss):
-            loss = losses.get("standard" if loss == "auto" else loss)
+            loss = self._losses_of_targets("standard" if loss == "auto" else loss)
+        elif isinstance(loss, dict) and isinstance(loss.get("masks"), keras.losses.Loss):
+            loss = {**loss, "masks": self._losses_of_targets(loss["masks"])["masks"]}
         if isinstance(metrics, str) and metrics == "auto":
-            metrics = {"masks": [DiceScore(), ForegroundIoU()]}
+            several = self.target_set.num_channels > 1
+            dice = TargetDice(self.targets) if several else DiceScore()
+            metrics = {"masks": [dice, ForegroundIoU()]}
             if kwargs.get("weighted_metrics") is None:
                 metrics, kwargs["weighted_metrics"] = None, metrics
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+
+    def _losses_of_targets(self, identifier):
+        targets = self.target_set
+        groups = targets.group_numbers() if targets.exclusive else ()
+        return losses.get(identifier, num_channels=targets.num_channels, groups=groups)
+
+
+def _targets_of(backbone):
+    """Return a backbone's `Targets`; one of another package may know nothing of targets."""
+    targets = getattr(backbone, "target_set", None)
+    return Targets.of_modalities(backbone.modalities) if targets is None else targets
+
+
+def _own_channels(targets):
+    """Return which channels each modality uses, bool `(modalities, channels)`."""
+    counts = [len(targets.channels(modality)) for modality in targets.modalities]
+    return np.arange(targets.num_channels) < np.array(counts)[:, None]
+
+
+def _labelled(own, count, modalities=None, given=None):
+    """Return which channels of each image are labelled: those given, or all of its modality."""
+    rows = own[np.zeros(count, "int32") if modalities is None else modalities]
+    if given is None:
+        return rows
+    given = np.asarray(given)
+    if given.shape != rows.shape:
+        raise InputError(
+            f"Received labelled of shape {given.shape}; expected one value per image and channel, "
+            f"{rows.shape}."
+        )
+    return rows & given.astype(bool)

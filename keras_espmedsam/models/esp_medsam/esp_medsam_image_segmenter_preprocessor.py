@@ -1,17 +1,18 @@
-"""Raw images, modalities and masks to what the segmenter trains on."""
+"""Prepare raw images, modalities and masks for training the segmenter."""
 
 import keras
 import numpy as np
 from keras_hub.models import ImageSegmenterPreprocessor
 from PIL import Image
 
+from keras_espmedsam.data.targets import UNLABELLED
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.imaging.host_call import host_call, rank
 from keras_espmedsam.imaging.mask_colours import mask_array
 
-# `mask_values` was defined here, and is imported from here by programs that were written for it.
+# `mask_values` was defined here in version 0.1.0; programs still import it from here.
 from keras_espmedsam.imaging.mask_values import (  # noqa: F401
     foreground_scale,
     mask_values,
@@ -33,7 +34,7 @@ from keras_espmedsam.models.esp_medsam.pixel_weights import (
 )
 from keras_espmedsam.models.sample_weights import image_weights
 
-# Foreground of one mask and of another: 1, and the most of 8 and of 16 bits.
+# Foreground values that may differ between masks of a batch: 1, and the 8-bit and 16-bit maximum.
 _WHOLE = (1.0, 255.0, 65535.0)
 
 
@@ -45,16 +46,19 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
     Args:
         image_converter: `ESPMedSAMImageConverter`.
 
-    Call: `x`, a dict of raw `images` and `modalities` `(batch,)` (or images alone for a model of
-    one modality), where images are `(batch, height, width, channels)` or a list of images of any
-    sizes; `y`, masks of the images' own sizes, `(batch, height, width[, 1])` or a list of them, in
-    {0, 1} (or 0 to 255 in uint8), or `None`; `sample_weight`, or `None`: `(batch,)`, or one per
-    pixel, `(batch, height, width[, 1])` or a list of maps of the images' own sizes, or a dict of
-    these as `masks` and, if the patches are to have weights of their own, of `patches`.
-    Gives `x`, `(x, y)` or `(x, y, sample_weight)` with `y` a dict of `masks`,
-    `(batch, height, width, 1)`, and `patches`, the masks max-pooled by 32. Weights per pixel
-    become a dict as `y`; a pixel of weight 0 then has no part in the masks of the canvas and in
-    the patches either, and padding, which is background, has the image's mean weight.
+    Call: `x`, a dict of raw `images` and `modalities` `(batch,)` (or only images for a model of
+    one modality). Images are `(batch, height, width, channels)` or a list of images of any sizes.
+    `y`, masks of the images' own sizes, `(batch, height, width[, 1])` or a list of them, in
+    {0, 1} (or 0 to 255 in uint8), or `None`; with several targets a dict of `masks`,
+    `(batch, height, width, channels)` or a list of such maps, and `labelled`, `(batch, channels)`
+    bool. `sample_weight`: `(batch,)`, or one per pixel,
+    `(batch, height, width[, 1])` or a list of maps of the images' own sizes, or a dict of these as
+    `masks` and, if the patches need their own weights, `patches`; or `None`.
+    Returns `x`, `(x, y)` or `(x, y, sample_weight)`. `y` is a dict of `masks`,
+    `(batch, height, width, channels)`, and `patches`, the masks max-pooled by 32; both are -1 in
+    channels that are not labelled. Weights per pixel
+    become a dict like `y`. A pixel of weight 0 then affects neither the masks of the canvas nor
+    the patches, and padding, which is background, gets the image's mean weight.
 
     Example:
         >>> preprocessor = ESPMedSAMImageSegmenterPreprocessor(
@@ -64,7 +68,7 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
         >>> x["images"].shape, y["masks"].shape, y["patches"].shape
         ((2, 64, 64, 3), (2, 64, 64, 1), (2, 2, 2, 1))
 
-    Source: ours; the patch target is ESP-MedSAM's (arXiv 2407.14153).
+    Source: ESP-MedSAM (arXiv 2407.14153), the patch target.
     """
 
     backbone_cls = ESPMedSAMBackbone
@@ -88,20 +92,26 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
         x = {**x, "images": converted} if isinstance(x, dict) else converted
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
-    def _with_targets(self, images, masks, sample_weight):
+    def _with_targets(self, images, y, sample_weight):
+        masks, labelled = (y["masks"], y["labelled"]) if isinstance(y, dict) else (y, None)
         weights, patch_weights = _weights_by_output(sample_weight)
         height, width = self.image_converter.image_size or (None, None)
         batch = (None,) if is_batch(images) else ()
-        maps = "float32", (*batch, height, width, 1)
-        grids = "float32", (*batch, *(size and size // PATCH_SIZE for size in (height, width)), 1)
+        channels = 1 if labelled is None else labelled.shape[-1]
+        grid = tuple(size and size // PATCH_SIZE for size in (height, width))
+        map_1, grid_1 = (("float32", (*batch, *size, 1)) for size in ((height, width), grid))
+        maps, grids = (("float32", (*batch, *size, channels)) for size in ((height, width), grid))
         outputs = (("float32", (*batch, height, width, 3)), maps, grids)
+        inputs, place = (images, masks), self._place
+        if labelled is not None:
+            inputs, place = (*inputs, labelled), self._place_labelled
         if weights is not None and rank(weights) - len(batch) >= 2:
             converted, masks, patches, weights, pooled = host_call(
-                self._place, (images, masks, weights), (*outputs, maps, grids)
+                place, (*inputs, weights), (*outputs, map_1, grid_1)
             )
             weights = {"masks": weights, "patches": pooled}
         else:
-            converted, masks, patches = host_call(self._place, (images, masks), outputs)
+            converted, masks, patches = host_call(place, inputs, outputs)
             if weights is not None:
                 (weights,) = host_call(_image_weights, (weights,), (("float32", batch),))
         y = {"masks": masks, "patches": patches}
@@ -113,11 +123,14 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
             weights = {**weights, "patches": patch_weights}
         return converted, y, weights
 
-    def _place(self, images, masks, weights=None):
-        """Raw images, masks and, if given, maps of weights to those of the model's canvas."""
+    def _place_labelled(self, images, masks, labelled, weights=None):
+        return self._place(images, masks, weights, labelled)
+
+    def _place(self, images, masks, weights=None, labelled=None):
+        """Place raw images, masks and, if given, weight maps on the model's canvas."""
         images, several = image_rows(images)
         if not len(images):
-            raise InputError("Received a batch of no images; give at least one.")
+            raise InputError("Received an empty batch of images; give at least one.")
         masks = rows_of(masks) if several else [masks]
         if weights is not None:
             weights = rows_of(weights) if several else [weights]
@@ -126,8 +139,9 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
                 raise InputError(
                     f"Received {len(rows)} {name} for {len(images)} images; expected one for each."
                 )
+        channels = 1 if labelled is None else np.shape(labelled)[-1]
         read = [
-            self._read_one(image, mask, weight)
+            self._read_one(image, mask, weight, channels)
             for image, mask, weight in zip(
                 images, masks, [None] * len(images) if weights is None else weights, strict=True
             )
@@ -143,35 +157,45 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
             results = converted, placed, patches, *maps, pooled
         else:
             results = converted, placed, max_pool_patches(placed)
+        if labelled is not None:
+            unknown = ~np.reshape(np.asarray(labelled, "bool"), (len(images), 1, 1, channels))
+            for values in results[1:3]:
+                np.copyto(values, np.float32(UNLABELLED), where=unknown)
         return results if several else tuple(result[0] for result in results)
 
-    def _read_one(self, image, mask, weights):
-        """An image as converted, its place, the values of its mask, and its weights or None."""
+    def _read_one(self, image, mask, weights, channels=1):
+        """Return the converted image, its place, its mask values, and its weights or None."""
         converter = self.image_converter
         image = converter.read(image)
         size = image.shape[:2]
         image, place = converter.convert(image), converter.place(size)
         mask = mask_array(mask) if isinstance(mask, Image.Image) else as_array(mask)
-        if mask.shape not in (size, (*size, 1)):
-            front = "; it has its channel in front" if mask.shape == (1, *size) else ""
+        if channels > 1 and mask.shape != (*size, channels):
+            raise InputError(
+                f"Received masks of shape {mask.shape} for an image of {size[0]} x {size[1]} and "
+                f"{channels} channels; expected {(*size, channels)}."
+            )
+        if channels == 1 and mask.shape not in (size, (*size, 1)):
+            front = "; its channel axis comes first" if mask.shape == (1, *size) else ""
             raise InputError(
                 f"Received a mask of shape {mask.shape} for an image of {size[0]} x {size[1]}"
                 f"{front}; expected one mask (height, width) or (height, width, 1) of the image's "
                 "own size per image."
             )
-        mask = mask.reshape(size)
+        mask = mask.reshape((*size, channels) if channels > 1 else size)
         if weights is None:
             return image, place, mask, None
         weights = weight_map(weights, size)
-        # What stands in void pixels, such as a 255 that says so, is no value of the mask.
-        return image, place, np.where(weights > 0, mask, mask.dtype.type(0)), weights
+        known = weights > 0 if channels == 1 else weights[..., None] > 0
+        # The value of void pixels, such as a 255 that marks them, is not a value of the mask.
+        return image, place, np.where(known, mask, mask.dtype.type(0)), weights
 
 
 def _foreground_scales(masks):
-    """What the values of each mask of a batch are to be divided by.
+    """Return the number to divide each mask of a batch by.
 
-    Each mask says it by itself, so that it means the same whichever others share its batch; but 1
-    in one mask and 2 in another are labels.
+    Each mask determines its own, so that it means the same in any batch. But 1 in one mask and 2
+    in another are labels.
     """
     scales = [foreground_scale([mask]) for mask in masks]
     found = {scale for mask, scale in zip(masks, scales, strict=True) if mask.any()}
@@ -179,13 +203,18 @@ def _foreground_scales(masks):
         raise InputError(
             "Received a batch of masks that hold several labels, "
             f"{' and '.join(f'{scale:g}' for scale in sorted(found)[:4])}; expected 0 and 1, or 0 "
-            "and 255. Save the label that is meant as a mask of its own."
+            "and 255. Save the label to segment as a mask of its own."
         )
     return scales
 
 
 def _place_one(place, mask, weights):
-    """A mask of values in [0, 1] on the canvas, and its weights where there are some."""
+    """Place a mask with values in [0, 1] on the canvas, with its weights if it has any."""
+    if mask.ndim == 3:
+        channels = [np.ascontiguousarray(mask[..., i]) for i in range(mask.shape[-1])]
+        placed = [_place_one(place, channel, weights) for channel in channels]
+        masks, *maps = zip(*placed, strict=True)
+        return np.concatenate(masks, axis=-1), *(map[0] for map in maps)
     if weights is None:
         return (place.forward_mask(mask)[..., None],)
     return place_weighted(place, mask, weights)
@@ -200,25 +229,25 @@ def _image_weights(weights):
 
 
 def _weights_by_output(sample_weight):
-    """What was given for the masks, and for the patches where that was given by itself."""
+    """Split weights into those of the masks and those given separately for the patches."""
     if not isinstance(sample_weight, dict):
         return sample_weight, None
     if sample_weight.get("masks") is None or not set(sample_weight) <= {"masks", "patches"}:
         raise InputError(
             f"Received sample_weight as a dict of {', '.join(map(str, sample_weight))}; expected "
-            "weights of the masks, and of the patches only where these are to differ: "
+            "weights of the masks, and of the patches only if they are to differ: "
             '{"masks": ..., "patches": ...}.'
         )
     return sample_weight["masks"], sample_weight.get("patches")
 
 
 def max_pool_patches(masks):
-    """`(batch, height, width, 1)` to `(batch, height / 32, width / 32, 1)` by maximum.
+    """Max-pool `(batch, height, width, channels)` to patches of 32 x 32 pixels.
 
     Raises:
-        InputError: for masks that no whole patches fill.
+        InputError: if height or width is not a multiple of 32.
     """
-    batch, height, width, _ = masks.shape
+    batch, height, width, channels = masks.shape
     if height % PATCH_SIZE or width % PATCH_SIZE:
         raise InputError(
             f"Received images of {height} x {width} for training; expected an image_size of "
@@ -226,6 +255,26 @@ def max_pool_patches(masks):
             f"{-(-width // PATCH_SIZE) * PATCH_SIZE}."
         )
     tiles = masks.reshape(
-        batch, height // PATCH_SIZE, PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE, 1
+        batch, height // PATCH_SIZE, PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE, channels
     )
     return tiles.max(axis=(2, 4))
+
+
+def any_target(patches, counts):
+    """Join the patches of each target to one map, `(batch, rows, columns, 1)`.
+
+    Args:
+        patches: `(batch, rows, columns, channels)`: 1 for a patch that holds the target, 0, or -1
+            if the target is not labelled.
+        counts: int array `(batch,)` or `(1,)`. How many of the channels are targets of the image.
+
+    Returns:
+        float32: 1 if any target is in the patch, otherwise 0; all -1 for an image in which some
+            targets are not labelled. Patches that hold a labelled one would be known, but alone
+            they would teach that every patch holds something.
+    """
+    used = np.arange(patches.shape[-1]) < np.reshape(counts, (-1, 1, 1, 1))
+    values = np.where(used, patches, np.float32(0))
+    found = values.max(axis=-1, keepdims=True)
+    unknown = values.min(axis=(1, 2, 3), keepdims=True) < 0
+    return np.where(unknown, np.float32(UNLABELLED), found).astype("float32")

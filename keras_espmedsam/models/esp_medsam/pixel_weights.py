@@ -7,27 +7,25 @@ from keras_espmedsam.imaging.arrays import as_array
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import PATCH_SIZE
 from keras_espmedsam.models.sample_weights import checked_weights
 
-# A share of a canvas pixel that is smaller is due to rounding.
+# A smaller share of a canvas pixel is a rounding error.
 _ROUNDING = 1e-5
 
 
 def weight_map(weight, size):
-    """The weights of one image's pixels as float32.
+    """Return the weights of one image's pixels as float32.
 
     Args:
         weight: array `(height, width)` or `(height, width, 1)`, or one number for all pixels.
         size: (height, width) of the image.
 
     Raises:
-        InputError: for another shape, and for weights that are none.
-
-    Source: ours.
+        InputError: for another shape, and for invalid weights.
     """
     values = as_array(weight)
     if values.ndim == 0:
         return np.full(size, checked_weights(values), "float32")
     if values.shape not in (size, (*size, 1)):
-        front = "; it has its channel in front" if values.shape == (1, *size) else ""
+        front = "; its channel axis comes first" if values.shape == (1, *size) else ""
         raise InputError(
             f"Received a sample_weight of shape {values.shape} for an image of "
             f"{size[0]} x {size[1]}{front}; expected (height, width) or (height, width, 1) of the "
@@ -37,12 +35,12 @@ def weight_map(weight, size):
 
 
 def place_weighted(place, mask, weights):
-    """Draw a mask and the weights of its pixels as their image is drawn.
+    """Place a mask and the weights of its pixels as their image is placed.
 
-    Void pixels, of weight 0, have no part in either: a canvas pixel is foreground where half of
-    the other pixels that it shows are. Its weight is their mean by the share that they take of it,
-    scaled so that the image keeps its mean weight when it is resized. Padding is background, as
-    it is without weights, and gets that mean weight: so a map of ones changes nothing.
+    Void pixels (weight 0) affect neither: a canvas pixel is foreground if at least half of its
+    other source pixels are. Its weight is their mean, weighted by the share that each takes of it
+    and scaled so that resizing keeps the image's mean weight. Padding is background, as it is
+    without weights, and gets that mean weight. So a map of ones changes nothing.
 
     Args:
         place: `Placement`.
@@ -51,8 +49,6 @@ def place_weighted(place, mask, weights):
 
     Returns:
         Mask in {0, 1} and weights, float32 `(*canvas, 1)`.
-
-    Source: ours.
     """
     known = weights > 0
     if not known.any():
@@ -67,7 +63,7 @@ def place_weighted(place, mask, weights):
         least = np.where(share < 1 - _ROUNDING, share * np.float32(0.5), np.float32(0.5))
         placed = place.forward(np.where(known, mask, np.float32(0)))
         placed = ((placed >= least) & seen).astype("float32")
-    if weights.min() == weights.max():  # Also resized it is that, but for rounding.
+    if weights.min() == weights.max():  # Resizing keeps a constant, except for rounding.
         return placed[..., None], np.full((*place.canvas, 1), weights.max(), "float32")
     drawn = np.where(seen, place.forward(weights), np.float32(0))
     inner = drawn[: place.inner[0], : place.inner[1]]
@@ -78,16 +74,15 @@ def place_weighted(place, mask, weights):
 
 
 def pool_weighted(masks, weights):
-    """The patch target and its weights, of the pixels of weight above 0 alone.
+    """Return the patch target and its weights, from the pixels of weight above 0 only.
 
     Args:
-        masks, weights: float32 `(batch, height, width, 1)`, multiples of 32.
+        masks, weights: float32 `(batch, height, width, channels)`, multiples of 32; weights may
+            have one channel for all.
 
     Returns:
-        Two arrays `(batch, height / 32, width / 32, 1)`: whether any of a patch's pixels is
-        foreground, and their mean weight, 0 where there are none.
-
-    Source: ours.
+        Two arrays `(batch, height / 32, width / 32, channels)`: whether any of a patch's pixels is
+            foreground, and their mean weight, 0 if there are none.
     """
     masks, weights = _tiles(masks), _tiles(weights)
     known = weights > 0
@@ -97,16 +92,14 @@ def pool_weighted(masks, weights):
 
 
 def weights_as(target, weights):
-    """Weights per image, or ready ones per pixel or patch, as a map of a target's shape.
+    """Return weights per image, pixel or patch as a map of a target's shape.
 
     Args:
         target: `(batch, height, width, 1)`.
         weights: `(batch,)`, `(batch, 1)`, `(batch, height, width)` or as the target.
 
     Raises:
-        InputError: for another shape, and for weights that are none.
-
-    Source: ours.
+        InputError: for another shape, and for invalid weights.
     """
     values, shape = as_array(weights), tuple(target.shape)
     if values.shape in (shape[:1], (shape[0], 1)):
@@ -120,7 +113,7 @@ def weights_as(target, weights):
 
 
 def weigh_classes(masks, by_class, weights=None):
-    """Weights per pixel of what each shows, background or foreground.
+    """Return weights per pixel by class, background or foreground.
 
     Args:
         masks: `(batch, height, width, 1)` in {0, 1}, on the canvas.
@@ -128,9 +121,7 @@ def weigh_classes(masks, by_class, weights=None):
         weights: weights to multiply with, `(batch,)` or as `masks`; `None` for 1.
 
     Returns:
-        Weights as `masks`, and what `pool_weighted` makes of them.
-
-    Source: ours.
+        Weights shaped like `masks`, and their pooled weights per patch, see `pool_weighted`.
     """
     masks = np.asarray(masks, "float32")
     found = np.asarray(by_class, "float32")[(masks >= 0.5).astype("int32")]
@@ -141,7 +132,7 @@ def weigh_classes(masks, by_class, weights=None):
 
 
 def _tiles(values):
-    batch, height, width, _ = values.shape
+    batch, height, width, channels = values.shape
     return values.reshape(
-        batch, height // PATCH_SIZE, PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE, 1
+        batch, height // PATCH_SIZE, PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE, channels
     )

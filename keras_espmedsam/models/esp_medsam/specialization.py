@@ -1,55 +1,71 @@
-"""Rebuild a segmenter for other modalities: one of them alone, or one more."""
+"""Rebuild a segmenter for other modalities or targets: only one modality, or one more of either."""
 
 import keras
 import numpy as np
 
+from keras_espmedsam.layers import TargetQuery
 from keras_espmedsam.models.image_encoder import as_image_encoder
 from keras_espmedsam.models.lora import KERNELS, merged_values
 
 
 def specialize(segmenter, index):
-    """A segmenter with the controller of modality `index` alone, weights copied.
+    """Return a segmenter with only the controller of modality `index`, weights copied.
 
-    The queries of the first modalities all stay: they attend to each other and the image attends
-    to all of them, so that dropping one would change the mask. Of the added ones only the
-    modality's own is seen, hence kept.
+    All queries of the original modalities stay: they attend to each other and the image attends
+    to all of them, so dropping one would change the mask. An added query is seen only by its own
+    modality, so only that one is kept.
     """
     backbone = segmenter.backbone
     query = backbone.query_indices[index]
     added = query >= backbone.num_queries
-    single = with_modalities(
+    name = backbone.modalities[index]
+    adapters = backbone.target_adapters
+    single = rebuilt(
         segmenter,
-        modalities=(backbone.modalities[index],),
+        modalities=(name,),
         query_indices=(backbone.num_queries if added else query,),
         num_added_queries=int(added),
+        targets=backbone.target_set.only(name),
+        target_adapters={name: adapters[name]} if name in adapters else {},
     )
     copy_modality(backbone, index, single.backbone, 0)
     return single
 
 
-def with_modalities(segmenter, modalities, query_indices, num_added_queries):
-    """A segmenter of other modalities with copies of the shared weights; the rest is as built."""
+def rebuilt(segmenter, targets, **changes):
+    """Return a segmenter built alike but for some arguments, with copies of the shared weights.
+
+    Args:
+        segmenter: `ESPMedSAMImageSegmenter`.
+        targets: `Targets` of the new one.
+        **changes: other arguments of `ESPMedSAMBackbone`.
+    """
     backbone = segmenter.backbone
     config = backbone.get_config()
-    config["modalities"] = modalities
-    config["query_indices"] = query_indices
-    config["num_added_queries"] = num_added_queries
+    for name in ("targets", "exclusive", "nested", "instances"):
+        config.pop(name, None)
+    config.update(changes, **targets.config())
     if as_image_encoder(backbone.image_encoder).num_modalities:
         encoder = config["image_encoder"]
         config["image_encoder"] = {
             **encoder,
-            "config": {**encoder["config"], "num_modalities": len(modalities)},
+            "config": {**encoder["config"], "num_modalities": len(config["modalities"])},
         }
-    rebuilt = type(backbone).from_config(config)
-    copy_shared_weights(backbone, rebuilt)
+    new = type(backbone).from_config(config)
+    copy_shared_weights(backbone, new)
     preprocessor = segmenter.preprocessor
     if preprocessor is not None:
         preprocessor = type(preprocessor).from_config(preprocessor.get_config())
-    return type(segmenter)(backbone=rebuilt, preprocessor=preprocessor)
+    rules = {
+        modality: {name: rule for name, rule in of.items() if name in targets.of(modality)}
+        for modality, of in segmenter.postprocessing.items()
+        if modality in targets.names
+    }
+    return type(segmenter)(backbone=new, preprocessor=preprocessor, postprocessing=rules)
 
 
 def shared_weights(backbone):
-    """All weights of a backbone but those of one modality alone, in an order free of them."""
+    """Return the weights that modalities share, in an order independent of the modalities."""
     own = {
         id(weight)
         for modality in backbone.modalities
@@ -60,17 +76,34 @@ def shared_weights(backbone):
 
 
 def copy_shared_weights(source, target):
-    """Copy everything but the controllers and the added queries from one backbone to another."""
-    _copy(shared_weights(source), shared_weights(target), merged_values(source))
+    """Copy everything except controllers and added queries from one backbone to another."""
+    _copy(
+        shared_weights(source),
+        shared_weights(target),
+        merged_values(source),
+        # The self-prompts have as many maps as the modality with the most targets needs.
+        resize=source.self_prompt_targets == "each",
+    )
 
 
 def copy_modality(source, index, target, new_index):
-    """Copy the controller and the added query of a modality; those of a first one have none."""
-    for old, new in (
-        (source.controller_layers(index), target.controller_layers(new_index)),
-        (source.added_layers(index), target.added_layers(new_index)),
-    ):
-        copy_layers(old, new, merged_values(source))
+    """Copy the controller of a modality, its query if it was added, and its further targets."""
+    merged = merged_values(source)
+    copy_layers(source.controller_layers(index), target.controller_layers(new_index), merged)
+    old, new = (
+        [layer for layer in model.added_layers(i) if not isinstance(layer, TargetQuery)]
+        for model, i in ((source, index), (target, new_index))
+    )
+    copy_layers(old, new, merged)
+    old, new = further_targets(source, index), further_targets(target, new_index)
+    for name in old.keys() & new.keys():
+        copy_layers([old[name]], [new[name]], merged)
+
+
+def further_targets(backbone, index):
+    """Return the `TargetQuery` of each channel of a modality after the first, by name."""
+    names = backbone.target_set.channels(backbone.modalities[index])[1:]
+    return dict(zip(names, backbone.mask_decoder.target_layers(index), strict=True))
 
 
 def copy_layers(source, target, merged=None):
@@ -79,10 +112,15 @@ def copy_layers(source, target, merged=None):
         _copy(old.weights, new.weights, merged or {})
 
 
-def _copy(source, target, merged):
+def _copy(source, target, merged, resize=False):
     source, target = ([w for w in weights if w.name not in KERNELS] for weights in (source, target))
     for old, new in zip(source, target, strict=True):
-        # Through the host: on JAX two variables given one array would be deleted together when
+        # Through the host: on JAX, two variables that share an array would both be deleted when
         # training donates the buffers of one of them.
-        value = merged.get(old.path, old.value)
-        new.assign(np.array(keras.ops.convert_to_numpy(value)))
+        value = np.array(keras.ops.convert_to_numpy(merged.get(old.path, old.value)))
+        if resize and value.shape != tuple(new.shape):
+            part = tuple(map(slice, np.minimum(value.shape, new.shape)))
+            whole = np.array(keras.ops.convert_to_numpy(new.value))
+            whole[part] = value[part]
+            value = whole
+        new.assign(value)

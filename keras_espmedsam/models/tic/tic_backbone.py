@@ -27,10 +27,10 @@ PATCH_STRIDE = 4
 class TiCBackbone(FeaturePyramidBackbone, StagedImageEncoder):
     """Convolutional stem and stages of `TiCBlock` at strides 4, 8, 16 and 32.
 
-    There is no position table anywhere: the same weights take any image size, at a cost linear in
-    its pixels. The defaults are the configuration `tic_tiny`; `espmedsam presets` lists the
-    others. Alone it is a classifier's backbone; with a neck it is an image encoder for
-    `ESPMedSAMBackbone`, with or without modality controllers, as `TinyViTBackbone` is.
+    There is no position table: the same weights take any image size, at a cost linear in the
+    number of pixels. The defaults are the configuration `tic_tiny`; `espmedsam presets` lists the
+    others. Without a neck it is a classifier's backbone; with a neck it is an image encoder for
+    `ESPMedSAMBackbone`, with or without modality controllers, like `TinyViTBackbone`.
 
     Args:
         hidden_dims: tuple of int. Width of each stage.
@@ -43,7 +43,7 @@ class TiCBackbone(FeaturePyramidBackbone, StagedImageEncoder):
         mlp_ratio: float. Hidden width of the MLPs over the stage's width.
         border: `"zero"` or `"mask"`, see `MSAConv2D`.
         attention_dropout: float. Share of attention weights dropped in training.
-        neck_dim: int or None. Width of the embedding; `None` leaves the neck out and gives the
+        neck_dim: int or None. Width of the embedding; `None` leaves the neck out and returns the
             last stage's feature map.
         neck_levels: tuple of int or None. Stages whose feature maps enter the neck; `None` is
             the last one.
@@ -52,7 +52,7 @@ class TiCBackbone(FeaturePyramidBackbone, StagedImageEncoder):
         adapter_ratio: float. Hidden width of the controllers' adapters over the stage's width.
         adapter_zero_init: bool. See `ModalityAdapter`.
         image_shape: tuple `(height, width, 3)`; height and width `None` or any size; with a neck
-            of several levels multiples of 32.
+            of several levels, multiples of 32.
         dtype: dtype or `keras.DTypePolicy` of the layers.
 
     Call: images `(batch, height, width, 3)`, normalised floats, or with controllers
@@ -62,7 +62,7 @@ class TiCBackbone(FeaturePyramidBackbone, StagedImageEncoder):
     stages' feature maps as `"P2"` to `"P5"`.
 
     Raises:
-        ValueError: for lists of unequal length, or an embedding asked for without a neck.
+        ValueError: for lists of unequal length, or neck arguments without a neck.
 
     Example:
         >>> backbone = TiCBackbone(
@@ -71,8 +71,8 @@ class TiCBackbone(FeaturePyramidBackbone, StagedImageEncoder):
         >>> tuple(backbone(np.zeros((1, 70, 100, 3))).shape)
         (1, 3, 4, 32)
 
-    Source: TiC (arXiv 2310.04134) for the attention; of the network no more than names is
-    published, so its design is ours. Controllers: ESP-MedSAM (arXiv 2407.14153).
+    Source: TiC (arXiv 2310.04134), the attention; ESP-MedSAM (arXiv 2407.14153), the controllers.
+    Of the rest of TiC's network only names are published, so its design may differ.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class TiCBackbone(FeaturePyramidBackbone, StagedImageEncoder):
         for stage in range(stages):
             self.blocks.append([])
             for i in range(depths[stage]):
-                # Plain and shifted blocks take turns over the whole network.
+                # Plain and shifted blocks alternate over the whole network.
                 shifted = (sum(depths[:stage]) + i) % 2 == 1
                 block = TiCBlock(
                     num_heads=num_heads[stage],
@@ -180,7 +180,7 @@ class TiCBackbone(FeaturePyramidBackbone, StagedImageEncoder):
         self.adapter_zero_init = adapter_zero_init
         self.image_shape = tuple(image_shape)
 
-    # Keras on PyTorch orders a model's layers otherwise than on TensorFlow and JAX, and a saved
+    # Keras on PyTorch orders a model's layers differently from TensorFlow and JAX, and a saved
     # optimizer finds its slots by the order of the weights.
 
     @property

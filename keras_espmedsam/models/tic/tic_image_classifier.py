@@ -1,4 +1,4 @@
-"""TiC as a task: raw images in, the names of their classes and how sure each is out."""
+"""TiC as a classification task: raw images in, class names and confidences out."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ from keras_espmedsam.models.jit_compilation import check_jit_compile
 from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
 from keras_espmedsam.models.raw_training import trains_on_raw_images
 from keras_espmedsam.models.sample_weights import image_weights
-from keras_espmedsam.models.tasks import ImageClassifier
+from keras_espmedsam.models.tasks import ImageClassifier, checked_preprocessor
 from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
 from keras_espmedsam.models.tic.tic_image_classifier_preprocessor import (
     TiCImageClassifierPreprocessor,
@@ -37,31 +37,31 @@ POOLINGS = {
 @keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class TiCImageClassifier(ImageClassifier):
-    """Say what an image of any size shows, and how sure that is.
+    """Classify images of any size, with a confidence.
 
-    The backbone's feature map is pooled over all its places, normalised and classified in
-    float32. No part knows the image's size: the same weights take every size.
+    The backbone's feature map is pooled over all positions, normalised and classified in float32.
+    No part depends on the image's size: the same weights take every size.
 
     Args:
         backbone: `TiCBackbone`, or another backbone whose output is one feature map.
         num_classes: int or None. `None` is the number of `class_names`.
-        preprocessor: `TiCImageClassifierPreprocessor`, or `None` to feed `fit`, `evaluate` and
-            `predict` with normalised images.
-        class_names: tuple of str, or None. The classes' names; without them a class is known by
-            its number.
-        min_confidence: float in [0, 1]. Probability from which `classify` calls a result
+        preprocessor: `TiCImageClassifierPreprocessor`, or `None` if you pass `fit`, `evaluate` and
+            `predict` normalised images.
+        class_names: tuple of str, or None. The classes' names; without them classes are
+            identified by number.
+        min_confidence: float in [0, 1]. Probability from which `classify` reports a result as
             confident.
-        pooling: `"avg"` or `"max"`, over all places.
+        pooling: `"avg"` or `"max"`, over all positions.
         activation: `None` for logits, or `"softmax"`.
         dropout: float. Share of the pooled features dropped in training.
 
-    Call: normalised images `(batch, height, width, 3)` to logits `(batch, num_classes)`. For
+    Call: normalised images `(batch, height, width, 3)` to logits `(batch, num_classes)`. For raw
     images use `classify`.
 
     Raises:
-        ValueError: for arguments that do not fit each other.
+        ValueError: for arguments that do not fit together.
 
-    Example, a small untrained one (`from_preset` loads a trained one):
+    Example, a small untrained model (`from_preset` loads a trained one):
         >>> backbone = TiCBackbone(
         ...     hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 4),
         ...     kernel_size=3)
@@ -72,9 +72,9 @@ class TiCImageClassifier(ImageClassifier):
         >>> tuple(classifier(np.zeros((1, 40, 70, 3), "float32")).shape)
         (1, 2)
 
-    The examples of the methods go on from here.
+    The examples of the methods continue from here.
 
-    Source: TiC (arXiv 2310.04134) names a classifier; its design is ours.
+    Source: TiC (arXiv 2310.04134), which names a classifier but does not describe its design.
     """
 
     backbone_cls = TiCBackbone
@@ -107,12 +107,12 @@ class TiCImageClassifier(ImageClassifier):
         if isinstance(backbone.input, dict):
             raise ValueError(
                 f"Received a backbone with the inputs {', '.join(backbone.input)}; expected one "
-                "that takes images alone, such as a TiCBackbone with num_modalities=0."
+                "that takes only images, such as a TiCBackbone with num_modalities=0."
             )
 
         # === Layers ===
         self.backbone = backbone
-        self.preprocessor = preprocessor
+        self.preprocessor = checked_preprocessor(type(self), preprocessor)
         self.pooler = POOLINGS[pooling](data_format="channels_last", dtype="float32", name="pooler")
         self.output_norm = keras.layers.LayerNormalization(
             epsilon=1e-6, dtype="float32", name="output_norm"
@@ -123,7 +123,7 @@ class TiCImageClassifier(ImageClassifier):
         )
 
         # === Config ===
-        # Before the model, whose default compilation reads the activation.
+        # Before the model, since its default compilation reads the activation.
         self.num_classes = num_classes
         self.class_names = names
         self.min_confidence = float(min_confidence)
@@ -150,7 +150,7 @@ class TiCImageClassifier(ImageClassifier):
             kwargs["class_names"] = None
         classifier = super().from_preset(preset, load_weights, **kwargs)
         if "num_classes" in kwargs and classifier.output_dense.quantization_mode is not None:
-            # Its weights, which nothing has learnt, would be integers, which nothing can learn.
+            # A new head's weights would be untrained integers, which cannot be trained.
             refuse_quantized(classifier, "a new head", "and give that one the head")
         return classifier
 
@@ -164,10 +164,10 @@ class TiCImageClassifier(ImageClassifier):
     # === Images in, classes out ===
 
     def predict_class_probabilities(self, images):
-        """Of normalised images of one size, in one batch, and without anything else.
+        """Predict class probabilities for one preprocessed batch.
 
         Args:
-            images: `(batch, height, width, 3)`, as the preprocessor gives them.
+            images: `(batch, height, width, 3)`, output of the preprocessor.
 
         Returns:
             `(batch, num_classes)` float32.
@@ -175,17 +175,15 @@ class TiCImageClassifier(ImageClassifier):
         Example:
             >>> classifier.predict_class_probabilities(np.zeros((1, 64, 64, 3), "float32")).shape
             (1, 2)
-
-        Source: ours.
         """
         return self.to_probabilities(self.predict_prepared(images))
 
     def to_probabilities(self, outputs):
-        """What the model gives, to probabilities.
+        """Convert the model's outputs to probabilities.
 
         Args:
-            outputs: `(batch, num_classes)`: logits, or probabilities where the activation makes
-                them.
+            outputs: `(batch, num_classes)`: logits, or probabilities if the activation is
+                `"softmax"`.
 
         Returns:
             NumPy float32 array of that shape.
@@ -193,8 +191,6 @@ class TiCImageClassifier(ImageClassifier):
         Example:
             >>> classifier.to_probabilities(np.zeros((1, 2))).tolist()
             [[0.5, 0.5]]
-
-        Source: ours.
         """
         values = keras.ops.convert_to_numpy(outputs).astype("float32")
         if self.activation == "softmax":
@@ -211,14 +207,12 @@ class TiCImageClassifier(ImageClassifier):
             optimizer: `"auto"` (AdamW, 1e-3), a name or `keras.optimizers.Optimizer`.
             loss: `"auto"`: sparse categorical cross-entropy of the logits.
             metrics: `"auto"`: accuracy.
-            **kwargs: see `keras.Model.compile`. On PyTorch not `jit_compile=True`.
+            **kwargs: see `keras.Model.compile`. On PyTorch, `jit_compile=True` is not supported.
 
         Example:
             >>> classifier.compile(optimizer="sgd")
             >>> classifier.loss.name
             'sparse_categorical_crossentropy'
-
-        Source: ours.
         """
         check_jit_compile(kwargs.get("jit_compile"))
         if isinstance(optimizer, str) and optimizer == "auto":
@@ -228,12 +222,12 @@ class TiCImageClassifier(ImageClassifier):
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
     def prepare_batch(self, x, y=None, sample_weight=None, class_weight=None):
-        """One raw batch to what the model takes, with labels by name as numbers.
+        """Check and preprocess one raw batch, converting labels from names to numbers.
 
         Args:
             x: raw images, or a dict of them as `images`; see `fit`.
-            y: labels `(batch,)`, numbers or names; targets `(batch, num_classes)` for another
-                loss pass unchanged; or `None`.
+            y: labels `(batch,)`, numbers or names; or targets `(batch, num_classes)` for another
+                loss, which pass unchanged; or `None`.
             sample_weight: `(batch,)` or `None`.
             class_weight: dict of a class's number or name to the weight of its images,
                 multiplied with `sample_weight`; or `None`.
@@ -242,14 +236,12 @@ class TiCImageClassifier(ImageClassifier):
             `x`, `(x, y)` or `(x, y, sample_weight)`.
 
         Raises:
-            InputError: for a label that is no class, and for weights that do not fit.
+            InputError: for a label that is not a class, and for weights that do not fit.
 
         Example:
             >>> _, y = classifier.prepare_batch(np.zeros((2, 9, 9, 3), "uint8"), ["xray", "fundus"])
             >>> y.tolist()
             [1, 0]
-
-        Source: ours.
         """
         x = named_inputs(x, self.raw_inputs)["images"]
         if self.preprocessor is not None:
@@ -273,7 +265,7 @@ class TiCImageClassifier(ImageClassifier):
         return x, y, sample_weight
 
     def class_indices(self, labels):
-        """Names or numbers of classes to an int32 array of numbers.
+        """Convert names or numbers of classes to an int32 array of numbers.
 
         Raises:
             InputError: for an unknown name, or a number out of range.
@@ -281,15 +273,13 @@ class TiCImageClassifier(ImageClassifier):
         Example:
             >>> classifier.class_indices(["xray", "xray", "fundus"]).tolist()
             [1, 1, 0]
-
-        Source: ours.
         """
         labels = as_array(labels)
         if labels.dtype.kind in "iuf":
             numbers = labels.astype("int32")
             wrong = labels[(numbers != labels) | (numbers < 0) | (numbers >= self.num_classes)]
         else:
-            # TensorFlow gives the bytes of a string.
+            # TensorFlow returns strings as bytes.
             named = [one.decode() if isinstance(one, bytes) else str(one) for one in labels]
             known = {name: k for k, name in enumerate(self.class_names or ())}
             wrong = [name for name in named if name not in known]
@@ -297,14 +287,14 @@ class TiCImageClassifier(ImageClassifier):
         if len(wrong):
             names = f" ({', '.join(self.class_names)})" if self.class_names else ""
             raise InputError(
-                f"Received the label {wrong[0]!s}, which is no class of this model; expected "
+                f"Received the label {wrong[0]!s}, which is not a class of this model; expected "
                 f"numbers from 0 to {self.num_classes - 1}{names}."
             )
         return numbers
 
 
 def _label_array(labels):
-    """A list of labels, or of targets of another loss, as an array; tensors in it too."""
+    """Convert a list of labels, or of targets of another loss, to an array; it may hold tensors."""
     try:
         return np.array([one if isinstance(one, str | bytes) else as_array(one) for one in labels])
     except ValueError as error:
@@ -315,7 +305,7 @@ def _label_array(labels):
 
 
 def _numbers_of_classes(targets):
-    """Labels `(batch,)` or `(batch, 1)`, or the most probable of `(batch, num_classes)`."""
+    """Return labels `(batch,)` or `(batch, 1)`, or the most probable of `(batch, num_classes)`."""
     if targets.ndim == 1:
         return targets
     return targets[:, 0].astype("int32") if targets.shape[1] == 1 else targets.argmax(axis=-1)

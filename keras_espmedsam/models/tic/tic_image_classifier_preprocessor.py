@@ -1,4 +1,4 @@
-"""Raw images and labels to what the classifier trains on."""
+"""Prepare raw images and labels for training the classifier."""
 
 import keras
 from keras_hub.models import ImageClassifierPreprocessor
@@ -17,7 +17,7 @@ class TiCImageClassifierPreprocessor(ImageClassifierPreprocessor):
         image_converter: `TiCImageConverter`; `None` keeps each image's size.
 
     Call: `x`, raw images `(batch, height, width, channels)` or a list of images of any sizes, or a
-    dict of them as `images`; `y`, labels or `None`; `sample_weight`, `(batch,)` or `None`. Gives
+    dict of them as `images`; `y`, labels or `None`; `sample_weight`, `(batch,)` or `None`. Returns
     `x`, `(x, y)` or `(x, y, sample_weight)`.
 
     Example:
@@ -25,8 +25,6 @@ class TiCImageClassifierPreprocessor(ImageClassifierPreprocessor):
         >>> x, y = preprocessor(np.zeros((2, 48, 80, 3), "uint8"), np.array([0, 3]))
         >>> x.shape, y.tolist()
         ((2, 64, 64, 3), [0, 3])
-
-    Source: ours.
     """
 
     backbone_cls = TiCBackbone

@@ -1,4 +1,4 @@
-"""Raw images to inputs of TiC."""
+"""Convert raw images to inputs of TiC."""
 
 import keras
 
@@ -12,19 +12,19 @@ from keras_espmedsam.models.tic.tic_backbone import TiCBackbone
 class TiCImageConverter(HostImageConverter):
     """Resize, pad and normalise images for TiC, which takes every size.
 
-    Done on the host, as by `ESPMedSAMImageConverter`.
+    The work is done on the host, as in `ESPMedSAMImageConverter`.
 
     Args:
-        image_size: (height, width), at least 1, or `None`: keep the size, pad it to multiples of
-            32.
-        resize_mode: `"stretch"` changes the aspect ratio, so that a class is not known by it;
+        image_size: (height, width), at least 1, or `None` to keep the size and pad it to multiples
+            of 32.
+        resize_mode: `"stretch"` changes the aspect ratio, so that it does not reveal the class;
             `"pad"` keeps it and pads at the right and bottom with the mean colour.
         normalization: `"imagenet"`, (x - mean) / std, or `"released"`, (x - mean) / mean.
-        intensity: what is black and white: `"auto"`, `"full"` or a pair of values; see
+        intensity: which values are black and white: `"auto"`, `"full"` or a pair of values; see
             `keras_espmedsam.data.read_images`.
 
-    Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)`, or a list
-    of images of any sizes. Gives float32 of the model's size.
+    Call: an image as `to_rgb` takes it, or several: `(batch, height, width, channels)` or a list
+    of images of any sizes. Returns float32 images of the model's size.
 
     Raises:
         ValueError: for a size below 1, or an unknown mode or normalisation.
@@ -34,8 +34,6 @@ class TiCImageConverter(HostImageConverter):
         >>> converter = TiCImageConverter(image_size=(128, 100))
         >>> converter(np.zeros((2, 288, 384, 1), "uint8")).shape
         (2, 128, 100, 3)
-
-    Source: ours.
     """
 
     backbone_cls = TiCBackbone

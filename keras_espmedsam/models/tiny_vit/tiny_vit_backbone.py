@@ -1,4 +1,4 @@
-"""TinyViT as image encoder, with or without modality controllers."""
+"""TinyViT as an image encoder, with or without modality controllers."""
 
 import keras
 from keras_hub.models import Backbone
@@ -33,8 +33,8 @@ class TinyViTBackbone(Backbone, StagedImageEncoder):
     """Hybrid image encoder: a convolutional stage, then stages of window attention.
 
     The defaults are the TinyViT-5M body and neck of MobileSAM and ESP-MedSAM: embeddings of
-    width 256 at a sixteenth of the resolution. It can be used alone (`num_modalities=0`, input an
-    image batch) or hold one modality controller per modality (input a dict with `modalities`).
+    width 256 at a sixteenth of the resolution. Use it alone (`num_modalities=0`, its input a batch
+    of images) or with one controller per modality (its input a dict with `modalities`).
 
     Args:
         hidden_dims: tuple of int. Width of each stage.
@@ -44,10 +44,10 @@ class TinyViTBackbone(Backbone, StagedImageEncoder):
         strides: tuple of int. Stride of the merging between two stages.
         mlp_ratio: float. Hidden width of the MLPs over the stage's width.
         expand_ratio: int. Widening of the convolutional blocks.
-        neck_dim: int or None. Width of the embedding; `None` leaves the neck out and gives the
+        neck_dim: int or None. Width of the embedding; `None` leaves the neck out and returns the
             last stage's feature map.
         neck_levels: tuple of int or None. Stages whose feature maps enter the neck; `None` is
-            the last one, as released. More of them keep finer detail (ours).
+            the last one, as released. More stages keep finer detail.
         output_stride: int or None. Pixels per step of the embedding; `None` is the last stage's.
         num_modalities: int. Number of modality controllers; 0 for none.
         adapter_ratio: float. Hidden width of the controllers' adapters over the stage's width.
@@ -66,8 +66,8 @@ class TinyViTBackbone(Backbone, StagedImageEncoder):
         >>> tuple(encoder(np.zeros((1, 64, 96, 3))).shape)
         (1, 4, 6, 32)
 
-    Source: TinyViT (arXiv 2207.10666); neck: SAM (arXiv 2304.02643); controllers: ESP-MedSAM
-    (arXiv 2407.14153).
+    Source: TinyViT (arXiv 2207.10666); SAM (arXiv 2304.02643), the neck; ESP-MedSAM
+    (arXiv 2407.14153), the controllers. Departs from the papers: the neck can take several stages.
     """
 
     def __init__(

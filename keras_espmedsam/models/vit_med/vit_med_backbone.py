@@ -24,27 +24,27 @@ class ViTMedBackbone(Backbone, ImageEncoder):
     The defaults are SAM's ViT-B; ViT-L has `hidden_dim=1024, depth=24, num_heads=16,
     global_indices=(5, 11, 17, 23)`, ViT-H `hidden_dim=1280, depth=32, num_heads=16,
     global_indices=(7, 15, 23, 31)`. With `num_tokens=0, adapter=False` it is SAM's own encoder.
-    As image encoder of an `ESPMedSAMBackbone` it is the medical teacher; it holds no modality
-    controllers: all modalities share the additions, so that there is nothing to choose.
+    As the image encoder of an `ESPMedSAMBackbone` it is the medical teacher. It has no modality
+    controllers: all modalities share the additions.
 
     Args:
         hidden_dim: int. Width of the tokens.
         depth: int. Number of blocks.
-        num_heads: int. Attention heads; they divide `hidden_dim`.
+        num_heads: int. Attention heads; must divide `hidden_dim`.
         mlp_ratio: float. Hidden width of the MLPs over `hidden_dim`.
-        patch_size: int. Pixels per side of a patch, which is a place of the map.
+        patch_size: int. Pixels per side of a patch, which is one position of the map.
         window_size: int. Side of the attention windows, in patches.
         global_indices: tuple of int. Blocks that attend over the whole map instead.
-        neck_dim: int or None. Width of the embedding; `None` leaves the neck out and gives the
+        neck_dim: int or None. Width of the embedding; `None` leaves the neck out and returns the
             last block's feature map.
         output_stride: int or None. Pixels per step of the embedding; `None` is `patch_size`.
         num_tokens: int. See `KeyValueTokens`; 10 as published, 0 for none.
         adapter: bool. Whether each block has a `ParallelAdapter`.
         adapter_zero_init: bool. See `ParallelAdapter`.
         image_shape: tuple `(height, width, 3)`; height and width multiples of `patch_size`.
-        position_grid: (rows, columns) or None. The map of patches for which the position tables
-            are held; `None` is that of `image_shape`. Tables of another size are resized
-            linearly, so that weights of one image size serve another: this is what
+        position_grid: (rows, columns) or None. The number of patches for which the position
+            tables are stored; `None` is that of `image_shape`. For other sizes the tables are
+            resized linearly, so that weights of one image size serve another, as
             `from_preset(..., image_shape=...)` does.
         dtype: dtype or `keras.DTypePolicy` of the layers.
 
@@ -61,8 +61,8 @@ class ViTMedBackbone(Backbone, ImageEncoder):
         >>> tuple(encoder(np.zeros((1, 64, 96, 3))).shape)
         (1, 4, 6, 32)
 
-    Source: SAM (arXiv 2304.02643); additions: ESP-MedSAM (arXiv 2407.14153), figure, after the
-    released code of the sibling UN-SAM (arXiv 2402.16663); `position_grid` is ours.
+    Source: SAM (arXiv 2304.02643); ESP-MedSAM (arXiv 2407.14153), figure, the additions, following
+    the released code of its sibling UN-SAM (arXiv 2402.16663).
     """
 
     def __init__(
@@ -178,14 +178,14 @@ class ViTMedBackbone(Backbone, ImageEncoder):
         return {**levels, "embedding": FeatureLevel(self.output_stride, width)}
 
     def features(self, images, modalities=None, controllers=True, training=None):
-        """The feature maps of all blocks and the embedding.
+        """Compute the feature maps of all blocks and the embedding.
 
         Args:
             images: float tensor `(batch, height, width, 3)` of the size of `image_shape`,
                 normalised.
-            modalities: taken and not used, for what is called with any image encoder.
-            controllers: bool. `False` runs SAM's encoder alone, without tokens and adapters.
-            training: bool or `None`. Nothing here depends on it.
+            modalities: ignored; every image encoder takes it.
+            controllers: bool. `False` runs SAM's encoder without tokens and adapters.
+            training: bool or `None`. Has no effect here.
 
         Returns:
             dict of `block_0`, `block_1`, ... and `embedding`, each `(batch, h, w, channels)`.
@@ -194,10 +194,8 @@ class ViTMedBackbone(Backbone, ImageEncoder):
             >>> features = encoder.features(np.zeros((1, 64, 96, 3), "float32"))
             >>> tuple(features["block_0"].shape), tuple(features["embedding"].shape)
             ((1, 4, 6, 16), (1, 4, 6, 32))
-
-        Source: ours.
         """
-        # No argument where none is needed: rematerialisation on JAX would trace it.
+        # Omit arguments that are not needed: rematerialisation on JAX would trace them.
         choice = {} if controllers else {"controllers": False}
         x = self.position_embedding(self.patch_embedding(images))
         features = {}
@@ -209,9 +207,9 @@ class ViTMedBackbone(Backbone, ImageEncoder):
         return {**features, "embedding": x}
 
     def adapter_layers(self):
-        """The medical additions: tokens and adapters, in the order of the blocks.
+        """Return the medical additions: tokens and adapters, in the order of the blocks.
 
-        Example, with the class's `encoder`: what trains in the second phase of ESP-MedSAM.
+        Example, with the class's `encoder`: train as in the second phase of ESP-MedSAM.
             >>> for layer in encoder.pretrained_layers():
             ...     layer.trainable = False
             >>> sum(len(layer.trainable_weights) for layer in encoder.adapter_layers())
@@ -224,7 +222,7 @@ class ViTMedBackbone(Backbone, ImageEncoder):
         return [layer for block in self.blocks for layer in block.adapter_layers()]
 
     def pretrained_layers(self):
-        """The layers of SAM's own encoder: all but the medical additions.
+        """Return the layers of SAM's own encoder: all except the medical additions.
 
         Example, with the class's `encoder`:
             >>> len(encoder.pretrained_layers())

@@ -1,1 +1,1 @@
-"""What a run is told, checked by pydantic without Keras."""
+"""Configurations of runs, checked by pydantic without Keras."""

@@ -1,4 +1,4 @@
-"""Configuration files: what every one of them has in common."""
+"""Read and check configuration files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +11,12 @@ from keras_espmedsam._shown import shown, shown_value
 from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.training.config.yaml_text import parse_yaml, read_yaml
 
-# Of an override; the deepest of a configuration are six.
+# Of an override's keys; the deepest configuration has six.
 _MOST_KEYS = 20
 
 
 class Settings(pydantic.BaseModel):
-    """Base of a configuration, or of a section of one: no unknown keys, and no change.
+    """Base of a configuration, or of a section of one: immutable, without unknown keys.
 
     Example:
         >>> class Schedule(Settings):
@@ -25,8 +25,6 @@ class Settings(pydantic.BaseModel):
         Traceback (most recent call last):
         keras_espmedsam.errors.InputError: The configuration has the unknown key epoch; did you \
 mean epochs? Known keys: epochs.
-
-    Source: ours.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
@@ -34,7 +32,7 @@ mean epochs? Known keys: epochs.
     @pydantic.model_validator(mode="before")
     @classmethod
     def _known_keys_only(cls, data):
-        # pydantic itself names the unknown key, but not those that are known.
+        # pydantic's own message names the unknown key, but not the known ones.
         if not isinstance(data, Mapping):
             return data
         known = cls.known_keys(data)
@@ -56,7 +54,7 @@ mean epochs? Known keys: epochs.
         """The keys that a section may have.
 
         Args:
-            data: the section, where they depend on what it says.
+            data: the section, if the keys depend on its values.
         """
         return tuple(cls.model_fields)
 
@@ -74,23 +72,21 @@ def load_settings(
     Args:
         settings_class: subclass of `Settings`.
         source: path of the file, dict, or an object of `settings_class`.
-        overrides: changes such as `"phases.0.epochs=1"`: keys and places in lists, and a value
-            in YAML; or pairs such as `("phases.0.epochs", 1)`.
+        overrides: changes such as `"phases.0.epochs=1"`: keys and list positions, and a value in
+            YAML; or pairs such as `("phases.0.epochs", 1)`.
 
     Returns:
         The settings, checked.
 
     Raises:
-        InputError: when the file cannot be read, a key is unknown or missing, or a value is of
-            the wrong kind; a sentence that names the key.
+        InputError: if the file cannot be read, a key is unknown or missing, or a value has the
+            wrong type; a sentence that names the key.
 
     Example:
         >>> class Schedule(Settings):
         ...     epochs: int = 1
         >>> load_settings(Schedule, {"epochs": 3}, ["epochs=4"]).epochs
         4
-
-    Source: ours.
     """
     name = "The configuration"
     if isinstance(source, settings_class) and not overrides:
@@ -125,17 +121,17 @@ def _overridden(values, override):
 
 
 def _with(values, keys, value, override):
-    """A copy of nested dicts and lists with one value changed."""
+    """Return a copy of nested dicts and lists with one value changed."""
     if not keys:
         return value
     if len(keys) > _MOST_KEYS:
-        raise InputError(f"Received {shown_value(override)}; no setting lies so deep.")
+        raise InputError(f"Received {shown_value(override)}; no setting is nested so deeply.")
     key, *rest = keys
     if isinstance(values, list):
         if not key.isdecimal() or len(key) > 9 or int(key) >= len(values):
             raise InputError(
                 f"Received {shown_value(override)}, but there is no {shown(key)} in a list "
-                f"of {len(values)}; expected a place from 0 to {len(values) - 1}."
+                f"of {len(values)}; expected a position from 0 to {len(values) - 1}."
             )
         place = int(key)
         changed = _with(values[place], rest, value, override)
@@ -145,7 +141,7 @@ def _with(values, keys, value, override):
 
 
 def _sentence(name, error):
-    """What pydantic found, as a sentence that names the key."""
+    """Turn pydantic's error into a sentence that names the key."""
     where = shown(".".join(str(part) for part in error["loc"]), 200)
     if error["type"] == "unknown_key":
         prefix = f"{where}." if where else ""

@@ -1,4 +1,4 @@
-"""Reading YAML that may come from anywhere: values alone, and no more than a person writes."""
+"""Read YAML from any source: plain values only, and no more than a person writes."""
 
 import re
 from pathlib import Path
@@ -6,34 +6,33 @@ from typing import Any
 
 import yaml
 
+from keras_espmedsam._plain_file import check_plain_file
 from keras_espmedsam._shown import shown
 from keras_espmedsam.errors import InputError
 
 MAX_BYTES = 2**18
-# Values and characters, an alias counted as often as it is used: some lines of aliases of aliases
-# stand for more than any memory holds.
+# Values and characters, counting an alias each time it is used: a few lines of nested aliases can
+# expand to more than any memory holds.
 _MOST = 100_000
 _DEEPEST = 50
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """What YAML says; no tag of it runs anything.
+    """Parse YAML into plain values; tags never run code.
 
     Args:
         text: the YAML.
-        name: what it is, as the beginning of a sentence.
+        name: what the text is, as the beginning of a sentence.
 
     Returns:
-        A dict, a list or a value, of at most a hundred thousand values and characters.
+        A dict, a list or a value, with at most a hundred thousand values and characters.
 
     Raises:
-        InputError: for what is no YAML, is too much of it or has a key twice.
+        InputError: for text that is not YAML, is too large or has a duplicate key.
 
     Example:
         >>> parse_yaml("rate: 1e-3", "The configuration")
         {'rate': 0.001}
-
-    Source: ours.
     """
     if len(text) > MAX_BYTES:
         raise _too_long(name)
@@ -52,30 +51,29 @@ def parse_yaml(text: str, name: str) -> Any:
             f"{name} stands for more than {_MOST:,} values or is nested too deeply; give plain "
             "keys and values, without aliases of aliases."
         ) from None
-    # A date that is none, a number of more digits than Python reads, a tag for what it is not.
+    # An invalid date, a number of more digits than Python reads, a tag on the wrong type.
     except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
         raise InputError(
-            f"{name} holds a value that is none ({shown(error, 200)}); write it in quotes if it "
+            f"{name} holds an invalid value ({shown(error, 200)}); write it in quotes if it "
             "is text."
         ) from error
     return values
 
 
 def read_yaml(path: Path, name: str) -> Any:
-    """What a YAML file says, see `parse_yaml`.
+    """Read a YAML file, see `parse_yaml`.
 
     Args:
         path: the file.
         name: what it is, as the beginning of a sentence.
 
     Raises:
-        InputError: when it cannot be read, and as `parse_yaml`.
-
-    Source: ours.
+        InputError: if it cannot be read, and as `parse_yaml`.
     """
     try:
+        check_plain_file(path)
         with path.open("rb") as file:
-            # One more than there may be, and not what a device gives without end.
+            # One byte more than allowed.
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise _too_long(name)
@@ -84,15 +82,16 @@ def read_yaml(path: Path, name: str) -> Any:
         raise
     except FileNotFoundError:
         raise InputError(f"{name} does not exist; check the path.") from None
-    # Also a path with a byte 0 in it.
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # Not UTF-8, or a path with a null byte.
         raise InputError(f"{name} cannot be read ({type(error).__name__}).") from error
     return parse_yaml(text, name)
 
 
 def _too_long(name):
     return InputError(
-        f"{name} has more than {MAX_BYTES >> 10} KiB; expected settings of some lines."
+        f"{name} has more than {MAX_BYTES >> 10} KiB; expected settings of a few lines."
     )
 
 
@@ -101,7 +100,7 @@ class _TooMuch(Exception):
 
 
 def _count(value, left, deeper):
-    """Count a value and what is in it, and stop early."""
+    """Count a value and everything in it, stopping at the limit."""
     left[0] -= 1 + (len(value) if isinstance(value, str | bytes) else 0)
     if left[0] < 0 or deeper < 0:
         raise _TooMuch
@@ -117,10 +116,10 @@ def _count(value, left, deeper):
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-# Not a loader of YAML 1.2, as ruamel.yaml has: `yes`, `010` and `100:45` mean other things there,
-# also in the config.yaml of runs that were begun with this one.
+# Not a YAML 1.2 loader such as ruamel.yaml: there `yes`, `010` and `100:45` mean other things, also
+# in the config.yaml of runs that were started with this loader.
 class _Loader(yaml.SafeLoader):
-    """YAML that knows 1e-3 as a number, and no key twice."""
+    """YAML loader that reads 1e-3 as a number and rejects duplicate keys."""
 
     def __init__(self, stream: Any):
         super().__init__(stream)
@@ -130,17 +129,17 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             if key_node.tag == _MERGE or not isinstance(key_node, yaml.ScalarNode):
-                continue  # `<<`, which may be there twice; lists and dicts are no keys at all.
+                continue  # `<<`, which may occur twice; lists and dicts are invalid keys anyway.
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {shown(key)} is there twice", key_node.start_mark
+                    None, None, f"the key {shown(key)} occurs twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
     def flatten_mapping(self, node: Any) -> None:
-        """Merges of merges grow tenfold by the line, while they are read."""
+        """Stop nested merges, which grow tenfold with each line, while they are read."""
         super().flatten_mapping(node)
         self._merged += len(node.value)
         if self._merged > _MOST:

@@ -1,4 +1,4 @@
-"""Random changes of an image and its mask, moved together."""
+"""Random changes to an image and its mask, applied together."""
 
 import dataclasses
 import numbers
@@ -10,22 +10,22 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from keras_espmedsam.errors import InputError
 
-# The mean colour of the normalisation: what is moved in from outside is neutral to the model.
+# The mean colour of the normalisation: areas that move in from outside are neutral to the model.
 FILL = (124, 116, 104)
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Flip, turn, scale, shift and recolour an image; its mask moves with it.
+    """Flip, rotate, scale, shift and recolour an image; its mask moves with it.
 
-    One affine map with bilinear sampling does all the moving, so that an image is resampled
-    once. Done by Pillow on the host: the same images for a seed on every backend, and a
-    millisecond or two an image.
+    All geometric changes are one affine map with bilinear sampling, so that an image is resampled
+    only once. Pillow does the work on the host: the same images for a seed on every backend, in a
+    millisecond or two per image.
 
     Args:
         horizontal_flip, vertical_flip: float. Probability.
-        right_angles: bool. Turn by a random multiple of 90 degrees first.
-        rotation: float. Largest turn either way, in degrees.
+        right_angles: bool. Rotate by a random multiple of 90 degrees first.
+        rotation: float. Largest rotation either way, in degrees.
         scale: (float, float). Range of the magnification.
         shift: float. Largest shift either way, as a fraction of the result's side.
         stretch: float. Largest relative change of the aspect ratio either way.
@@ -33,13 +33,13 @@ class Augmentation:
         blur: float. Probability of a Gaussian blur of up to 1.5 pixels.
 
     Call: `augmentation(image, mask, rng)` with a uint8 image `(height, width, 3)`, a bool mask
-    `(height, width)` (or None) and a `numpy.random.Generator`; gives a pair of the same kind and
-    size. With `canvas=(height, width)` the pair has that size: a random part of a magnified
-    image that is larger, a random place for one that is smaller, each pixel at its own scale
-    times `scale`.
+    `(height, width[, channels])` (or None) and a `numpy.random.Generator`; returns a pair of the
+    same types and size. With `canvas=(height, width)` the pair has that size: a random part of a
+    scaled image that is larger, a random position for one that is smaller. One source pixel is
+    then one pixel of the canvas, times `scale`.
 
     Raises:
-        InputError: for a value that is no probability, no range or negative.
+        InputError: for an invalid probability, range or amount.
 
     Example:
         >>> flip = Augmentation(horizontal_flip=1.0, rotation=0, scale=(1, 1), shift=0,
@@ -49,8 +49,6 @@ class Augmentation:
         [[False, True], [False, True]]
         >>> flip(image, image[..., 0] > 0, np.random.default_rng(0), canvas=(1, 1))[0].shape
         (1, 1, 3)
-
-    Source: ours.
     """
 
     horizontal_flip: float = 0.5
@@ -77,19 +75,17 @@ class Augmentation:
 
     @classmethod
     def from_config(cls, config):
-        """Make one from what a configuration file says; what it does not say is the default.
+        """Build from a configuration; missing keys take their defaults.
 
         Args:
-            config: dict of the arguments; the two numbers of `scale` may be a list.
+            config: dict of the arguments; `scale` may be a list of two numbers.
 
         Raises:
-            InputError: for a key that is no argument, or a value that cannot be used.
+            InputError: for an unknown key or an invalid value.
 
         Example:
             >>> Augmentation.from_config({"rotation": 30, "scale": [0.9, 1.2]}).scale
             (0.9, 1.2)
-
-        Source: ours.
         """
         if not isinstance(config, dict):
             raise InputError(
@@ -114,8 +110,7 @@ class Augmentation:
         size = image.shape[:2] if canvas is None else canvas
         image = _transform(Image.fromarray(image), size, matrix, FILL)
         if mask is not None:
-            mask = _transform(Image.fromarray(mask.astype("uint8") * 255), size, matrix, 0)
-            mask = np.asarray(mask) >= 128
+            mask = _moved_mask(mask, size, matrix)
         for enhance, amount in (
             (ImageEnhance.Brightness, self.brightness),
             (ImageEnhance.Contrast, self.contrast),
@@ -128,12 +123,12 @@ class Augmentation:
         return np.asarray(image), mask
 
     def _matrix(self, size, canvas, rng):
-        """The 3 x 3 map from places of the result to places of the source, in pixels."""
+        """Return the 3 x 3 map from result to source positions, in pixels."""
         height, width = size
         out_height, out_width = size if canvas is None else canvas
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
         turns = 0
-        # Without a canvas only on squares: elsewhere they would turn the image out of its frame.
+        # Without a canvas, only for squares: otherwise part of the image would leave the frame.
         if self.right_angles and (canvas is not None or height == width):
             turns = rng.integers(4)
             angle += turns * np.pi / 2
@@ -186,6 +181,16 @@ _EXPECTED = {
         ),
     ),
 }
+
+
+def _moved_mask(mask, size, matrix):
+    if mask.ndim == 3:
+        moved = [_moved_mask(mask[..., c], size, matrix) for c in range(mask.shape[-1])]
+        return np.stack(moved, axis=-1)
+    if not mask.any():  # As of targets that are not labelled.
+        return np.zeros(size, bool)
+    moved = _transform(Image.fromarray(mask.astype("uint8") * 255), size, matrix, 0)
+    return np.asarray(moved) >= 128
 
 
 def _transform(image, size, matrix, fill):

@@ -1,4 +1,4 @@
-"""Keras' own augmentation layers on a batch of images and masks together."""
+"""Apply Keras' augmentation layers to a batch of images and masks together."""
 
 import contextlib
 
@@ -7,30 +7,30 @@ import numpy as np
 
 from keras_espmedsam.errors import InputError
 
-# These mix images, whose modalities then no longer fit, or draw from generators that no seed
-# reaches, so that the mask would not move with its image.
+# These mix images, whose modalities then no longer fit, or use random generators that no seed
+# controls, so that the mask would not move with its image.
 _REFUSED = ("AugMix", "CutMix", "MixUp", "RandAugment", "RandomColorJitter")
 _METHODS = ("get_random_transformation", "transform_images", "transform_segmentation_masks")
 
 
 class BatchLayers:
-    """Change a batch with Keras' image layers, repeatably, its masks moving with its images.
+    """Augment a batch with Keras' image layers, reproducibly, moving masks with their images.
 
-    Keras draws a layer's transformation from a generator; calling the layer on a dict would leave
-    some layers (`RandomElasticTransform`; on torch `RandomRotation`) with different ones for
-    images and masks. So each is drawn twice, from two generators of the same state.
+    Keras draws a layer's transformation from a generator. Calling the layer on a dict would give
+    some layers (`RandomElasticTransform`; on torch `RandomRotation`) different transformations for
+    images and masks. So each is drawn twice, from two generators in the same state.
 
     Args:
         layers: list of layers such as `keras.layers.RandomElasticTransform`, of float32 and with
             values from 0 to 255.
 
     Call: `batch_layers(images, masks, entropy)` with uint8 arrays `(batch, height, width, 3)` and
-    `(batch, height, width, 1)` in {0, 1} (or None), and a list of int that decides what is drawn;
-    gives a pair of the same kind. Numbers are the backend's, so they differ between backends.
+    `(batch, height, width, 1)` in {0, 1} (or None), and a list of int that seeds the drawing;
+    returns a pair of the same types. Results differ between backends.
 
     Raises:
-        InputError: for a layer that is no such layer, mixes images, cannot be repeated, is of a
-            lower precision or of another range of values.
+        InputError: for an object that is not such a layer, a layer that mixes images or is not
+            reproducible, and a lower precision or another range of values.
 
     Example:
         >>> flip = BatchLayers([keras.layers.RandomFlip("horizontal")])
@@ -39,8 +39,6 @@ class BatchLayers:
         >>> moved, with_them = flip(images, masks, entropy=[0])
         >>> bool((moved[..., :1] == with_them * 255).all()), len(np.unique(with_them, axis=0))
         (True, 2)
-
-    Source: ours.
     """
 
     def __init__(self, layers):
@@ -89,16 +87,16 @@ class BatchLayers:
 
 
 def _on_host():
-    """Where data are made beside the model that an accelerator computes: it would have to wait."""
+    """Run on the CPU, since the accelerator is busy with the model and data would have to wait."""
     try:
         return keras.device("cpu")
-    except RuntimeError:  # JAX was told (JAX_PLATFORMS) to do without.
+    except RuntimeError:  # JAX was configured (JAX_PLATFORMS) without a CPU.
         return contextlib.nullcontext()
 
 
 @contextlib.contextmanager
 def _drawn(layer, images, seed):
-    """A layer's transformation, with its generator and torch's own in the state after drawing."""
+    """Draw a layer's transformation, restoring its generator and torch's to the drawn state."""
     generator = keras.random.SeedGenerator(seed)
     with contextlib.ExitStack() as stack:
         if keras.backend.backend() == "torch":

@@ -1,10 +1,10 @@
-"""The batch of a number: which images it holds and how they are changed."""
+"""Choose the images of a batch by its number, and augment them."""
 
 import numpy as np
 
 from keras_espmedsam.training.data.augmentation import Augmentation
 
-# Draws an image on a canvas and changes nothing.
+# Places an image on a canvas without changing it.
 PLACED = Augmentation(
     horizontal_flip=0,
     rotation=0,
@@ -18,23 +18,22 @@ PLACED = Augmentation(
 
 
 class BatchSampler:
-    """Draw batches by epoch and number: the same ones whenever, and in whatever order, asked.
+    """Draw batches, deterministic in (seed, epoch, index).
 
     Args:
         images: `ImageStore`.
         batch_size: int.
         steps: int or None. Batches per epoch, or one pass.
-        groups, probabilities: what is drawn from with `steps`, see `sampling_weights`.
-        by_size: bool. Without `steps`, batches hold images of one size.
-        shuffle: bool. Without `steps`, another order in each epoch.
-        augment: dict of data set or modality to `Augmentation`; the data set's goes first.
-        canvas: (height, width) that the augmentation draws on, or `None`: the image's size.
+        groups, probabilities: what to draw from with `steps`, see `sampling_weights`.
+        by_size: bool. Without `steps`, each batch holds images of one size.
+        shuffle: bool. Without `steps`, use another order in each epoch.
+        augment: dict of data set or modality to `Augmentation`; the data set's takes precedence.
+        canvas: (height, width) that the augmentation draws on, or `None` for the image's size.
         seed: int.
 
-    Call: `batch_sampler(epoch, index)` gives the rows, the images and the masks (or None) of a
-    batch. It uses no backend, so that it runs in threads and processes.
-
-    Source: ours.
+    Call: `batch_sampler(epoch, index)` returns the rows, the images and the masks (or None),
+    `(batch, height, width, channels of the model)`, of a batch. It uses no backend, so it can run
+    in threads and processes.
     """
 
     def __init__(
@@ -81,12 +80,22 @@ class BatchSampler:
             masks.append(mask)
         if masks[0] is None:
             return rows, np.stack(images), None
-        return rows, np.stack(images), np.stack(masks)[..., None].astype("uint8")
+        return rows, np.stack(images), self._stacked(rows, masks)
+
+    def _stacked(self, rows, masks):
+        """Return the masks of a batch; beyond an image's own channels they are 0."""
+        count = self.images.channels.num_channels
+        if count == 1:
+            return np.stack(masks)[..., None].astype("uint8")
+        stacked = np.zeros((len(masks), *masks[0].shape[:2], count), "uint8")
+        for row, mask, part in zip(rows, masks, stacked, strict=True):
+            part[..., : mask.shape[-1]] = self.images.free_of_conflicts(row, mask)
+        return stacked
 
     def _one_pass(self, epoch):
-        """Rows of the batches of one pass: as they come, or those of one size together."""
+        """Return the rows of each batch of one pass: in order, or grouped by image size."""
         order = np.arange(len(self.images.records))
-        # The last number tells this generator from those of the batches.
+        # The last number distinguishes this generator from those of the batches.
         rng = np.random.default_rng([self.seed, epoch, 0, 1])
         if self.shuffle:
             order = rng.permutation(order)
@@ -99,6 +108,6 @@ class BatchSampler:
             for start in range(0, len(rows), self.batch_size)
         ]
         if self.shuffle and self.by_size:
-            # Else all images of one size would come before those of another.
+            # Otherwise all images of one size would come before those of another.
             batches = [batches[i] for i in rng.permutation(len(batches))]
         return batches

@@ -1,4 +1,4 @@
-"""Augmentation as a configuration describes it."""
+"""Build augmentations from a configuration."""
 
 import keras
 
@@ -8,18 +8,18 @@ from keras_espmedsam.training.data.medical_ranges import MEDICAL_RANGES
 
 
 def make_augmentation(settings, modalities, records=(), added=None):
-    """What a configuration's `augmentation` means for each modality.
+    """Return the `Augmentation` of each modality that a configuration describes.
 
     Args:
         settings: `"medical"`, `"none"`, or dict of modality or data set to arguments of
             `Augmentation`; the key `default` is for all other modalities.
         modalities: tuple of str.
-        records: list of `Record`, whose data sets may be named.
-        added: `AddModalitySettings` or None. What is medical for the modality that it started
-            from is so for the new one.
+        records: list of `Record`; their data sets are valid keys.
+        added: `AddModalitySettings` or None. The new modality gets the medical ranges of the
+            modality that it is initialised from.
 
     Returns:
-        dict of modality, and of the data sets that are named, to `Augmentation`.
+        dict of each modality, and each data set that has its own, to `Augmentation`.
 
     Raises:
         InputError: for an unknown modality or argument.
@@ -27,8 +27,6 @@ def make_augmentation(settings, modalities, records=(), added=None):
     Example:
         >>> make_augmentation({"default": {"rotation": 5}}, ("xray", "fundus"))["xray"].rotation
         5
-
-    Source: ours.
     """
     if settings == "none":
         return {}
@@ -54,10 +52,10 @@ def make_augmentation(settings, modalities, records=(), added=None):
 
 
 def make_layers(settings):
-    """Keras' image layers that a configuration names.
+    """Build the Keras image layers that a configuration names.
 
     Args:
-        settings: list of dicts of the key `layer`, a class in `keras.layers`, and its arguments.
+        settings: list of dicts with the key `layer`, a class in `keras.layers`, and its arguments.
 
     Raises:
         InputError: for an unknown layer or argument.
@@ -65,8 +63,6 @@ def make_layers(settings):
     Example:
         >>> make_layers([{"layer": "RandomFlip", "mode": "horizontal"}])[0].mode
         'horizontal'
-
-    Source: ours.
     """
     layers = []
     for number, arguments in enumerate(settings):
@@ -82,6 +78,6 @@ def make_layers(settings):
             layers.append(layer(**arguments))
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"The layer keras_augmentation.{number} cannot be made: {error}"
+                f"The layer keras_augmentation.{number} cannot be built: {error}"
             ) from error
     return layers

@@ -1,4 +1,4 @@
-"""How far images of each modality may be changed and still be such images."""
+"""Augmentation ranges that keep images of each modality plausible."""
 
 from keras_espmedsam.training.data.augmentation import Augmentation
 
@@ -10,5 +10,5 @@ MEDICAL_RANGES = {
     "microscopy": Augmentation(vertical_flip=0.5, right_angles=True, contrast=0.3),
     "colonoscopy": Augmentation(vertical_flip=0.5, right_angles=True, rotation=30, contrast=0.3),
 }
-"""Modality to `Augmentation`: those that the small presets were trained with. A chest has an
-upper end and an ultrasound probe is above the image; a lesion or a polyp may lie any way."""
+"""dict of modality to `Augmentation`, as used to train the small presets. A chest has an upper end
+and an ultrasound probe is above the image; a lesion or a polyp may have any orientation."""

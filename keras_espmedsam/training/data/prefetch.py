@@ -1,8 +1,8 @@
-"""Batches that workers prepare before they are asked for.
+"""Prepare batches in workers ahead of time.
 
-Keras' own workers do not serve here: before the first epoch `fit` takes a batch to build the
-model, and what its workers drew beside it, some number of batches of another epoch, is handed out
-in the epochs that follow. Here a batch has the number of its epoch with it.
+Keras' own workers cannot be used: before the first epoch `fit` takes a batch to build the model,
+and other batches that its workers have drawn by then, some number of them and of another epoch, are
+handed out in the following epochs. Here each batch carries the number of its epoch.
 """
 
 import concurrent.futures
@@ -15,27 +15,25 @@ from keras_espmedsam.errors import InputError
 
 
 class Prefetch:
-    """Call a function for batches to come, in threads or processes.
+    """Call a function for upcoming batches, in threads or processes.
 
     Args:
-        get_batch: called with an epoch and a batch's number. For processes it is sent to each of
-            them once, so it can be pickled.
-        workers: int. With one thread nothing is done ahead.
-        max_queue_size: int. The most batches that wait to be asked for.
-        use_multiprocessing: bool. Processes rather than threads, for what holds Python's lock.
+        get_batch: called with an epoch and a batch's number. It is sent to each process once, so
+            it must be picklable.
+        workers: int. With one thread nothing is prepared ahead.
+        max_queue_size: int. Largest number of batches waiting.
+        use_multiprocessing: bool. Processes instead of threads, for code that holds Python's lock.
 
-    Call: `prefetch(epoch, index, count)` gives what `get_batch(epoch, index)` gives, and has the
-    next ones up to `count` prepared.
+    Call: `prefetch(epoch, index, count)` returns `get_batch(epoch, index)` and starts preparing the
+    next batches, up to `count`.
 
     Raises:
-        InputError: when processes cannot be started.
+        InputError: if processes cannot be started.
 
     Example:
         >>> prefetch = Prefetch(lambda epoch, index: (epoch, index), workers=2, max_queue_size=3)
         >>> [prefetch(7, index, 4) for index in range(4)]
         [(7, 0), (7, 1), (7, 2), (7, 3)]
-
-    Source: ours.
     """
 
     def __init__(self, get_batch, workers=1, max_queue_size=10, use_multiprocessing=False):
@@ -66,7 +64,7 @@ class Prefetch:
             wanted = [
                 (epoch, i) for i in range(index + 1, min(index + 1 + self.max_queue_size, count))
             ]
-            # What is left of another epoch, or was jumped over, will not be asked for.
+            # Batches of another epoch, and skipped ones, will not be requested.
             for key in [key for key in self._waiting if key not in wanted]:
                 self._waiting.pop(key).cancel()
             for key in wanted:
@@ -77,7 +75,7 @@ class Prefetch:
         except concurrent.futures.process.BrokenProcessPool as error:
             raise InputError(
                 "The worker processes ended before they gave a batch; give "
-                "use_multiprocessing=False, or put what the script does under "
+                "use_multiprocessing=False, or put the script's code under "
                 "`if __name__ == '__main__':`, since each process reads the script again."
             ) from error
 
@@ -94,7 +92,7 @@ class Prefetch:
     def _new_pool(self):
         if not self.use_multiprocessing:
             return concurrent.futures.ThreadPoolExecutor(self.workers)
-        # Spawned: a backend that has threads of its own must not be forked.
+        # Spawned: a backend with threads of its own must not be forked.
         return concurrent.futures.ProcessPoolExecutor(
             max(self.workers, 1),
             mp_context=multiprocessing.get_context("spawn"),
@@ -112,5 +110,5 @@ def _receive(get_batch):
 
 
 def _get_batch(epoch, index):
-    assert _received is not None  # The pool's initializer.
+    assert _received is not None  # Set by the pool's initializer.
     return _received(epoch, index)

@@ -1,4 +1,4 @@
-"""The records of all sources that a configuration names."""
+"""Read the records of all sources in a configuration."""
 
 import dataclasses
 
@@ -11,17 +11,15 @@ def read_sources(settings, labelled=True, modality=None):
 
     Args:
         settings: `DataSettings`.
-        labelled: bool. False where masks and modalities are not needed.
-        modality: str or None. The modality of all records, whatever the sources say.
+        labelled: bool. False if masks and modalities are not needed.
+        modality: str or None. The modality of all records, overriding the sources.
 
     Returns:
         dict of `train` and `val`, lists of `Record`.
 
     Raises:
-        InputError: when a source cannot be read, a split that is asked for is in none of them, or
-            an image of `modality` has no mask.
-
-    Source: ours.
+        InputError: if a source cannot be read, a requested split is in none of them, or an image
+            of `modality` has no mask.
     """
     records = [
         _with_intensity(record, source.intensity or settings.intensity)
@@ -36,8 +34,8 @@ def read_sources(settings, labelled=True, modality=None):
         for split in splits:
             if split not in found:
                 raise InputError(
-                    f"The sources have no split {split!r}, of {key}_splits; they have "
-                    f"{', '.join(found)}. Name one of these, or give split_fractions."
+                    f"The sources have no split {split!r}, which {key}_splits names; they have "
+                    f"{', '.join(found)}. Choose from these, or give split_fractions."
                 )
         chosen[key] = [record for record in records if record.split in splits]
     for record in (*chosen["train"], *chosen["val"]):
@@ -56,22 +54,24 @@ def read_sources(settings, labelled=True, modality=None):
 
 
 def _with_intensity(record, intensity):
-    """What is said of a source counts where its index does not say it."""
+    """Apply a source's intensity to a record unless its index gives one."""
     if intensity is None or record.intensity is not None:
         return record
     return dataclasses.replace(record, intensity=intensity)
 
 
 def _read_as(source, modality):
-    """A source's records as those of one modality, which its files need not say."""
+    """Return a source whose records all have one modality, which its files need not name."""
     source = source.model_copy(update={"modality": modality})
-    records = _read(source, labelled=source.index is None)
+    records = _read(source, labelled=source.index is None, masks=True)
     return [dataclasses.replace(record, modality=modality) for record in records]
 
 
-def _read(source, labelled):
+def _read(source, labelled, masks=False):
+    names = ("targets", "target", "labels") if labelled or masks else ()
+    targets = {name: getattr(source, name) for name in names}
     if source.index is not None:
-        records = read_index(source.index, datasets=source.datasets, labelled=labelled)
+        records = read_index(source.index, datasets=source.datasets, labelled=labelled, **targets)
         if not source.modality:
             return records
         return [dataclasses.replace(record, modality=source.modality) for record in records]
@@ -83,6 +83,7 @@ def _read(source, labelled):
             images=source.images,
             masks=source.masks,
             dataset=source.dataset,
+            **targets,
         )
     return read_folder(
         source.folder,
@@ -93,4 +94,6 @@ def _read(source, labelled):
         group=source.group,
         labelled=labelled,
         merge_masks=source.merge_masks,
+        instances=source.instances if labelled else None,
+        **targets,
     )

@@ -1,19 +1,18 @@
-"""Which images are drawn how often: groups of records and their probabilities."""
+"""How often images are drawn: groups of records and their probabilities."""
 
 import numpy as np
 
+from keras_espmedsam.data.targets import UNNAMED
 from keras_espmedsam.errors import InputError
 
-BALANCES = ("dataset", "modality")
+BALANCES = ("dataset", "modality", "target")
 
 
 def check_weights(weights, steps):
-    """Refuse weights of what is not drawn at random: one pass shows every image once.
+    """Raise for weights without random drawing: one pass shows every image once.
 
     Raises:
         InputError: for weights without steps.
-
-    Source: ours.
     """
     if weights and not steps:
         raise InputError(
@@ -22,30 +21,53 @@ def check_weights(weights, steps):
         )
 
 
-def sampling_weights(records, balance="dataset", weights=None):
-    """Group records, and say how often each group is drawn.
+def group_names(record, balance, targets=None):
+    """Return the groups of a record; of several targets it is in several.
+
+    Args:
+        record: `Record`.
+        balance: one of `BALANCES`.
+        targets: the model's `Targets`, whose first target a mask without a name shows; or None.
+
+    Returns:
+        List of str; with `"target"` such as `"fundus/vessels"`.
+
+    Example:
+        >>> group_names(kem.data.Record("train", "xray", "a", "1.png", "2.png"), "target")
+        ['xray/mask']
+    """
+    if balance != "target":
+        return [getattr(record, balance)]
+    first = UNNAMED if targets is None else targets.of(record.modality)[0]
+    names = [one.target or first for one in record.target_masks] or [UNNAMED]
+    return [f"{record.modality}/{name}" if record.modality else name for name in names]
+
+
+def sampling_weights(records, balance="dataset", weights=None, targets=None):
+    """Group records and compute how often each group is drawn.
 
     Args:
         records: list of `Record`.
-        balance: `"dataset"` or `"modality"`: what the groups are. `None` is one group of all,
-            so that every image is drawn as often as any other.
-        weights: dict of a group's name to float, 1 where it has no name; None for equal shares.
+        balance: `"dataset"`, `"modality"` or `"target"` (of a modality; an image in which several
+            are labelled is in several groups): how to group. `None` is one group of all records,
+            so that all images are drawn equally often.
+        weights: dict of a group's name to float, 1 for other groups; None for equal shares. The
+            name of a target's group is such as `fundus/vessels`.
+        targets: see `group_names`.
 
     Returns:
         Tuple of the groups, a list of integer arrays of rows, and their probabilities, an array
         that sums to 1.
 
     Raises:
-        InputError: for another `balance`, weights of names that there are not, or of which none
-            is above zero or one is below.
+        InputError: for another `balance`, and weights that name unknown groups, are negative or
+            all zero.
 
     Example:
         >>> records = [kem.data.Record("train", "xray", name, "a.png") for name in "aab"]
         >>> groups, probabilities = sampling_weights(records, "dataset", {"b": 3})
         >>> [group.tolist() for group in groups], probabilities.tolist()
         ([[0, 1], [2]], [0.25, 0.75])
-
-    Source: ours.
     """
     if balance is not None and balance not in BALANCES:
         raise InputError(
@@ -58,21 +80,21 @@ def sampling_weights(records, balance="dataset", weights=None):
                 f"as one of {', '.join(BALANCES)}."
             )
         return [np.arange(len(records))], np.ones(1)
-    of = [getattr(record, balance) for record in records]
-    names = sorted(set(of))
+    of = [group_names(record, balance, targets) for record in records]
+    names = sorted({name for one in of for name in one})
     weights = dict(weights or {})
     unknown = [str(name) for name in weights if name not in names]
     if unknown:
         raise InputError(
             f"Received weights of {', '.join(unknown)}; the records are of the {balance} "
-            f"{', '.join(names)}. Write the names as there."
+            f"{', '.join(names)}. Use these names."
         )
     probabilities = np.array([weights.get(name, 1.0) for name in names], "float64")
     if not (probabilities >= 0).all() or not probabilities.any():
-        kind = "data sets" if balance == "dataset" else "modalities"
+        kind = {"dataset": "data sets", "modality": "modalities", "target": "targets"}[balance]
         raise InputError(
             f"Received weights={weights} for the {kind} {', '.join(names)}; expected "
             "numbers of at least 0, and one above 0."
         )
-    groups = [np.flatnonzero([one == name for one in of]) for name in names]
+    groups = [np.flatnonzero([name in one for one in of]) for name in names]
     return groups, probabilities / probabilities.sum()

@@ -1,4 +1,4 @@
-"""Several devices, by each backend's own means."""
+"""Train on several devices, by each backend's own means."""
 
 import contextlib
 import importlib
@@ -15,22 +15,21 @@ from keras_espmedsam.training.devices.sharded_batches import (
 
 
 def distribute(devices=None):
-    """Context within which models are built, compiled and trained on several devices.
+    """Build, compile and train models on several devices within this context.
 
     The devices share each batch: on JAX by `keras.distribution.DataParallel` and on TensorFlow by
     `tf.distribute.MirroredStrategy`, in one process per host; on PyTorch by
-    `DistributedDataParallel`, in one process per device, which `torchrun` starts. See
-    docs/distribution.md, also for several hosts.
+    `DistributedDataParallel`, in one process per device, started by `torchrun`. See
+    docs/how-to/several_devices.md, also for several hosts.
 
     Args:
-        devices: int, the number of devices, or `None` for all there are. With 1 nothing is
-            distributed.
+        devices: int, the number of devices, or `None` for all. With 1 nothing is distributed.
 
     Returns:
-        Context manager that gives `Devices`.
+        Context manager that yields `Devices`.
 
     Raises:
-        InputError: where there are not as many devices, or not as many processes were started.
+        InputError: if there are fewer devices, or fewer processes were started.
 
     Example:
         >>> with kem.training.distribute(1) as devices:
@@ -41,7 +40,7 @@ def distribute(devices=None):
         >>> devices.count, devices.is_main
         (1, True)
 
-    Source: ours; the means are those of Keras, TensorFlow and PyTorch.
+    Source: Keras, TensorFlow and PyTorch, whose means these are.
     """
     if devices is not None and devices < 1:
         raise InputError(f"Received devices={devices}; expected 1 or more.")
@@ -49,19 +48,17 @@ def distribute(devices=None):
 
 
 class Devices:
-    """The devices that share each batch, as `distribute` gives them; this class is a single one.
+    """The devices that share each batch, from `distribute`; this class itself is a single one.
 
     Args:
         count: int. Number of devices.
         rank, processes: int. Number of this process, and how many there are. With several, each
-            is given its own part of a batch.
+            gets its own part of a batch.
 
     Example:
         >>> with kem.training.distribute(1) as devices:
         ...     devices.rank
         0
-
-    Source: ours.
     """
 
     def __init__(self, count=1, rank=0, processes=1):
@@ -75,19 +72,17 @@ class Devices:
         return self.rank == 0
 
     def prepare(self, model):
-        """Have a model train on all devices; again after it was compiled again.
+        """Prepare a model to train on all devices; repeat after compiling it again.
 
         Args:
             model: compiled `keras.Model`, built within `distribute`.
 
         Raises:
-            InputError: for what the backend cannot do on several devices.
-
-        Source: ours.
+            InputError: for options that the backend does not support on several devices.
         """
 
     def share(self, dataset):
-        """Batches for training, of which this process gets its own part.
+        """Return this process's part of the batches, for training.
 
         Args:
             dataset: `keras.utils.PyDataset` of whole batches, the same in every process: give
@@ -97,32 +92,25 @@ class Devices:
             `keras.utils.PyDataset`.
 
         Raises:
-            InputError: when a batch comes that the devices cannot share evenly.
-
-        Source: ours.
+            InputError: for a batch that the devices cannot share evenly.
         """
         if self.count == 1:
             return dataset
         return ShardedBatches(dataset, self.count, self.rank, self.processes)
 
     def whole(self, dataset):
-        """Batches of any size for validation, of which every process gets all.
+        """Return batches of any size for validation, all of them in every process.
 
         Args:
             dataset: `keras.utils.PyDataset`.
 
         Returns:
             `keras.utils.PyDataset`.
-
-        Source: ours.
         """
         return dataset
 
     def callbacks(self):
-        """List of callbacks that `fit` needs in front of all others.
-
-        Source: ours.
-        """
+        """Return callbacks that `fit` needs before all others."""
         return []
 
 
@@ -130,7 +118,7 @@ class Devices:
 
 
 class _Replicated(keras.distribution.DataParallel):
-    """A batch that cannot be shared evenly is computed whole on every device."""
+    """Data parallelism that computes a batch whole on every device if it cannot be shared."""
 
     def get_data_layout(self, data_shape):
         if data_shape[0] * self.num_processes % self.num_model_replicas == 0:
@@ -161,7 +149,7 @@ def _jax(devices):
     if len(names) == 1:
         yield Devices()
         return
-    # Not Keras' own sharding among processes, which takes tf.data alone: see `share`.
+    # Not Keras' own sharding among processes, which takes only tf.data: see `share`.
     distribution = _Replicated(devices=names, auto_shard_dataset=False)
     with distribution.scope():
         yield _JaxDevices(len(names), jax.process_index(), hosts)
@@ -179,17 +167,17 @@ class _TensorFlowDevices(Devices):
         pattern = getattr(optimizer, "optimizer", optimizer)
         for option in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
             if getattr(pattern, option):
-                # Keras updates variables in a branch, where TensorFlow lets replicas not meet.
+                # Keras updates variables in a branch, where TensorFlow cannot synchronise replicas.
                 raise InputError(
                     f"Received {option}={getattr(pattern, option)} for several devices on "
                     "TensorFlow, where Keras cannot do it; leave it out, or use the backend jax "
                     "or torch."
                 )
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            # Keras asks the first replica alone whether its gradients are finite.
+            # Keras asks only the first replica whether its gradients are finite.
             raise InputError(
                 "Received a LossScaleOptimizer, as mixed_float16 brings, for several devices on "
-                "TensorFlow, where Keras would not notice the overflow of all but the first; use "
+                "TensorFlow, where Keras would notice only an overflow of the first; use "
                 "mixed_bfloat16, or the backend jax or torch."
             )
 
@@ -199,11 +187,11 @@ def _tensorflow(devices):
     import tensorflow as tf
 
     if "TF_CONFIG" in os.environ:
-        # With MultiWorkerMirroredStrategy Keras 3.15 fails on batches that are dicts.
+        # With MultiWorkerMirroredStrategy, Keras 3.15 fails on batches that are dicts.
         raise InputError(
             "Received TF_CONFIG, the hosts of a TensorFlow cluster, where Keras cannot train on "
-            "batches of images and modalities; use the backend jax or torch, or leave it unset to "
-            "train on this host alone."
+            "batches of images and modalities; use the backend jax or torch, or unset it to "
+            "train on this host only."
         )
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     names = [device.name for device in found]
@@ -231,7 +219,7 @@ class _TorchDevices(Devices):
 
     def prepare(self, model):
         if "call" in vars(model) or "stream_loss" in vars(model):
-            return  # It is: also what is trainable now is looked up in each step.
+            return  # Already prepared: trainable variables, too, are looked up in each step.
         make = self._replicas.Replicas
         if hasattr(model, "stream_loss"):
             by_stream = {

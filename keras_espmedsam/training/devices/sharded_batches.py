@@ -1,4 +1,4 @@
-"""Batches of several devices: one process's part of each, or whole ones of any size."""
+"""Batches for several devices: one process's part of each, or whole ones of any size."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ from keras_espmedsam.errors import InputError
 
 
 class _Source(keras.utils.PyDataset):
-    """What takes its batches from another `PyDataset`, epoch for epoch."""
+    """Takes its batches from another `PyDataset`, epoch by epoch."""
 
     def __init__(self, source):
         super().__init__(
@@ -37,8 +37,8 @@ class ShardedBatches(_Source):
         rank, processes: int. Number of this process, and how many there are.
 
     Raises:
-        InputError: when a batch is asked for that `count` devices cannot share evenly, since
-            then neither the mean of their losses nor that of their gradients were the batch's.
+        InputError: for a batch that `count` devices cannot share evenly, since the mean over their
+            losses and gradients would then not be that of the batch.
 
     Example:
         >>> class Whole(keras.utils.PyDataset):
@@ -47,8 +47,6 @@ class ShardedBatches(_Source):
         ...         return np.arange(8)
         >>> ShardedBatches(Whole(), count=2, rank=1, processes=2)[0].tolist()
         [4, 5, 6, 7]
-
-    Source: ours.
     """
 
     def __init__(self, source, count, rank=0, processes=1):
@@ -71,16 +69,14 @@ class ShardedBatches(_Source):
 
 
 class ReplicatedBatches(_Source):
-    """Every batch of a source as often as there are devices, so that each gets the whole of it.
+    """Every batch of a source repeated for each device, so that each gets all of it.
 
-    TensorFlow shares batches by itself, and one with fewer samples than devices leaves some with
-    none, which its convolutions on a CPU may fail on. Means over a batch are those of the source.
+    TensorFlow splits batches itself. A batch with fewer samples than devices leaves some with none,
+    on which its CPU convolutions may fail. Means over a repeated batch equal the source's.
 
     Args:
         source: `keras.utils.PyDataset`.
         count: int. Number of devices.
-
-    Source: ours.
     """
 
     def __init__(self, source, count):
@@ -94,22 +90,20 @@ class ReplicatedBatches(_Source):
 
 
 class IndivisibleFirst(_Source):
-    """The samples of a source, in batches of which the first cannot be shared evenly.
+    """The samples of a source, rebatched so that the first batch cannot be shared evenly.
 
-    Keras on JAX lays all batches of a source out as the first. Where that cannot be shared, each
+    Keras on JAX lays out all batches of a source like the first. If that cannot be shared, each
     device computes the whole of each batch (see `Replicated`), whatever the size of the last.
 
     Args:
         source: `keras.utils.PyDataset`.
         count: int. Number of devices.
-
-    Source: ours.
     """
 
     def __init__(self, source, count):
         super().__init__(source)
         first = keras.tree.flatten(source[0])[0]
-        # One sample of the first batch comes as a batch of its own, at the end.
+        # One sample of the first batch becomes a batch of its own, at the end.
         self.moved = len(first) % count == 0
 
     @property

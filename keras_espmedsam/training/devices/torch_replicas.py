@@ -1,4 +1,4 @@
-"""Several processes on PyTorch: `DistributedDataParallel` around what a Keras model computes."""
+"""Several processes on PyTorch: `DistributedDataParallel` around a Keras model's computation."""
 
 import atexit
 import os
@@ -10,28 +10,26 @@ from torch import distributed
 
 
 def join_processes():
-    """Join the processes that `torchrun` started; gives this one's number."""
+    """Join the processes that `torchrun` started; return this one's number."""
     if not distributed.is_initialized():
         cuda = torch.cuda.is_available()
         if cuda:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group("nccl" if cuda else "gloo")
-        # Once and for all: processes that have left find no way back.
+        # Only once: processes that have left cannot join again.
         atexit.register(distributed.destroy_process_group)
     return distributed.get_rank()
 
 
 class Replicas:
-    """A function of a model that is called through `DistributedDataParallel` while it trains.
+    """Calls a function of a model through `DistributedDataParallel` while it trains.
 
     Its hooks average the gradients of the processes while `backward` computes them.
 
     Args:
-        function: whose result leads to the loss; it is called with `training=True`.
-        variables: called for the list of `keras.Variable` that `backward` is asked for.
-        model: `keras.Model`. What it has besides is taken over from the first process.
-
-    Source: ours.
+        function: its result leads to the loss; it is called with `training=True`.
+        variables: called for the list of `keras.Variable` that `backward` computes gradients of.
+        model: `keras.Model`. Its other state is copied from the first process.
     """
 
     def __init__(self, function, variables, model):
@@ -47,10 +45,10 @@ class Replicas:
         trained = [variable.value for variable in self.variables()]
         known = [id(value) for value in trained]
         if known != self._known:
-            # The hooks are those of what was trainable at the time.
+            # The hooks are registered for what was trainable at the time.
             frozen = [v.value for v in self.model.variables if not v.value.requires_grad]
-            # Static: what of them takes no part, as blocks behind the last feature that is
-            # compared, takes none in any step.
+            # Static: a parameter that takes no part in one step, such as those of blocks after
+            # the last compared feature, takes none in any step.
             self._wrapped = torch.nn.parallel.DistributedDataParallel(
                 _Module(self.function, [*trained, *frozen]), static_graph=True
             )
@@ -69,12 +67,10 @@ class _Module(torch.nn.Module):
 
 
 class MeanOfProcesses(keras.callbacks.Callback):
-    """What each process measured of its part becomes the mean of all, in the logs of an epoch.
+    """Averages each process's results over all processes, in the logs of an epoch.
 
-    So all of them decide alike, such as when to stop. What begins with `val_` was measured of
-    everything by each.
-
-    Source: ours.
+    So all processes make the same decisions, such as when to stop. Values that begin with `val_`
+    are computed on all data by each process.
     """
 
     def on_epoch_end(self, epoch, logs=None):

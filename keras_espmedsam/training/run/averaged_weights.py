@@ -1,4 +1,4 @@
-"""Moving averages of the weights, in the model's place while it is validated and written."""
+"""Use moving averages of the weights while a model is validated and saved."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import keras
 
 
 def keeps_averages(optimizer: Any) -> bool:
-    """Whether an optimiser, or one that it wraps, keeps moving averages of the weights.
+    """Whether an optimizer, or one that it wraps, keeps moving averages of the weights.
 
     Args:
         optimizer: `keras.optimizers.Optimizer`.
@@ -16,13 +16,11 @@ def keeps_averages(optimizer: Any) -> bool:
     Example:
         >>> keeps_averages(keras.optimizers.SGD(use_ema=True))
         True
-
-    Source: ours.
     """
     while optimizer is not None:
         if optimizer.use_ema:
             return True
-        # What `LossScaleOptimizer` and `DecoupledOptimizer` wrap.
+        # The attribute by which `LossScaleOptimizer` and `DecoupledOptimizer` wrap another.
         within = getattr(optimizer, "optimizer", None)
         optimizer = getattr(optimizer, "inner_optimizer", within)
     return False
@@ -30,15 +28,15 @@ def keeps_averages(optimizer: Any) -> bool:
 
 @contextlib.contextmanager
 def averaged(model: keras.Model) -> Iterator[None]:
-    """Give a model its averaged weights within the block, and its own again afterwards.
+    """Give a model its averaged weights within the block, and restore its own afterwards.
 
-    `fit` itself puts them in at its very end, so what is chosen by validation must be they as
-    well. Nothing happens for an optimiser without averages.
+    `fit` itself applies them only at its very end, so they must be validated too. Does nothing for
+    an optimizer without averages.
 
     Args:
         model: compiled `keras.Model`.
 
-    Source: ours; Keras' `SwapEMAWeights` does not know optimisers within optimisers.
+    Source: Keras' `SwapEMAWeights`, which does not find optimizers inside optimizers.
     """
     if not keeps_averages(model.optimizer):
         yield
@@ -47,7 +45,7 @@ def averaged(model: keras.Model) -> Iterator[None]:
     own = [keras.ops.convert_to_numpy(variable) for variable in variables]
     model.optimizer.finalize_variable_values(variables)
     for variable in variables:
-        # A copy: JAX gives the memory of a model's variables away, and the average's own with it.
+        # A copy: JAX donates the memory of a model's variables, and with it the average's.
         variable.assign(keras.ops.convert_to_numpy(variable))
     try:
         yield

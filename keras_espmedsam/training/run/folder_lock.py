@@ -1,4 +1,4 @@
-"""One program at a time in a folder."""
+"""Lock a folder so that one program at a time uses it."""
 
 import contextlib
 import os
@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keras_espmedsam._files import locked
+from keras_espmedsam._plain_file import check_plain_file
 from keras_espmedsam.errors import InputError
 
 LOCK = ".lock"
-"""The file by which a `RunFolder` keeps others out while it trains."""
+"""The file with which a `RunFolder` locks its folder while it trains."""
 RUN_LOCK = ".run.lock"
-"""The file by which a run of several phases does, from its beginning to its end."""
-# How often a lock is taken anew that another program took away as it ended.
+"""The file with which a run of several phases locks its folder from beginning to end."""
+# How often to retry if another program removes the lock as it ends.
 _ATTEMPTS = 20
 
 
@@ -20,16 +21,16 @@ _ATTEMPTS = 20
 def only_program(folder: str | os.PathLike, name: str = LOCK) -> Iterator[None]:
     """Keep other programs out of a folder until the block ends.
 
-    A file that a killed program left is no lock: the system frees it when the program ends. On a
-    file system without locks nobody is kept out.
+    The lock of a killed program does not block: the system releases it when the program ends. On a
+    file system without locks, other programs are not kept out.
 
     Args:
-        folder: path; made when it does not exist, and taken away again if it is still empty when
-            the block ends.
-        name: str. The file that is locked, and taken away when the block ends.
+        folder: path; created if it does not exist, and removed if it is still empty when the block
+            ends.
+        name: str. The file to lock, removed when the block ends.
 
     Raises:
-        InputError: when another program holds it, or the folder cannot be written.
+        InputError: if another program holds it, or the folder cannot be written.
 
     Example:
         >>> import tempfile
@@ -39,8 +40,6 @@ def only_program(folder: str | os.PathLike, name: str = LOCK) -> Iterator[None]:
         ['.lock']
         >>> os.listdir(folder)
         []
-
-    Source: ours.
     """
     path = Path(folder) / name
     made = not path.parent.exists()
@@ -48,7 +47,7 @@ def only_program(folder: str | os.PathLike, name: str = LOCK) -> Iterator[None]:
         try:
             yield
         finally:
-            # While it is held, or it might be the next program's. Windows takes no open file away.
+            # While locked, else it might be the next program's. Windows cannot remove open files.
             if _is_at(path, file):
                 with contextlib.suppress(OSError):
                     path.unlink()
@@ -58,14 +57,16 @@ def only_program(folder: str | os.PathLike, name: str = LOCK) -> Iterator[None]:
 
 
 def _held(path):
-    """The file, open and locked."""
+    """Return the file, open and locked."""
     problem: OSError | None = None
     for _ in range(_ATTEMPTS):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                check_plain_file(path)
             file = path.open("a")
         except FileNotFoundError as error:
-            problem = error  # The program before has just taken the empty folder away.
+            problem = error  # The previous program has just removed the empty folder.
             continue
         except OSError as error:
             problem = error
@@ -78,7 +79,7 @@ def _held(path):
             )
         if _is_at(path, file):
             return file
-        file.close()  # The program before has just taken the file away: it keeps nobody out.
+        file.close()  # The previous program has just removed the file: it no longer locks.
     reason = problem.strerror if problem is not None else "its lock disappears"
     raise InputError(f"The folder {path.parent} cannot be written: {reason}.") from problem
 

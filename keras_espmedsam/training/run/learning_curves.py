@@ -1,4 +1,4 @@
-"""Learning curves as a table and as an image, written anew from the whole history."""
+"""Write learning curves as a table and an image, from the whole history."""
 
 import csv
 import functools
@@ -11,11 +11,11 @@ from keras_espmedsam._shown import cell
 
 
 def write_curves(folder: Path, history: Mapping[str, Sequence[float | None]]) -> None:
-    """Write `curves.csv` and, where matplotlib is installed, `curves.png`.
+    """Write `curves.csv` and, if matplotlib is installed, `curves.png`.
 
     Args:
         folder: `pathlib.Path`.
-        history: dict of name to list of numbers, one per epoch; `None` where there was none.
+        history: dict of name to list of numbers, one per epoch; `None` if there was none.
 
     Example:
         >>> import pathlib, tempfile
@@ -23,8 +23,6 @@ def write_curves(folder: Path, history: Mapping[str, Sequence[float | None]]) ->
         >>> write_curves(folder, {"loss": [2.0, 1.0], "val_loss": [2.5, 1.5]})
         >>> (folder / "curves.csv").read_text().splitlines()
         ['epoch,loss,val_loss', '1,2.0,2.5', '2,1.0,1.5']
-
-    Source: ours.
     """
     names = list(history)
     epochs = len(next(iter(history.values()), []))
@@ -42,19 +40,19 @@ def write_curves(folder: Path, history: Mapping[str, Sequence[float | None]]) ->
 @functools.cache
 def _say_that_matplotlib_is_missing():
     logging.getLogger(__name__).warning(
-        "The learning curves are written as CSV alone, since matplotlib is not installed; install "
+        "The learning curves are written only as CSV, since matplotlib is not installed; install "
         'it with: pip install "keras-espmedsam[train]"'
     )
 
 
 def _draw(path, history, epochs):
     try:
-        # Without pyplot, which would look for a screen and keep every figure.
+        # Without pyplot, which would look for a display and keep every figure.
         from matplotlib.figure import Figure
     except ImportError:
         _say_that_matplotlib_is_missing()
         return
-    # A pair of train and val is one panel; so many panels that each has a scale of its own.
+    # One panel per train/val pair, so that each has its own scale.
     panels = [name for name in history if not name.startswith("val_")]
     panels += [n for n in history if n.startswith("val_") and n.removeprefix("val_") not in panels]
     columns = min(3, len(panels))

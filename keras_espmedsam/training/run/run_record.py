@@ -1,4 +1,4 @@
-"""What a run was begun with, kept in its folder, so that it goes on with nothing else."""
+"""The configuration that a run was started with, kept in its folder and checked on resuming."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import yaml
 
 from keras_espmedsam._files import PREFIX, atomic_path, remove_leftovers
+from keras_espmedsam._shown import shown
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.config.run_config import RunSettings
 from keras_espmedsam.training.config.settings import load_settings
@@ -14,7 +15,7 @@ from keras_espmedsam.training.run.run_folder import STATE
 
 CONFIG, PRESET = "config.yaml", "preset"
 _OF_READING = ("workers", "keep_in_memory", "strict")
-# What may be another when a run goes on: it changes nothing of the result.
+# Keys that may change when a run resumes: they do not affect the result.
 _FREE = (
     *("output", "tensorboard", "strict", "cache.folder"),
     *(f"{data}.{key}" for data in ("data", "common_data") for key in _OF_READING),
@@ -23,54 +24,50 @@ _FREE = (
 
 @contextlib.contextmanager
 def hold_run(config: RunSettings, writes: bool = True) -> Iterator[None]:
-    """Keep other programs out of the folder of a run, from before it is begun until its end.
+    """Keep other programs out of a run's folder, from before it starts until it ends.
 
-    Between the configuration that is written and the first epoch a model is built, perhaps for
-    minutes: another program must not begin another run there in the meantime.
+    Between writing the configuration and the first epoch a model is built, perhaps for minutes.
+    Another program must not start another run there in the meantime.
 
     Args:
         config: `RunSettings`.
         writes: bool. False in all but one of several processes that train together.
 
     Raises:
-        InputError: when another program is at the run, or the folder is another's.
-
-    Source: ours.
+        InputError: if another program uses the run, or the folder does not hold a run.
     """
     if not writes:
         yield
         return
-    _check_ours(config)  # Before a file is put there.
+    _check_is_run_folder(config)  # Before a file is put there.
     with only_program(config.output, RUN_LOCK):
         try:
             yield
         except InputError:
-            # What cannot be used leaves nothing behind; and an empty folder goes with its lock.
+            # An unusable configuration leaves nothing behind; an empty folder goes with its lock.
             if not _held(config.output, CONFIG):
                 (config.output / CONFIG).unlink(missing_ok=True)
             raise
 
 
 def begin_run(config: RunSettings) -> bool:
-    """Write the configuration into the folder of the run, or compare it with the one there.
+    """Write the configuration to the run's folder, or compare it with the one there.
 
-    Call it within `hold_run`. What has not trained a whole epoch, the run or one of its phases,
-    may still be changed: so a setting that stopped it can be mended.
+    Call it within `hold_run`. The settings of a run or phase that has not finished an epoch may
+    still be changed, so that a setting that stopped it can be corrected.
 
     Args:
         config: `RunSettings`.
 
     Returns:
-        bool. Whether the run was begun before.
+        bool. Whether the run was started before.
 
     Raises:
-        InputError: when the run was begun with another configuration, another program is at it,
-            or the folder is another's.
-
-    Source: ours.
+        InputError: if the run was started with another configuration, another program uses it, or
+            the folder does not hold a run.
     """
     path = config.output / CONFIG
-    _check_alone(config)
+    _check_no_phase_is_training(config)
     remove_leftovers(config.output, alone=True)
     if path.exists():
         trained = [*config.output.glob(STATE), *config.output.glob(f"*/{STATE}")]
@@ -78,7 +75,7 @@ def begin_run(config: RunSettings) -> bool:
             if _differs(config, path):
                 _write(config, path)
             return True
-    _check_ours(config)
+    _check_is_run_folder(config)
     _write(config, path)
     return False
 
@@ -95,10 +92,16 @@ def _write(config, path):
         ) from error
 
 
-def _check_ours(config):
-    """Refuse a folder that holds something and no run."""
-    if (config.output / CONFIG).exists():
-        return
+def _check_is_run_folder(config):
+    """Raise for a folder that holds something else than a run, or an impossible name."""
+    try:
+        if (config.output / CONFIG).exists():
+            return
+    except OSError as error:
+        raise InputError(
+            f"The folder {shown(config.output)} cannot be used: {error.strerror}. Give another "
+            "output."
+        ) from error
     held = _held(config.output)
     if held or config.output.is_file():
         raise InputError(
@@ -108,43 +111,43 @@ def _check_ours(config):
 
 
 def _held(folder, *but):
-    """What a folder holds beside locks, what was being written, and some names."""
+    """List what a folder holds besides locks, unfinished files and some names."""
     names = [file.name for file in folder.glob("*") if not file.name.startswith(PREFIX)]
     return [name for name in names if name not in (LOCK, RUN_LOCK, *but)]
 
 
-def _check_alone(config):
-    """Refuse a run of whose phases another program trains one, as a `RunFolder` on its own."""
+def _check_no_phase_is_training(config):
+    """Raise if another program trains one phase of the run, as a `RunFolder` by itself."""
     for path in (*config.output.glob(LOCK), *config.output.glob(f"*/{LOCK}")):
         with only_program(path.parent):
             pass
 
 
 def _differs(config, path):
-    """Whether something differs from the configuration in a file; refused where it may not."""
+    """Whether the configuration differs from a file's; raise if it must not."""
     try:
         held = load_settings(type(config), path)
     except InputError as error:
-        # Of another command, or of version 0.1.0, whose add-modality had settings of its own.
+        # By another command, or by version 0.1.0, whose add-modality had its own settings.
         raise InputError(
-            f"The run in {config.output} was begun by another command or version, with settings "
-            "that are not read here; go on with that one, or give another output."
+            f"The run in {config.output} was started by another command or version, with settings "
+            "that cannot be read here; continue with that one, or give another output."
         ) from error
-    # A run that is done goes on with nothing.
+    # A finished run allows no changes.
     open_phases = () if (config.output / PRESET).exists() else _not_begun(config, held)
     old, new = (_flat(one.model_dump(mode="json")) for one in (held, config))
     changed = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     for key in changed:
         if not key.startswith((*_FREE, *open_phases)):
             raise InputError(
-                f"The run in {config.output} was begun with {key}={old.get(key)} and is now given "
-                f"{new.get(key)}; give another output, or change it back."
+                f"The run in {config.output} was started with {key}={old.get(key)} and is now "
+                f"given {new.get(key)}; give another output, or change it back."
             )
     return any(key.startswith(open_phases) for key in changed)
 
 
 def _not_begun(config, held):
-    """How the keys begin of the phases that have not trained an epoch."""
+    """Return key prefixes of the phases that have not finished an epoch."""
     if not hasattr(config, "phases"):
         return ()
     folders = held.model_copy(update={"output": config.output}).phase_folders()
@@ -154,7 +157,7 @@ def _not_begun(config, held):
 
 
 def _flat(value, prefix=""):
-    """Nested dicts and lists as one dict of dotted keys."""
+    """Flatten nested dicts and lists to one dict of dotted keys."""
     if isinstance(value, list):
         value = dict(enumerate(value)) or value
     if not isinstance(value, dict) or not value:

@@ -1,4 +1,4 @@
-"""The state of a training run in one file, written whole or not at all."""
+"""Write the state of a training run to one file, completely or not at all."""
 
 import json
 import os
@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 from keras_espmedsam._files import atomic_path
+from keras_espmedsam._plain_file import check_plain_file
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training.run.random_states import random_states
+from keras_espmedsam.training.run.random_states import check_random_states, random_states
 
 _INFORMATION, _RANDOM = "information", "random_"
 
@@ -19,10 +20,10 @@ _INFORMATION, _RANDOM = "information", "random_"
 def write_state(
     path: str | os.PathLike, variables: Sequence[keras.Variable], information: dict[str, Any]
 ) -> None:
-    """Write variables, random generators and what is known beside them to one `.npz` file.
+    """Write variables, random generators and other information to one `.npz` file.
 
     Args:
-        path: the file; what it held before is replaced in one step.
+        path: the file; its previous content is replaced atomically.
         variables: list of `keras.Variable`.
         information: dict that JSON can hold.
 
@@ -34,8 +35,6 @@ def write_state(
         >>> state = read_state(path)
         >>> state["information"], state["arrays"][0].tolist()
         ({'epoch': 3}, [1.0, 2.0])
-
-    Source: ours.
     """
     text = json.dumps({"information": information, "variables": _descriptions(variables)})
     arrays: dict[str, Any] = {
@@ -48,19 +47,21 @@ def write_state(
 
 
 def read_state(path: str | os.PathLike) -> dict[str, Any]:
-    """Read what `write_state` wrote.
+    """Read a file written by `write_state`.
 
     Returns:
         dict of `information`, `arrays` (list of arrays), `variables` (their descriptions) and
         `random_states`.
 
     Raises:
-        InputError: when the file is not a state.
-
-    Source: ours.
+        InputError: if the file is not a state.
     """
     try:
+        check_plain_file(path)
         with np.load(path, allow_pickle=False) as file:
+            # Nothing in it is compressed, so a small file cannot expand.
+            if sum(one.file_size for one in file.zip.infolist()) > os.path.getsize(path):
+                raise ValueError("it holds more than there is")
             state = json.loads(file[_INFORMATION].tobytes())
             state["arrays"] = [file[_key(i)] for i in range(len(state["variables"]))]
             state["random_states"] = {
@@ -68,37 +69,45 @@ def read_state(path: str | os.PathLike) -> dict[str, Any]:
                 for name in file.files
                 if name.startswith(_RANDOM)
             }
-    # A damaged zip file raises nearly anything.
+            _check_arrays(state)
+            check_random_states(state["random_states"])
+    # A damaged zip file can raise almost any exception.
     except Exception as error:
         raise InputError(
             f"The file {path} is not the state of a run ({type(error).__name__}); expected one "
-            "written by RunFolder. Move it away to begin anew."
+            "written by RunFolder. Move it away to start over."
         ) from error
     return state
+
+
+def _check_arrays(state):
+    """Raise for arrays that differ from their description, which is compared with a model's."""
+    for (name, shape), array in zip(state["variables"], state["arrays"], strict=True):
+        if list(array.shape) != shape or array.dtype.kind not in "biuf":
+            raise ValueError(f"{name} is {array.dtype} of {array.shape}, and said to be {shape}")
 
 
 def assign_state(
     path: str | os.PathLike, state: dict[str, Any], variables: Sequence[keras.Variable]
 ) -> None:
-    """Put a state's arrays into variables, after all were compared with them.
+    """Assign a state's arrays to variables, after comparing all of them.
 
     Args:
         path: the file, for the error.
-        state: dict, as `read_state` gives it.
+        state: dict from `read_state`.
         variables: list of `keras.Variable`.
 
     Raises:
-        InputError: when the state belongs to other variables; none is changed then.
-
-    Source: ours.
+        InputError: if the state belongs to other variables; then none is changed.
     """
     found, expected = state["variables"], _descriptions(variables)
     if found != expected:
         both = zip(found + [None], expected + [None], strict=False)
         held, wanted = next(pair for pair in both if pair[0] != pair[1])
         raise InputError(
-            f"The state {path} belongs to another model or optimizer: it holds {_said(held)} where "
-            f"{_said(wanted)} is expected. Give another folder, or what it was written with."
+            f"The state {path} belongs to another model or optimizer: it holds "
+            f"{_described(held)} instead of {_described(wanted)}. Give another folder, or the "
+            "model and optimizer that it was written with."
         )
     for variable, array in zip(variables, state["arrays"], strict=True):
         variable.assign(array)
@@ -110,14 +119,14 @@ def _key(index):
 
 def _to_numpy(variable):
     array = keras.ops.convert_to_numpy(variable)
-    # NumPy's own files know no bfloat16, of which float32 holds every value.
+    # NumPy's file format lacks bfloat16; float32 holds all of its values.
     return array.astype("float32") if array.dtype.name == "bfloat16" else array
 
 
 def _descriptions(variables):
-    """Name and shape of each; without the numbers by which Keras tells equal names apart."""
+    """Return names and shapes, without the numbers by which Keras separates equal names."""
     return [[re.sub(r"_?\d+", "", v.path), list(map(int, v.shape))] for v in variables]
 
 
-def _said(description):
+def _described(description):
     return "nothing more" if description is None else f"{description[0]} of {description[1]}"

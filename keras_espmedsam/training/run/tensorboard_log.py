@@ -1,4 +1,4 @@
-"""A log for TensorBoard that does not bear the name of the machine, and needs no TensorFlow."""
+"""A TensorBoard log without the machine's name, written without TensorFlow."""
 
 import os
 import time
@@ -11,17 +11,17 @@ from keras_espmedsam._startup import require
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Write what is measured of every epoch to files that TensorBoard shows.
+    """Write each epoch's values to files that TensorBoard shows.
 
     Tags, steps and folders are those of `keras.callbacks.TensorBoard`: `epoch_loss` and so on, in
-    `train/` and `validation/`. That one, like every writer of TensorFlow and of TensorBoard, has
-    the name of the machine in the names of its files; a log may be published.
+    `train/` and `validation/`. That callback, like every writer of TensorFlow and TensorBoard, puts
+    the machine's name into its file names, but a log may be published.
 
     Args:
-        folder: path; made when it does not exist. Each start of a run adds files of its own.
+        folder: path; created if it does not exist. Each start of a run adds files.
 
     Raises:
-        InputError: when TensorBoard is not installed.
+        InputError: if TensorBoard is not installed.
 
     Example:
         >>> import tempfile
@@ -33,7 +33,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         >>> [path.parent.name for path in folder.rglob("events.out.tfevents.*")]
         ['train']
 
-    Source: ours; the format is TensorFlow's `tf.train.Event` in TFRecord.
+    Source: TensorFlow's `tf.train.Event` in TFRecord, the format.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -43,7 +43,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         self._files: dict[str, IO[bytes]] = {}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the values of an epoch, whole before the next begins."""
+        """Write an epoch's values, completely before the next epoch begins."""
         values = {name: float(value) for name, value in (logs or {}).items()}
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None:
@@ -73,7 +73,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         events = []
         if part not in self._files:
             (self.folder / part).mkdir(parents=True, exist_ok=True)
-            # By the time, as TensorFlow's are: TensorBoard reads them in the order of their names.
+            # Named by time, like TensorFlow's: TensorBoard reads files in the order of names.
             path = self.folder / part / f"events.out.tfevents.{now:020.9f}"
             self._files[part] = path.open("xb")
             events.append(Event(wall_time=now, file_version="brain.Event:2"))

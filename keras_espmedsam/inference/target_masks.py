@@ -1,0 +1,162 @@
+"""Turn the probability maps of an image's targets into masks and objects."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_espmedsam.imaging.instances import split_instances
+from keras_espmedsam.imaging.objects import numbered
+from keras_espmedsam.imaging.placement import Placement
+from keras_espmedsam.imaging.postprocessing import options_at_image_size, postprocess_mask
+from keras_espmedsam.inference.chosen_targets import ChosenTargets
+
+Planes = dict[str, np.ndarray]
+"""A dict of channel name to its map, `(height, width)`."""
+
+
+class ImageMaps:
+    """The probability maps of one image, at its own size.
+
+    With several targets, only those that are needed are kept, and those that are returned are
+    written to one array.
+
+    Args:
+        chosen: the targets.
+        values: what the model gives for the image, `(height, width)`, or
+            `(height, width, channels)` for several targets, in the size of its canvas.
+        place: the image's placement on the canvas.
+    """
+
+    def __init__(self, chosen: ChosenTargets, values: np.ndarray, place: Placement):
+        self.chosen = chosen
+        self._place = place
+        self._all: np.ndarray | None = None
+        if values.ndim == 2:
+            self.planes = {chosen.names[0]: place.backward(values)}
+            return
+        self._all = np.empty((len(chosen.names), *place.size), np.float32)
+        self.planes = dict(zip(chosen.names, self._all, strict=True))
+        for name, channel in chosen.channels.items():
+            plane = place.backward(values[..., channel])
+            if name in self.planes:
+                self.planes[name][...] = plane
+            else:  # A copy, so that the channels that are not needed can be freed.
+                self.planes[name] = _own(plane)
+
+    def average(self, mirrored: "ImageMaps") -> None:
+        """Average with the maps of the mirrored image, in place, because both may be large."""
+        for name, plane in self.planes.items():
+            if self._all is None:
+                plane = self.planes[name] = _own(plane)
+            plane += mirrored.planes[name][:, ::-1]
+            plane /= 2
+
+    def results(
+        self, thresholds: Mapping[str, float], rules: Mapping[str, Mapping[str, Any]]
+    ) -> tuple[np.ndarray, np.ndarray, Planes]:
+        """Return the masks, the probabilities and the objects, and let go of all other maps.
+
+        Args:
+            thresholds: dict of target to threshold.
+            rules: dict of target to its options of `checked_postprocessing`; empty for none.
+
+        Returns:
+            Masks (bool) and probabilities (float32), `(height, width)` or
+            `(height, width, targets)`, and a dict of target to its label image.
+        """
+        chosen, planes = self.chosen, self.planes
+        # The model's outputs are so, but resizing and averaging may round them apart.
+        for inner, outer in chosen.nested:
+            np.minimum(planes[inner], planes[outer], out=planes[inner])
+        every = None if self._all is None else np.empty(self._all.shape, bool)
+        out = {} if every is None else dict(zip(chosen.names, every, strict=True))
+        scaled = {name: options_at_image_size(one, self._place) for name, one in rules.items()}
+        masks, objects = target_masks(chosen, planes, thresholds, scaled, out)
+        self.planes = {}
+        if self._all is None or every is None:
+            return masks[chosen.names[0]], planes[chosen.names[0]], objects
+        return np.moveaxis(every, 0, -1), np.moveaxis(self._all, 0, -1), objects
+
+
+def _own(plane):
+    return np.require(plane, requirements=["OWNDATA", "WRITEABLE"])
+
+
+def target_masks(
+    chosen: ChosenTargets,
+    planes: Planes,
+    thresholds: Mapping[str, float],
+    rules: Mapping[str, Mapping[str, Any]],
+    out: Planes,
+) -> tuple[Planes, Planes]:
+    """Return the mask of each target, with exclusive groups apart and nested targets inside.
+
+    Where several targets of a group reach their thresholds, the most probable one keeps the pixel;
+    of equally probable ones, the first.
+
+    Args:
+        chosen: the targets.
+        planes: dict of all `chosen.channels` to probabilities, float32 `(height, width)`.
+        thresholds: dict of target to threshold.
+        rules: dict of target to arguments of `postprocess_mask`; empty for none.
+        out: dict of some of the targets to bool arrays that their masks are written to.
+
+    Returns:
+        dict of target to bool `(height, width)`, also of the helpers, and dict of target to label
+        image, int32 `(height, width)`, of the returned targets whose objects are told apart.
+
+    Example:
+        >>> targets = kem.data.Targets({"eye": ("a", "v")}, exclusive={"eye": [("a", "v")]})
+        >>> from keras_espmedsam.inference.chosen_targets import choose_targets
+        >>> planes = {"a": np.float32([[0.4, 0.1]]), "v": np.float32([[0.5, 0.4]])}
+        >>> masks, _ = target_masks(
+        ...     choose_targets(targets, "eye"), planes, {"a": 0.3, "v": 0.3}, {}, {})
+        >>> masks["a"].tolist(), masks["v"].tolist()
+        ([[False, False]], [[True, True]])
+    """
+    masks = {
+        name: np.greater_equal(planes[name], np.float32(thresholds[name]), out=out.get(name))
+        for name in (*chosen.names, *chosen.helpers)
+    }
+    _constrain(chosen, masks, planes)
+    ruled = [name for name in masks if rules.get(name)]
+    objects = {
+        name: _split(chosen, name, masks[name], planes, thresholds[name], rules.get(name, {}))
+        for name in masks
+        if name in chosen.kinds and (name in chosen.names or name in ruled)
+    }
+    for name in ruled:
+        found = objects.get(name)
+        masks[name][...] = postprocess_mask(masks[name], **rules[name]) if found is None else found
+    if ruled:  # A filled hole may hold another target of the group.
+        _constrain(chosen, masks, planes)
+        for name, labels in objects.items():
+            outside = (labels != 0) & ~masks[name]
+            if outside.any():
+                labels[outside] = 0
+                objects[name] = numbered(labels)
+    return masks, {name: objects[name] for name in chosen.names if name in objects}
+
+
+def _constrain(chosen, masks, planes):
+    """Set exclusive targets apart and cut nested ones off where they leave the outer one."""
+    for group in chosen.groups:
+        for number, one in enumerate(group):
+            for other in group[number + 1 :]:
+                both = masks[one] & masks[other]
+                if both.any():
+                    first = planes[one][both] >= planes[other][both]
+                    masks[one][both], masks[other][both] = first, ~first
+    for inner, outer in chosen.nested:
+        masks[inner] &= masks[outer]
+
+
+def _split(chosen, name, mask, planes, threshold, rules):
+    """Split a target's mask into its objects."""
+    probability = planes[name]
+    related = {one for group in (*chosen.groups, *chosen.nested) for one in group}
+    if name in related:  # Pixels that it lost to another target belong to no object.
+        probability = np.where(mask, probability, np.float32(-1))
+    hidden = planes.get(chosen.hidden.get(name))
+    return split_instances(probability, hidden, chosen.kinds[name], threshold, **rules)
