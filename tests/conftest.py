@@ -18,12 +18,23 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Or OpenVINO, which tests import by themselves, would tell its makers; see import_openvino.
+# Or runtimes, which tests import by themselves, would tell their makers; see import_runtime.
 sys.modules.setdefault("openvino_telemetry", None)
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 _BACKENDS = set()
 _MAX_RESIDENT = 4 * 2**30
+
+
+@pytest.hookimpl(tryfirst=True)  # Before `-m` is applied.
+def pytest_collection_modifyitems(items):
+    """What compiles for minutes on one backend is marked slow there, and runs on the others."""
+    backend = os.environ.get("KERAS_BACKEND")
+    for item in items:
+        for mark in item.iter_markers("slow_on"):
+            if backend in mark.args:
+                item.add_marker(pytest.mark.slow)
 
 
 def pytest_sessionfinish(session):
@@ -113,6 +124,42 @@ def unbuilt_parts():
                 yield from search(part, seen)
 
     return lambda layer: [part.name for part in search(layer, set()) if not part.built]
+
+
+@pytest.fixture(scope="module")
+def untraced_tensorflow():
+    """Let TensorFlow run without tracing, which takes most of a minute and proves no more."""
+    if importlib.import_module("keras").backend.backend() != "tensorflow":
+        yield
+        return
+    functions = importlib.import_module("tensorflow").config
+    functions.run_functions_eagerly(True)
+    yield
+    functions.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="session")
+def save_small_preset():
+    """`save_small_preset(folder, modalities)`: one convolution as encoder, which compiles fast."""
+
+    def save(folder, modalities):
+        keras = importlib.import_module("keras")
+        models = importlib.import_module("keras_espmedsam").models
+        image = keras.Input((32, 32, 3))
+        encoder = keras.Model(image, keras.layers.Conv2D(16, 16, strides=16)(image))
+        backbone = models.ESPMedSAMBackbone(
+            encoder,
+            modalities=modalities,
+            transformer_depth=1,
+            transformer_num_heads=2,
+            transformer_mlp_dim=16,
+        )
+        preprocessor = models.ESPMedSAMImageSegmenterPreprocessor(
+            models.ESPMedSAMImageConverter(image_size=(32, 32))
+        )
+        models.ESPMedSAMImageSegmenter(backbone, preprocessor).save_to_preset(folder)
+
+    return save
 
 
 @pytest.fixture(autouse=True)

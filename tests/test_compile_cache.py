@@ -103,9 +103,9 @@ def test_off(on, backend):
 @pytest.mark.parametrize(
     ("backend", "words"),
     [
-        ("torch", "it compiles nothing here"),
-        ("tensorflow", "each process compiles anew"),
-        ("openvino", "JAX alone keeps something"),
+        ("torch", "it does not compile here"),
+        ("tensorflow", "each process compiles again"),
+        ("openvino", "only JAX stores compiled code"),
     ],
 )
 def test_other_backends_say_that_nothing_is_kept(on, backend, words):
@@ -122,14 +122,14 @@ def test_what_is_no_folder_is_refused(on, monkeypatch):
     (place / "file").write_text("")
     (place / "leads_nowhere").symlink_to(place / "nowhere")
     for wrong, words in (
-        (place / "file", "it is no folder"),
-        (place / "file" / "below", "it is no folder"),
-        (place / "leads_nowhere", "it is no folder"),
-        (place / "a\0b", "it is no name of one"),
-        (place / "a\udcff", "it is no name of one"),
+        (place / "file", "it is not a folder"),
+        (place / "file" / "below", "it is not a folder"),
+        (place / "leads_nowhere", "it is not a folder"),
+        (place / "a\0b", "it is not a valid name"),
+        (place / "a\udcff", "it is not a valid name"),
         ("~nobody_of_this_name/kept", "there is no such home"),
         (place / ("a" * 5000), "name too long"),
-        ("gs://bucket/jax", "a folder of this computer"),
+        ("gs://bucket/jax", "a folder on this computer"),
         ("", "expected a folder"),
         (3, "Received 3 "),
     ):
@@ -142,7 +142,7 @@ def test_what_is_no_folder_is_refused(on, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(_compile_cache.tempfile, "TemporaryFile", refuse)
-    with pytest.raises(InputError, match=r"cannot be kept in .*shut \(Permission denied\); give a"):
+    with pytest.raises(InputError, match=r"be stored in .*shut \(Permission denied\); give a"):
         kem.compile_cache(place / "shut")
 
 

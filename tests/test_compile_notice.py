@@ -92,7 +92,7 @@ def test_what_could_be_kept_is_hinted_at(timers, monkeypatch, backend, folder, h
     notice = CompileNotice(said.append)
     notice.begin("a", "b")
     made[0].fire()
-    hint = " keras_espmedsam.compile_cache() keeps it for the next run."
+    hint = " keras_espmedsam.compile_cache() stores it for the next run."
     assert said[0].endswith(hint) is hinted
 
     again = CompileNotice(said.append)

@@ -3,6 +3,7 @@
 import copy
 import doctest
 import importlib
+import inspect
 import pkgutil
 
 import keras
@@ -17,10 +18,29 @@ _LARGE = tuple(
     f"keras_espmedsam.{part}." for part in ("distillation", "inference", "models", "training")
 )
 # Elsewhere than on TensorFlow each starts a TensorFlow process that writes the nano preset, half
-# a minute long. The first begins as the second does; one other backend shows how that works.
+# a minute long; tests/export does so with a small model.
 _EXPORTING = {
     "keras_espmedsam.export._export_model.export_model": ("tensorflow",),
-    "keras_espmedsam.export.exported_segmenter.ExportedSegmenter": ("tensorflow", "torch"),
+    "keras_espmedsam.export.exported_segmenter.ExportedSegmenter": ("tensorflow",),
+}
+# Public, and without an example that runs.
+_WITHOUT_EXAMPLE = {
+    **dict.fromkeys(
+        [f"keras_espmedsam.converters.{name}.convert_{name}" for name in ("mobilesam", "sam")]
+        + [
+            "keras_espmedsam.converters.espmedsam.convert_espmedsam",
+            "keras_espmedsam.converters.keras_hub_sam.convert_keras_hub_sam",
+        ],
+        "it needs a published checkpoint; tests/converters makes small ones",
+    ),
+    **dict.fromkeys(
+        [
+            "keras_espmedsam.distillation.distillation_run.distill",
+            "keras_espmedsam.training.training_run.train",
+        ],
+        "a run is of files; docs/how-to and tests run them",
+    ),
+    "keras_espmedsam.export._export_like_keras.export_like_keras": "models call it, in `export`",
 }
 
 
@@ -41,6 +61,23 @@ _CASES = {case.name: case for case in _examples() if case.examples}
 def test_examples_are_found():
     assert len(_CASES) > 50
     assert set(_EXPORTING) < set(_CASES)
+
+
+def _public():
+    """Names of the classes and functions that the public modules list in `__all__`."""
+    for one in [kem, *pkgutil.walk_packages(kem.__path__, kem.__name__ + ".")]:
+        name = kem.__name__ if one is kem else one.name
+        if "._" not in name:
+            module = importlib.import_module(name)
+            for public in (getattr(module, name) for name in getattr(module, "__all__", ())):
+                if inspect.isclass(public) or inspect.isfunction(public):
+                    yield f"{public.__module__}.{public.__qualname__}"
+
+
+def test_everything_public_has_an_example():
+    public = set(_public())
+    assert len(public) > 130
+    assert public - set(_CASES) == set(_WITHOUT_EXAMPLE)
 
 
 @pytest.fixture(autouse=True)

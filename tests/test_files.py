@@ -1,11 +1,14 @@
 """Files and folders that are complete or not there, whatever ends the program that writes them."""
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,7 @@ from keras_espmedsam._files import (
     atomic_folder,
     atomic_path,
     carry_over,
+    check_space,
     check_writable,
     locked,
     remove_leftovers,
@@ -128,6 +132,19 @@ class TestLeftovers:
         remove_leftovers(tmp_path)
         assert os.listdir(tmp_path) == []
 
+    def test_weights_that_are_written_stay_whatever_the_clock_says(self, tmp_path, monkeypatch):
+        with atomic_path(tmp_path / "a.weights.h5") as temporary:
+            # This machine is days ahead of the file server.
+            ahead = time.time() + 7 * 86400
+            monkeypatch.setattr(_files.time, "time", lambda: ahead)
+            remove_leftovers(tmp_path)
+            assert temporary.exists()
+            with open(temporary, "w") as file:
+                assert locked(file)
+                os.utime(temporary, (0, 0))
+                remove_leftovers(tmp_path)
+                assert temporary.exists()
+
     def test_weights_are_locked_by_their_writer(self, tmp_path):
         with atomic_path(tmp_path / "a.weights.h5") as temporary, open(temporary, "w") as file:
             assert locked(file)
@@ -185,7 +202,7 @@ class TestFolder:
 
     def test_what_holds_something_is_refused_beforehand(self, tmp_path):
         (tmp_path / "a").write_text("x")
-        with pytest.raises(OSError, match="holds something"), atomic_folder(tmp_path):
+        with pytest.raises(OSError, match="is not empty"), atomic_folder(tmp_path):
             raise AssertionError("not reached")
         with pytest.raises(OSError, match="is a file"), atomic_folder(tmp_path / "a", replace=True):
             raise AssertionError("not reached")
@@ -232,8 +249,20 @@ class TestFolder:
             raise RuntimeError
         assert tree(tmp_path) == {"preset/a": "old"}
 
+    def test_one_of_a_containers_lower_layer_is_replaced_file_by_file(self, tmp_path, monkeypatch):
+        (tmp_path / "a" / "old").mkdir(parents=True)
+
+        def of_two_layers(new, path):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+        monkeypatch.setattr(_files, "replace_folder", of_two_layers)
+        with atomic_folder(tmp_path / "a", replace=True) as new:
+            (new / "config.json").write_text("new")
+        assert os.listdir(tmp_path) == ["a"]
+        assert os.listdir(tmp_path / "a") == ["config.json"]
+
     def test_what_came_there_meanwhile_stays(self, tmp_path):
-        with pytest.raises(OSError, match="holds something"):
+        with pytest.raises(OSError, match="is not empty"):
             with atomic_folder(tmp_path / "preset") as new:
                 (new / "a").write_text("new")
                 (tmp_path / "preset").mkdir()
@@ -340,3 +369,45 @@ def test_a_folder_takes_the_place_of_another(tmp_path):
         (tmp_path / name / name).write_text(name)
     replace_folder(tmp_path / "new", tmp_path / "old")
     assert os.listdir(tmp_path / "old") == ["new"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
+def test_a_pipe_and_a_device_are_written_to_and_stay_what_they_are(tmp_path):
+    pipe = tmp_path / "report.json"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with atomic_path(pipe) as temporary:
+            assert temporary.suffix == ".json"
+            temporary.write_text("{}")
+        assert os.read(reader, 100) == b"{}"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+    # As `--output /dev/null`: by a link, so that the machine's own is not lost if this breaks.
+    link = tmp_path / "null.json"
+    link.symlink_to(os.devnull)
+    with atomic_path(link) as temporary:
+        temporary.write_text("{}")
+    assert link.is_symlink() and link.is_char_device()
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no sockets with a name")
+def test_a_socket_is_refused_and_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # The name of a socket is short.
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind("report.json")
+        with pytest.raises(OSError, match="expected a file"), atomic_path("report.json"):
+            pass
+    assert Path("report.json").is_socket()
+
+
+def test_room_is_asked_of_the_disk_where_the_file_system_reserves_none(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.EOPNOTSUPP, "unsupported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported, raising=False)
+    check_space(tmp_path, 1)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        check_space(tmp_path, 1 << 60)
+    assert os.listdir(tmp_path) == []

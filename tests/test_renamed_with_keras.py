@@ -19,7 +19,7 @@ def places(new):
     return old or [new]
 
 
-@pytest.mark.filterwarnings("ignore:.*the old name goes:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*the old name will be removed:DeprecationWarning")
 @pytest.mark.parametrize("new", _renamed.ATTRIBUTES)
 def test_every_name_that_has_changed_is_found_where_version_0_1_0_had_it(new):
     module = importlib.import_module(f"keras_espmedsam.{new}")
@@ -32,7 +32,7 @@ def test_every_name_that_has_changed_is_found_where_version_0_1_0_had_it(new):
             assert getattr(old, old_name) is getattr(module, new_name), (place, old_name)
 
 
-@pytest.mark.filterwarnings("ignore:.*the old name goes:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*the old name will be removed:DeprecationWarning")
 @pytest.mark.parametrize("old", _renamed.MODULES)
 def test_every_module_of_an_old_name_is_imported(old):
     module = importlib.import_module(f"keras_espmedsam.{old}")

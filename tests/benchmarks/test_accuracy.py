@@ -1,5 +1,7 @@
 """The commands of the systems: each is a configuration that can be used."""
 
+import shlex
+
 import pytest
 
 from keras_espmedsam.training.config.settings import load_settings
@@ -19,7 +21,7 @@ def accuracy(load, monkeypatch, tmp_path):
 
 def test_augmentation_is_of_the_data_sets_that_are_trained_on(accuracy):
     trainings = [
-        command.split()
+        shlex.split(command)
         for system in accuracy.SYSTEMS.values()
         for command in system.commands
         if command.startswith("espmedsam train")

@@ -1,4 +1,4 @@
-"""The statistics of docs/results.md."""
+"""The statistics of docs/reports/results.md."""
 
 import json
 
@@ -107,3 +107,14 @@ def test_the_worst_images_are_named_by_modality(report):
     text = report.worst({"images": images})
     assert text.index("### F") < text.index("### X")
     assert "`x/18.png`" in text and "`x/20.png`" not in text
+
+
+def test_the_worst_images_are_named_by_target(report):
+    images = [
+        {"image": f"x/{i}.png", "target": target, "dice": i / 100, "precision": 1, "recall": 1}
+        for i in range(20)
+        for target in ("lungs", "heart")
+    ]
+    text = report.worst({"images": images})
+    assert text.index("### X: heart") < text.index("### X: lungs")
+    assert text.count("`x/0.png`") == 2

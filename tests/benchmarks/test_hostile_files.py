@@ -1,8 +1,12 @@
 """Damaged files of every kind that needs no backend, in a worker with limits."""
 
+import io
 import json
+import random
+import struct
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -23,6 +27,35 @@ def test_a_file_is_known_by_its_number(seeds):
     assert files != [seeds.damaged("PNG", sound, number, seed=1) for number in range(30)]
     assert len(set(files)) > 20
     assert all(files)
+
+
+def test_every_kind_is_made_read_and_counted(load, seeds, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    files, readers = load("hostile_files"), load("hostile_readers")
+    assert set(files.SHARES) == set(readers.READERS)
+    assert set(seeds.DAMAGE) <= set(files.SHARES)
+    assert set(seeds.DAMAGE.values()) <= set(seeds._OWN)
+
+
+def test_archives_and_headers_stay_whole_around_the_damage(seeds):
+    rng = random.Random(0)
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("a", b'{"a": 1}' + b"numbers" * 99)
+    read = set()
+    for _ in range(20):
+        with zipfile.ZipFile(
+            io.BytesIO(seeds._archive_member(made.getvalue(), rng, []))
+        ) as archive:
+            read |= {archive.read(name) for name in archive.namelist()}
+    assert len(read) > 10  # each with a checksum of its own
+    header = b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+    tensors = struct.pack("<Q", len(header)) + header + bytes(4)
+    for _ in range(20):
+        changed = seeds._checkpoint_part(tensors, rng, [])
+        (size,) = struct.unpack_from("<Q", changed)
+        json.loads(changed[8 : 8 + size])
+        assert len(changed) == 8 + size + 4
 
 
 def test_the_sound_files_are_read(seeds, tmp_path):

@@ -1,4 +1,4 @@
-"""The images of docs/intensity.md."""
+"""The images of docs/reports/intensity.md."""
 
 import numpy as np
 import pytest

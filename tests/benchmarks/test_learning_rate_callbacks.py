@@ -8,6 +8,7 @@ def ways(load):
     return load("learning_rate_callbacks")
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_every_way_reaches_every_modality(ways):
     found = {name: ways.largest_difference(name) for name in ways.WAYS}
     assert {name: far for name, far in found.items() if far > 2e-6} == {}

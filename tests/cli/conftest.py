@@ -6,10 +6,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from keras_espmedsam.cli import evaluate, segment
-from keras_espmedsam.cli.main import app
+from keras_espmedsam.cli.app import app
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.content import is_blank
 from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.inference.chosen_targets import target_set_of
 from keras_espmedsam.inference.precision import check_precision
 
 
@@ -85,6 +86,7 @@ def segmenter(monkeypatch):
 
     monkeypatch.setattr(segment, "check_preset", check)
     monkeypatch.setattr(evaluate, "check_preset", check)
+    monkeypatch.setattr(segment, "stored_targets", lambda preset: target_set_of(fake))
     monkeypatch.setattr(segment, "load_segmenter", load)
     monkeypatch.setattr(evaluate, "load_segmenter", load)
     return fake

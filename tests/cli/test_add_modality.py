@@ -1,6 +1,5 @@
 """`espmedsam add-modality`, and the key of `train` that it is short for, on a tiny preset."""
 
-import importlib
 from types import SimpleNamespace
 
 import keras
@@ -10,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import keras_espmedsam as kem
-from keras_espmedsam.cli.main import app
+from keras_espmedsam.cli.app import app
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training import train
 from keras_espmedsam.training.run.folder_lock import RUN_LOCK, only_program
@@ -18,42 +17,14 @@ from keras_espmedsam.training.run.folder_lock import RUN_LOCK, only_program
 pytest.importorskip("pydantic")
 pytest.importorskip("yaml")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _uncompiled():
-    """Let TensorFlow run without tracing, which takes most of a minute and proves no more."""
-    if keras.backend.backend() != "tensorflow":
-        yield
-        return
-    functions = importlib.import_module("tensorflow").config
-    functions.run_functions_eagerly(True)
-    yield
-    functions.run_functions_eagerly(False)
-
-
-def save_preset(folder):
-    """One convolution as encoder: it compiles fast."""
-    models = kem.models
-    image = keras.Input((32, 32, 3))
-    encoder = keras.Model(image, keras.layers.Conv2D(16, 16, strides=16)(image))
-    backbone = models.ESPMedSAMBackbone(
-        encoder,
-        modalities=("skin", "lung"),
-        transformer_depth=1,
-        transformer_num_heads=2,
-        transformer_mlp_dim=16,
-    )
-    preprocessor = models.ESPMedSAMImageSegmenterPreprocessor(
-        models.ESPMedSAMImageConverter(image_size=(32, 32))
-    )
-    models.ESPMedSAMImageSegmenter(backbone, preprocessor).save_to_preset(folder)
+pytestmark = pytest.mark.usefixtures("untraced_tensorflow")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, save_small_preset):
     """`run(*changes)`: the command in a folder of its own; it has run once with success."""
     folder = tmp_path_factory.mktemp("added")
-    save_preset(folder / "small")
+    save_small_preset(folder / "small", ("skin", "lung"))
     rng = np.random.default_rng(0)
     rows = ["split,modality,dataset,image,mask"]
     for name, split in (("a", "first"), ("b", "first"), ("c", "second")):
@@ -104,7 +75,7 @@ def test_the_same_command_again_says_that_it_is_done(trained):
 def test_another_run_is_not_written_over_it(trained):
     other = trained.run("--seed", "1")
     assert other.exit_code == 2
-    assert "begun with seed=0" in other.stderr
+    assert "started with seed=0" in other.stderr
 
 
 def test_a_second_program_is_refused_before_anything_is_read(trained):
@@ -122,7 +93,7 @@ def test_a_second_program_is_refused_before_anything_is_read(trained):
     [
         ((), "lung", "which this model has already"),
         (("--init-from", "brain"), "new", "knows skin, lung"),
-        (("--split", "third"), "new", "have no split 'third', of train_splits"),
+        (("--split", "third"), "new", "have no split 'third', which train_splits names"),
         (("--val-split", "first"), "new", "the split first is in train_splits and in val_splits"),
         (("--learning-rate", "0"), "new", "learning_rate"),
         (("--data", "nowhere.csv"), "new", "nowhere.csv does not exist"),
@@ -231,5 +202,5 @@ def test_a_run_of_version_0_1_0_is_not_gone_on_with(trained):
     (folder / "state.npz").touch()
     result = trained.run("--output", folder)
     assert result.exit_code == 2
-    assert "begun by another command or version" in " ".join(result.stderr.split())
+    assert "started by another command or version" in " ".join(result.stderr.split())
     assert (folder / "config.yaml").read_text().startswith("name: baby")

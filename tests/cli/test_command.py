@@ -39,7 +39,7 @@ def test_it_is_refused(run, tmp_path, monkeypatch, arguments, named):
     assert result.exit_code == 2
     said = " ".join(result.stderr.replace("│", " ").split())
     assert f"Received an empty {named.removeprefix('an empty ')}" in said
-    assert "perhaps a variable of the shell is not set" in said
+    assert "perhaps a shell variable is not set" in said
     assert os.listdir(tmp_path) == []
 
 

@@ -33,8 +33,8 @@ def test_of_the_folder_in_the_users_cache_is_told_once(on, tmp_path, capsys):
     option.keep_compiled(None)
     assert told == [folder, folder]
     assert capsys.readouterr().err == (
-        f"JAX keeps what it compiles in {folder} (at most 2 GiB), so that the next run need not "
-        "wait for it; --compile-cache off keeps nothing.\n"
+        f"JAX stores compiled code in {folder} (at most 2 GiB), so that the next run starts "
+        "faster; --compile-cache off stores nothing.\n"
     )
 
 
@@ -59,13 +59,13 @@ def test_what_the_user_set_for_jax_is_left_alone(on, monkeypatch, capsys, value)
 def test_what_cannot_be_used_is_refused_if_asked_for_and_else_done_without(on, tmp_path, capsys):
     told = on("jax")
     (tmp_path / "keras-espmedsam").write_text("")
-    with pytest.raises(InputError, match="it is no folder"):
+    with pytest.raises(InputError, match="it is not a folder"):
         option.keep_compiled(str(tmp_path / "keras-espmedsam"))
     option.keep_compiled(None)
     assert told == []
     said = capsys.readouterr().err
-    assert said.startswith(f"warning: Compiled programs cannot be kept in {tmp_path}")
-    assert said.endswith("JAX compiles anew in every run.\n")
+    assert said.startswith(f"warning: Compiled code cannot be stored in {tmp_path}")
+    assert said.endswith("JAX will compile again in every run.\n")
     assert said.count("\n") == 1
 
 
@@ -74,7 +74,7 @@ def test_other_backends(on, tmp_path, capsys):
     option.keep_compiled(None)
     option.keep_compiled("off")
     assert capsys.readouterr() == ("", "")
-    with pytest.warns(InputWarning, match="Keras runs on torch, and it compiles nothing here"):
+    with pytest.warns(InputWarning, match="Keras runs on torch, and it does not compile here"):
         option.keep_compiled(str(tmp_path / "mine"))
     assert told == [None]
     assert not (tmp_path / "mine").exists()
@@ -91,7 +91,7 @@ def test_no_backend_is_told_when_keras_starts(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["segment", "evaluate", "train", "distill", "add-modality", "export"]
+    ["segment", "evaluate", "train", "distill", "add-modality", "add-target", "export"]
     + [f"convert {what}" for what in ("espmedsam", "mobilesam", "sam", "keras-hub")],
 )
 def test_every_command_that_starts_keras_has_it(run, monkeypatch, command):
@@ -105,6 +105,6 @@ def test_a_wrong_folder_ends_the_command_before_keras_starts(run, image, monkeyp
     result = run("segment", path, "--compile-cache", path)
     assert result.exit_code == 2
     assert result.stderr == (
-        f"error: Compiled programs cannot be kept in {path} (it is no folder); give a folder that "
-        "can be written to, or 'off'.\n"
+        f"error: Compiled code cannot be stored in {path} (it is not a folder); give a folder that "
+        "can be written, or 'off'.\n"
     )

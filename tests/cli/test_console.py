@@ -1,6 +1,9 @@
 """What reaches the terminal: no text from a file steers it."""
 
+import errno
+
 import pytest
+import typer
 from rich.markdown import Markdown
 from rich.table import Table
 
@@ -59,3 +62,13 @@ def test_a_notice_of_a_file_is_shown_with_escapes(capsys):
 def test_a_link_of_a_card_shows_where_it_leads(capsys):
     console.stdout().print(Markdown("[words](https://example.org/a)", hyperlinks=False))
     assert "https://example.org/a" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_one_sentence_wherever_it_is_met(capsys):
+    error = OSError(errno.ENOSPC, "No space left on device", "/tmp/a")
+    with pytest.raises(typer.Exit), console.errors_reported(lambda: "1 epoch is kept."):
+        raise error
+    err = capsys.readouterr().err
+    assert "/tmp/a cannot be written: No space left" in err and err.endswith("1 epoch is kept.\n")
+    with pytest.raises(FileNotFoundError), console.errors_reported():
+        raise FileNotFoundError(errno.ENOENT, "a fault of ours")

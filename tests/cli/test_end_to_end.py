@@ -48,6 +48,7 @@ def saved(tmp_path_factory):
     return segmenter, folder
 
 
+@pytest.mark.slow_on("jax")
 def test_segment_and_evaluate(saved, run):
     segmenter, preset = saved
     array = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)

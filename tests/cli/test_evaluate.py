@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from keras_espmedsam.cli import evaluate
+from keras_espmedsam.data.targets import Targets
 
 HEADER = "split,modality,dataset,image,mask\n"
 
@@ -219,19 +220,19 @@ def test_ctrl_c_keeps_what_is_measured(run, many, segmenter, monkeypatch):
         patch.setattr(evaluate, "load_segmenter", lambda *arguments: interrupting)
         result = run(*command(many))
     assert result.exit_code == 130
-    assert "4 images are measured and kept in report.json.partial" in result.stderr
+    assert "4 images are measured and saved in report.json.partial" in result.stderr
     assert "--resume" in result.stderr
     assert not Path("report.json").exists()
     assert not Path("images.csv").exists()
     again = run(*command(many))
     assert again.exit_code == 2
-    assert "give --resume to go on with it, or --overwrite to start again" in again.stderr
+    assert "give --resume to continue it, or --overwrite to start again" in again.stderr
     other = run(*command(many), "--mirror", "--resume")
     assert other.exit_code == 2
     assert "mirror False (now True)" in other.stderr
     resumed = run(*command(many), "--resume")
     assert resumed.exit_code == 0, resumed.output
-    assert "4 images are measured already" in resumed.stderr
+    assert "4 images are already measured" in resumed.stderr
     assert segmenter.batches == [2, 2, 2, 2, 2]
     for name, whole in (("report.json", "whole.json"), ("images.csv", "whole.csv")):
         assert Path(name).read_bytes() == Path(whole).read_bytes()
@@ -272,7 +273,7 @@ def test_ctrl_c_without_reports_or_measures(run, many, segmenter, monkeypatch):
     interrupting.calls = 2
     result = run(*command(many))
     assert (result.exit_code, list(Path().glob("report*"))) == (130, [])
-    assert "before anything was measured" in result.stderr
+    assert "nothing was measured yet" in result.stderr
 
 
 def test_overwrite_starts_again(run, many, segmenter, monkeypatch):
@@ -296,7 +297,7 @@ def test_what_failed_is_measured_once_it_is_mended(run, many, segmenter, image):
     assert result.exit_code == 1
     assert "3.png cannot be decoded" in result.stderr
     assert "6.png: Received an image of 13 x 13" in result.stderr
-    assert "8 of 10 images measured; 2 failed. Once they are mended" in result.stderr
+    assert "8 of 10 images measured; 2 failed. Fix them, and repeat" in result.stderr
     assert measures("report.json")["lungs"][0] == 8
     failed = json.loads(Path("report.json").read_text())["failed"]
     assert [Path(one["image"]).name for one in failed] == ["3.png", "6.png"]
@@ -354,10 +355,136 @@ def test_black_and_white_can_be_said(run, many, segmenter):
     result = run("evaluate", "--data", many)
     assert result.exit_code == 0, result.output
     assert "0.png: only 12 of its 16 bits are used" in result.stderr
-    assert "say it: --intensity full, or LOW:HIGH." in result.stderr
+    assert "give --intensity full or --intensity LOW:HIGH." in result.stderr
     result = run("evaluate", "--data", many, "--intensity", "0:4095")
     assert "0.png" not in result.stderr
     assert "And 6 more files: its 8 bits, or fewer, hold no 4095" in result.stderr
     result = run("evaluate", "--data", many, "--intensity", "dark")
     assert result.exit_code == 2
     assert "Received the intensity 'dark' (--intensity)" in result.stderr
+
+
+class TargetSegmenter:
+    """Draws one target of each bit of an image's values; the first of microscopy has objects."""
+
+    modalities = ("fundus", "microscopy")
+    intensity = "auto"
+    target_set = Targets(
+        {"fundus": ("vessels", "optic_disc"), "microscopy": ("nuclei",)},
+        instances={"microscopy": {"nuclei": "components"}},
+    )
+
+    def __init__(self):
+        self.options = []
+
+    def segment(self, images, modalities, **options):
+        self.options.append(options)
+        masks = [np.stack([np.asarray(i) & 1, np.asarray(i) & 2], -1) > 0 for i in images]
+        numbers = [(np.asarray(i) >> 2).astype("int32") for i in images]
+        return {
+            "masks": masks,
+            "probabilities": [mask.astype("float32") for mask in masks],
+            "instances": [
+                {"nuclei": one} if modality == "microscopy" else {}
+                for one, modality in zip(numbers, modalities, strict=True)
+            ],
+        }
+
+
+@pytest.fixture
+def targets(tmp_path, monkeypatch):
+    """An index of an eye with two targets, another with one, and an image of cells."""
+
+    def save(name, values):
+        Image.fromarray(np.repeat(values, 4, axis=0).astype("uint8")).save(tmp_path / name)
+
+    save("eye.png", [[1, 3, 2, 0]])
+    save("vessels.png", [[255, 255, 255, 0]])
+    save("disc.png", [[0, 255, 255, 0]])
+    save("cells.png", [[5, 5, 9, 0]])
+    save("nuclei.png", [[1, 1, 2, 2]])
+    (tmp_path / "targets.csv").write_text(
+        "split,modality,dataset,image,mask,target,instances\n"
+        "test,fundus,eyes,eye.png,vessels.png,vessels,\n"
+        "test,fundus,eyes,eye.png,disc.png,optic_disc,\n"
+        "test,microscopy,cells,cells.png,,nuclei,nuclei.png\n"
+    )
+    fake = TargetSegmenter()
+    monkeypatch.setattr(evaluate, "load_segmenter", lambda *arguments: fake)
+    monkeypatch.setenv("COLUMNS", "160")
+    return fake
+
+
+def test_targets_and_objects(run, targets, tmp_path):
+    result = run(
+        *("evaluate", "--data", tmp_path / "targets.csv"),
+        *("--output", "report.json", "--per-image", "images.csv"),
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads(Path("report.json").read_text())
+    assert list(report["datasets"]) == ["eyes:vessels", "eyes:optic_disc", "cells"]
+    assert report["datasets"]["eyes:vessels"]["dice"]["mean"] == 0.8
+    assert report["means"]["test"]["fundus"]["dice"] == 0.9
+    assert report["instances"]["cells"]["pq"] == {"mean": 0.5, "std": 0.0, "pooled": 0.5}
+    with open("images.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["image"], row["target"], row["pq"]) for row in rows] == [
+        ("eye.png", "vessels", ""),
+        ("eye.png", "optic_disc", ""),
+        ("cells.png", "nuclei", str(report["instances"]["cells"]["pq"]["mean"])),
+    ]
+    lines = [line.split() for line in result.stdout.splitlines()]
+    for start in (
+        "data set split modality target n Dice IoU",
+        "eyes test fundus vessels 1 0.800",
+        "eyes test fundus optic_disc 1 1.000",
+        "mean of targets test fundus 0.900",
+        "mean of modalities test",
+        "data set split target n true found error AP AP50 AP75 PQ SQ RQ AJI DSB",
+        "cells test nuclei 1 2 2 0.0",
+    ):
+        assert any(line[: len(start.split())] == start.split() for line in lines), start
+    assert "mean of sets" not in result.stdout
+
+
+def test_one_target_its_tolerance_and_no_postprocessing(run, targets, tmp_path):
+    result = run(
+        *("evaluate", "--data", tmp_path / "targets.csv", "--target", "vessels"),
+        *("--metric", "all", "--tolerance", "vessels=1", "--tolerance", "0", "--no-postprocess"),
+        *("--output", "report.json"),
+    )
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(Path("report.json").read_text())["datasets"].values()
+    assert row["target"] == "vessels" and list(row)[-2:] == ["nsd", "cldice"]
+    assert row["nsd"]["mean"] == 1
+    assert targets.options[0]["postprocess"] is False
+    assert "NSD" in result.stdout and "clDice" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--target", "vesels"], "the target vesels, which the index"),
+        (["--tolerance", "1"], "a tolerance, which none of the metrics uses"),
+        (["--metric", "nsd", "--tolerance", "two"], "the tolerance 'two'; expected a distance"),
+        (["--metric", "nsd", "--tolerance", "vessels"], "the tolerance 'vessels'; expected"),
+        (["--metric", "nsd", "--tolerance", "cup=1"], "a tolerance of the target 'cup'"),
+        (["--metric", "nsd", *("--tolerance", "1") * 2], "--tolerance twice for all targets"),
+    ],
+)
+def test_targets_and_tolerances_that_cannot_be_used(run, targets, tmp_path, options, words):
+    result = run("evaluate", "--data", tmp_path / "targets.csv", *options)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.split())
+    assert not targets.options
+
+
+def test_failed_images_are_counted_not_their_targets(run, targets, tmp_path):
+    path = tmp_path / "targets.csv"
+    Image.new("L", (9, 9)).save(tmp_path / "small.png")
+    path.write_text(path.read_text() + "test,fundus,eyes,small.png,vessels.png,vessels,\n")
+    result = run("evaluate", "--data", path, "--output", "report.json")
+    assert result.exit_code == 1
+    assert "2 of 3 images measured; 1 failed" in result.stderr
+    again = run("evaluate", "--data", path, "--output", "report.json", "--resume")
+    assert "2 images are already measured" in " ".join(again.stderr.split())

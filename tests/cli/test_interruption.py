@@ -15,7 +15,7 @@ PROGRAM = """
 import os, sys, time
 from pathlib import Path
 from keras_espmedsam._files import atomic_path
-from keras_espmedsam.cli import main
+from keras_espmedsam.cli import app, main
 from keras_espmedsam.cli.console import errors_reported
 
 def command():
@@ -24,7 +24,7 @@ def command():
         print("ready", flush=True)
         time.sleep(60)
 
-main.app = lambda prog_name: __import__("typer").run(command)
+app.app = lambda prog_name: __import__("typer").run(command)
 sys.argv = ["x"]
 main.main()
 """
@@ -84,6 +84,86 @@ def test_a_forked_worker_ends_at_once():
         "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+LOST = """
+import os, signal, sys, time
+from keras_espmedsam.cli import app, main
+from keras_espmedsam.cli.console import errors_reported
+from keras_espmedsam.cli.interruption import check_interrupted
+from keras_espmedsam.errors import InputError
+
+number = int(sys.argv[1])
+
+def send():
+    os.kill(os.getpid(), number)
+    for _ in range(1000):
+        pass
+
+class Freed:
+    def __del__(self):
+        send()
+
+def dropped():
+    with errors_reported():
+        Freed()
+        time.sleep(30)
+
+def caught():
+    with errors_reported():
+        try:
+            send()
+        except BaseException:
+            pass
+        check_interrupted()
+
+def turned():
+    with errors_reported():
+        try:
+            send()
+        except BaseException:
+            raise InputError("no such module")
+
+def before_it_begins():
+    send()
+
+def done():
+    try:
+        send()
+    except BaseException:
+        pass
+
+command = globals()[sys.argv[2]]
+app.app = lambda prog_name: __import__("typer").run(command)
+del sys.argv[1:]
+main.main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", ["dropped", "caught", "turned", "before_it_begins"])
+def test_an_interruption_that_a_library_or_python_drops_is_not_lost(number, where):
+    done = subprocess.run(
+        [sys.executable, "-c", LOST, str(int(number)), where],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        preexec_fn=_as_in_a_terminal,
+    )
+    assert done.returncode == 128 + number
+    assert done.stderr.strip().endswith(": incomplete results are not kept.")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
+def test_a_command_that_ended_all_the_same_says_nothing_of_an_interruption():
+    done = subprocess.run(
+        [sys.executable, "-c", LOST, str(int(signal.SIGTERM)), "done"],
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

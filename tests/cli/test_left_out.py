@@ -64,7 +64,7 @@ def test_formats_that_are_not_read_are_named(run, image, segmenter):
     assert result.exit_code == 0, result.output
     assert names() == ["a_mask.png", "b_mask.png", "no_suffix_mask.png"]
     assert (
-        "Left out 4 files of folders in formats that are not read "
+        "Skipped 4 files in unsupported formats "
         "(c.heic: HEIC, d.nrrd: NRRD, e.jp2: JPEG 2000, and 1 more)."
     ) in result.stderr
     assert "3 of 3 files segmented" in result.stderr
@@ -75,7 +75,7 @@ def test_a_format_that_is_not_read_fails_when_it_is_named(run, image, segmenter)
     Path("c.heic").write_bytes(bytes((0, 0, 0, 24)) + b"ftypheic" + bytes(500))
     result = run("segment", "a.png", "c.heic", "--modality", "fundus")
     assert result.exit_code == 1
-    assert "c.heic is of a format that is not read (HEIC); save it as PNG" in result.stderr
+    assert "c.heic is in an unsupported format (HEIC); save it as PNG" in result.stderr
 
 
 def test_a_folder_of_nothing_that_is_read(run, segmenter):
@@ -83,7 +83,7 @@ def test_a_folder_of_nothing_that_is_read(run, segmenter):
     Path("phone/c.heic").write_bytes(bytes((0, 0, 0, 24)) + b"ftypheic" + bytes(500))
     result = run("segment", "phone", "--modality", "fundus")
     assert result.exit_code == 2
-    assert "not read (c.heic: HEIC)" in result.stderr
+    assert "unsupported formats (c.heic: HEIC)" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_dicom_objects_that_are_no_images(run, segmenter, kind):
     # In a folder it is passed over; named itself, it is an error.
     result = run("segment", "scans", "--modality", "xray")
     assert result.exit_code == 0, result.output
-    assert "Left out 1 file of folders that hold no image (object.dcm" in result.stderr
+    assert "Skipped 1 file without an image (object.dcm" in result.stderr
     result = run("segment", "scans/object.dcm", "--modality", "xray", "--output", "other")
     assert result.exit_code == 2
     assert f"it is of the kind {getattr(uid, kind).name!r}" in result.stderr
@@ -114,7 +114,7 @@ def test_a_dicom_segmentation_is_no_image(run, segmenter):
     result = run("segment", "scans", "--modality", "xray")
     assert result.exit_code == 0, result.output
     assert names() == ["image_mask.png"]
-    assert "Left out 2 files of folders that hold no image" in result.stderr
+    assert "Skipped 2 files without an image" in result.stderr
 
 
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path):
@@ -154,7 +154,7 @@ def test_a_part_of_16_bits_is_shown_and_told(run, ten_bits, segmenter):
     lines = result.stderr.splitlines()
     assert sum("only 10 of its 16 bits are used" in line for line in lines) == 4
     assert lines[-3].startswith("And 2 more files: only 10 of its 16 bits are used")
-    assert lines[-2] == "If that is wrong, say it: --intensity full, or LOW:HIGH."
+    assert lines[-2] == "If that is wrong, give --intensity full or --intensity LOW:HIGH."
 
 
 @pytest.mark.parametrize(("intensity", "foreground"), [("full", 0), ("0:1023", 48), ("0:1700", 0)])
@@ -191,7 +191,7 @@ def test_an_image_of_one_brightness_is_told(run, tmp_path, segmenter):
     Image.new("RGB", (40, 30), (180, 120, 90)).save(tmp_path / "wall.png")
     result = run("segment", "wall.png", "--modality", "xray")
     assert result.exit_code == 0
-    assert "wall.png: it shows nearly one brightness all over" in result.stderr
+    assert "wall.png: it has nearly the same brightness everywhere" in result.stderr
 
 
 def test_an_image_of_one_brightness_is_not_recognised(run, image, segmenter, classifier):
@@ -206,7 +206,7 @@ def test_an_image_of_one_brightness_is_not_recognised(run, image, segmenter, cla
     Image.new("L", (40, 30), 40).save("black.png")
     result = run("segment", "lung.png", "black.png")
     assert result.exit_code == 1
-    assert "black.png shows nearly one brightness all over" in result.stderr
+    assert "black.png has nearly the same brightness everywhere" in result.stderr
     assert names() == ["lung_mask.png"]
 
 

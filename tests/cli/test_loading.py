@@ -65,7 +65,7 @@ def test_what_is_computed_in_is_checked_before_keras_starts_and_handed_on(monkey
     with monkeypatch.context() as patch:
         patch.setattr(loading, "import_models", lambda: pytest.fail("Keras started"))
         for given in ((preset, "int8"), ("eye.onnx", "bfloat16")):
-            with pytest.raises(InputError, match=r"to compute in|float32 alone, not in bfloat16"):
+            with pytest.raises(InputError, match=r"to compute in|only in float32, not in bfloat16"):
                 loading.load_segmenter(*given)
     monkeypatch.setattr(loading, "import_models", lambda: None)
     module = types.ModuleType("keras_espmedsam.models")

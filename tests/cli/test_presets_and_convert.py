@@ -60,7 +60,7 @@ def test_presets(run, monkeypatch):
 def test_the_card_of_a_preset(run, tmp_path):
     result = run("presets", "espmedsam_nano_256")
     assert result.exit_code == 0, result.output
-    for words in ("Research use only", "cvc_clinicdb", "Checksums: right."):
+    for words in ("Research use only", "cvc_clinicdb", "Checksums: correct."):
         assert words in result.stdout
     assert "library_name" not in result.stdout
     folder = tmp_path / "mine"
@@ -91,9 +91,11 @@ def test_the_card_of_a_stranger(run, tmp_path):
     assert result.exit_code == 0, result.output
     assert "\x1b" not in result.stdout and r"\x1b[2J" in result.stdout
     assert "https://example.org/x" in result.stdout and "license" not in result.stdout
-    assert result.stdout.endswith("Checksums: right.\n")
+    assert result.stdout.endswith("Checksums: correct.\n")
     (folder / "report.json").write_text("{}")
-    assert run("presets", folder).stdout.endswith("Checksums: right, of all but report.json.\n")
+    assert run("presets", folder).stdout.endswith(
+        "Checksums: correct, but not listed for report.json.\n"
+    )
 
 
 def test_convert_espmedsam(run, checkpoints, conversions):

@@ -56,7 +56,7 @@ def test_without_reports_there_is_no_log(place):
 def test_a_log_is_gone_on_with_only_when_asked(place):
     output = Path("report.json")
     begin(output)
-    with pytest.raises(InputError, match=r"report\.json\.partial keeps .* complete \(images: 1\)"):
+    with pytest.raises(InputError, match=r"json\.partial holds .* unfinished run \(images: 1\)"):
         ReportFiles(output, None, False, False)
     with ReportFiles(output, None, False, True).log() as log:
         assert log.count == 1
@@ -77,7 +77,7 @@ def test_a_resumed_run_replaces_its_own_reports_alone(place):
     output.unlink()
     begin(output)
     output.write_text("mine")
-    with pytest.raises(InputError, match="exists already; choose another --output"):
+    with pytest.raises(InputError, match="already exists; choose another --output"):
         ReportFiles(output, table, False, True)
     begin_at.unlink()
     output.unlink()
@@ -85,7 +85,7 @@ def test_a_resumed_run_replaces_its_own_reports_alone(place):
     output.write_text("half of a pair")
     ReportFiles(output, table, False, True)
     table.write_text("mine")
-    with pytest.raises(InputError, match="exists already; choose another --per-image"):
+    with pytest.raises(InputError, match="already exists; choose another --per-image"):
         ReportFiles(output, table, False, True)
     ReportFiles(output, table, True, True)
 
@@ -96,17 +96,17 @@ def test_resuming_nothing(place):
     with ReportFiles(Path("report.json"), None, False, True).log() as log:
         assert log.count == 0
     Path("report.json").write_text("of a run that has ended")
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         ReportFiles(Path("report.json"), None, False, True)
 
 
 @pytest.mark.parametrize(
     ("output", "table", "words"),
     [
-        ("a.json", "a.json", "for --output and --per-image"),
-        ("a.json", "b/../a.json", "for --output and --per-image"),
-        ("a.json", "a.json.partial", "the name of the file that keeps"),
-        ("a.csv.partial", "a.csv", "the name of the file that keeps"),
+        ("a.json", "a.json", "for both --output and --per-image"),
+        ("a.json", "b/../a.json", "for both --output and --per-image"),
+        ("a.json", "a.json.partial", "the name of the log that keeps"),
+        ("a.csv.partial", "a.csv", "the name of the log that keeps"),
         (".", None, "is a folder"),
         ("", None, "is a folder"),
         ("..", None, "is a folder"),
@@ -114,7 +114,7 @@ def test_resuming_nothing(place):
         ("a" * 252 + ".json", None, "cannot be written: File name too long"),
         ("a" * 245 + ".json", None, "cannot be written: File name too long"),
         pytest.param(
-            os.devnull, None, "no regular file",
+            os.devnull, None, "not a regular file",
             marks=pytest.mark.skipif(sys.platform == "win32", reason="it has no such files"),
         ),
     ],
@@ -164,7 +164,7 @@ def test_a_report_that_cannot_be_written_in_the_end_keeps_the_log(place):
         log.begin({})
         log.append([Measurement(0, 0, [], {"dice": 1 / 3})])
         output.mkdir()
-        with pytest.raises(InputError, match=r"kept in report\.json\.partial; repeat .* --resume"):
+        with pytest.raises(InputError, match=r"saved in report\.json\.partial; repeat .* --resume"):
             files.write(REPORT, [ROW], log)
     output.rmdir()
     with ReportFiles(output, None, False, True).log() as log:

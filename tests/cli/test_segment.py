@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from PIL import Image
 
 from keras_espmedsam.cli import segment
+from keras_espmedsam.data import Targets
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference import item_batches as batches
 from keras_espmedsam.inference import result_writer
@@ -118,7 +120,7 @@ def test_masks_in_a_folder_are_no_inputs(run, image, segmenter):
     assert names(".") == ["x.png", "x_mask.png", "x_overlay.png"]
     again = run("segment", ".", "--modality", "xray", "--output", ".", "--overwrite")
     assert again.exit_code == 0
-    assert "Left out 2 files" in again.stderr
+    assert "Skipped 2 files" in again.stderr
     assert names(".") == ["x.png", "x_mask.png", "x_overlay.png"]
 
 
@@ -368,7 +370,7 @@ def test_a_recognizer_that_cannot_be_loaded(run, image, segmenter, monkeypatch, 
     monkeypatch.setattr(segment, function, fail)
     result = run("segment", "x.png", "--recognizer", "mine")
     (line,) = assert_error(result, 2)
-    assert line == "error: Unknown preset 'mine'. With --modality no recogniser is needed."
+    assert line == "error: Unknown preset 'mine'. If you give --modality, no recogniser is needed."
     assert not Path("masks").exists()
 
 
@@ -387,7 +389,7 @@ def test_a_few_slices_decide_for_a_volume(run, image, segmenter, classifier):
     assert result.exit_code == 0, result.output
     assert told(result) == [
         "brain.nii: fundus (0.840, mean of 5 of 10 slices)",
-        "brain.nii: it shows nearly one brightness all over, so its mask says nothing.",
+        "brain.nii: it has nearly the same brightness everywhere, so its mask means nothing.",
         "x.png: xray (1.000)",
     ]
     assert classifier.batches == [4, 1, 1]
@@ -502,3 +504,156 @@ def test_what_is_computed_in_is_handed_on_and_a_wrong_one_refused_at_once(run, i
     loaded = len(segmenter.loaded)
     assert_error(run(*command, "--precision", "int8"), 2, "'int8' to compute in", "exported")
     assert len(segmenter.loaded) == loaded
+
+
+# === Several targets ===
+
+
+@pytest.fixture
+def targets(segmenter):
+    """The fake with several targets: a pixel's brightness, and half of it; objects of slides."""
+    segmenter.modalities = ("xray", "fundus", "slide")
+    segmenter.target_set = Targets(
+        {"xray": ("mask",), "fundus": ("vessels", "disc"), "slide": ("nuclei",)},
+        instances={"slide": {"nuclei": "components"}},
+    )
+    segmenter.given = []
+
+    def segment(images, modalities, **options):
+        segmenter.given.append(options)
+        found = {name: [] for name in ("masks", "targets", "instances")}
+        for image, modality in zip(images, modalities, strict=True):
+            own = segmenter.target_set.of(modality)
+            names = tuple(name for name in options.get("targets") or own if name in own)
+            bright = np.stack([image > (250 if name == "disc" else 100) for name in names], -1)
+            found["masks"].append(bright)
+            found["targets"].append(names)
+            objects = {"nuclei": bright[..., 0].astype(np.int32)} if modality == "slide" else {}
+            found["instances"].append(objects)
+        return found
+
+    segmenter.segment = segment
+    return segmenter
+
+
+def test_each_target_has_a_mask_and_a_row_of_the_table(run, image, targets):
+    image("eye.png")
+    image("slide.png")
+    result = run("segment", "eye.png", "--modality", "fundus", "--overlay")
+    assert result.exit_code == 0, result.output
+    assert names() == ["eye_disc_mask.png", "eye_overlay.png", "eye_vessels_mask.png"]
+    assert result.stdout.splitlines() == [
+        str(Path("masks") / name) for name in ("eye_vessels_mask.png", "eye_disc_mask.png")
+    ]
+    assert (read("masks/eye_vessels_mask.png")[:, 3:] == 255).all()
+    assert not read("masks/eye_disc_mask.png").any()
+    rows = [line.split() for line in result.stderr.splitlines() if line.startswith("  ")]
+    assert ["fundus", "vessels", "1", "50.0%"] in rows and ["fundus", "disc", "1", "0.0%"] in rows
+    result = run("segment", "slide.png", "--modality", "slide")
+    assert names()[-2:] == ["slide_mask.png", "slide_nuclei_instances.png"]
+    assert result.stdout.splitlines()[1] == str(Path("masks/slide_nuclei_instances.png"))
+    assert ["slide", "nuclei", "1", "50.0%", "1"] in [
+        line.split() for line in result.stderr.splitlines()
+    ]
+
+
+def test_one_target_prints_no_table(run, image, targets):
+    image("x.png")
+    result = run("segment", "x.png", "--modality", "xray")
+    assert result.stderr.splitlines() == ["1 of 1 files segmented into masks."]
+    assert targets.given[0] == {"threshold": 0.5, "batch_size": 8, "mirror": False}
+
+
+def test_only_some_targets_thresholds_and_no_postprocessing(run, image, targets):
+    image("eye.png")
+    result = run(
+        *("segment", "eye.png", "--modality", "fundus", "--target", "disc", "--no-postprocess"),
+        *("--threshold", "0.4", "--threshold", "disc=0.3"),
+    )
+    assert result.exit_code == 0, result.output
+    assert names() == ["eye_disc_mask.png"]
+    (given,) = targets.given
+    assert given["targets"] == ["disc"] and given["postprocess"] is False
+    assert given["threshold"] == {"mask": 0.4, "vessels": 0.4, "disc": 0.3, "nuclei": 0.4}
+
+
+def test_outlines_and_a_table_of_counts(run, image, targets):
+    image("a.png")
+    image("b.png")
+    command = ("segment", ".", "--modality", "slide", "--counts", "counts.csv")
+    result = run(*command, "--polygons", "geojson")
+    assert result.exit_code == 0, result.output
+    assert [name for name in names() if "geojson" in name] == [
+        "a_polygons.geojson",
+        "b_polygons.geojson",
+    ]
+    assert "Written: counts.csv" in result.stderr
+    rows = [line.split(",")[:6] for line in Path("counts.csv").read_text().splitlines()]
+    assert rows[1:] == [[f"{name}.png", "", "slide", "nuclei", "1", "12"] for name in "ab"]
+    assert_error(run(*command, "--output", "new"), 2, "counts.csv already exists", "--counts")
+    again = run(*command, "--overwrite", "--polygons", "coco")
+    assert again.exit_code == 0, again.output
+    assert len(json.loads(Path("masks/coco.json").read_text())["annotations"]) == 2
+
+
+def test_a_failed_file_is_not_counted(run, image, targets):
+    image("good.png")
+    Path("bad.png").write_text("hello")
+    result = run("segment", "good.png", "bad.png", "--modality", "slide", "--counts", "c.csv")
+    assert result.exit_code == 1
+    assert len(Path("c.csv").read_text().splitlines()) == 2
+    assert run("segment", "bad.png", "--modality", "slide", "--counts", "d.csv").exit_code == 2
+    assert not Path("d.csv").exists()
+
+
+def test_label_images_in_a_folder_are_no_inputs(run, image, targets):
+    image("x.png")
+    first = run("segment", ".", "--modality", "slide", "--output", ".", "--polygons", "coco")
+    assert first.exit_code == 0, first.output
+    before = names(".")
+    again = run(
+        *("segment", ".", "--modality", "slide", "--output", ".", "--overwrite"),
+        *("--polygons", "coco"),
+    )
+    assert "Skipped 2 files named *_mask, *_overlay or *_instances." in again.stderr
+    assert names(".") == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--modality", "fundus", "--target", "nuclei"], "'nuclei', which belongs to slide"),
+        (["--modality", "fundus", "--target", "disk"], "'disk'; did you mean disc?"),
+        (["--target", "disk"], "mask (xray); vessels, disc (fundus); nuclei (slide)"),
+        (["--threshold", "vessel=0.3"], "threshold of 'vessel'; did you mean vessels?"),
+        (["--threshold", "vessels=2"], "--threshold 'vessels=2'; expected a number from 0 to 1"),
+        (["--threshold", "high"], "--threshold 'high'; expected a number"),
+        (["--threshold", "vessels="], "--threshold 'vessels='; expected a number"),
+        (["--polygons", "svg"], "polygons='svg'; expected geojson or coco"),
+        (["--counts", "."], "for the table of counts; expected the path of a file"),
+        (["--counts", "x.png"], "x.png would replace an image"),
+    ],
+)
+def test_wrong_targets_are_refused_before_the_model_is_loaded(run, image, targets, options, words):
+    image("x.png")
+    assert_error(run("segment", "x.png", *options), 2, words)
+    assert targets.loaded == [] and not Path("masks").exists()
+
+
+def test_targets_that_are_known_only_when_the_model_is_loaded(run, image, targets, monkeypatch):
+    monkeypatch.setattr(segment, "stored_targets", lambda preset: None)
+    image("eye.png")
+    image("masks/eye_disc_mask.png")
+    command = ("segment", "eye.png", "--modality", "fundus")
+    assert_error(run(*command), 2, "eye_disc_mask.png", "--overwrite")
+    assert targets.loaded and targets.given == []
+    assert_error(run(*command, "--target", "nuclei"), 2, "which belongs to slide")
+    assert run(*command, "--target", "vessels").exit_code == 0
+
+
+def test_a_target_that_a_recognised_modality_lacks(run, image, targets, classifier):
+    image("lung.png", dark=40)
+    image("eye.png", dark=109)
+    result = run("segment", "lung.png", "eye.png", "--target", "disc")
+    assert_error(result, 1, "lung.png: Received the target 'disc', which belongs to fundus")
+    assert names() == ["eye_disc_mask.png"]

@@ -25,8 +25,8 @@ def test_a_full_stdout_is_told_in_one_sentence(arguments):
     done = in_shell("> /dev/full", *arguments)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "error: stdout cannot be written: No space left on device. What is printed there is lost; "
-        "files are written all the same."
+        "error: stdout cannot be written: No space left on device. Printed output is lost; "
+        "files are still written."
     ]
 
 
@@ -66,3 +66,15 @@ def test_a_file_does_not_get_the_number_of_a_closed_stream():
     )
     command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
     assert subprocess.run(command).returncode == 0
+
+
+def test_characters_that_a_code_page_lacks_are_printed_as_their_codes(tmp_path):
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "README.md").write_text("An eye: 眼, naïve", encoding="utf-8")
+    done = subprocess.run(
+        [*COMMAND, "presets", str(tmp_path)],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
+    )
+    assert done.returncode == 0
+    assert "An eye: \\u773c, naïve" in done.stdout.decode("cp1252")

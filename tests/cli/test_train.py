@@ -107,7 +107,7 @@ def test_a_configuration_is_checked_before_keras_starts(tmp_path):
     (tmp_path / "config.yaml").write_text(TRAIN + "sed: 1\n")
     code = (
         "import sys\n"
-        "from keras_espmedsam.cli.main import app\n"
+        "from keras_espmedsam.cli.app import app\n"
         "try: app(sys.argv[1:])\n"
         "finally: assert 'keras' not in sys.modules"
     )

@@ -92,6 +92,7 @@ def assert_holds(entries, tensors):
         np.testing.assert_array_equal(held, layout.to_keras(tensors[name]), err_msg=name)
 
 
+@pytest.mark.slow_on("jax")
 def test_one_file_gives_one_modality(universal):
     backbone = universal["fundus"].backbone
     assert backbone.modalities == ("fundus",)
@@ -142,6 +143,7 @@ def tiny_segmenter(modalities, query_indices, **converter):
     return ESPMedSAMImageSegmenter(backbone, ESPMedSAMImageSegmenterPreprocessor(converter))
 
 
+@pytest.mark.slow_on("jax")
 def test_universal_mask_is_that_of_the_single_preset(tmp_path, monkeypatch):
     monkeypatch.setattr(espmedsam, "published_segmenter", tiny_segmenter)
     parts = Parts(tiny_segmenter(("fundus",), (3,)).backbone)

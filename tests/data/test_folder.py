@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.data import read_folder, read_samples
+from keras_espmedsam.data import read_folder, read_samples, read_targets
 from keras_espmedsam.errors import InputError, InputWarning
 
 
@@ -82,7 +82,7 @@ def test_groups_from_names(make):
     assert [r.group for r in read_folder(folder, "xray", group=r"p\d")] == ["p1", "p1", "p2"]
     with pytest.raises(InputError, match=r"p2_left.png does not match the group 'right"):
         read_folder(folder, "xray", group="right|p1")
-    with pytest.raises(InputError, match="no regular expression"):
+    with pytest.raises(InputError, match="not a regular expression"):
         read_folder(folder, "xray", group="(p")
 
 
@@ -92,8 +92,8 @@ def test_files_without_partner_are_named_in_one_sentence(make):
         read_folder(folder, "xray")
     assert str(caught.value).endswith(
         "holds 2 images without a mask (1.png, 2.png) and 1 mask without an image (4.png); "
-        "expected one mask for each image, with the image's name or that name and a word "
-        "such as _mask behind it."
+        "expected one mask for each image, with the image's name, or that name followed by a "
+        "word such as _mask."
     )
 
 
@@ -103,7 +103,7 @@ def test_partners_that_are_not_clear(make):
         read_folder(folder, "xray")
     make("images/1.jpg")
     (folder / "masks" / "1_mask.png").unlink()
-    with pytest.raises(InputError, match=r"differ in their suffix alone \(1.jpg, 1.png\)"):
+    with pytest.raises(InputError, match=r"differ only in their suffix \(1.jpg, 1.png\)"):
         read_folder(folder, "xray")
 
 
@@ -143,9 +143,9 @@ def test_several_masks_of_one_image(make, masks):
     names = [Path(name).name for name in masks]
     assert str(caught.value).endswith(
         f"holds several masks of one image ({', '.join(names)}); expected one mask for each image, "
-        "with the image's name or that name and a word such as _mask behind it. Where all masks "
-        "of an image show the same kind of object, give merge_masks=True (merge_masks: true in a "
-        "configuration) to take them together; otherwise keep one."
+        "with the image's name, or that name followed by a word such as _mask. If all masks of "
+        "an image show the same kind of object, give merge_masks=True (merge_masks: true in a "
+        "configuration) to combine them; otherwise keep one."
     )
     (record,) = read_folder(folder, "ultrasound", merge_masks=True)
     assert [record.mask.name, *(path.name for path in record.other_masks)] == names
@@ -204,7 +204,7 @@ def test_what_is_left_out_of_a_folder_is_told(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (4, 4), 255).save(tmp_path / name)
     (tmp_path / "images/phone.heic").write_bytes(bytes((0, 0, 0, 24)) + b"ftypheic" + bytes(50))
-    with pytest.warns(InputWarning, match=r"Left out 1 file of .*images .*\(phone.heic: HEIC\)"):
+    with pytest.warns(InputWarning, match=r"Skipped 1 file of .*images .*\(phone.heic: HEIC\)"):
         records = read_folder(tmp_path, "xray")
     assert [record.image.name for record in records] == ["a.png"]
 
@@ -215,3 +215,186 @@ def test_images_are_known_by_their_content(tmp_path):
         Image.new("L", (4, 4), 255).save(tmp_path / name, format="PNG")
     (record,) = read_folder(tmp_path, "xray")
     assert (record.image.name, record.mask.name) == ("1.2.840.17", "1.2.840.17_mask.png")
+
+
+def _targets(records):
+    return [
+        {one.target: "/".join(one.mask.parts[-2:]) for one in record.targets} for record in records
+    ]
+
+
+EYES = ("images/1.png", "images/2.png", "masks/vessels/1.png", "masks/optic_disc/2_mask.png")
+
+
+def test_a_folder_per_target(make):
+    folder = make(*EYES, "masks/vessels/2.png")
+    expected = [
+        {"vessels": "vessels/1.png"},
+        {"optic_disc": "optic_disc/2_mask.png", "vessels": "vessels/2.png"},
+    ]
+    assert _targets(read_folder(folder, "fundus")) == expected
+    assert _targets(read_folder(folder, "fundus", targets=["vessels", "optic_disc"])) == expected
+    only = read_folder(folder, "fundus", targets={"fundus": ["vessels"]})
+    assert _targets(only) == [{"vessels": "vessels/1.png"}, {"vessels": "vessels/2.png"}]
+    assert read_folder(folder, labelled=False)[0].targets == ()
+
+
+def test_a_folder_per_target_in_a_folder_per_split(make):
+    folder = make(*(f"{split}/{name}" for split in ("train", "val") for name in EYES))
+    records = read_folder(folder, "fundus")
+    assert [(r.split, one.target) for r in records for one in r.targets] == [
+        ("train", "vessels"),
+        ("train", "optic_disc"),
+        ("val", "vessels"),
+        ("val", "optic_disc"),
+    ]
+
+
+def test_folders_of_targets_elsewhere(make):
+    folder = make("scans/1.png", "labels/heart/1.png", "labels/lungs/1.png")
+    records = read_folder(folder / "scans", "xray", masks=folder / "labels")
+    assert _targets(records) == [{"heart": "heart/1.png", "lungs": "lungs/1.png"}]
+
+
+def test_folders_that_are_not_targets_unasked(make):
+    """Beside masks, a folder is something else; one with an image's name holds its objects."""
+    folder = make("images/1.png", "masks/1.png", "masks/old/1.png")
+    (record,) = read_folder(folder, "xray")
+    assert (record.targets, record.mask.parent.name) == ((), "masks")
+    assert _targets(read_folder(folder, "xray", targets=["old"])) == [{"old": "old/1.png"}]
+    folder = make("b/images/7.png", "b/masks/7/a.png", "b/masks/7/c.png") / "b"
+    (record,) = read_folder(folder, "xray", merge_masks=True)
+    assert (record.targets, len(record.other_masks)) == ((), 1)
+    folder = make("c/images/7.png", "c/masks/train/7.png") / "c"
+    with pytest.raises(InputError, match=r"holds 1 image without a mask \(7.png\)"):
+        read_folder(folder, "xray")
+
+
+def test_several_masks_of_a_target(make):
+    folder = make("images/7.png", "masks/nuclei/7_mask_1.png", "masks/nuclei/7_mask_2.png")
+    make("masks/glands/7/a.png", "masks/glands/7/b.png")
+    with pytest.raises(InputError, match=r"glands holds several masks of one image \(a.png, b"):
+        read_folder(folder, "microscopy")
+    (record,) = read_folder(folder, "microscopy", merge_masks=True)
+    assert [(one.target, len(one.mask_files)) for one in record.targets] == [
+        ("glands", 2),
+        ("nuclei", 2),
+    ]
+
+
+def test_label_images_and_a_named_target(make):
+    folder = make("images/1.png", "masks/1.png")
+    (record,) = read_folder(folder, "xray", labels={1: "lungs", 2: "heart"})
+    assert [(one.target, one.values) for one in record.targets] == [
+        ("lungs", (1,)),
+        ("heart", (2,)),
+    ]
+    (record,) = read_folder(folder, "xray", labels={1: "lungs", 2: "heart"}, targets=["heart"])
+    assert [one.target for one in record.targets] == ["heart"]
+    (record,) = read_folder(folder, "xray", target="heart")
+    assert _targets([record]) == [{"heart": "masks/1.png"}]
+    (record,) = read_folder(folder, "xray", target={"fundus": "heart"})
+    assert record.targets == ()
+
+
+def test_instances(make):
+    folder = make("images/1.png", "images/2.png", "masks/1.png", "masks/2.png", "objects/2.tif")
+    for instances in (folder / "objects", "objects"):
+        first, second = read_folder(folder, "microscopy", instances=instances)
+        assert first.targets == ()
+        assert [(o.target, o.mask.name, o.instances.name) for o in second.targets] == [
+            ("", "2.png", "2.tif")
+        ]
+    named = read_folder(folder, "microscopy", target="nuclei", instances="objects")
+    assert [[one.target for one in record.targets] for record in named] == [["nuclei"]] * 2
+    folder = make("b/images/1.png", "b/masks/n/1.png", "b/masks/g/1.png", "b/objects/n/1.png") / "b"
+    (record,) = read_folder(folder, "microscopy", instances="objects")
+    assert [(one.target, one.instances is None) for one in record.targets] == [
+        ("g", True),
+        ("n", False),
+    ]
+    folder = make("c/images/1.png", "c/objects/1.png") / "c"
+    (record,) = read_folder(folder, "microscopy", instances="objects")
+    assert record.targets[0].mask == record.targets[0].instances
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "message"),
+    [
+        (EYES, {"targets": ["vessels"]}, r"holds no mask of 1 image \(2.png\) for any of the tar"),
+        ((*EYES, "masks/vessels/9.png"), {}, r"vessels holds 1 mask without an image \(9.png\)"),
+        (EYES, {"targets": ["lungs"]}, "has no folder lungs for .*; it has optic_disc, vessels"),
+        (EYES[:3], {"targets": []}, r"Received targets=\[\]"),
+        ((*EYES, "masks/optic cup/1.png"), {}, "target 'optic cup' for the folder"),
+        (EYES, {"target": "a b"}, "target 'a b'; expected a name of letters"),
+        (EYES, {"labels": {1: "a b"}}, "Received labels={1: 'a b'}"),
+        (EYES, {"instances": "none"}, "The folder of instances none does not exist"),
+        (("images/1.png", "masks/1.png", "o/9.png"), {"instances": "o"},
+         r"holds 1 file of instances without an image \(9.png\)"),
+        (("images/1.png", "masks/1.png", "o/1.png", "o/1.tif"), {"instances": "o"},
+         r"holds 2 files of instances that share an image \(1.png, 1.tif\)"),
+        (("images/1.png", "masks/1_mask_1.png", "masks/1_mask_2.png"),
+         {"labels": {1: "a"}, "merge_masks": True}, r"1.png has 2 label images \(1_mask_1.png, 1_"),
+    ],
+)  # fmt: skip
+def test_folders_of_targets_that_cannot_be_used(make, files, options, message):
+    with pytest.raises(InputError, match=message):
+        read_folder(make(*files), "fundus", **options)
+
+
+def test_a_mask_for_each_object(tmp_path):
+    """As DSB 2018 comes; a pixel in two of them belongs to the later."""
+    shown = {
+        "7/images/7.png": [[9, 9, 9, 9]],
+        "7/masks/a.png": [[255, 255, 0, 0]],
+        "7/masks/b.png": [[0, 255, 0, 255]],
+        "8/images/8.png": [[9]],
+        "8/masks/c.png": [[255]],
+    }
+    for name, values in shown.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.array(values, "uint8")).save(tmp_path / name)
+    records = read_folder(tmp_path, "microscopy", merge_masks="objects")
+    found = [next(read_targets(record))[1][""] for record in records]
+    assert found[0].mask.tolist() == [[True, True, False, True]]
+    assert found[0].instances.tolist() == [[1, 2, 0, 2]]
+    assert found[1].instances.tolist() == [[1]]
+    named = read_folder(tmp_path, "microscopy", merge_masks="objects", target="nuclei")
+    assert list(next(read_targets(named[0]))[1]) == ["nuclei"]
+    with pytest.raises(InputError, match="merge_masks='all'; expected True, False or 'objects'"):
+        read_folder(tmp_path, "microscopy", merge_masks="all")
+
+
+def test_targets_behind_the_names(make):
+    """As the command `segment` writes them, and as many sets come."""
+    folder = make("images/7.png", "images/8_eye.png", "masks/7_vessels_mask.png")
+    make("masks/7_optic_disc.png", "masks/8_eye-vessels.png", "masks/7_fovea.png")
+    both = ["vessels", "optic_disc"]
+    assert _targets(read_folder(folder, "fundus", targets=both)) == [
+        {"vessels": "masks/7_vessels_mask.png", "optic_disc": "masks/7_optic_disc.png"},
+        {"vessels": "masks/8_eye-vessels.png"},
+    ]
+    with pytest.raises(InputError, match=r"holds no mask of 1 image \(8_eye.png\) for any of the"):
+        read_folder(folder, "fundus", targets=["optic_disc"])
+    with pytest.raises(InputError, match=r"4 masks without an image \(7_fovea.png, 7_optic"):
+        read_folder(folder, "fundus")
+    make("masks/7-vessels.png")
+    with pytest.raises(
+        InputError, match=r"several masks of one image \(7-vessels.png, 7_vessels_m"
+    ):
+        read_folder(folder, "fundus", targets=["vessels"])
+    folder = make("b/images/7.png", "b/masks/7_n.png", "b/masks/7_g.png", "b/objects/7_n.png") / "b"
+    (record,) = read_folder(folder, "microscopy", targets=["n", "g"], instances="objects")
+    assert [(one.target, one.has_instances) for one in record.targets] == [
+        ("n", True),
+        ("g", False),
+    ]
+
+
+def test_instances_of_folders_of_targets(make):
+    folder = make("images/7.png", "masks/n/7.png", "objects/7.png")
+    (record,) = read_folder(folder, "microscopy", instances="objects")
+    assert [(one.target, one.has_instances) for one in record.targets] == [("n", True)]
+    make("masks/g/7.png")
+    with pytest.raises(InputError, match=r"objects holds none for the images of .*; expected"):
+        read_folder(folder, "microscopy", instances="objects")

@@ -3,7 +3,7 @@ import unicodedata
 import pytest
 
 from keras_espmedsam.data import read_index
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
 
 TEXT = """split,modality,dataset,image,mask,width,height,group
 test,fundus,drive,a/1.png,a/1_mask.png,5,5,g1
@@ -131,3 +131,185 @@ def test_accents_may_be_written_otherwise_than_on_disk(tmp_path, in_index, on_di
     (tmp_path / "index.csv").write_text(unicodedata.normalize(in_index, rows), encoding="utf-8")
     (record,) = read_index(tmp_path / "index.csv")
     assert record.image.is_file() and record.mask.is_file()
+
+
+@pytest.fixture
+def targets(write):
+    """Write an index with the columns of targets, and touch the files it may name."""
+
+    def write_targets(*rows, header="target,labels,instances"):
+        path = write(
+            f"split,modality,dataset,image,mask,{header}\n"
+            + "".join(f"train,fundus,drive,{row}\n" for row in rows)
+        )
+        for name in ("v", "d", "c", "n"):
+            (path.parent / f"{name}.png").touch()
+        return path
+
+    return write_targets
+
+
+def _named(records):
+    return [{one.target: one.mask.name for one in record.targets} for record in records]
+
+
+def test_rows_of_one_image_are_one_record(targets):
+    path = targets(
+        "a/1.png,v.png,vessels,,",
+        "a/2.png,d.png,optic_disc,,",
+        "a/../a/1.png,d.png,optic_disc,,n.png",
+    )
+    records = read_index(path)
+    assert [record.image.name for record in records] == ["1.png", "2.png"]
+    assert _named(records) == [
+        {"vessels": "v.png", "optic_disc": "d.png"},
+        {"optic_disc": "d.png"},
+    ]
+    assert records[0].mask.name == "v.png"
+    assert [one.instances and one.instances.name for one in records[0].targets] == [None, "n.png"]
+
+
+def test_columns_that_are_empty_change_nothing(targets):
+    """One row is one record, even of one image, as in version 0.1.0."""
+    path = targets("a/1.png,v.png,,,", "a/1.png,d.png,,,")
+    assert [(r.mask.name, r.targets) for r in read_index(path)] == [("v.png", ()), ("d.png", ())]
+
+
+def test_label_images(targets):
+    path = targets("a/1.png,v.png,,128=optic_disc;0=optic_disc+optic_cup;255=background,")
+    (record,) = read_index(path)
+    assert [(one.target, one.values) for one in record.targets] == [
+        ("optic_disc", (128, 0)),
+        ("optic_cup", (0,)),
+    ]
+    assert {one.table for one in record.targets} == {
+        "128=optic_disc;0=optic_disc+optic_cup;255=background"
+    }
+    assert record.mask.name == "v.png"
+
+
+def test_the_rest_of_an_index_may_be_named_from_outside(targets):
+    path = targets("a/1.png,v.png,,,", "a/2.png,d.png,optic_cup,,", "b/3.png,c.png,,1=heart,")
+    labelled = read_index(path, labels={1: "vessels", 2: "optic_disc"})
+    assert [[one.target for one in record.targets] for record in labelled] == [
+        ["vessels", "optic_disc"],
+        ["optic_cup"],
+        ["heart"],
+    ]
+    named = [
+        [[one.target for one in record.targets] for record in read_index(path, target=target)]
+        for target in ("vessels", {"fundus": "vessels"}, {"xray": "lungs"}, None)
+    ]
+    assert named[0] == named[1] == [["vessels"], ["optic_cup"], ["heart"]]
+    assert named[2] == named[3] == [[""], ["optic_cup"], ["heart"]]
+    with pytest.raises(InputError, match=r"Received target='vessels' and labels=.*; give a target"):
+        read_index(path, target="vessels", labels="1=lungs")
+
+
+def test_instances_need_no_mask(targets):
+    (record,) = read_index(targets("a/1.png,,nuclei,,n.png"))
+    (one,) = record.targets
+    assert record.mask == one.mask == one.instances
+    (record,) = read_index(targets("a/1.png,,,,n.png"))
+    assert [(one.target, one.instances.name) for one in record.targets] == [("", "n.png")]
+    path = targets("a/1.png,n.png")
+    path.write_text("split,modality,dataset,image,instances\ntrain,fundus,drive,a/1.png,n.png\n")
+    assert read_index(path)[0].mask.name == "n.png"
+
+
+def test_targets_to_keep(targets):
+    path = targets(
+        "a/1.png,v.png,vessels,,", "a/1.png,d.png,optic_disc,,", "a/2.png,c.png,optic_disc,,"
+    )
+    assert _named(read_index(path, targets=["vessels"])) == [{"vessels": "v.png"}]
+    assert _named(read_index(path, targets="optic_disc")) == [
+        {"optic_disc": "d.png"},
+        {"optic_disc": "c.png"},
+    ]
+    assert read_index(path, targets="optic_disc")[0].mask.name == "d.png"
+    assert len(_named(read_index(path, targets={"fundus": ["optic_disc", "vessels"]}))) == 2
+    with pytest.raises(
+        InputError, match=r"target vesels, .* does not have; did you mean vessels\? It has vess"
+    ):
+        read_index(path, targets=["vesels"])
+    with pytest.raises(InputError, match=r"target vessels of xray, which .* does not have; its"):
+        read_index(path, targets={"xray": "vessels"})
+    with pytest.raises(InputError, match=r"Received targets=\[\]; expected the names"):
+        read_index(path, targets=[])
+    with pytest.raises(InputError, match="target 'optic disc'; expected a name of letters"):
+        read_index(path, targets="optic disc")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            ["a/1.png,v.png,vessels,,", "a/1.png,d.png,vessels,,"],
+            r"target vessels of the image .*1.png has a mask in row 1 of .* and in row 2 of",
+        ),
+        (
+            ["a/1.png,v.png,vessels,,", "a/1.png,v.png,vessels,,"],
+            "expected one for each target of an image, so merge them or delete a row",
+        ),
+        (
+            ["a/1.png,v.png,,1=vessels,", "a/1.png,d.png,vessels,,"],
+            "target vessels of the image .* has a mask in row 1",
+        ),
+        (
+            ["a/1.png,v.png,vessels,,", "a/1.png,d.png,,,", "a/1.png,c.png,,,"],
+            r"target \(none named\) of the image .* in row 2 of .* and in row 3",
+        ),
+        (["a/1.png,v.png,optic disc,,"], "target 'optic disc' in row 1 of .*; expected a name"),
+        (["a/1.png,v.png,vessels,1=vessels,"], "target vessels and labels in row 1 of"),
+        (["a/1.png,v.png,,lungs,"], "Received labels='lungs' in row 1 of the index"),
+        (
+            ["a/1.png,v.png,,1=lungs;2=heart,n.png"],
+            "Received instances for a label image of lungs, heart in row 1",
+        ),
+        (["a/1.png,v.png,vessels,,none.png"], r"do not exist: .*none.png"),
+        (["a/1.png,,vessels,,"], "Row 1 of the index .* has no mask"),
+    ],
+)
+def test_targets_that_cannot_be_used(targets, rows, message):
+    with pytest.raises(InputError, match=message):
+        read_index(targets(*rows))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("split", "val", r"has the split train in row 1 of .* and val in row 2 of"),
+        ("dataset", "other", "has the dataset drive in row 1"),
+        ("group", "p2", r"has the group none in row 1 of .* and p2 in row 2"),
+        ("intensity", "full", r"has the intensity none in row 1 .* and full in row 2"),
+    ],
+)
+def test_rows_of_one_image_agree(write, column, value, message):
+    header = ["split", "modality", "dataset", "image", "mask", "target", "group", "intensity"]
+    first = dict(zip(header, "train fundus drive a/1.png a/1_mask.png v".split(), strict=False))
+    second = {**first, "target": "d", column: value}
+    rows = [header, *([one.get(name, "") for name in header] for one in (first, second))]
+    with pytest.raises(InputError, match=message):
+        read_index(write("".join(",".join(row) + "\n" for row in rows)))
+
+
+def test_a_column_that_is_likely_misspelt(write):
+    path = write(TEXT.replace("height", "targets", 1))
+    with pytest.warns(InputWarning, match="column targets of the index .* call it target"):
+        assert read_index(path)[0].targets == ()
+
+
+def test_images_of_which_some_have_masks(targets):
+    path = targets("a/1.png,,,,", "a/2.png,v.png,vessels,,", "a/1.png,d.png,optic_disc,,")
+    first, second = read_index(path, labelled=False)
+    assert _named([first, second]) == [{"optic_disc": "d.png"}, {"vessels": "v.png"}]
+
+
+def test_the_shared_index_of_targets(data_dir):
+    path = data_dir / "index2.csv"
+    if not path.exists():
+        pytest.skip("the shared data is older")
+    records = read_index(path)
+    assert len(records) == 5638 and sum(len(record.targets) for record in records) == 6236
+    eyes = read_index(path, datasets=["drishti_gs"], targets={"fundus": "optic_cup"})
+    assert {one.target for record in eyes for one in record.targets} == {"optic_cup"}

@@ -10,7 +10,9 @@ from keras_espmedsam.data import (
     read_samples,
     write_mask,
 )
+from keras_espmedsam.data.masks import decode_labels
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging import bands
 
 INSIDE = np.zeros((40, 48), bool)
 INSIDE[10:22, 12:30] = True
@@ -170,7 +172,7 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
     ("name", "mask", "message"),
     [
         ("mask.jpg", np.ones((2, 2)), "ending in .png"),
-        ("mask.nii", np.ones((2, 2)), "NIfTI name"),
+        ("mask.nii", np.ones((2, 2)), "NIfTI mask"),
         ("mask.png", np.ones((2, 2, 1)), r"\(2, 2, 1\); expected \(height, width\)"),
         ("mask.png", np.ones((0, 2)), "height, width"),
     ],
@@ -181,7 +183,7 @@ def test_masks_that_cannot_be_written(tmp_path, name, mask, message):
 
 
 def test_a_mask_must_fit_its_image(tmp_path, save):
-    with pytest.raises(InputError, match=r"mask of \(6, 4\).*\(4, 6\)"):
+    with pytest.raises(InputError, match=r"mask of shape \(6, 4\).*\(4, 6\)"):
         write_mask(tmp_path / "mask.png", np.ones((6, 4)), read_image(save(GREY[:4, :6])))
 
 
@@ -212,3 +214,114 @@ def test_masks_of_other_kinds(tmp_path, save):
     assert read_mask(save(Image.new("1", (2, 1), 1))).tolist() == [[True, True]]
     gif = save(np.array([[0, 255]], np.uint8), "mask.gif")
     assert read_mask(str(gif)).tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_large_mask_is_written_in_bands_to_the_same_bytes(monkeypatch, tmp_path, turned):
+    mask = np.random.default_rng(0).random((30, 50)) < 0.5
+    mask = mask[::-1].T if turned else mask
+    write_mask(tmp_path / "whole.png", mask)
+    monkeypatch.setattr(bands, "BAND_VALUES", 200)
+    write_mask(tmp_path / "bands.png", mask)
+    assert (tmp_path / "bands.png").read_bytes() == (tmp_path / "whole.png").read_bytes()
+    np.testing.assert_array_equal(read_mask(tmp_path / "bands.png"), mask)
+
+
+LABELS = np.array([[0, 1, 2], [3, 2, 1]])
+
+
+def _write_labels(path, array):
+    if path.name.endswith(".nii.gz"):
+        nibabel = pytest.importorskip("nibabel")
+        nibabel.save(nibabel.Nifti1Image(array.T[:, ::-1, None], np.eye(4)), path)
+    elif path.suffix == ".tif":
+        pytest.importorskip("tifffile").imwrite(path, array)
+    else:
+        Image.fromarray(array).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *(("a.png", dtype) for dtype in ("uint8", "uint16")),
+        *(("a.tif", dtype) for dtype in ("uint8", "uint16", "int32", "uint32", "float32")),
+        *(("a.tif", dtype) for dtype in ("int16", "int64", "float64")),
+        *(("a.nii.gz", dtype) for dtype in ("uint8", "int16", "int32", "float32", "float64")),
+    ],
+)
+def test_whole_numbers_of_every_type(tmp_path, name, dtype):
+    path = _write_labels(tmp_path / name, (LABELS * 60).astype(dtype))
+    for table in (None, "", "60=a;120=b;180=c"):
+        (image,) = decode_labels(path, table=table)
+        assert image.array.dtype == "int32"
+        if path.suffix == ".gz":  # Turned the way radiologists look at it.
+            assert sorted(image.array.ravel()) == sorted(LABELS.ravel() * 60)
+        else:
+            np.testing.assert_array_equal(image.array, LABELS * 60)
+
+
+def test_numbers_beyond_32_bits(tmp_path):
+    path = _write_labels(tmp_path / "a.tif", np.array([[0, 2**40, 7]], "int64"))
+    assert next(decode_labels(path)).array.tolist() == [[0, 2**40, 7]]
+
+
+def test_indices_of_a_palette(tmp_path):
+    image = Image.fromarray(LABELS.astype("uint8"), "P")
+    image.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200])
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(next(decode_labels(tmp_path / "a.png")).array, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("array", "table", "message"),
+    [
+        (LABELS.astype("uint8"), "1=lungs;2=heart",
+         r"a.tif holds the value 3 without a name in its labels '1=lungs;2=heart'; name each, as "
+         r"in 3=NAME, or 3=background for none"),
+        (np.arange(12, dtype="uint8")[None], "1=a;2=b",
+         r"holds the values 3, 4, 5, 6, 7 and 4 more without a name"),
+        (np.array([[0.5, 1]], "float32"), None, "a.tif holds values that are not whole numbers"),
+        (np.array([[np.nan, 1]], "float32"), "", "not whole numbers"),
+        (np.array([[np.inf, 1]], "float32"), "", "not whole numbers"),
+        (np.array([[1e300, 1]], "float64"), "", "not whole numbers"),
+        (np.array([[2**64 - 1, 1]], "uint64"), "", "not whole numbers"),
+        (np.array([[-3, 1]], "int16"), None, "a.tif numbers objects by -3; expected 0 for the"),
+        (np.array([[-3, 1]], "int16"), "1=a", "holds the value -3 without a name"),
+        (np.array([[[255, 0, 0], [0, 255, 0]]], "uint8"), None, "a.tif holds colours that do not"),
+    ],
+    ids=["value", "values", "half", "NaN", "inf", "large", "uint64", "negative", "-3", "colours"],
+)  # fmt: skip
+def test_values_that_are_no_labels(tmp_path, array, table, message):
+    path = _write_labels(tmp_path / "a.tif", array)
+    with pytest.raises(InputError, match=message):
+        list(decode_labels(path, table=table))
+
+
+def test_a_value_below_zero_with_a_name(tmp_path):
+    path = _write_labels(tmp_path / "a.tif", np.array([[-3, 1]], "int16"))
+    assert next(decode_labels(path, table="-3=a;1=b")).array.tolist() == [[-3, 1]]
+
+
+def test_labels_of_a_scaled_volume(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    image = nibabel.Nifti1Image((LABELS * 85).astype("uint8")[..., None], np.eye(4))
+    image.header.set_slope_inter(1 / 85, 0)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    (found,) = decode_labels(tmp_path / "a.nii.gz", table="1=a;2=b;3=c")
+    assert sorted(found.array.ravel()) == sorted(LABELS.ravel())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.jpg", {}), ("a.webp", {"quality": 90}), ("png.png", {"format": "JPEG"})],
+)
+def test_labels_are_not_kept_with_loss(tmp_path, name, options):
+    Image.fromarray((LABELS * 85).astype("uint8")).save(tmp_path / name, **options)
+    with pytest.raises(InputError, match="is compressed with loss, which changes its values; save"):
+        next(decode_labels(tmp_path / name))
+
+
+def test_webp_without_loss_keeps_labels(tmp_path):
+    Image.fromarray((LABELS * 85).astype("uint8")).save(tmp_path / "a.webp", lossless=True)
+    np.testing.assert_array_equal(next(decode_labels(tmp_path / "a.webp")).array, LABELS * 85)

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.data import Record, check_records, read_images, read_masks, read_samples
+from keras_espmedsam.data import (
+    Record,
+    TargetMask,
+    Targets,
+    check_records,
+    read_images,
+    read_masks,
+    read_samples,
+    read_targets,
+)
+from keras_espmedsam.data.samples import target_images
 from keras_espmedsam.errors import InputError, InputWarning
 
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6)
@@ -72,7 +82,7 @@ def test_without_a_mask(save):
     ("image", "mask", "index", "message"),
     [
         (GREY, MASK[:, :5], None, r"has 6 x 4 pixels and its mask .* 5 x 4; expected the same siz"),
-        (np.stack([GREY] * 3), MASK, None, r"holds 3 images and its mask .* 1; expected as many"),
+        (np.stack([GREY] * 3), MASK, None, r"holds 3 images and its mask .* 1; expected the same"),
         (GREY, MASK, 1, r"Received the index 1 for .*, which holds 1 images; expected 0 to 0"),
     ],
 )
@@ -146,7 +156,7 @@ def test_empty_masks_are_kept_unless_not_wanted(some):
     assert check_records([good, empty], keep_empty=False)[1] == [
         (empty, f"The mask {empty.mask} is empty.")
     ]
-    with pytest.raises(InputError, match="keep_empty=False without a scan"):
+    with pytest.raises(InputError, match="keep_empty=False with scan=False"):
         check_records([good], keep_empty=False, scan=False)
 
 
@@ -158,12 +168,12 @@ def test_a_file_is_decoded_once_for_all_of_its_images(save, monkeypatch):
 
     def read(record, *options):
         calls.append(record)
-        return read_samples(record, *options)
+        return target_images(record, *options)
 
     records, _ = check_records([record])
     assert [one.index for one in records] == [0, 1, 2]
     with monkeypatch.context() as patch:
-        patch.setattr("keras_espmedsam.data.checking.labelled_images", read)
+        patch.setattr("keras_espmedsam.data.checking.target_images", read)
         assert check_records(records) == (records, [])
         assert calls == [record]
     beyond = _record(record.image, record.mask, index=7)
@@ -188,3 +198,199 @@ def test_threads_leave_what_is_global_as_it_was(some):
     assert warnings.filters == filters
     assert logging.getLogger("PIL").level == level
     assert len(list(read_images(records[0].image))) == 1
+
+
+LABELS = np.arange(24, dtype="uint8").reshape(4, 6) // 6
+TABLE = "1=lungs;2=lungs+heart;3=background"
+
+
+def _of(image, *targets, **options):
+    return Record("train", "xray", "set", image, targets=targets, **options)
+
+
+def test_the_targets_of_a_label_image(save):
+    path = save(LABELS, "labels.png")
+    record = _of(
+        save(GREY, "a.png"),
+        TargetMask("lungs", path, value=(1, 2), table=TABLE),
+        TargetMask("heart", path, value=2, table=TABLE),
+    )
+    ((image, found),) = read_targets(record)
+    assert image.size == (4, 6) and list(found) == ["lungs", "heart"]
+    np.testing.assert_array_equal(found["lungs"].mask, (LABELS == 1) | (LABELS == 2))
+    np.testing.assert_array_equal(found["heart"].mask, LABELS == 2)
+    assert found["heart"].mask.dtype == bool and found["heart"].instances is None
+    # The same without a table, which only tells what other values may be there.
+    bare = _of(record.image, TargetMask("heart", path, value=2))
+    np.testing.assert_array_equal(next(read_targets(bare))[1]["heart"].mask, LABELS == 2)
+    short = _of(record.image, TargetMask("heart", path, value=2, table="1=lungs;2=heart"))
+    with pytest.raises(InputError, match=r"labels.png holds the value 3 without a name"):
+        next(read_targets(short))
+
+
+def test_the_background_may_have_a_name(save):
+    path = save(LABELS, "labels.png")
+    table = "0=disc+cup;1=disc;2=background;3=background"
+    record = _of(
+        save(GREY, "a.png"),
+        TargetMask("disc", path, value=(0, 1), table=table),
+        TargetMask("cup", path, value=0, table=table),
+    )
+    _, found = next(read_targets(record))
+    np.testing.assert_array_equal(found["disc"].mask, LABELS < 2)
+    np.testing.assert_array_equal(found["cup"].mask, LABELS == 0)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32"])
+def test_instances(save, tmp_path, dtype):
+    numbers = np.zeros((4, 6), dtype)
+    numbers[:2, :2], numbers[2:, 3:] = 7, 9 if dtype == "uint8" else 300
+    path = tmp_path / "n.tif"
+    Image.fromarray(numbers).save(path)
+    record = _of(save(GREY, "a.png"), TargetMask("nuclei", save(MASK, "m.png"), instances=path))
+    _, found = next(read_targets(record))
+    np.testing.assert_array_equal(found["nuclei"].instances, numbers)
+    np.testing.assert_array_equal(found["nuclei"].mask, MASK > 0)
+    assert found["nuclei"].instances.dtype == "int32"
+    alone = _of(record.image, TargetMask("nuclei", path, instances=path))
+    _, found = next(read_targets(alone))
+    np.testing.assert_array_equal(found["nuclei"].mask, numbers > 0)
+    ((_, mask),) = read_samples(alone)
+    np.testing.assert_array_equal(mask, numbers > 0)
+
+
+def test_numbers_of_objects_beyond_32_bits_are_given_anew(save, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "n.tif", np.array([[0, 2**40, 7, 2**40]], "int64"))
+    image = save(GREY[:1, :4], "a.png")
+    path = tmp_path / "n.tif"
+    _, found = next(read_targets(_of(image, TargetMask("nuclei", path, instances=path))))
+    assert found["nuclei"].instances.tolist() == [[0, 2, 1, 2]]
+
+
+def test_a_mask_alone_is_of_the_first_target(some_pair):
+    record, mask = some_pair
+    _, found = next(read_targets(record))
+    assert list(found) == [""]
+    np.testing.assert_array_equal(found[""].mask, mask)
+    assert next(read_targets(record.without_masks()))[1] == {}
+
+
+@pytest.fixture
+def some_pair(save):
+    return _record(save(GREY, "a.png"), save(MASK, "m.png")), MASK > 0
+
+
+def test_one_target_of_several(save):
+    record = _of(
+        save(GREY, "a.png"),
+        TargetMask("lungs", save(MASK, "l.png")),
+        TargetMask("heart", save(MASK[::-1].copy(), "h.png")),
+    )
+    ((_, mask),) = read_samples(record, target="heart")
+    np.testing.assert_array_equal(mask, MASK[::-1] > 0)
+    with pytest.raises(InputError, match=r"a.png, which has the targets lungs, heart, to read one"):
+        next(read_samples(record))
+    with pytest.raises(InputError, match="to read the target 'liver' of them; choose one of its"):
+        next(read_samples(record, target="liver"))
+    with pytest.raises(InputError, match="which has masks without targets' names, to read the"):
+        next(read_samples(_record(record.image, record.mask), target="heart"))
+
+
+def test_files_of_targets_fit_their_image(save):
+    small = save(MASK[:3], "small.png")
+    fits = save(MASK, "m.png")
+    for target in (
+        TargetMask("heart", small),
+        TargetMask("heart", small, value=1),
+        TargetMask("heart", fits, instances=small),
+        TargetMask("heart", fits, other_masks=(small,)),
+    ):
+        record = _of(save(GREY, "a.png"), TargetMask("lungs", fits), target)
+        with pytest.raises(
+            InputError, match=r"a.png has 6 x 4 pixels and its mask .*small.png 6 x"
+        ):
+            next(read_targets(record))
+        for scan in (True, False):
+            with pytest.raises(InputError, match=r"1 of 1 records .*small.png 6 x 3; expected"):
+                check_records([record], scan=scan)
+
+
+def test_pages_with_targets(save):
+    pages = np.stack([GREY, GREY // 2])
+    numbers = np.stack([LABELS, LABELS[::-1]])
+    record = _of(
+        save(pages, "a.tif"),
+        TargetMask("lungs", save(np.stack([MASK, 0 * MASK]), "m.tif")),
+        TargetMask("heart", save(numbers, "n.tif"), value=3),
+    )
+    kept, _ = check_records([record])
+    assert [one.index for one in kept] == [0, 1]
+    for one, labels in zip(kept, numbers, strict=True):
+        ((image, found),) = read_targets(one)
+        assert image.index == one.index
+        np.testing.assert_array_equal(found["heart"].mask, labels == 3)
+        assert found["lungs"].mask.any() == (one.index == 0)
+
+
+def test_turned_files_of_targets(save):
+    """A mask with an orientation of its own is turned by it, whatever kind it is."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    record = _of(
+        save(GREY, "a.jpg", exif=exif),
+        TargetMask("lungs", save(MASK, "m.png", exif=exif)),
+        TargetMask("heart", save(LABELS, "l.png", exif=exif), value=2),
+        TargetMask("ribs", save(np.rot90(MASK, -1).copy(), "r.png")),
+    )
+    ((image, found),) = read_targets(record)
+    assert image.size == (6, 4)
+    np.testing.assert_array_equal(found["lungs"].mask, np.rot90(MASK, -1) > 0)
+    np.testing.assert_array_equal(found["heart"].mask, np.rot90(LABELS, -1) == 2)
+    np.testing.assert_array_equal(found["ribs"].mask, found["lungs"].mask)
+
+
+def test_empty_masks_of_targets(save):
+    empty, full = save(0 * MASK, "e.png"), save(MASK, "m.png")
+    one = _of(save(GREY, "a.png"), TargetMask("lungs", empty), TargetMask("heart", full))
+    none = _of(one.image, TargetMask("lungs", empty), TargetMask("heart", empty))
+    kept, left_out = check_records([one, none], keep_empty=False)
+    assert kept == [one]
+    assert [reason for _, reason in left_out] == [f"The masks of {none.image} are all empty."]
+
+
+def test_what_contradicts_a_models_targets_is_left_out(save):
+    targets = Targets({"xray": ("lungs", "heart")}, nested={"xray": {"heart": "lungs"}})
+    inner = np.zeros_like(MASK)
+    inner[2, 1] = 255
+    good = _of(
+        save(GREY, "a.png"),
+        TargetMask("lungs", save(MASK, "m.png")),
+        TargetMask("heart", save(inner, "i.png")),
+    )
+    bad = _of(good.image, good.targets[0], TargetMask("heart", save(MASK[::-1].copy(), "o.png")))
+    kept, left_out = check_records([good, bad], targets=targets)
+    assert kept == [good] and "of heart in " in left_out[0][1]
+    assert check_records([good, bad])[1] == []
+    with pytest.raises(InputError, match=r"1 of 2 records cannot be used. 100 % of heart in"):
+        check_records([good, bad], strict=True, targets=targets)
+    with pytest.raises(InputError, match="target 'heart' of xray"):
+        check_records([good], targets=Targets({"xray": ("lungs",)}))
+
+
+def test_a_volume_of_labels_is_turned_like_its_image(tmp_path):
+    """Whatever the order of its axes; NIfTI's own is another than that of what is shown."""
+    nibabel = pytest.importorskip("nibabel")
+    labels = np.arange(60, dtype="uint8").reshape(5, 4, 3) % 4
+    for affine in (np.eye(4), np.diag([-1, -1, 1, 1.0]), np.eye(4)[[1, 0, 2, 3]]):
+        nibabel.save(nibabel.Nifti1Image(labels * 60, affine), tmp_path / "a.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(labels, affine), tmp_path / "l.nii.gz")
+        path = tmp_path / "l.nii.gz"
+        record = _of(
+            tmp_path / "a.nii.gz",
+            TargetMask("lungs", path, value=2),
+            TargetMask("heart", path, value=3, instances=path),
+        )
+        for image, found in read_targets(record):
+            np.testing.assert_array_equal(image.array == image.array.max(), found["heart"].mask)
+            np.testing.assert_array_equal(found["heart"].instances == 2, found["lungs"].mask)

@@ -1,8 +1,9 @@
 import collections
+from pathlib import Path
 
 import pytest
 
-from keras_espmedsam.data import Record, split_by_group
+from keras_espmedsam.data import Record, TargetMask, split_by_group
 from keras_espmedsam.errors import InputError
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -67,3 +68,14 @@ def test_too_few_groups():
         split_by_group(_records("a", [6, 2]), FRACTIONS)
     with pytest.raises(InputError, match="0 records in 0 groups"):
         split_by_group([], FRACTIONS)
+
+
+def test_records_of_one_image_stay_together():
+    """Two sources may label different targets of the same images."""
+    records = [
+        Record("", "fundus", name, Path(f"{i}.png"), targets=(TargetMask(name, Path("m.png")),))
+        for name in ("vessels", "optic_disc")
+        for i in range(10)
+    ]
+    split = [one.split for one in split_by_group(records, {"train": 0.5, "val": 0.5})]
+    assert split[:10] == split[10:] and split.count("train") == 10

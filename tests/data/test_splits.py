@@ -100,8 +100,8 @@ def test_folders_by_name(write, tmp_path):
         ({"name": "udiat", "train": []}, "holds no list of images"),
         ({"train": [3]}, "holds 3; expected names, or objects"),
         ({"train": [{"image": "1.png"}]}, r'holds {"image": "1.png"}; expected names'),
-        ({"train": ["1.png", "2.png"]}, r"names 2.png, for which .*image_1024 has no file"),
-        ({"train": ["3.png"]}, r"names 3.png, for which .*mask_1024 has no file, or several"),
+        ({"train": ["1.png", "2.png"]}, r"names 2.png, but .*image_1024 has no such file"),
+        ({"train": ["3.png"]}, r"names 3.png, but .*mask_1024 has no such file, or several"),
         ({"train": ["1.png"], "test": ["1.png"]}, "has 1.png in the splits train and test"),
         ({"train": [{"image": "x.png", "mask": "y.png"}]}, r"do not exist: .*x.png, .*y.png"),
     ],
@@ -129,3 +129,122 @@ def test_accents_may_be_written_otherwise_than_on_disk(write, in_file, on_disk):
         path = write(unicodedata.normalize(in_file, text), names)
         (record,) = read_splits(path, "ultrasound")
         assert record.image.is_file() and record.mask.is_file()
+
+
+EYE = {"image": "images/1.png"}
+FILES = ["images/1.png", "images/2.png", "a.png", "b.png", "n.png"]
+
+
+def _of(record):
+    return [(one.target, one.mask.name, one.values) for one in record.targets]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (
+            {"masks": {"vessels": "a.png", "optic_disc": "b.png"}},
+            [("vessels", "a.png", None), ("optic_disc", "b.png", None)],
+        ),
+        ({"mask": "a.png", "target": "vessels"}, [("vessels", "a.png", None)]),
+        (
+            {"mask": "a.png", "labels": {"1": "lungs", "2": ["lungs", "heart"]}},
+            [("lungs", "a.png", (1, 2)), ("heart", "a.png", (2,))],
+        ),
+        ({"mask": "a.png", "labels": "7=heart"}, [("heart", "a.png", (7,))]),
+        ({"mask": "a.png"}, []),
+    ],
+    ids=["masks", "target", "labels", "text", "mask"],
+)
+def test_entries_of_targets(write, entry, expected):
+    (record,) = read_splits(write({"train": [{**EYE, **entry}]}, FILES), "fundus")
+    assert _of(record) == expected
+    assert record.mask.name == "a.png"
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"masks": {"nuclei": "a.png", "glands": "b.png"}, "instances": {"nuclei": "n.png"}},
+         [("nuclei", "a.png", "n.png"), ("glands", "b.png", None)]),
+        ({"masks": {"glands": "b.png"}, "instances": {"nuclei": "n.png"}},
+         [("glands", "b.png", None), ("nuclei", "n.png", "n.png")]),
+        ({"mask": "a.png", "instances": "n.png"}, [("", "a.png", "n.png")]),
+        ({"mask": "a.png", "instances": {"nuclei": "n.png"}}, [("nuclei", "a.png", "n.png")]),
+        ({"target": "nuclei", "instances": "n.png"}, [("nuclei", "n.png", "n.png")]),
+    ],
+)  # fmt: skip
+def test_entries_with_instances(write, entry, expected):
+    (record,) = read_splits(write({"train": [{**EYE, **entry}]}, FILES), "microscopy")
+    found = [(o.target, o.mask.name, o.instances and o.instances.name) for o in record.targets]
+    assert found == expected
+
+
+def test_entries_of_one_image_are_one_record(write):
+    entries = [
+        {**EYE, "mask": "a.png", "target": "vessels"},
+        {**EYE, "mask": "b.png", "target": "optic_disc"},
+    ]
+    (record,) = read_splits(write({"train": entries}, FILES), "fundus")
+    assert [one.target for one in record.targets] == ["vessels", "optic_disc"]
+    (record,) = read_splits(write({"train": entries}, FILES), "fundus", targets="optic_disc")
+    assert record.mask.name == "b.png"
+    path = write({"train": [entries[0], entries[0]]}, FILES)
+    with pytest.raises(InputError, match=r"has a mask in entry 1 of train in .* and in entry 2 of"):
+        read_splits(path, "fundus")
+    with pytest.raises(InputError, match=r"has the split train in entry 1 of train .* and val in"):
+        read_splits(write({"train": entries[:1], "val": entries[1:]}, FILES), "fundus")
+
+
+def test_what_names_the_rest(write):
+    path = write({"train": [{**EYE, "mask": "a.png"}]}, FILES)
+    assert _of(read_splits(path, "fundus", target="vessels")[0]) == [("vessels", "a.png", None)]
+    assert _of(read_splits(path, "fundus", labels={3: "heart"})[0]) == [("heart", "a.png", (3,))]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"masks": {}}, "expected names, or objects .* or \"masks\" by target"),
+        ({"masks": {"vessels": ""}}, "expected names, or objects"),
+        ({"masks": ["a.png"]}, "expected names, or objects"),
+        ({"mask": "a.png", "target": 3}, "expected names, or objects"),
+        ({"mask": "a.png", "instances": 3}, "expected names, or objects"),
+        ({"masks": {"v": "a.png"}, "mask": "a.png"}, "masks and mask in entry 1 of train in"),
+        ({"masks": {"v": "a.png"}, "target": "v"}, "masks and target in entry 1"),
+        ({"masks": {"v": "a.png", "w": "b.png"}, "instances": "n.png"},
+         "instances='n.png' for several masks in entry 1"),
+        ({"mask": "a.png", "target": "v", "instances": {"w": "n.png"}},
+         "instances of w in entry 1 .* those of its only mask"),
+        ({"masks": {"optic disc": "a.png"}}, "the target 'optic disc' in entry 1 of train"),
+        ({"mask": "a.png", "labels": {"x": "v"}}, "'x' is no whole number"),
+        ({"mask": "a.png", "labels": [1]}, r"Received labels=\[1\] in entry 1"),
+        ({"masks": {"v": "none.png"}}, "do not exist: .*none.png"),
+    ],
+)  # fmt: skip
+def test_entries_that_cannot_be_used(write, entry, message):
+    with pytest.raises(InputError, match=message):
+        read_splits(write({"train": [{**EYE, **entry}]}, FILES), "fundus")
+
+
+def test_names_with_a_folder_per_target(write):
+    path = write(
+        {"train": ["1.png"], "test": ["2.png"]},
+        ["images/1.png", "images/2.png", "masks/vessels/1.png", "masks/vessels/2_mask.png"]
+        + ["masks/optic_disc/1.png"],
+    )
+    first, second = read_splits(path, "fundus")
+    assert [one.target for one in first.targets] == ["optic_disc", "vessels"]
+    assert [(one.target, one.mask.name) for one in second.targets] == [("vessels", "2_mask.png")]
+    with pytest.raises(InputError, match=r"names 2.png, but .*masks has no such file"):
+        read_splits(path, "fundus", targets=["optic_disc"])
+    with pytest.raises(InputError, match="masks has no folder lungs for the masks of that target"):
+        read_splits(path, "fundus", targets=["lungs"])
+
+
+def test_names_of_label_images(write):
+    path = write({"train": ["1.png"]}, ["images/1.png", "masks/1.png"])
+    (record,) = read_splits(path, "fundus", labels="1=lungs;2=heart", targets="heart")
+    assert _of(record) == [("heart", "1.png", (2,))]
+    assert _of(read_splits(path, "fundus", target="lungs")[0]) == [("lungs", "1.png", None)]
+    assert read_splits(path, "fundus")[0].targets == ()

@@ -93,13 +93,14 @@ def _encoder(num_modalities=0, neck_dim=8):
     )
 
 
-def _backbone(modalities=NAMES, neck_dim=8):
+def _backbone(modalities=NAMES, neck_dim=8, encoder=None, **options):
     return kem.models.ESPMedSAMBackbone(
-        _encoder(len(modalities), neck_dim),
+        encoder or _encoder(len(modalities), neck_dim),
         modalities=modalities,
         transformer_depth=1,
         transformer_num_heads=1,
         transformer_mlp_dim=8,
+        **options,
     )
 
 
@@ -146,7 +147,7 @@ def tiny():
         names=NAMES,
         encoder=_encoder,
         backbone=_backbone,
-        student=lambda: kem.models.ESPMedSAMImageSegmenter(_backbone()),
+        student=lambda **options: kem.models.ESPMedSAMImageSegmenter(_backbone(**options)),
         convolution=_convolution,
         randomize=_randomize,
         batch=_batch,

@@ -38,6 +38,10 @@ def changed(config, path, value):
         ("phases.0.common_batch_size", 2, "belongs to the phase common or both"),
         ("phases", [{"phase": "teacher"}], "no phase trains the student"),
         ("phases.0.losses", [{"loss": "mae"}], "phases.0.losses.0.loss: 'mae'"),
+        ("phases.0.losses", [{"student": "masks", "loss": "mse"}], "losses.0.loss: 'mse'"),
+        ("phases.0.losses", [{"student": "masks", "teacher": "block_0"}], "masks learn from masks"),
+        ("phases.0.losses", [{"teacher": "masks"}], "masks learn from masks"),
+        ("phases.0.losses", [{"loss": None}], "a name, or its name and arguments"),
         ("cache", {"folder": "x", "variants": ["flip"]}, "the variant flip is unknown"),
         ("common_teachers", [{"name": "sam"}], "give one of preset, keras_hub and file"),
         ("common_teachers", [{"name": "sam", "keras_hub": "a"}] * 2, "the same name"),
@@ -81,6 +85,21 @@ def test_every_feature_loss_can_be_chosen(loss):
     config = changed(DISTILL, "phases.0.losses", [{"loss": loss}, {"loss": {"name": loss}}])
     (phase,) = load_settings(DistillConfig, config).phases
     assert [term.loss for term in phase.losses] == [loss, loss]
+
+
+def test_masks_learn_by_cross_entropy_or_by_a_loss_of_masks():
+    terms = [{"student": "masks"}, {"student": "masks", "loss": "standard"}, {}]
+    (phase,) = load_settings(DistillConfig, changed(DISTILL, "phases.0.losses", terms)).phases
+    assert [term.loss for term in phase.losses] == [None, "standard", "mse"]
+    assert [term.of_masks for term in phase.losses] == [True, True, False]
+
+
+def test_common_teachers_have_no_masks():
+    config = {**DISTILL, "common_data": DISTILL["data"]}
+    config["common_teachers"] = [{"name": "sam", "keras_hub": "sam_base_sa1b"}]
+    config["phases"] = [{"phase": "both", "losses": [{"student": "masks"}]}]
+    with pytest.raises(InputError, match="common teachers have no masks; add a term of a feature"):
+        load_settings(DistillConfig, config)
 
 
 @pytest.mark.parametrize("loss", losses)

@@ -228,7 +228,7 @@ def test_unusable_arguments_are_refused(make, records, build, conv_teacher, conv
     with pytest.raises(InputError, match="labels=True and 1 of 6 records"):
         make([*records, write("u", "xray", labelled=False)], labels=True)
     cache = build(conv_teacher(), records)
-    with pytest.raises(InputError, match="an augmentation beside a cache"):
+    with pytest.raises(InputError, match="an augmentation together with a cache"):
         make(records, domain_cache=cache, augment={"xray": FLIPPED})
     with pytest.raises(InputError, match=r"new.png is not among the 5 images"):
         make([*records, write("new", "xray")], domain_cache=cache)

@@ -165,6 +165,57 @@ def test_teachers_look_at_augmented_images_where_nothing_is_cached(config, tmp_p
     assert not (tmp_path / "run" / "medical_teacher").exists()  # It was given.
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="as above")
+def test_targets_that_only_the_teacher_knows_are_learnt_interrupted_and_cached(
+    config, tmp_path, tiny, monkeypatch
+):
+    targets = {"xray": ("lungs", "heart"), "fundus": ("vessels", "disc", "cup")}
+    theirs = {"xray": ("lungs", "heart"), "fundus": ("vessels", "disc")}
+    for name, own in (("student", targets), ("medical_teacher", theirs)):
+        backbone = tiny.backbone(NAMES, encoder=tiny.convolution(), targets=own)
+        converter = kem.models.ESPMedSAMImageConverter(image_size=(32, 32))
+        preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
+        segmenter = kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor)
+        tiny.randomize(segmenter).save_to_preset(str(tmp_path / name))
+        config[name] = {"preset": str(tmp_path / name)}
+    phase = {"epochs": 1, "steps": 2, "batch_size": 2, "optimizer": {"name": "adamw"}}
+    phase["optimizer"]["weight_decay"] = 0.1
+    config["phases"] = [
+        {"phase": "teacher", "parts": "all", **phase},
+        {"phase": "joint", **phase, "epochs": 2, "losses": [{}, {"student": "masks"}]},
+    ]
+    config["cache"] = {"folder": str(tmp_path / "cache"), "variants": ["identity", "hflip"]}
+    said = []
+    whole = distill({**config, "output": str(tmp_path / "whole")}, report=said.append, verbose=0)
+    assert (
+        "Teachers have masks of xray: lungs, heart; fundus: vessels, disc, and none of fundus: "
+        "cup." in said
+    )
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_after(patch, 2)  # In the middle of the second phase.
+        distill(config, report=said.append, verbose=0)
+    preset = distill(config, report=said.append, verbose=0)
+    header = (tmp_path / "run" / "2-joint" / "curves.csv").read_text().split("\n")[0].split(",")
+    assert {"domain_masks_cross_entropy", "label_masks", "val_label_masks"} <= set(header)
+    one, other, start = (load(path).backbone for path in (whole, preset, tmp_path / "student"))
+    for a, b in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (a, b)), err_msg=a.path)
+    # Labels show the first targets; the others are taught, but for the cup, which is neither.
+    for modality, moved in ((0, (True,)), (1, (True, False))):
+        pairs = zip(
+            start.mask_decoder.target_layers(modality),
+            other.mask_decoder.target_layers(modality),
+            moved,
+            strict=True,
+        )
+        for old, new, moves in pairs:
+            same = [
+                np.array_equal(*pair)
+                for pair in zip(old.get_weights(), new.get_weights(), strict=True)
+            ]
+            assert all(same) != moves
+
+
 def test_teachers_from_a_preset_a_file_and_what_is_neither(tmp_path):
     image = keras.Input((32, 32, 3))
     model = keras.Model(image, keras.layers.Conv2D(4, 16, strides=16)(image))

@@ -136,6 +136,7 @@ def test_common_phase_moves_the_shared_encoder_alone(tiny):
     assert set(logs) == {"loss", "common_embedding_cosine"}
 
 
+@pytest.mark.slow_on("jax")
 def test_joint_phase_learns_from_labels_and_teachers(tiny):
     student, distiller = make(tiny, "joint", label_weight=2.0)
     x, y = tiny.batch("domain")
@@ -187,6 +188,7 @@ def test_one_teacher_per_modality(tiny):
         np.testing.assert_allclose(found[row], own, atol=1e-5)
 
 
+@pytest.mark.slow_on("jax")
 def test_several_teachers_intermediate_features_and_projections(tiny):
     first = Teacher(tiny.convolution(12), name="wide", features=("embedding", "stem"))
     second = tiny.convolution(8, stride=8)

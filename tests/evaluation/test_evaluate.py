@@ -339,8 +339,8 @@ def test_probabilities_that_are_no_numbers_are_no_empty_mask(make_record):
     records = [make_record("a", HALF, HALF), make_record("a", WIDE, WIDE)]
     report = evaluate(Broken(), records)
     assert report["datasets"]["a"]["n"] == 1
-    assert "no numbers" in report["failed"][0]["reason"]
-    with pytest.raises(InputError, match="no numbers"):
+    assert "NaN or infinite" in report["failed"][0]["reason"]
+    with pytest.raises(InputError, match="NaN or infinite"):
         evaluate(Broken(), records[1:])
 
 
@@ -421,7 +421,7 @@ def test_a_metric_that_fails_is_no_images_fault(make_record, register, function,
     register("broken", function)
     records = [make_record("a", HALF, HALF) for _ in range(20)]
     segmenter = FakeSegmenter()
-    with pytest.raises(InputError, match=f"the metric 'broken' cannot be taken .{sentence}"):
+    with pytest.raises(InputError, match=f"the metric 'broken' failed .{sentence}"):
         evaluate(segmenter, records, batch_size=4, metrics=["dice", "broken"])
     assert len(segmenter.calls) < 20  # It is given up, not tried on each.
 
@@ -430,14 +430,18 @@ def test_metrics_that_cannot_be_taken_are_told_before_anything_is_read(register)
     register("n", lambda truth, prediction: 1.0)
     records = [Record("test", "xray", "a", "none.png", "none.png")]
     for metrics, words in (
-        (["dise"], "metric 'dise'; expected one of dice, iou, precision, recall, hd95, n; did you"),
+        (
+            ["dise"],
+            "metric 'dise'; expected one of dice, iou, precision, recall, hd95, nsd, cldice",
+        ),
         ([], "Received no metric; expected some of dice"),
         ([3], "metric 3; expected one of"),
-        (["n"], "'n' has the name of another column"),
+        (["n"], "'n' has the same name as another column"),
+        (["all"], "'n' has the same name as another column"),
     ):
         with pytest.raises(InputError, match=re.escape(words)):
             evaluate(FakeSegmenter(), records, metrics=metrics)
-    with pytest.raises(InputError, match="metrics and paper_metrics"):
+    with pytest.raises(InputError, match="metrics with paper_metrics"):
         evaluate(FakeSegmenter(), records, metrics=["dice"], paper_metrics=True)
 
 
@@ -510,7 +514,7 @@ def test_other_settings_are_not_mixed(make_record, tmp_path):
     ):
         with pytest.raises(InputError, match=words):
             evaluate(FakeSegmenter(), records, log=log, **{"preset": "tiny", **options})
-    with pytest.raises(InputError, match="taken with images"):
+    with pytest.raises(InputError, match="measured with images"):
         evaluate(FakeSegmenter(), records[1:], log=log, preset="tiny")
     assert log.read_bytes() == before
     evaluate(FakeSegmenter(), records, batch_size=1, log=log, preset="tiny")

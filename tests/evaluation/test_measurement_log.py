@@ -5,12 +5,14 @@ import sys
 import pytest
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.evaluation.instance_metrics import ObjectMatches
 from keras_espmedsam.evaluation.measurement_log import (
     Measurement,
     MeasurementLog,
     file_stamps,
     read_log,
 )
+from keras_espmedsam.evaluation.target_measures import TargetMeasures
 
 SETTINGS = {"threshold": 0.5, "preset": None}
 FIRST = Measurement(0, 0, [1, 2], {"dice": 1 / 3})
@@ -165,3 +167,25 @@ def test_stamps_tell_changed_files(tmp_path):
     assert file_stamps(path, path) != before
     path.unlink()
     assert file_stamps(path) == [-1, -1]
+
+
+def test_targets_and_objects_are_kept(tmp_path):
+    objects = ObjectMatches((0.25, 1 / 3), (0.75, 0.0), 3, 10, 20)
+    found = [
+        TargetMeasures("nuclei", {"dice": 1 / 3}, objects),
+        TargetMeasures("glands", {"dice": 0.5}),
+    ]
+    with MeasurementLog(tmp_path / "log") as log:
+        log.begin(SETTINGS)
+        log.append([Measurement.of((4, 1), [7, 8], one) for one in found])
+        assert log.count == 1  # One image, of two targets.
+    measured = read_log(tmp_path / "log").measured
+    assert [one[:3] for one in measured] == [(4, 1, [7, 8])] * 2
+    assert [one.found for one in measured] == found
+
+
+def test_an_entry_of_version_0_1_0_is_of_the_only_target(tmp_path):
+    header = json.dumps({"espmedsam evaluate": SETTINGS})
+    (tmp_path / "log").write_text(header + '\n{"measured": [[0, 2, [1, 2], {"dice": 0.5}]]}\n')
+    (one,) = read_log(tmp_path / "log").measured
+    assert one.found == TargetMeasures("", {"dice": 0.5})

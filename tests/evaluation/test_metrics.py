@@ -169,3 +169,24 @@ def test_paper_summary_without_any_distance():
     summary = summarise_paper([image])
     assert summary["hausdorff"] == {"mean": None, "std": None, "dropped": 1}
     assert summary["f1"]["mean"] == 0
+
+
+def test_all_metrics_and_their_options():
+    truth, prediction = np.zeros((20, 20)), np.zeros((20, 20))
+    truth[5:15, 5:15] = prediction[5:15, 8:18] = 1
+    names = ["dice", "iou", "precision", "recall", "hd95", "nsd", "cldice"]
+    found = measures.image_measures(truth, prediction, "all", tolerance="1mm", spacing=(0.5, 0.5))
+    assert list(found) == names == list(measures.checked_metrics("all"))
+    assert found["nsd"] == pytest.approx(44 / 72) and found["hd95"] == 3
+    assert measures.image_measures(truth, prediction, ["nsd"], tolerance=3) == {"nsd": 1}
+    assert np.isnan(measures.image_measures(truth, prediction, ["nsd"], tolerance="1mm")["nsd"])
+
+
+def test_a_metric_gets_the_options_that_it_takes():
+    def takes_spacing(truth, prediction, other=1, *, spacing, rest=2):
+        pass
+
+    given = {"spacing": (1, 2), "tolerance": "2px", "other": 3}
+    assert measures.wanted_options(takes_spacing, given) == {"spacing": (1, 2)}
+    assert measures.wanted_options(lambda truth, prediction, spacing=None: 0, given) == {}
+    assert measures.wanted_options(min, given) == {}

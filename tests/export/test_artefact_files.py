@@ -80,7 +80,7 @@ def test_a_wrong_shape_is_named(stranger, shape):
 
 
 def test_a_size_of_no_model_is_told(stranger):
-    with pytest.raises(InputError, match=r"a description of no model of this package: .*32"):
+    with pytest.raises(InputError, match=r"a description that fits no model of this package: .*32"):
         ExportedSegmenter(stranger(inputs={"images": {"shape": [1, 33, 64, 3]}}))
 
 
@@ -98,7 +98,7 @@ def test_what_is_no_description_is_told(stranger, text):
     with pytest.raises(InputError, match=r"description eye\.onnx\.json"):
         ExportedSegmenter(path)
     beside.unlink()
-    with pytest.raises(InputError, match=r"no description eye\.onnx\.json beside it"):
+    with pytest.raises(InputError, match=r"no description eye\.onnx\.json next to it"):
         ExportedSegmenter(path)
 
 
@@ -116,16 +116,16 @@ def test_what_is_no_file_is_not_waited_for(stranger):
 
 
 def test_one_of_a_classifier(stranger):
-    with pytest.raises(InputError, match="is an artefact for classification, no segmenter"):
+    with pytest.raises(InputError, match="is an artefact for classification, not a segmenter"):
         ExportedSegmenter(stranger(task="classification"))
 
 
 def test_another_file_than_the_description_is_of_is_refused(stranger):
     path = stranger()
     path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(InputError, match=r"is not the file that its description is of.*SHA-256"):
+    with pytest.raises(InputError, match=r"is not the file that its description is for.*SHA-256"):
         ExportedSegmenter(path)
-    with pytest.raises(InputError, match="is not the file that its description is of"):
+    with pytest.raises(InputError, match="is not the file that its description is for"):
         ExportedSegmenter(path, trust=True)
 
 

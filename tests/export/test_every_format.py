@@ -16,6 +16,7 @@ import keras_espmedsam as kem
 from keras_espmedsam.export import ExportedSegmenter, comparison, get_format
 from keras_espmedsam.export.formats import PRECISIONS, format_of
 from keras_espmedsam.export.request import make_request
+from keras_espmedsam.export.target_planes import draw_planes
 from keras_espmedsam.registries import export_formats
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "exported"
@@ -162,6 +163,33 @@ def test_example_program(artefact, image, tmp_path, monkeypatch):
     if get_format(description["format"]).any_size:  # It takes the image as it is.
         found = ExportedSegmenter(path).segment(image, "eye")["masks"]
         assert (mask == found).mean() > 0.999
+
+
+@pytest.mark.skipif(
+    WRITTEN != NAMES, reason="each would take a TensorFlow process; it is tested on TensorFlow"
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_several_targets(with_targets, tmp_path, name):
+    chosen = get_format(name)
+    path = tmp_path / f"m{chosen.suffix}"
+    # Half the weights where that can be: minus infinity and the softmax have to pass there too.
+    halves = "float16" if "float16" in chosen.precisions else "float32"
+    done = with_targets.export_for(name, path, precision=halves)
+    assert done["difference"] < (1e-4 if halves == "float32" else comparison.MEAN_TOLERANCE)
+    exported = ExportedSegmenter(path)
+    images = [comparison.made_image(np.random.default_rng(i), (64, 64)) for i in range(3)]
+    names = list(with_targets.modalities)
+    found, expected = (one.segment(images, names) for one in (exported, with_targets))
+    assert found["targets"] == expected["targets"]
+    for one, other in zip(found["probabilities"], expected["probabilities"], strict=True):
+        assert one.shape == other.shape
+        assert np.abs(one - other).mean() < (1e-4 if halves == "float32" else 0.01)
+    inputs = {"images": np.stack(images[:1]), "modalities": np.array([0], "int32")}
+    given = chosen.load(path)(inputs)
+    drawn = draw_planes(np.asarray(given["probabilities"]), 0.5, with_targets.target_set, [0])
+    for part in ("masks", "labels"):
+        assert given[part].dtype == np.uint8
+        assert (np.asarray(given[part]) != drawn[part]).mean() < 1e-3  # Rounded at the threshold.
 
 
 HALVED = [name for name in NAMES if "float16" in get_format(name).precisions]

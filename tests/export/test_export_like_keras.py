@@ -1,5 +1,7 @@
 """Keras' `export`: one verb, and the same artefact from every backend."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ BACKEND = keras.backend.backend()
 SUFFIXES = {"tf_saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
 # Each takes a TensorFlow process from another backend: the default, and one file.
 WRITTEN = {"tensorflow": list(SUFFIXES), "jax": ["tf_saved_model"], "torch": ["onnx"]}[BACKEND]
+# PyTorch writes ONNX here, and test_every_format.py writes both.
+ELSEWHERE = ("onnx", "openvino")
 
 
 @pytest.fixture
@@ -46,7 +50,14 @@ def _run(name, path, inputs):
     return {name: model(inputs)[name] for name in ("masks", "patches")}
 
 
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.slow_on("jax")
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow_on("tensorflow")] * (name in ELSEWHERE))
+        for name in WRITTEN
+    ],
+)
 def test_it_gives_what_the_model_gives(segmenter, inputs, tmp_path, name):
     path = tmp_path / f"model{SUFFIXES[name]}"
     segmenter.export(path, format=name, verbose=False)
@@ -92,16 +103,43 @@ def test_all_of_them_lead_to_it(models, segmenter, classifier, tmp_path, monkeyp
 
     def note(model, filepath=None, **options):
         asked.update(options, filepath=filepath, model=model)
+        Path(filepath).write_text(options["format"])
 
     monkeypatch.setattr(_export_like_keras, "export_elsewhere", note)
     monkeypatch.setattr(keras.Model, "export", note)
     model.export(tmp_path / "new" / "m", format="tf_saved_model")
-    assert asked["filepath"] == str(tmp_path / "new" / "m") and asked["model"] is model
+    assert Path(asked["filepath"]).name == "m" and asked["model"] is model
+    assert (tmp_path / "new" / "m").read_text() == "tf_saved_model"
     for ours, theirs in (("tflite", "litert"), ("saved_model", "tf_saved_model")):
         model.export(tmp_path / "m", format=ours)
         assert asked["format"] == theirs
     model.export(tmp_path / "m")
     assert asked["format"] == "tf_saved_model"
+
+
+def test_what_was_there_stays_until_the_new_one_is_whole(segmenter, tmp_path, monkeypatch):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "old").write_text("old")
+
+    def write(model, filepath=None, **options):
+        assert (folder / "old").read_text() == "old"
+        Path(filepath).mkdir()
+        (Path(filepath) / "new").write_text("new")
+        for error in fails:
+            raise error
+
+    monkeypatch.setattr(_export_like_keras, "export_elsewhere", write)
+    monkeypatch.setattr(keras.Model, "export", write)
+    fails = [KeyboardInterrupt(), OSError(28, "full")]
+    while fails:
+        with pytest.raises((KeyboardInterrupt, kem.errors.InputError)):
+            segmenter.export(folder)
+        assert [one.name for one in folder.iterdir()] == ["old"]
+        del fails[0]
+    segmenter.export(folder)
+    assert sorted(one.name for one in folder.iterdir()) == ["new", "old"]
+    assert [one.name for one in tmp_path.iterdir()] == ["m"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +176,9 @@ def test_the_size_is_that_of_the_preprocessor_where_one_is_needed(segmenter):
         (found,) = _signature(model, name)  # As Keras has it.
         assert found["images"].shape == (None, None, None, 3)
         assert found["modalities"].shape == (None,) and found["images"].name == "images"
-    with pytest.raises(kem.errors.InputError, match="input_signature, a list of what the model"):
+    with pytest.raises(
+        kem.errors.InputError, match="input_signature, a list of the model's inputs"
+    ):
         _signature(segmenter.backbone, "torch")
 
 

@@ -234,14 +234,14 @@ def test_what_is_no_artefact_is_not_replaced(segmenter, tmp_path, written):
     (tmp_path / "home" / "letter").write_text("mine")
     (tmp_path / "m.onnx").mkdir()
     for name, file in (("saved_model", "home"), ("onnx", "m.onnx")):
-        with pytest.raises(kem.errors.InputError, match=r"something else|is a folder"):
+        with pytest.raises(kem.errors.InputError, match=r"something other than|is a folder"):
             segmenter.export_for(name, tmp_path / file, overwrite=True)
     assert (tmp_path / "home" / "letter").read_text() == "mine"
 
 
 def test_a_folder_that_cannot_be_written_is_told(segmenter, tmp_path, written):
     (tmp_path / "file").write_text("")
-    with pytest.raises(kem.errors.InputError, match=r"cannot be written \(.*\); give a path"):
+    with pytest.raises(kem.errors.InputError, match=r"cannot be written \(.*\); give another path"):
         segmenter.export_for("onnx", tmp_path / "file" / "m.onnx")
 
 

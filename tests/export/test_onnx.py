@@ -1,9 +1,12 @@
 """What is done to an ONNX model after its conversion."""
 
+from contextlib import nullcontext
+
 import numpy as np
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from keras_espmedsam.export.formats.onnx import _drop_whole_slices
+from keras_espmedsam.export.formats.onnx import ONNXRuntime, _drop_whole_slices
 
 
 def _sliced(starts, ends):
@@ -32,3 +35,21 @@ def test_a_slice_of_all_its_axes_stays():
     before = model.SerializeToString()
     _drop_whole_slices(model)
     assert model.SerializeToString() == before
+
+
+@pytest.mark.parametrize("index", [0, 99])
+def test_what_fails_prints_nothing_of_its_own(tmp_path, capfd, index):
+    index = numpy_helper.from_array(np.array([index], "int64"), "index")
+    node = helper.make_node("Gather", ["x", "index"], ["y"])
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in "xy"]
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:], [index])
+    opset = [helper.make_opsetid("", 17)]
+    path = tmp_path / "m.onnx"
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    )
+    runtime = ONNXRuntime(path)
+    fails = numpy_helper.to_array(index) > 0
+    with pytest.raises(Exception, match="out of data bounds") if fails else nullcontext():
+        assert runtime({"x": np.ones(1, "float32")})["y"] == 1
+    assert capfd.readouterr() == ("", "")

@@ -105,7 +105,9 @@ def test_the_example_says_what_it_computes_in(path, tmp_path, monkeypatch, argum
     np.save(tmp_path / "image.npy", np.full((32, 32, 3), 200, "uint8"))
     given = [path, tmp_path / "image.npy", tmp_path / "mask.npy", *arguments]
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *map(str, given)])
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", sys)  # As if it were installed.
     runpy.run_path(str(EXAMPLE), run_name="__main__")
+    assert sys.modules["openvino_telemetry"] is None
     assert hints == [hint] and np.load(tmp_path / "mask.npy").all()
 
 
@@ -142,10 +144,23 @@ def test_an_operator_of_an_extension_is_told(path, tmp_path):
         ExportedSegmenter(tmp_path / "m.xml")
 
 
-@pytest.mark.parametrize("content", [b"", b"<net", b"hello" * 50, b'<?xml version="1.0"?><net/>'])
-def test_what_is_none_is_told(path, tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"", "not an IR"),
+        (b"<net", "not an IR"),
+        (b"hello" * 50, "not an IR"),
+        (b'<?xml version="1.0"?><net/>', "not an IR"),
+        # An ONNX file, of which OpenVINO would read what lies beside it.
+        (b'\x08\x08:\x12<net version="11">', "not an IR"),
+        (b'<net name="a" version="99"></net>', "not an IR"),
+        (b'\xef\xbb\xbf <net name="a" version="11"><layers>', "cannot be loaded"),
+    ],
+)
+def test_what_is_none_is_told_and_nothing_else(path, tmp_path, capfd, content, match):
     for name in ("m.xml.json", "m.bin"):
         (tmp_path / name).write_bytes(path.with_name(name).read_bytes())
     (tmp_path / "m.xml").write_bytes(content)
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(InputError, match=match):
         ExportedSegmenter(tmp_path / "m.xml")
+    assert capfd.readouterr() == ("", "")

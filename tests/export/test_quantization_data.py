@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import keras_espmedsam as kem
-from keras_espmedsam.data import Record
+from keras_espmedsam.data import Record, TargetMask
 from keras_espmedsam.export import ExportedSegmenter, comparison, quantization_data
 from keras_espmedsam.export.description import describe
 from keras_espmedsam.export.request import make_request
@@ -104,3 +104,57 @@ def test_int8_is_calibrated_and_measured(segmenter, records, tmp_path):
     ]
     assert done["quality"]["keras"] == pytest.approx(dice[0], abs=0.01)
     assert done["quality"]["exported"] == pytest.approx(dice[1], abs=0.01)
+
+
+def test_each_target_has_images_of_both_kinds(with_targets, tmp_path):
+    """Three targets of one data set, and a fourth that another one labels alone."""
+    names = ("disc", "artery", "cup")
+    targets = tuple(TargetMask(name, tmp_path / f"{name}.png") for name in names)
+    task = with_targets.specialize("eye")
+
+    def records(count, ones, dataset):
+        return [
+            Record("val", "eye", dataset, tmp_path / f"{dataset}{i}.png", targets=ones)
+            for i in range(count)
+        ]
+
+    veins = records(3, (TargetMask("vein", tmp_path / "v.png"),), "veins")
+    eyes = records(40, targets, "eyes")
+    calibrating, measuring = quantization_data.chosen_records(task, eyes + veins)
+    assert not {*calibrating} & {*measuring}
+    assert [sum(one in veins for one in part) for part in (calibrating, measuring)] == [1, 2]
+    assert [sum(one in eyes for one in part) for part in (calibrating, measuring)] == [10, 20]
+    with pytest.raises(kem.errors.InputError, match=r"received 1 of vein \(eye\)"):
+        quantization_data.chosen_records(task, eyes + veins[:1])
+    with pytest.raises(kem.errors.InputError, match=r"'macula'.* targets of eye are disc"):
+        quantization_data.chosen_records(
+            task, records(2, (TargetMask("macula", tmp_path / "m.png"),), "other")
+        )
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the artefact is the same; it takes long"
+)
+def test_int8_of_several_targets(with_targets, tmp_path):
+    """Minus infinity and the softmax stay outside the integers, in every modality."""
+    found = []
+    for name in with_targets.modalities:
+        for i in range(2):
+            image = comparison.made_image(np.random.default_rng([i, len(name)]), (64, 64))
+            drawn = with_targets.segment(image, name, postprocess=False)
+            masks = drawn["masks"].reshape(64, 64, -1)
+            Image.fromarray(image).save(tmp_path / f"{name}{i}.png")
+            targets = []
+            for k, target in enumerate(drawn["targets"]):
+                path = tmp_path / f"{name}{i}_{target}.png"
+                Image.fromarray((255 * masks[..., k]).astype("uint8")).save(path)
+                targets.append(TargetMask("" if target == "mask" else target, path))
+            record = Record("val", name, name, tmp_path / f"{name}{i}.png", targets=tuple(targets))
+            found.append(record)
+    path = tmp_path / "m.onnx"
+    with_targets.export_for("onnx", path, precision="int8", calibration=found)
+    exported = ExportedSegmenter(path)
+    for record in found:
+        image = np.asarray(Image.open(record.image))
+        one, other = (s.segment(image, record.modality) for s in (exported, with_targets))
+        assert np.abs(one["probabilities"] - other["probabilities"]).mean() < 0.05

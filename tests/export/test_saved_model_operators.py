@@ -136,10 +136,10 @@ def test_parts_old_ones_and_circles(tmp_path):
     with pytest.raises(InputError, match="calls itself"):
         check_saved_model(path)
     changed(lambda meta: meta.ClearField("object_graph_def"))
-    with pytest.raises(InputError, match="none of TensorFlow 2"):
+    with pytest.raises(InputError, match="not one of TensorFlow 2"):
         check_saved_model(path)
     changed(lambda meta: None)
     check_saved_model(path)
     (path / "saved_model.cpb").write_text("")
-    with pytest.raises(InputError, match="in parts"):
+    with pytest.raises(InputError, match="into parts"):
         check_saved_model(path)

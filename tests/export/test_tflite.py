@@ -87,5 +87,5 @@ def test_cut_and_foreign_ones_raise_and_crash_nothing(tmp_path):
             continue
     for other in (b"", b"hello" * 50):
         path.write_bytes(other)
-        with pytest.raises(InputError, match="is no TFLite file"):
+        with pytest.raises(InputError, match="is not a TFLite file"):
             check_tflite(path)

@@ -202,7 +202,7 @@ def test_no_link_of_weights_is_followed(folder, saved):
     with h5py.File(folder / "model.weights.h5", "a") as file:
         del file["layers"]
         file["layers"] = h5py.ExternalLink(str(saved / "model.weights.h5"), "/layers")
-    _refused(folder, "a link to elsewhere")
+    _refused(folder, "links to another place")
 
 
 def test_a_budget_is_of_one_load():

@@ -19,8 +19,8 @@ def test_sound_json_is_read_as_it_is(tmp_path):
         (b'{"a": ', "is damaged"),
         (b"\xff\xfe{\x00}\x00", "is damaged"),
         (b'{"a": ' + b"9" * 5000 + b"}", "is damaged"),
-        (b"[]", r"holds \[\], where an object is expected"),
-        (b"null", "holds None, where"),
+        (b"[]", r"holds \[\]; expected an object"),
+        (b"null", "holds None; expected"),
         (b'{"a": NaN}', "holds NaN"),
         (b'{"a": [-Infinity]}', "holds -Infinity"),
         (b'{"a": {"b": 1e300}}', r"has 1e\+300 at a\.b"),
@@ -31,8 +31,10 @@ def test_sound_json_is_read_as_it_is(tmp_path):
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 200 + b"1" + b"}" * 200, "more than 100 levels"),
         (b" " * (MAX_BYTES + 1), "more than 16 MiB"),
+        (b'{"a": 1, "b": 2, "a": 1}', "has the key a twice in one object"),
+        (b'{"b": [{"\\u0061": 1, "a": 2}]}', "has the key a twice in one object"),
     ],
-    ids=range(16),
+    ids=range(18),
 )
 def test_what_cannot_be_used_is_one_short_sentence(tmp_path, content, says):
     path = tmp_path / "a.json"
@@ -46,3 +48,9 @@ def test_a_folder_and_nothing_are_no_file(tmp_path):
     for path in (tmp_path, tmp_path / "absent", tmp_path / "a\0b"):
         with pytest.raises(InputError):
             read_json(path, "The file")
+
+
+def test_a_key_in_two_objects_is_there_once_in_each(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": {"a": 1}, "b": [{"a": 2}, {"a": 3}]}')
+    assert read_json(path, "The file") == {"a": {"a": 1}, "b": [{"a": 2}, {"a": 3}]}

@@ -33,6 +33,12 @@ def test_what_was_published_passes(name):
         (("class_name",), None, "has class_name: None; expected a name"),
         (("module",), {}, "has module: {}; expected a name or null"),
         (("config", "backbone", "registered_name"), [], r"config\.backbone\.registered_name"),
+        (("config", "backbone"), "x", "has config.backbone: 'x'; expected an object"),
+        (("config", "backbone", "config", "image_encoder"), "x", "image_encoder: 'x'; expected an"),
+        (("config", "backbone", "config", "self_prompts"), "yes", "self_prompts: 'yes'; expected"),
+        ((*_ENCODER, "adapter_zero_init"), 0, "adapter_zero_init: 0; expected true or false"),
+        ((*_ENCODER, "name"), [1], r"name: \[1\]; expected a name or null"),
+        ((*_CONVERTER, "normalization"), {"a": 1}, "normalization: {'a': 1}; expected a name"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path, keys, value, says):
@@ -47,6 +53,35 @@ def test_a_wrong_field_is_named(tmp_path, keys, value, says):
     assert len(str(error.value)) < 600
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("metadata.json", {"parameter_count": "many"}, "parameter_count: 'many'; expected a whole"),
+        ("metadata.json", {"parameter_count": True}, "parameter_count: True; expected a whole"),
+        ("metadata.json", {"tasks": "ImageSegmenter"}, "tasks: 'ImageSegmenter'; expected a list"),
+        ("metadata.json", {"keras_version": None}, "keras_version: None; expected text"),
+        ("metadata.json", [], "expected an object"),
+        ("model.weights.json", {}, "weight_map: None; expected an object"),
+        ("model.weights.json", {"weight_map": {"a": 5}}, r"weight_map\.a: 5; expected the name"),
+        ("model.weights.json", {"weight_map": {"a": ["../b.weights.h5"]}}, "expected the name"),
+        ("model.weights.json", {"weight_map": {"a": "c:b.weights.h5"}}, "expected the name"),
+        ("model.weights.json", {"weight_map": {"a": "b.bin"}}, "expected the name"),
+    ],
+)
+def test_the_files_beside_are_checked(tmp_path, name, content, says):
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"^The file {name} of the preset .*{says}"):
+        check_configs(tmp_path)
+
+
+def test_what_keras_writes_beside_passes(tmp_path):
+    shards = ["model_00000.weights.h5", "model_00001.weights.h5"]
+    content = {"metadata": {"total_size": 1}, "weight_map": {"a/vars": shards[0], "b": shards}}
+    (tmp_path / "model.weights.json").write_text(json.dumps(content))
+    (tmp_path / "metadata.json").write_text('{"keras_version": "4", "later": [1]}')
+    check_configs(tmp_path)
+
+
 def test_a_file_that_describes_nothing_is_refused(tmp_path):
     (tmp_path / "preprocessor.json").write_text("{}")
     with pytest.raises(InputError, match="lacks the key class_name"):
@@ -55,7 +90,7 @@ def test_a_file_that_describes_nothing_is_refused(tmp_path):
 
 def test_a_link_to_nothing_is_no_file(tmp_path):
     (tmp_path / "task.json").symlink_to(tmp_path / "absent")
-    with pytest.raises(InputError, match="is missing, or no file"):
+    with pytest.raises(InputError, match="is missing, or not a file"):
         check_configs(tmp_path)
 
 

@@ -70,7 +70,7 @@ def test_an_empty_path_is_refused(function):
 
 def test_an_output_is_new_or_empty_and_can_be_written(tmp_path):
     (tmp_path / "a").touch()
-    with pytest.raises(InputError, match="is not empty and nothing is overwritten"):
+    with pytest.raises(InputError, match="is not empty, and nothing is overwritten"):
         checked_output(tmp_path)
     with pytest.raises(InputError, match="is a file; give a folder"):
         checked_output(tmp_path / "a")

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageCms, ImageFilter
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging import arrays, bands
 from keras_espmedsam.imaging.arrays import as_array, pillow_to_array
 
 # Smooth, so that what other colour spaces cannot hold is no part of it.
@@ -110,13 +111,13 @@ def test_small_floats_of_numpy(name):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ([[1, 2], [3]], "type list that is no array of numbers"),
-        (None, "type NoneType that is no array"),
-        ({"image": RGB}, "type dict that is no array"),
-        ((row for row in RGB), "type generator that is no array"),
-        ("a.png", "'a.png' in place of an image; read the file first"),
-        (Path("a.png"), "'a.png' in place of an image; read the file first"),
-        (b"\x89PNG", "in place of an image; read the file first"),
+        ([[1, 2], [3]], "type list that is not an array of numbers"),
+        (None, "type NoneType that is not an array"),
+        ({"image": RGB}, "type dict that is not an array"),
+        ((row for row in RGB), "type generator that is not an array"),
+        ("a.png", "'a.png' instead of an image; read the file first"),
+        (Path("a.png"), "'a.png' instead of an image; read the file first"),
+        (b"\x89PNG", "instead of an image; read the file first"),
         (np.ma.array(GREY, mask=GREY > 99), r"masked values.*image.filled\(value\)"),
         (np.ma.array([[0.5, np.nan]], mask=[[False, True]]), "masked values"),
     ],
@@ -125,3 +126,34 @@ def test_what_is_no_array(image, message):
     with pytest.raises(InputError, match=message) as error:
         as_array(image)
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "mode",
+    "1 L P PA LA La RGB RGBA RGBa RGBX CMYK YCbCr HSV LAB I F I;16 I;16B".split(),
+)
+def test_a_large_pillow_image_is_read_in_bands_to_the_same_bits(monkeypatch, mode):
+    if mode == "LAB":
+        image = in_lab()
+    elif mode in ("La", "RGBa"):
+        image = IMAGE.convert("LA" if mode == "La" else "RGBA").convert(mode)
+    elif mode == "P":
+        image = IMAGE.quantize(16)
+        image.info["transparency"] = 3
+    elif mode == "PA":
+        image = IMAGE.quantize(256).convert("PA")
+    elif mode == "I":
+        image = Image.fromarray(GREY.astype("int32") * 1000 - 300)
+    elif mode.startswith("I;16"):
+        stored = (GREY.astype("uint16") * 257).astype(">u2" if mode == "I;16B" else "<u2")
+        image = Image.frombytes(mode, (32, 24), stored.tobytes())
+    else:
+        image = IMAGE.convert("L" if mode in ("F", "1") else "RGB").convert(mode)
+    expected = pillow_to_array(image)
+    for module in (arrays, bands):
+        monkeypatch.setattr(module, "BAND_VALUES", 100)
+    found = pillow_to_array(image)
+    assert found.dtype == expected.dtype
+    assert found.flags.owndata
+    assert found.flags.writeable
+    np.testing.assert_array_equal(found, expected)

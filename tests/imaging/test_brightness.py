@@ -269,7 +269,7 @@ def test_full_is_the_reading_of_the_first_version(image, meaning, expected):
 
 
 def test_measured_floats_have_no_whole_range():
-    with pytest.raises(InputError, match="'full' for values that are measured in floating point"):
+    with pytest.raises(InputError, match="'full' for measured floating-point values"):
         to_brightness(np.float32([[0, 900]]), Meaning(measured=True), "full")
 
 

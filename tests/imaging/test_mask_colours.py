@@ -81,16 +81,16 @@ REFUSED = {
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype("uint8")),
         "in several colours",
     ),
-    "black ink on a white layer": (_two(CLEAR_WHITE, (*BLACK, 255)), "say the opposite"),
+    "black ink on a white layer": (_two(CLEAR_WHITE, (*BLACK, 255)), "contradict each other"),
     "a full or an empty layer": (_two(CLEAR_WHITE, CLEAR_WHITE), "transparent everywhere"),
-    "palette, red first": (_palette(RED, BLACK), "differ in what is background"),
-    "palette, white first and red": (_palette(WHITE, RED), "differ in what is background"),
-    "palette, white first and empty": (_palette(WHITE, RED, front=0), "differ in what is"),
-    "palette, red and blue": (_palette(RED, BLUE), "differ in what is background"),
-    "palette, one class black": (_palette(BLACK, BLACK, RED), "differ in what is background"),
+    "palette, red first": (_palette(RED, BLACK), "disagree about the background"),
+    "palette, white first and red": (_palette(WHITE, RED), "disagree about the background"),
+    "palette, white first and empty": (_palette(WHITE, RED, front=0), "disagree about"),
+    "palette, red and blue": (_palette(RED, BLUE), "disagree about the background"),
+    "palette, one class black": (_palette(BLACK, BLACK, RED), "disagree about the background"),
     "palette with a transparent foreground": (
         _palette(BLACK, RED, transparency=1),
-        "differ in what is background",
+        "disagree about the background",
     ),
     "0 and 1, JPEG": (_stored(_two([0], [1]), "JPEG", quality=95), "whose largest value is 1"),
     "empty, JPEG of low quality": (
@@ -112,7 +112,7 @@ def test_what_shows_the_mask_is_read(image, back, front):
 def test_what_does_not_tell_is_refused(image, message):
     with pytest.raises(InputError, match=message) as caught:
         mask_array(image)
-    assert str(caught.value).endswith("Save what is foreground as a grey mask of 0 and 255.")
+    assert str(caught.value).endswith("Save the foreground as a grey mask of 0 and 255.")
 
 
 @pytest.mark.parametrize("quality", [50, 75, 95])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from keras_espmedsam.imaging import arrays, bands, placement
 from keras_espmedsam.imaging.placement import Placement, resize
 
 
@@ -133,3 +134,25 @@ def test_integers_are_placed_as_the_floats_that_they_become_bit_for_bit(kind, ch
     expected = place.forward(floats * np.float32(255), fill)
     found = place.forward(values, fill, white=255)
     np.testing.assert_array_equal(np.broadcast_to(found, expected.shape), expected)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        *((7, 9), (40, 60), (90, 110), (30, 90), (90, 30), (30, 50), (40, 50), (29, 49)),
+        *((90, 50), (30, 90), (1, 1), (31, 1), (1, 300), (300, 1)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_a_large_image_is_resized_in_bands_to_the_same_bits(monkeypatch, size, kind):
+    values = np.random.default_rng(0).integers(0, 256, (30, 50, 3)).astype("uint8")
+    if kind == "float32":
+        values = values / np.float32(255)
+    for image in (values, values[..., 1], values[:, ::-1], values[::-1, :, 0]):
+        expected = resize(image, *size, white=255)
+        with monkeypatch.context() as patch:
+            for module in (arrays, bands, placement):
+                patch.setattr(module, "BAND_VALUES", 200)
+            found = resize(image, *size, white=255)
+        assert found.dtype == expected.dtype == np.float32
+        np.testing.assert_array_equal(found, expected)

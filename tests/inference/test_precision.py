@@ -45,9 +45,9 @@ def test_which_artefacts_are_computed_in_what():
     assert all("float32" in one.computes_in for one in all_formats())
     for name, path in (("onnx", "eye.onnx"), ("tflite", "eye.tflite")):
         check_name(path, "float32")
-        with pytest.raises(InputError, match=rf"format {name} is computed in float32 alone, not"):
+        with pytest.raises(InputError, match=rf"exported as {name} computes only in float32, not"):
             check_name(path, "bfloat16")
-        with pytest.raises(InputError, match=rf"format {name} is computed in float32 alone, not"):
+        with pytest.raises(InputError, match=rf"exported as {name} computes only in float32, not"):
             check_precision("bfloat16", get_format(name))
     check_name("eye.xml", "bfloat16")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.data import inspect_image_file, read_image
+from keras_espmedsam.data import Targets, inspect_image_file, read_image
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.content import is_blank
 from keras_espmedsam.imaging.pixels import to_rgb
@@ -273,7 +273,7 @@ def test_notices(tmp_path, image, pages, segmenter):
     assert results[0].notices == results[3].notices == ()
     assert len(results[1].notices) == 1 and "black and white" in results[1].notices[0]
     assert results[2].notices == results[4].notices
-    assert "nearly one brightness" in results[2].notices[0]
+    assert "nearly the same brightness" in results[2].notices[0]
 
 
 def test_intensity_is_what_the_call_says_or_else_the_segmenter(tmp_path, segmenter):
@@ -477,6 +477,121 @@ def test_models_of_ones_own_that_give_too_little(image, segmenter):
 
     paths = [image("1.png"), image("2.png")]
     for result in segment_files(OneMask(), paths, "xray"):
-        assert "The segmenter OneMask gave 0 masks" in str(result.error)
+        assert "The segmenter OneMask returned 0 masks" in str(result.error)
     for result in segment_files(segmenter, paths, recognizer=NoRow()):
-        assert "The recogniser NoRow gave 0 rows of probabilities" in str(result.error)
+        assert "The recogniser NoRow returned 0 rows of probabilities" in str(result.error)
+
+
+# === Several targets ===
+
+EYE = ("vessels", "disc", "cup")
+
+
+class Layers:
+    """A target's probability is the image's brightness to a power: 1, 2, 3."""
+
+    modalities = ("xray", "fundus", "slide")
+    target_set = Targets(
+        {"xray": ("lungs", "disc"), "fundus": EYE, "slide": ("nuclei",)},
+        instances={"slide": {"nuclei": "components"}},
+    )
+
+    def __init__(self):
+        self.options = []
+
+    def segment(self, images, modalities, threshold, batch_size, mirror, **options):
+        self.options.append({"threshold": threshold, **options})
+        found = {name: [] for name in ("masks", "probabilities", "targets", "instances")}
+        for image, modality in zip(images, modalities, strict=True):
+            wanted = options.get("targets") or self.target_set.of(modality)
+            names = [name for name in wanted if name in self.target_set.of(modality)]
+            powers = [self.target_set.index(modality, name) + 1 for name in names]
+            unit = np.stack([to_rgb(image)[..., 0] ** power for power in powers], axis=-1)
+            found["masks"].append(unit >= 0.5)
+            found["probabilities"].append(unit)
+            found["targets"].append(tuple(names))
+            objects = {"nuclei": np.ones(image.shape[:2], np.int32)} if modality == "slide" else {}
+            found["instances"].append(objects)
+        return found
+
+
+def test_a_result_has_its_targets_masks_and_objects(image):
+    model = Layers()
+    eye, slide = segment_files(
+        model, [image("eye.png", dark=180), image("slide.png")], ["fundus", "slide"]
+    )
+    assert eye.targets == eye.known_targets == EYE and eye.instances == {}
+    assert eye.mask.shape == eye.probabilities.shape == (4, 6, 3)
+    assert list(eye.masks) == list(EYE)
+    assert [mask.mean() for mask in eye.masks.values()] == [1, 0.5, 0.5]
+    assert repr(eye) == (f"<FileResult: {eye.path}: fundus, 100.0% vessels, 50.0% disc, 50.0% cup>")
+    assert (slide.targets, slide.mask.shape) == (("nuclei",), (4, 6, 1))
+    assert slide.instances["nuclei"].all()
+    assert repr(slide).endswith("slide, 50.0% foreground>")
+    assert model.options == [{"threshold": 0.5}]
+
+
+def test_a_model_without_names_has_one_target(image, segmenter):
+    (result,) = segment_files(segmenter, image("x.png"), "xray", threshold={"mask": 0.9})
+    assert (result.targets, result.known_targets, result.instances) == (("mask",), ("mask",), {})
+    assert list(result.masks) == ["mask"] and result.masks["mask"] is result.mask
+    (same,) = segment_files(segmenter, image("x.png"), "xray", targets="mask")
+    assert same.targets == ("mask",)
+
+
+def test_only_some_targets_of_files_of_several_modalities(image):
+    model = Layers()
+    paths = [image(f"{number}.png") for number in range(3)]
+    results = list(
+        segment_files(
+            model, paths, ["fundus", "xray", "slide"], targets=["disc", "vessels", "nuclei"]
+        )
+    )
+    assert [one.targets for one in results] == [("disc", "vessels"), ("disc",), ("nuclei",)]
+    assert [one.known_targets for one in results] == [EYE, ("lungs", "disc"), ("nuclei",)]
+    # A batch is asked only for what its modalities have.
+    model = Layers()
+    list(segment_files(model, paths[:2], "fundus", targets="cup", postprocess=False))
+    assert model.options == [{"threshold": 0.5, "targets": ["cup"], "postprocess": False}]
+
+
+def test_a_target_that_a_recognised_modality_lacks_fails_its_file_alone(image, classifier):
+    xray, eye = image("lung.png", dark=40), image("eye.png", dark=109)
+    found = segment_files(
+        Layers(), [xray, eye, xray], recognizer=classifier, targets=("vessels", "cup")
+    )
+    first, second, third = found
+    assert second.error is None and second.targets == ("vessels", "cup")
+    for one in (first, third):
+        assert str(one.error) == (
+            f"{xray}: Received the target 'vessels', which belongs to fundus; expected one of "
+            "lungs, disc (xray)."
+        )
+
+
+@pytest.mark.parametrize(
+    ("modality", "options", "words"),
+    [
+        ("xray", {"targets": ["lungs", "cup"]}, "'cup', which belongs to fundus"),
+        (["xray", "xray"], {"targets": "cup"}, "'cup', which belongs to fundus"),
+        ("auto", {"targets": "cpu"}, r"'cpu'; did you mean cup\?"),
+        ("xray", {"targets": []}, "expected one or more names"),
+        ("xray", {"threshold": {"lung": 0.5}}, r"threshold of 'lung'; did you mean lungs\?"),
+        ("xray", {"threshold": {"lungs": 7}}, "threshold=7 of lungs"),
+    ],
+)
+def test_wrong_targets_are_refused_at_once(image, modality, options, words):
+    paths = [image("x.png"), image("y.png")]
+    with pytest.raises(InputError, match=words):
+        segment_files(Layers(), paths, modality, **options)
+
+
+def test_a_mask_for_other_targets_is_a_sentence(image):
+    class Wrong(Layers):
+        def segment(self, images, modalities, **options):
+            return {"masks": [np.ones((*image.shape[:2], 2)) for image in images]}
+
+    (result,) = segment_files(Wrong(), image("x.png"), "fundus")
+    assert "returned a mask of shape (4, 6, 2) for the targets vessels, disc, cup" in str(
+        result.error
+    )

@@ -85,6 +85,8 @@ CASES = {
             shared_hypernetwork=False,
             detail_dims=(3, 2),
             upscaling=8,
+            num_channels=(3, 2),
+            adapter_dims=((2, 0), (1,)),
         ),
         (MAP, MAP),
         (MODALITIES, _maps((2, 32, 32, 3), (2, 16, 16, 2))),
@@ -95,7 +97,17 @@ CASES = {
         (),
     ),
     "RelativePositions": (dict(table_size=(3, 5)), ((2, 2, 4, 3, 8),), ()),
-    "SelfPatchPromptGenerator": (dict(patch_ratio=4), (MAP,), ()),
+    "SelfPatchPromptGenerator": (dict(patch_ratio=4, num_maps=(2, 2)), (MAP,), (MODALITIES,)),
+    "TargetConstraints": (
+        dict(
+            num_channels=(8, 8),
+            groups=((1, 1, *(0,) * 6),) * 2,
+            outer=((-1, -1, 0, *(-1,) * 5),) * 2,
+        ),
+        (MAP,),
+        (MODALITIES,),
+    ),
+    "TargetQuery": (dict(modality=1, target=2, adapter_dim=3), ((2, 1, 8),), ()),
     "TiCBlock": (
         dict(
             num_heads=2,
@@ -220,9 +232,11 @@ HEADS_IN_FLOAT32 = {
     "InterPooling": 1,
     "QueryDecoupledModalityDecoder": None,
     "SelfPatchPromptGenerator": "patches",
+    "TargetQuery": None,
 }
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.parametrize("name", CALLED)
 def test_mixed_precision(name, run, randomize):
     inputs = _inputs(name)

@@ -82,5 +82,5 @@ def test_half_precision_is_computed_in_float32(loss, form, features):
 
 
 def test_places_are_needed_to_standardise_over():
-    with pytest.raises(InputError, match="standardises over"):
+    with pytest.raises(InputError, match="positions to standardise over"):
         NormalizedMSE()(np.zeros((2, 8)), np.zeros((2, 8)))

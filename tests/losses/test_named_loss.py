@@ -67,14 +67,14 @@ def test_each_is_made_anew(get):
         ({"name": "focal", "gamma": None}, "cannot be used with gamma=None"),
         ({"name": "focal", "gamma": [1, 2, 3]}, r"cannot be used with gamma=\[1, 2, 3\]"),
         ({"name": "focal", "reduction": "none"}, r"shape \(2,\); expected one number for a batch"),
-        ({"name": "focal", "reduction": "all"}, "'focal' cannot be made with reduction='all'"),
+        ({"name": "focal", "reduction": "all"}, "'focal' cannot be built with reduction='all'"),
         (
             {"name": "made", "gamma": 1},
-            "was registered as it is, with its arguments; leave out gamma",
+            "was registered as an object, with its arguments; leave out gamma",
         ),
         (
             "function",
-            "'function' cannot be made .* expected a class derived from keras.losses.Loss",
+            "'function' cannot be built .* expected a class derived from keras.losses.Loss",
         ),
         ("dict", "'dict' makes an object of dict; expected a class derived"),
     ],

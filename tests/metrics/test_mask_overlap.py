@@ -124,7 +124,9 @@ def test_round_trip(metric_class):
     metric = metric_class(threshold=0.3, name="some_name")
     twin = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert type(twin) is metric_class
-    assert (twin.threshold, twin.name) == (0.3, "some_name")
+    assert (twin.threshold, twin.name, twin.target) == (0.3, "some_name", None)
+    twin = metric_class.from_config(metric_class(target=2).get_config())
+    assert (twin.target, twin.name) == (2, f"{metric_class().name}_2")
 
 
 @both
@@ -166,3 +168,130 @@ def test_weights_of_pixels_weigh_them(metric_class):
 def test_weights_of_another_shape_are_refused(metric_class, shape, batch):
     with pytest.raises(InputError, match="sample_weight of shape"):
         metric_class().update_state(*batch, sample_weight=np.ones(shape, "float32"))
+
+
+def _of_version_0_1_0(metric_class, y_true, y_pred, pixels=None, images=None):
+    """Total and count as version 0.1.0 computed them, operation by operation."""
+    ops = keras.ops
+    pixels = None if pixels is None else ops.cast(pixels, "float32")
+    y_true = ops.cast(ops.cast(y_true, "float32") >= 0.5, "float32")
+    y_pred = ops.cast(ops.sigmoid(ops.cast(y_pred, "float32")) >= 0.5, "float32")
+    axes = (1, 2, 3)
+    weigh = (lambda x: x) if pixels is None else (lambda x: pixels * x)
+    overlap = ops.sum(weigh(y_true) * y_pred, axis=axes)
+    total = ops.sum(weigh(y_true), axis=axes) + ops.sum(weigh(y_pred), axis=axes)
+    value = metric_class().measure(overlap, ops.where(total > 0, total, 1.0))
+    value = ops.where(total > 0, value, 1.0)
+    weight = ops.ones_like(value)
+    if pixels is not None:
+        number = ops.sum(ops.cast(pixels > 0, "float32"), axis=axes)
+        weight = ops.sum(pixels, axis=axes) / ops.maximum(number, 1.0)
+    elif images is not None:
+        weight = ops.broadcast_to(ops.cast(images, "float32"), ops.shape(value))
+    return [float(ops.sum(x)) for x in (value * weight, weight)]
+
+
+@both
+@pytest.mark.parametrize("kind", [None, "pixels", "images"])
+def test_one_channel_is_as_before_bit_for_bit(metric_class, kind, batch):
+    shape = {"pixels": (5, 3, 5, 1), "images": (5,), None: ()}[kind]
+    weights = np.random.default_rng(6).random(shape).astype("float32")
+    given = {} if kind is None else {kind: weights}
+    metric = metric_class()
+    metric.update_state(*batch, sample_weight=weights if kind else None)
+    assert [float(metric.total), float(metric.count)] == _of_version_0_1_0(
+        metric_class, *batch, **given
+    )
+
+
+@pytest.fixture
+def several(batch):
+    """Three targets: unlabelled in some images, and -inf where the modality has no such target."""
+    y_true, logits = (np.concatenate([x, x[::-1], np.roll(x, 2, 0)], -1) for x in batch)
+    y_true[0, ..., 1] = y_true[1, ..., 1:] = y_true[4] = -1
+    logits[1, ..., 1:] = -np.inf
+    labelled = np.array([[1, 0, 1], [1, 0, 0], [1, 1, 1], [1, 1, 1], [0, 0, 0]], bool)
+    return y_true, logits, labelled
+
+
+def _each_target(several, metric_class):
+    y_true, logits, _ = several
+    each = [_scores(y_true[..., c], logits[..., c])[metric_class] for c in range(3)]
+    return np.stack(each, axis=-1)
+
+
+@both
+def test_of_several_targets_the_mean_over_labelled_masks(metric_class, several):
+    y_true, logits, labelled = several
+    each = _each_target(several, metric_class)
+    metric = metric_class()
+    metric.update_state(y_true, logits)
+    assert float(metric.result()) == pytest.approx(each[labelled].mean(), abs=1e-6)
+    for target in range(3):
+        metric = metric_class(target=target)
+        metric.update_state(y_true, logits)
+        expected = each[labelled[:, target], target].mean()
+        assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+    # What is unknown changes nothing, nor does the truth of what does not exist.
+    logits = np.where(y_true < 0, -logits, logits)
+    y_true[1, ..., 1:] = 0
+    logits[1, ..., 1:] = -np.inf
+    logits[4] = np.nan
+    metric = metric_class()
+    metric.update_state(y_true, logits)
+    assert float(metric.result()) == pytest.approx(each[labelled].mean(), abs=1e-6)
+
+
+@both
+@pytest.mark.parametrize("shape", [(5,), (5, 3, 5), (5, 3, 5, 1), (5, 3, 5, 3)])
+def test_weights_of_several_targets(metric_class, shape, several):
+    y_true, logits, labelled = several
+    images = np.array([2, 2, 0.5, 0.5, 0.5], "float32")
+    weights = images.reshape(5, *[1] * (len(shape) - 1)) * np.ones(shape, "float32")
+    if len(shape) > 1:
+        weights[:, 2] = 0
+        several = y_true[:, :2], logits[:, :2], labelled
+    factors = labelled * images[:, None]
+    expected = (_each_target(several, metric_class) * factors).sum() / factors.sum()
+    metric = metric_class()
+    metric.update_state(y_true, logits, sample_weight=weights)
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+    one = metric_class(target=2)
+    one.update_state(y_true, logits, sample_weight=weights)
+    expected = (_each_target(several, metric_class) * factors)[:, 2].sum() / factors[:, 2].sum()
+    assert float(one.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@both
+def test_pixels_that_are_unlabelled(metric_class, batch):
+    y_true, logits = (x.copy() for x in batch)
+    y_true[:, 2] = -1
+    expected = _scores(y_true[:, :2], logits[:, :2])[metric_class].mean()
+    metric = metric_class()
+    metric.update_state(y_true, logits)
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@both
+def test_masks_without_an_axis_of_channels(metric_class, batch):
+    expected = _scores(*batch)[metric_class].mean()
+    metric = metric_class()
+    metric.update_state(*(x[..., 0] for x in batch))
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@both
+@pytest.mark.parametrize("target", [3, -1])
+def test_a_target_that_the_masks_lack_is_refused(metric_class, target, several):
+    with pytest.raises(InputError, match=f"of 3 channels for target={target}; .* from 0 to 2"):
+        metric_class(target=target).update_state(*several[:2])
+
+
+@both
+def test_a_batch_without_labels_counts_nothing(metric_class, several):
+    metric = metric_class()
+    metric.update_state(np.full((5, 3, 5, 3), -1, "float32"), several[1])
+    assert (float(metric.total), float(metric.count)) == (0.0, 0.0)
+    metric.update_state(*several[:2])
+    expected = _each_target(several, metric_class)[several[2]].mean()
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)

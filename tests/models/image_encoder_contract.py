@@ -194,6 +194,7 @@ class ImageEncoderContract:
 
     # === In use ===
 
+    @pytest.mark.slow_on("jax")
     def test_in_a_segmenter(self, build, encoder, tmp_path):
         segmenter = build.segmenter(
             build.backbone(encoder, transformer_depth=1), image_size=self.sizes[0]

@@ -75,7 +75,7 @@ def test_what_a_model_declares_is_taken():
     with pytest.raises(InputError, match="output stride 64; expected 4, 8, 16 or 32"):
         ESPMedSAMBackbone(model)
     model.output_stride, model.size_multiple = 16, 48
-    with pytest.raises(InputError, match="multiples of 48 pixels alone"):
+    with pytest.raises(InputError, match="multiples of 48 pixels only"):
         ESPMedSAMBackbone(model)
 
 

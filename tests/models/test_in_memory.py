@@ -55,7 +55,7 @@ def test_floats_of_8_bits(name):
 
 
 def test_a_symbolic_tensor():
-    with pytest.raises(InputError, match=r"type keras.KerasTensor that is no array of numbers"):
+    with pytest.raises(InputError, match=r"type keras.KerasTensor that is not an array of numbers"):
         to_rgb(keras.KerasTensor((4, 6, 3)))
 
 
@@ -85,7 +85,7 @@ def test_pytorch():
     deep = torch.from_numpy(BYTES.astype("uint16") * 257)
     np.testing.assert_allclose(to_rgb(deep), BYTES / 255, atol=1e-6)
     for image in (unit.to("meta"), unit[..., 0].to_sparse(), unit[..., 0].to_sparse_csr()):
-        with pytest.raises(InputError, match=r"type torch.Tensor that is no array of numbers"):
+        with pytest.raises(InputError, match=r"type torch.Tensor that is not an array of numbers"):
             to_rgb(image)
     with pytest.raises(InputError, match=r"channels in front; .*image.permute\(1, 2, 0\)"):
         to_rgb(unit.permute(2, 0, 1))
@@ -105,7 +105,7 @@ def test_tensorflow():
         tf.sparse.from_dense(unit[..., 0]),
         tf.IndexedSlices(unit, tf.range(4)),
     ):
-        with pytest.raises(InputError, match=r"type tensorflow.* that is no array of numbers"):
+        with pytest.raises(InputError, match=r"type tensorflow.* that is not an array of numbers"):
             to_rgb(image)
 
 
@@ -118,9 +118,9 @@ def test_jax():
         to_rgb(image)
         return image
 
-    with pytest.raises(InputError, match=r"type jax.*Tracer that is no array of numbers"):
+    with pytest.raises(InputError, match=r"type jax.*Tracer that is not an array of numbers"):
         traced(jax.numpy.asarray(UNIT))
     deleted = jax.numpy.asarray(UNIT)
     deleted.delete()
-    with pytest.raises(InputError, match=r"type jaxlib.* that is no array of numbers"):
+    with pytest.raises(InputError, match=r"type jaxlib.* that is not an array of numbers"):
         to_rgb(deleted)

@@ -121,7 +121,7 @@ def test_the_images_size_is_the_backbones_or_asked_for():
     encoder = KerasHubImageEncoder(DENSENET, neck_dim=8, image_shape=(32, 64, 3))
     assert encoder.output.shape == (None, 2, 4, 8)
     made = keras_hub.models.MiTBackbone(**MIT["config"])
-    with pytest.raises(InputError, match=r"was made for images of \(64, 64, 3\)"):
+    with pytest.raises(InputError, match=r"was built for images of \(64, 64, 3\)"):
         KerasHubImageEncoder(made, image_shape=(96, 96, 3))
 
 
@@ -131,7 +131,7 @@ def test_the_images_size_is_the_backbones_or_asked_for():
         ({}, "received neither"),
         ({"backbone": DENSENET, "preset": "densenet_121_imagenet"}, "received both"),
         ({"backbone": {"class_name": "DenseNetBakbone"}}, "did you mean DenseNetBackbone"),
-        ({"backbone": {"class_name": "DenseNetBackbone", "config": {"growth": 1}}}, "be made"),
+        ({"backbone": {"class_name": "DenseNetBackbone", "config": {"growth": 1}}}, "be built"),
         ({"backbone": "densenet"}, "Received a backbone of type str"),
         ({"backbone": DENSENET, "neck_levels": ("P9",)}, "'P9' of DenseNetBackbone; expected one"),
         ({"backbone": DENSENET, "neck_dim": None, "output_stride": 8}, "without a neck"),

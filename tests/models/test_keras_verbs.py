@@ -1,7 +1,7 @@
 """Every verb of Keras and keras-hub does the right thing, or is refused in one sentence.
 
-`tools/keras_verbs.py` runs this on each backend and writes docs/keras_verbs.md of it: one row per
-verb, with what the verb's function gives, or "as in Keras".
+`tools/keras_verbs.py` runs this on each backend and writes docs/reference/keras_verbs.md of it: one
+row per verb, with what the verb's function gives, or "as in Keras".
 """
 
 import copy
@@ -33,8 +33,16 @@ def verb(name, kinds=ALL, marks=()):
 
     def register(function):
         for kind in kinds:
+            # The two tasks share their code; the classifier's is shown by PyTorch.
+            slow = [pytest.mark.slow_on("jax", "tensorflow")] if kind == "classifier" else []
             _VERBS.append(
-                pytest.param(name, kind, function, id=f"{function.__name__}-{kind}", marks=marks)
+                pytest.param(
+                    name,
+                    kind,
+                    function,
+                    id=f"{function.__name__}-{kind}",
+                    marks=[*(marks if isinstance(marks, list | tuple) else [marks]), *slow],
+                )
             )
         return function
 
@@ -276,6 +284,7 @@ DTYPES = {"float16": 0.03, "bfloat16": 0.15, "mixed_float16": 0.03, "mixed_bfloa
 @verb(
     "`from_preset(dtype=)`: float16, bfloat16, mixed_float16, mixed_bfloat16; saved so again",
     ("segmenter", "classifier", "tiny_vit"),
+    pytest.mark.slow_on("jax"),
 )
 def dtypes(model, kind, build, tmp_path):
     expected = outputs(model, kind, build)
@@ -409,7 +418,7 @@ def quantize_float8(model, kind, build, tmp_path):
 # === Training ===
 
 
-@verb("`compile(run_eagerly=True)`", TASKS)
+@verb("`compile(run_eagerly=True)`", TASKS, pytest.mark.slow_on("jax"))
 def run_eagerly(model, kind, build, tmp_path):
     other = keras.models.clone_model(model)
     other.set_weights(model.get_weights())
@@ -614,7 +623,7 @@ def mixed_training(model, kind, build, tmp_path):
     assert fit(loaded, kind)["loss"][0] == pytest.approx(expected, rel=0.02)
 
 
-@verb("`keras_tuner.RandomSearch`", TASKS)
+@verb("`keras_tuner.RandomSearch`", TASKS, pytest.mark.slow_on("jax", "tensorflow"))
 def tuner(model, kind, build, tmp_path):
     keras_tuner = pytest.importorskip("keras_tuner", reason="comes with the dev extra")
     x, y = data(kind)

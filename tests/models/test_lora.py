@@ -1,5 +1,6 @@
 """LoRA: which layers are adapted, what is trained, files, and merging."""
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -157,6 +158,7 @@ def test_specialize_and_add_modality_merge_them(build):
     np.testing.assert_allclose(outputs(model.add_modality("new"), build), expected, atol=1e-4)
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.parametrize("shared_hypernetwork", [True, False])
 def test_modalities_stay_decoupled(shared_hypernetwork, build):
     """Training on one modality leaves what belongs to the others bit for bit as it is."""
@@ -178,6 +180,7 @@ def test_modalities_stay_decoupled(shared_hypernetwork, build):
     assert moved <= trained and any("lora" in path for path in moved)
 
 
+@pytest.mark.slow_on("jax")
 def test_functions_traced_before_are_not_used(build):
     model = make("classifier", build)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), "uint8")
@@ -240,7 +243,7 @@ def test_what_cannot_be_is_told_before_anything_is_changed(build, tmp_path):
         other.load_lora_weights(path)
     with pytest.raises(InputError, match="6 layers, which are not those of this model"):
         make("vit_med", build).load_lora_weights(path)
-    with pytest.raises(InputError, match="cannot be read as adapters"):
+    with pytest.raises(InputError, match=r"nowhere.lora.h5 cannot be used .*no such file"):
         make("tic", build).load_lora_weights(tmp_path / "nowhere.lora.h5")
     quantized = make("tic", build)
     quantized.quantize("int8")
@@ -248,6 +251,64 @@ def test_what_cannot_be_is_told_before_anything_is_changed(build, tmp_path):
         quantized.enable_lora(2)
 
 
+def test_damaged_files_of_adapters_are_one_sentence_and_change_nothing(build, tmp_path):
+    path, secret = tmp_path / "some.lora.h5", tmp_path / "secret.h5"
+    sound = make("tic", build)
+    sound.enable_lora(2)
+    sound.save_lora_weights(path)
+    content = path.read_bytes()
+    model = make("tic", build)
+    before = array_of(model)
+    with h5py.File(secret, "w") as file:
+        file["a"] = np.ones((1, 2))
+
+    def damaged(change, match):
+        path.write_bytes(content)
+        with h5py.File(path, "r+") as file:
+            group = file["lora"]
+            number = next(name for name in group if name != "vars")
+            change(group, number, f"{number}/vars/{KERNELS[0]}")
+        with pytest.raises(InputError, match=match) as caught:
+            model.load_lora_weights(path)
+        assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
+        assert not lora_layers(model)
+        np.testing.assert_array_equal(array_of(model), before)
+
+    def put(value):
+        def change(group, number, kernel):
+            del group[kernel]
+            group[kernel] = value
+
+        return change
+
+    def not_a_number(group, number, kernel):
+        group[kernel][0, 0] = np.nan
+
+    def huge(group, number, kernel):
+        del group[kernel]
+        group.create_dataset(kernel, (10**10, 2), "float32", chunks=(1000, 2))
+
+    damaged(not_a_number, "NaN or infinite values")
+    damaged(put(np.array([b"text"])), "no real numbers|or no numbers")
+    damaged(put(h5py.ExternalLink(str(secret), "a")), "links to another place")
+    damaged(huge, "bytes are said to lie in")
+    damaged(lambda group, number, _: group.move(number, "-1"), "which are not those of this model")
+    damaged(lambda group, number, _: group.move(number, "first"), "cannot be read as adapters")
+    for place in ("vars", "7"):
+        path.write_bytes(content)
+        with h5py.File(path, "r+") as file:
+            if place in file["lora"]:
+                del file["lora"][place]
+            file["lora"][place] = 3.0  # an array where a group is expected
+        with pytest.raises(InputError, match="cannot be read as adapters"):
+            model.load_lora_weights(path)
+
+
+def array_of(model):
+    return np.concatenate([one.ravel() for one in model.get_weights()])
+
+
+@pytest.mark.slow_on("jax")
 def test_a_trained_model_with_adapters_is_saved_whole(build, tmp_path):
     model = make("classifier", build)
     model.backbone.enable_lora(2)

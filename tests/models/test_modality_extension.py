@@ -1,7 +1,5 @@
 """A modality that is added to a trained segmenter leaves the others as they were."""
 
-import importlib
-
 import keras
 import numpy as np
 import pytest
@@ -32,16 +30,7 @@ def masks(segmenter, modalities, build):
     return build.run(segmenter, x)["masks"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _uncompiled():
-    """Let TensorFlow run without tracing, which takes most of a minute and proves no more."""
-    if keras.backend.backend() != "tensorflow":
-        yield
-        return
-    functions = importlib.import_module("tensorflow").config
-    functions.run_functions_eagerly(True)
-    yield
-    functions.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("untraced_tensorflow")
 
 
 @pytest.fixture(scope="module")

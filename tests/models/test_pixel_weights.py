@@ -137,7 +137,7 @@ def test_classes_weigh_their_pixels():
 @pytest.mark.parametrize(
     ("weight", "words"),
     [
-        (np.ones((1, 4, 5)), r"shape \(1, 4, 5\).*4 x 5; it has its channel in front"),
+        (np.ones((1, 4, 5)), r"shape \(1, 4, 5\).*4 x 5; its channel axis comes first"),
         (np.ones((5, 4)), r"shape \(5, 4\) for an image of 4 x 5"),
         (-np.ones((4, 5)), "values from -1"),
         (np.full((4, 5), np.nan), "NaN"),
@@ -340,7 +340,7 @@ def test_class_weight_is_a_map_of_the_masks(plain):
     ("weights", "words"),
     [
         (np.ones((4, 7)), r"shape \(4, 7\); expected one per image, .*or one per pixel"),
-        (np.ones((4, 1, 40, 56)), "its channel in front"),
+        (np.ones((4, 1, 40, 56)), "its channel axis comes first"),
         (np.ones((4, 64, 64, 1)), "for an image of 40 x 56"),
         (np.ones(3), "4 images and 3 sample_weight"),
         ([1, 1, -1, 1], "values from -1 to 1"),
@@ -369,7 +369,7 @@ def test_patches_may_have_weights_of_their_own(plain):
     _, _, weights = plain.prepare_batch(X, MASKS, one)
     assert (weights["masks"] == np.array([1, 2, 0, 1])[:, None, None, None]).all()
     assert weights["patches"].reshape(4, -1).sum(1).tolist() == [0, 0, 0, 16]
-    with pytest.raises(InputError, match="class_weight beside"):
+    with pytest.raises(InputError, match="class_weight together"):
         plain.prepare_batch(X, MASKS, {"masks": VIEW, "patches": patches}, {1: 2})
 
 

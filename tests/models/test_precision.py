@@ -1,6 +1,7 @@
 """What a preset computes in, and the numbers of both."""
 
 import numpy as np
+import pytest
 
 from keras_espmedsam.inference.load_models import load_segmenter
 from keras_espmedsam.inference.precision import computed_in
@@ -14,6 +15,7 @@ def _image():
     return np.repeat((60 + 150 * disc).astype("uint8")[..., None], 3, axis=2)
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_a_preset_computes_in_what_was_asked_for_and_stores_float32(build):
     found, image = {}, _image()
     for precision in (None, "float32", "bfloat16"):

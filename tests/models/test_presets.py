@@ -22,11 +22,16 @@ def folder(segmenter, tmp_path_factory):
     return folder
 
 
-def test_a_saved_preset_gives_the_same_masks(segmenter, folder):
+@pytest.mark.slow_on("jax")
+def test_a_saved_preset_gives_the_same_masks(segmenter, folder, build):
     again = Segmenter.from_preset(folder)
-    np.testing.assert_array_equal(
+    for old, new in zip(segmenter.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(build.array(old), build.array(new))
+    # TensorFlow adds in another order where memory is aligned otherwise.
+    np.testing.assert_allclose(
         again.segment(IMAGE, "eye")["probabilities"],
         segmenter.segment(IMAGE, "eye")["probabilities"],
+        atol=1e-6,
     )
     assert again.modalities == segmenter.modalities
 
@@ -46,6 +51,7 @@ def test_dtype_reaches_the_encoder(folder):
     assert keras.backend.standardize_dtype(kernel.dtype) == "bfloat16"
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_image_shape_reaches_the_encoder(folder):
     backbone = kem.models.ESPMedSAMBackbone.from_preset(folder, image_shape=(96, 64, 3))
     assert backbone.input["images"].shape == (None, 96, 64, 3)
@@ -75,6 +81,7 @@ def test_builtin_presets_are_listed():
     assert presets["espmedsam_nano_256"]["weights"]
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_nano_is_small_and_segments():
     entry = Segmenter.presets["espmedsam_nano_256"]
     assert entry["metadata"]["params"] <= 6_000_000
@@ -124,7 +131,7 @@ def test_a_damaged_preset_is_named(folder, tmp_path):
     # A preset of another program may have no checksums.
     (damaged / "SHA256SUMS").unlink()
     weights.write_bytes(content[:2000])
-    with pytest.raises(InputError, match="incomplete or damaged"):
+    with pytest.raises(InputError, match="incomplete, damaged or malicious"):
         Segmenter.from_preset(damaged)
 
 

@@ -244,6 +244,35 @@ def test_what_a_quantized_model_cannot_do_is_told(build, tmp_path):
     assert integers(fresh) == 6 and fresh.output_dense.kernel.trainable
 
 
+@pytest.mark.slow_on("jax")
+def test_networks_of_further_targets_are_quantized(build, tmp_path):
+    backbone = build.backbone(
+        build.encoder(
+            hidden_dims=(8, 8), depths=(1, 1), num_heads=(2,), window_sizes=(4,), strides=(2,)
+        ),
+        transformer_depth=1,
+        targets={"skin": ("mole", "hair"), "eye": ("cup", "disc")},
+    )
+    segmenter = build.randomize(build.segmenter(backbone))
+    inputs = {"images": IMAGES, "modalities": np.array([2, 1], "int32")}
+    exact = np.asarray(build.run(segmenter, inputs)["masks"])
+    segmenter.quantize("int8")
+    assert sum("/target_" in one.path for one in quantized_layers(segmenter)) == 6
+    found = np.asarray(build.run(segmenter, inputs)["masks"])
+    np.testing.assert_array_equal(np.isneginf(found), np.isneginf(exact))
+    assert np.isneginf(found[1, ..., 1]).all()
+    open_ = np.isfinite(exact)
+    assert 0 < np.abs(found - exact)[open_].mean() < 0.1 * np.abs(exact[open_]).max()
+    segmenter.save_to_preset(str(tmp_path / "preset"))
+    loaded = type(segmenter).from_preset(str(tmp_path / "preset"))
+    assert_same(segmenter, loaded)
+    single = segmenter.specialize("eye")
+    assert sum("/target_" in one.path for one in quantized_layers(single)) == 3
+    alone = build.run(single, {"images": IMAGES[:1]})["masks"]
+    np.testing.assert_allclose(alone, found[:1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow_on("jax")
 def test_specialized_and_folded_it_gives_the_same(build):
     segmenter = make("segmenter", build)
     segmenter.quantize("int8")
@@ -261,6 +290,7 @@ def test_specialized_and_folded_it_gives_the_same(build):
     assert np.abs(np.asarray(found) - np.asarray(expected)).mean() < 0.01
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.parametrize("before", [False, True])
 def test_what_is_not_an_integer_can_be_trained(build, before, tmp_path):
     classifier = make("classifier", build)

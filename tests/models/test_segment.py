@@ -119,7 +119,10 @@ def test_bad_input_is_explained(segmenter, arguments, words):
 
 def test_no_images_give_no_masks(segmenter):
     result = segmenter.segment([], [])
-    names = ("masks", "probabilities", "modalities", "confidences", "blank")
+    names = (
+        *("masks", "probabilities", "modalities", "confidences", "blank"),
+        *("targets", "instances"),
+    )
     assert result == {name: [] for name in names}
 
 
@@ -164,10 +167,10 @@ def test_what_is_no_intensity(segmenter, intensity):
 
 
 def test_images_of_one_brightness_are_flagged(segmenter):
-    with pytest.warns(InputWarning, match=r"images\[1\] show nearly one brightness all over"):
+    with pytest.warns(InputWarning, match=r"images\[1\] have nearly the same brightness"):
         found = segmenter.segment([GREY, np.full((20, 30), 90, "uint8")], "eye")
     assert found["blank"] == [False, True]
-    with pytest.warns(InputWarning, match="The image shows nearly one brightness"):
+    with pytest.warns(InputWarning, match="The image has nearly the same brightness"):
         assert segmenter.segment(np.zeros((20, 30)), "eye")["blank"]
 
 

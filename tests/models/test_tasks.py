@@ -78,6 +78,19 @@ def test_without_a_preprocessor(segmenter, classifier):
     assert bare.intensity == "auto"
 
 
+@pytest.mark.parametrize("preprocessor", ["x", [1], True, keras_hub.models.Preprocessor()], ids=str)
+def test_what_is_no_preprocessor(segmenter, classifier, preprocessor):
+    """As a damaged preset may hold."""
+    for task in (segmenter, classifier):
+        name = type(task).__name__
+        with pytest.raises(InputError, match=rf"{name} received preprocessor=.*{name}Preproc"):
+            tasks.checked_preprocessor(type(task), preprocessor)
+    with pytest.raises(InputError, match="TiCImageClassifier received preprocessor="):
+        kem.models.TiCImageClassifier(classifier.backbone, 2, preprocessor)
+    with pytest.raises(InputError, match="ESPMedSAMImageSegmenter received preprocessor="):
+        kem.models.ESPMedSAMImageSegmenter(segmenter.backbone, preprocessor)
+
+
 def test_export_for_hands_all_on(segmenter, classifier, monkeypatch):
     calls = []
     monkeypatch.setattr(tasks, "upward", lambda name: lambda *a, **k: calls.append((name, a, k)))
@@ -134,7 +147,7 @@ def test_threads_share_a_segmenter_and_change_no_warnings(segmenter, files):
     for i in range(3):
         assert all((a == b).all() for a, b in zip(found[i], expected, strict=True))
     assert warnings.filters == filters
-    with pytest.warns(InputWarning, match="nearly one brightness"):
+    with pytest.warns(InputWarning, match="nearly the same brightness"):
         segmenter.segment(np.zeros((8, 8), "uint8"), "eye")
 
 
@@ -180,9 +193,10 @@ def test_the_command_writes_the_same_masks(segmenter, files, tmp_path, monkeypat
     from typer.testing import CliRunner
 
     from keras_espmedsam.cli import segment
-    from keras_espmedsam.cli.main import app
+    from keras_espmedsam.cli.app import app
 
     monkeypatch.setattr(segment, "load_segmenter", lambda preset, *options: segmenter)
+    monkeypatch.setattr(segment, "stored_targets", lambda preset: None)
     monkeypatch.setattr(segment, "prepare_for", lambda *arguments: None)
     done = CliRunner().invoke(
         app, ["segment", str(files), "--modality", "eye", "--output", str(tmp_path / "masks")]

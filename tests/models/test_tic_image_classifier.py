@@ -161,7 +161,7 @@ def test_class_names_or_their_number(unbuilt_parts):
         make_classifier(class_names=("eye", "eye"))
     with pytest.raises(ValueError, match=r"min_confidence=1\.5"):
         make_classifier(min_confidence=1.5)
-    with pytest.raises(ValueError, match="images alone"):
+    with pytest.raises(ValueError, match="only images"):
         make_classifier(backbone=make_backbone(num_modalities=2))
 
 

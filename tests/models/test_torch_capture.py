@@ -522,6 +522,7 @@ def test_a_segmenter_that_is_changed(task, tmp_path):
     warmed()
 
 
+@pytest.mark.slow_on("torch")
 def test_a_quantised_segmenter(task):
     for seed in range(4):
         assert_predicts(task, inputs(seed))
@@ -531,6 +532,7 @@ def test_a_quantised_segmenter(task):
     assert has_program(task)
 
 
+@pytest.mark.slow_on("torch")
 def test_more_modalities_and_folding(task):
     for seed in range(4):
         assert_predicts(task, inputs(seed))
@@ -568,6 +570,7 @@ def test_a_task_with_a_program_is_saved_copied_and_freed(task, tmp_path):
     assert of() is None
 
 
+@pytest.mark.slow_on("torch")
 def test_a_small_segmenter_of_bfloat16(build):
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")

@@ -114,6 +114,7 @@ def test_single_samples_are_refused(plain, kind):
             plain.fit(X, MASKS, validation_data=UNBATCHED[kind](), verbose=0)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_generators_and_iterators(plain):
     expected = plain.evaluate(X, MASKS, batch_size=2, verbose=0, return_dict=True)
     for source in ((batch(rows) for rows in HALVES), map(batch, HALVES)):
@@ -192,7 +193,7 @@ def test_an_error_in_a_later_batch_is_a_sentence_too(plain):
 
 
 def test_targets_beside_a_source_and_other_arguments(plain):
-    with pytest.raises(InputError, match="y or sample_weight beside a generator"):
+    with pytest.raises(InputError, match="y or sample_weight together with a generator"):
         plain.fit((batch(rows) for rows in HALVES), MASKS, verbose=0)
     with pytest.raises(InputError, match="validation_data of 4 parts"):
         plain.fit(X, MASKS, validation_data=(X, MASKS, None, None), verbose=0)

@@ -606,6 +606,7 @@ def test_where_there_are_no_averages_keras_says_so():
         model.evaluate([ONES, np.zeros((4, 1), "int32")], ONES, verbose=0, callbacks=[swap])
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("scaled", [False, True])
 def test_keras_evaluates_with_the_averages(scaled):
     optimizer = DecoupledOptimizer(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))

@@ -150,6 +150,7 @@ def test_a_variable_without_a_gradient_stays(monkeypatch):
         np.testing.assert_array_equal(values[k], _arrays(_variables())[k])
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 @pytest.mark.parametrize(
     "options",

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import keras_espmedsam as kem
 from keras_espmedsam import registries
-from keras_espmedsam.cli.main import app
+from keras_espmedsam.cli.app import app
 from keras_espmedsam.distillation import DecoupledDistiller, FeatureLoss
 from keras_espmedsam.distillation.config import DistillConfig
 from keras_espmedsam.distillation.phases import StudentPhase, named_phase

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import keras_espmedsam as kem
-from keras_espmedsam.cli.main import app
+from keras_espmedsam.cli.app import app
 from keras_espmedsam.export import ExportedSegmenter, export_model
 from keras_espmedsam.registries import export_formats
 
@@ -118,6 +118,7 @@ def entry_point(installed_plugin):
     )
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_it_is_written_and_used_from_python(entry_point, segmenter, image, tmp_path):
     path = tmp_path / "eye.kzip"
     done = segmenter.export_for("kzip", path, modality="eye")
@@ -132,6 +133,7 @@ def test_it_is_written_and_used_from_python(entry_point, segmenter, image, tmp_p
         assert np.abs(found["probabilities"] - expected["probabilities"]).max() < 0.02
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_it_is_written_and_used_by_the_commands(entry_point, segmenter, image, tmp_path):
     segmenter.save_to_preset(str(tmp_path / "preset"))
     Image.fromarray(image).save(tmp_path / "image.png")
@@ -151,6 +153,7 @@ def test_it_is_written_and_used_by_the_commands(entry_point, segmenter, image, t
     np.testing.assert_array_equal(np.asarray(Image.open(mask)) > 0, expected > 0)
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_it_is_known_to_a_program_that_registers_it(installed_plugin, segmenter, tmp_path):
     installed_plugin({"zipped_weights.py": SOURCE})
     import zipped_weights
@@ -163,6 +166,7 @@ def test_it_is_known_to_a_program_that_registers_it(installed_plugin, segmenter,
         export_formats.unregister("zipped")
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="it writes in this process")
 def test_the_process_that_writes_finds_what_was_registered(installed_plugin, segmenter, tmp_path):
     source = SOURCE.replace("backend = None", 'backend = "tensorflow"')

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from keras_espmedsam.cli.main import app
+from keras_espmedsam.cli.app import app
 from keras_espmedsam.data import (
     Record,
     check_records,
@@ -86,7 +86,7 @@ def numpy_format(request, installed_plugin):
 
 
 def test_without_it(array):
-    with pytest.raises(InputError, match=r"not read \(array file\)"):
+    with pytest.raises(InputError, match=r"unsupported format \(array file\)"):
         read_image(array)
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from keras_espmedsam import registries
 from keras_espmedsam.cli import evaluate as command
-from keras_espmedsam.cli.main import app
+from keras_espmedsam.cli.app import app
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.evaluation import evaluate
 

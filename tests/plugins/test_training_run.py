@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import keras_espmedsam as kem
 from keras_espmedsam import registries
-from keras_espmedsam.cli.main import app
+from keras_espmedsam.cli.app import app
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.build_segmenter import build_segmenter
 from keras_espmedsam.training.config.settings import load_settings

@@ -30,7 +30,17 @@ def stored():
     return preset_outputs.stored_outputs()
 
 
-@pytest.mark.parametrize("name", preset_outputs.preset_names())
+# Configurations without weights, which differ from the first in their sizes alone.
+LARGER = ("tic_small", "tic_base")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow_on("jax", "tensorflow")] * (name in LARGER))
+        for name in preset_outputs.preset_names()
+    ],
+)
 def test_a_preset_gives_the_stored_numbers(name, stored):
     command = f"python tools/preset_outputs.py {name}"
     assert name in stored, f"Nothing is stored of the preset {name}; run `{command}`."

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import keras_espmedsam as kem
-from keras_espmedsam.cli.main import app
+from keras_espmedsam.cli.app import app
 from keras_espmedsam.training.run import learning_curves
 from tests.privacy import planted_files
 

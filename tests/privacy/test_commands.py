@@ -94,7 +94,7 @@ def test_train(run, index, nothing_of):
     assert list(Path("run").rglob("events*")) and list(Path("run").rglob("curves.png"))
     nothing_of(result)
     result = run("presets", "run/preset")
-    assert "Checksums: right." in result.printed or "no card" in result.printed
+    assert "Checksums: correct." in result.printed or "no card" in result.printed
     nothing_of(result)
 
 
@@ -123,6 +123,24 @@ def test_add_modality(run, index, preset, nothing_of, _undrawn):
     small = shutil.copytree(preset, "small")
     options = ("--epochs", "1", "--steps", "1", "--batch-size", "2", "--output", "run")
     result = run("add-modality", "retina", "--data", index, "--preset", small, *options)
+    assert result.code == 0, result.printed
+    nothing_of(result)
+
+
+@one_backend
+def test_add_target(run, index, preset, nothing_of, _undrawn):
+    small = shutil.copytree(preset, "small")
+    # An image has all of its targets in one split.
+    lines = index.read_text().splitlines()
+    for i, line in enumerate(lines):
+        if line.startswith(("val", "test")):
+            image = Path(line.split(",")[3])
+            copy = shutil.copy(image, image.with_name(f"copy_{image.name}"))
+            lines[i] = line.replace(image.as_posix(), copy.as_posix())
+    index.write_text("\n".join(lines) + "\n")
+    modality = min(one.modality for one in kem.data.read_index(index))
+    options = ("--epochs", "1", "--steps", "1", "--batch-size", "2", "--output", "run")
+    result = run("add-target", modality, "disc", "--data", index, "--preset", small, *options)
     assert result.code == 0, result.printed
     nothing_of(result)
 

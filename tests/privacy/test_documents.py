@@ -1,4 +1,4 @@
-"""SECURITY.md and docs/privacy.md name what there is: tests, limits, links."""
+"""SECURITY.md and docs/explanation/privacy.md name what there is: tests, limits, links."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from keras_espmedsam.data.images import MAX_PIXELS
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", ["SECURITY.md", "docs/privacy.md"])
+@pytest.mark.parametrize("name", ["SECURITY.md", "docs/explanation/privacy.md"])
 def test_links_lead_somewhere(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^):]+)\)", text)

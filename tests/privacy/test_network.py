@@ -23,9 +23,9 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 
 import numpy
-from keras_espmedsam._startup import import_openvino
+from keras_espmedsam._startup import import_runtime
 
-openvino = import_openvino()
+openvino = import_runtime("openvino")
 model = openvino.convert_model("model.onnx")
 values = numpy.array([-2.0, 3.0], "float32")
 print(openvino.compile_model(model, "CPU")(values)[0].tolist())

@@ -524,8 +524,8 @@ def test_what_a_header_may_leave_out(write):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (dict(PhotometricInterpretation=None), "does not say which of its values are black"),
-        (dict(PhotometricInterpretation="SMITH"), "does not say which of its values are black"),
+        (dict(PhotometricInterpretation=None), "lacks a photometric interpretation"),
+        (dict(PhotometricInterpretation="SMITH"), "lacks a photometric interpretation"),
         (dict(PhotometricInterpretation="HSV"), "colours of the kind HSV"),
         (dict(PhotometricInterpretation="YBR_PARTIAL_422"), "of the kind YBR_PARTIAL_422"),
         (dict(BitsAllocated=12), "stores values of 12 bits; expected 1, 8, 16"),
@@ -604,7 +604,7 @@ def test_a_segmentation_serves_as_a_mask_and_not_as_an_image(write, segments):
     items = [pydicom.Dataset() for _ in range(segments)]
     kind = pydicom.uid.SegmentationStorage
     path = write(mask, SOPClassUID=kind, Modality="SEG", SegmentSequence=items)
-    with pytest.raises(NoImageError, match=r"Segmentation Storage.*give an image in its place"):
+    with pytest.raises(NoImageError, match=r"Segmentation Storage.*give an image instead"):
         next(read_images(path))
     if segments == 1:
         np.testing.assert_array_equal(next(read_masks(path)), mask > 0)

@@ -36,6 +36,8 @@ LOSSLESS = {
 @pytest.fixture
 def write(tmp_path):
     def write_compressed(frames, syntax, encode, bits, signed=False, photometric="MONOCHROME2"):
+        if syntax == pydicom.uid.HTJ2KLossless and not hasattr(imagecodecs, "htj2k_encode"):
+            pytest.skip("imagecodecs before 2026 reads it and cannot write it")
         dataset = pydicom.Dataset()
         dataset.file_meta = pydicom.dataset.FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
@@ -198,7 +200,7 @@ def test_a_deflated_file_that_grows_without_proportion_is_refused(tmp_path):
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     body = b"".join(packer.compress(bytes(2**20)) for _ in range(300)) + packer.flush()
     path.write_bytes(head + body)
-    with pytest.raises(InputError, match="out of all proportion"):
+    with pytest.raises(InputError, match="out of proportion"):
         read_image(path)
 
 

@@ -304,8 +304,11 @@ def test_which_formats_write_masks(name):
     [
         (MASKS[:2], "Received 2 masks for the 3 .*s of .*; give one per"),
         (MASKS[0], "Received 1 masks for the 3"),
-        (MASKS[:, :29], r"Received a mask of \(29, 41\) for a .* of .*, which is of \(30, 41\)"),
-        ([MASKS[0], MASKS[1], MASKS[2].T], r"Received a mask of \(41, 30\)"),
+        (
+            MASKS[:, :29],
+            r"Received a mask of shape \(29, 41\) for a .* of .*, which has \(30, 41\)",
+        ),
+        ([MASKS[0], MASKS[1], MASKS[2].T], r"Received a mask of shape \(41, 30\)"),
         (MASKS[..., None], r"shapes \(30, 41, 1\); expected \(height, width\) for each"),
         ([], "shapes none; expected"),
     ],

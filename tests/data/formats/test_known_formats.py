@@ -138,18 +138,18 @@ def test_the_content_decides_against_an_added_suffix(add):
         (GreyFormat(), "it is <.*GreyFormat object"),
         ("no.such.package:Format", "No module named 'no'"),
         (with_attributes(name=""), "it has no name"),
-        (with_attributes(suffixes=".grey"), "its suffixes are no tuple of endings"),
-        (with_attributes(suffixes=()), "its suffixes are no tuple of endings"),
-        (with_attributes(suffixes=("grey",)), "its suffixes are no tuple of endings"),
+        (with_attributes(suffixes=".grey"), "its suffixes are not a tuple of"),
+        (with_attributes(suffixes=()), "its suffixes are not a tuple of"),
+        (with_attributes(suffixes=("grey",)), "its suffixes are not a tuple of"),
         (
             with_attributes(suffixes=(".GREY",)),
-            "its suffixes are no tuple .* in lower case",
+            "its suffixes are not a tuple of lower-case",
         ),
-        (with_attributes(mask_suffixes=[".grey"]), "its mask_suffixes are no tuple"),
-        (with_attributes(signatures=(b"grey",)), r"its signatures are no \(offset, bytes\) pairs"),
-        (with_attributes(signatures=((0, "grey"),)), r"its signatures are no \(offset, bytes\)"),
+        (with_attributes(mask_suffixes=[".grey"]), "its mask_suffixes are not a tuple"),
+        (with_attributes(signatures=(b"grey",)), r"its signatures are not \(offset, bytes\) pairs"),
+        (with_attributes(signatures=((0, "grey"),)), r"its signatures are not \(offset, bytes\)"),
         (with_attributes(signatures=((1022, b"grey"),)), "within the first 1024 bytes"),
-        (with_attributes(__init__=lambda self, scale: None), "cannot be made without arguments"),
+        (with_attributes(__init__=lambda self, scale: None), "cannot be created without arguments"),
         (FileFormat, "it has no name"),
     ],
 )
@@ -171,7 +171,7 @@ def fails(*_):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"sniff": fails}, r"file format grey failed as it looked at .*a\.grey \(KeyError"),
+        ({"sniff": fails}, r"file format grey failed while looking at .*a\.grey \(KeyError"),
         ({"open": fails}, r"a\.grey cannot be decoded \(KeyError\)"),
         ({"open": lambda *_: None}, "file format grey opened .* as NoneType"),
         ({"open": lambda *_: ImageSource(2, 3, 1, fails)}, r"cannot be decoded \(KeyError\)"),
@@ -237,7 +237,7 @@ def test_a_volume_of_another_format_is_compared_by_its_affine(add, tmp_path):
     with pytest.raises(InputError, match=r"volumes of different place; the mask's origin lies 7"):
         next(read_samples(Record("train", "ct", "d", *paths)))
     write_mask(tmp_path / "mask.png", np.ones((2, 3)))
-    with pytest.warns(InputWarning, match="it alone of the two is grey, .* save both as grey"):
+    with pytest.warns(InputWarning, match="only the image is grey, .* save both as grey"):
         next(read_samples(Record("train", "ct", "d", paths[0], tmp_path / "mask.png")))
 
 

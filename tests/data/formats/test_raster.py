@@ -1,8 +1,11 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from keras_espmedsam.data import read_image, read_images, write_mask
+from keras_espmedsam.data import inspect_image_file, read_image, read_images, write_mask
 from keras_espmedsam.errors import InputError
 
 RAMP = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
@@ -162,6 +165,32 @@ def test_frames_that_store_their_changes_alone(save, name):
         assert (array == frame[..., None]).all()
 
 
+def test_an_animation_that_promises_frames_without_end(save):
+    path = save(
+        Image.fromarray(COLOUR), "a.png", save_all=True, append_images=[Image.new("L", (2, 2))]
+    )
+    content = path.read_bytes()
+    place = content.index(b"acTL")
+    for count in (1000, 2**31 - 1):
+        chunk = b"acTL" + struct.pack(">II", count, 0)
+        end = chunk + struct.pack(">I", zlib.crc32(chunk)) + content[place + 16 :]
+        path.write_bytes(content[:place] + end)
+        with pytest.raises(InputError, match=f"it promises {count:,} frames"):
+            read_images(path).__next__()
+
+
+def test_frames_that_are_out_of_all_proportion(save):
+    """A frame of a GIF takes some twenty bytes, whatever its size."""
+    path = save(np.zeros((3000, 3000), np.uint8), "a.gif", optimize=False)
+    content = path.read_bytes()
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\0"
+    path.write_bytes(content[:-1] + frame * 43 + b";")
+    assert inspect_image_file(path).count == 44
+    path.write_bytes(content[:-1] + frame * 5000 + b";")
+    with pytest.raises(InputError, match="5,001 frames with 45,009,000,000 pixels in all"):
+        inspect_image_file(path)
+
+
 def test_one_frame_is_one_image(save):
     assert read_image(save(RAMP, "a.gif")).count == 1
     with_preview = [Image.fromarray(np.tile(COLOUR, (9, 9, 1))), Image.fromarray(COLOUR)]
@@ -178,7 +207,7 @@ def test_a_jpeg_of_12_bits_is_not_called_no_image(tmp_path):
     imagecodecs = pytest.importorskip("imagecodecs", reason="writes the file")
     path = tmp_path / "deep.jpg"
     path.write_bytes(imagecodecs.jpeg8_encode(DEEP >> 4, bitspersample=12))
-    with pytest.raises(InputError, match="of a kind of its format that is not read, such as JPEG"):
+    with pytest.raises(InputError, match="an unsupported variant of its format, such as JPEG"):
         read_image(path)
 
 

@@ -168,7 +168,10 @@ def test_white_is_zero_in_every_compression_and_depth(write, compression, photom
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
 def test_values_of_packed_bits(write, bits, photometric):
     stored = (DEEP >> (16 - bits)).astype("u1" if bits < 8 else "u2")
-    path = write(stored, bitspersample=bits, photometric=photometric)
+    try:
+        path = write(stored, bitspersample=bits, photometric=photometric)
+    except NotImplementedError:
+        pytest.skip("imagecodecs before 2026.3 reads them and cannot write them")
     expected = stored / (2**bits - 1)
     expected = 1 - expected if photometric == "miniswhite" else expected
     np.testing.assert_allclose(unit(read_image(path).array), expected, atol=1e-6)

@@ -84,7 +84,7 @@ def test_millions_of_strips_that_are_not_there(tmp_path):
     content = tiff(rowsperstrip=4)
     for tag, value in ((257, 10**7), (278, 1)):
         struct.pack_into("<HII", content, entry(content, tag) + 2, 4, 1, value)
-    assert "promises 10,000,000 strips or tiles and has 1" in refused(tmp_path, content)
+    assert "promises 10,000,000 strips or tiles but has 1" in refused(tmp_path, content)
 
 
 def test_thousands_of_channels_are_refused_before_they_are_decoded(tmp_path):

@@ -107,7 +107,7 @@ def test_a_reader_without_end_is_a_sentence(tmp_path):
     try:
         path = tmp_path / "a.endless"
         path.write_text("for ever")
-        with pytest.raises(InputError, match=f"given up after 0.1 s .* variable {VARIABLE}"):
+        with pytest.raises(InputError, match=f"stopped after 0.1 s .* variable {VARIABLE}"):
             read_image(path)
     finally:
         file_formats.unregister("endless")

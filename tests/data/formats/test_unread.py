@@ -37,7 +37,7 @@ def test_formats_that_are_not_read_have_a_name(name, head, unread):
 def test_a_format_that_is_not_read_is_told(tmp_path):
     path = tmp_path / "photo.jpg"
     path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
-    with pytest.raises(InputError, match=r"format that is not read \(HEIC\); save it as PNG"):
+    with pytest.raises(InputError, match=r"unsupported format \(HEIC\); save it as PNG"):
         read_image(path)
 
 

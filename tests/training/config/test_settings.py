@@ -93,7 +93,7 @@ def test_every_encoder_can_be_chosen(encoder):
 def test_weights_that_no_phase_draws_by_are_refused():
     weighted = changed(TRAIN, "data.weights", {"a": 2})
     assert load_settings(TrainConfig, weighted).data.weights == {"a": 2}
-    with pytest.raises(InputError, match=r"data.weights change what is drawn, but"):
+    with pytest.raises(InputError, match=r"data.weights change how images are drawn, but"):
         load_settings(TrainConfig, changed(weighted, "phases.0.steps", None))
     mixed = changed(weighted, "phases", [{"steps": None}, {"steps": 5}])
     assert load_settings(TrainConfig, mixed).data.weights == {"a": 2}
@@ -148,7 +148,7 @@ def test_overrides_that_cannot_be_used_are_told(override, words):
     ("text", "words"),
     [
         ("output: [", "is not YAML in line"),
-        ("seed: 1\nseed: 2\n", "is not YAML in line 2: the key seed is there twice"),
+        ("seed: 1\nseed: 2\n", "is not YAML in line 2: the key seed occurs twice"),
         ("just words", "holds no keys"),
         ("", "holds no keys"),
     ],
@@ -211,7 +211,9 @@ def test_paths_of_data_may_hold_variables_of_the_environment(monkeypatch, tmp_pa
     config = changed(TRAIN, "data.sources.0.folder", "$IMAGES")
     assert load_settings(TrainConfig, config).data.sources[0].folder == tmp_path
     monkeypatch.delenv("IMAGES")
-    with pytest.raises(InputError, match=r"\$IMAGES names a variable .* that is not set"):
+    with pytest.raises(
+        InputError, match=r"\$IMAGES names an environment variable .*that is not set"
+    ):
         load_settings(TrainConfig, config)
 
 

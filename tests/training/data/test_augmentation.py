@@ -259,3 +259,16 @@ def test_a_misspelt_key_is_refused_by_name():
 def test_values_that_cannot_be_used(name, value):
     with pytest.raises(InputError, match=f"Received {name}=.* for an augmentation; expected "):
         Augmentation.from_config({name: value})
+
+
+def test_several_masks_move_as_each_would_alone():
+    augmentation = dataclasses.replace(STILL, rotation=30, scale=(0.7, 1.4), shift=0.2)
+    masks = np.stack([MARK, MARK[::-1], np.zeros_like(MARK)], axis=-1)
+    for canvas in (None, (40, 90)):
+        _, moved = augmentation(_image(MARK), masks, np.random.default_rng(5), canvas=canvas)
+        assert moved.dtype == bool
+        for channel in range(3):
+            mask = masks[..., channel]
+            rng = np.random.default_rng(5)
+            _, alone = augmentation(_image(MARK), mask, rng, canvas=canvas)
+            np.testing.assert_array_equal(moved[..., channel], alone)

@@ -51,6 +51,16 @@ def test_image_and_mask_move_together(name):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow_on("jax")
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_several_masks_move_as_each_would_alone(name):
+    masks = [MASKS, MASKS[:, ::-1]]
+    moved = BatchLayers([GEOMETRIC[name]()])(IMAGES, np.concatenate(masks, axis=-1), [1, 3])[1]
+    for channel, mask in enumerate(masks):
+        alone = BatchLayers([GEOMETRIC[name]()])(IMAGES, mask, [1, 3])[1]
+        np.testing.assert_array_equal(moved[..., channel], alone[..., 0])
+
+
 def test_colours_leave_the_mask_alone_and_layers_follow_each_other():
     layers = [LAYERS.RandomBrightness(0.3), LAYERS.RandomFlip("horizontal")]
     images, masks = BatchLayers(layers)(IMAGES, MASKS, [1])

@@ -28,7 +28,7 @@ def test_keras_layers_by_name():
     assert isinstance(make_layers([{"layer": "RandomFlip"}])[0], keras.layers.RandomFlip)
     with pytest.raises(InputError, match=r"keras_augmentation\.0\.layer=Flip"):
         make_layers([{"layer": "Flip"}])
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be built"):
         make_layers([{"layer": "RandomFlip", "modes": 1}])
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.data.index import Record
+from keras_espmedsam.data import Record, TargetMask, Targets
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.training import Augmentation, SegmentationDataset
 
@@ -412,3 +412,224 @@ def test_weights_of_a_misspelt_name(write):
 def test_weights_that_are_no_shares(weights, write):
     with pytest.raises(InputError, match="for the data sets drive; expected numbers"):
         _dataset([write(10)], steps=1, weights=weights)
+
+
+# === Several targets ===
+
+EYE = ("vessels", "disc", "cup")
+SEVERAL = Targets({"xray": ("lungs",), "fundus": EYE, "microscopy": ("mask",)})
+LAYOUT = {
+    "vessels": np.s_[4:28, 3:9],
+    "disc": np.s_[10:24, 20:40],
+    "cup": np.s_[14:20, 24:32],
+    "lungs": np.s_[2:30, 2:20],
+    "": np.s_[7:15, 7:33],
+}
+
+
+@pytest.fixture
+def label(tmp_path):
+    """Write an image, 32 x 48, and the masks of some targets, and give their record."""
+
+    def label(grey, modality, *targets, **options):
+        rng = np.random.default_rng(grey)
+        pixels = rng.integers(0, 255, (32, 48, 3), "uint8")
+        pixels[0, 0] = grey
+        Image.fromarray(pixels).save(tmp_path / f"{grey}.png")
+        masks = []
+        for name in targets:
+            mask = np.zeros((32, 48), "uint8")
+            mask[LAYOUT[name]] = 255
+            path = tmp_path / f"{grey}_{name}.png"
+            Image.fromarray(mask).save(path)
+            masks.append(TargetMask(name, path))
+        values = {"dataset": "set", **options}
+        return Record("train", modality, image=tmp_path / f"{grey}.png", targets=masks, **values)
+
+    return label
+
+
+def _several(records, **options):
+    return _dataset(records, **{"targets": SEVERAL, "image_size": (32, 48), **options})
+
+
+def _alone(record, name):
+    """The same image with the mask of one target alone, as in version 0.1.0."""
+    return dataclasses.replace(_named(record, name), targets=())
+
+
+def _named(record, name):
+    own = [one for one in record.targets if one.target == name]
+    return dataclasses.replace(record, mask=None, targets=own)
+
+
+def test_a_channel_for_each_target(label):
+    records = [
+        label(10, "fundus", "cup", "vessels"),
+        label(20, "xray", "lungs"),
+        label(30, "microscopy", ""),
+        label(40, "fundus", "disc"),
+    ]
+    x, y = _several(records)[0]
+    assert x["modalities"].tolist() == [1, 0, 2, 1]
+    assert (y["masks"].shape, y["masks"].dtype) == ((4, 32, 48, 3), np.uint8)
+    assert (y["labelled"].shape, y["labelled"].dtype) == ((4, 3), np.bool_)
+    assert y["labelled"].tolist() == [
+        [True, False, True],
+        [True, False, False],
+        [True, False, False],
+        [False, True, False],
+    ]
+    expected = np.zeros((4, 32, 48, 3), "uint8")
+    for row, channel, name in ((0, 0, "vessels"), (0, 2, "cup"), (1, 0, "lungs"), (2, 0, "")):
+        expected[(row, *LAYOUT[name], channel)] = 1
+    expected[(3, *LAYOUT["disc"], 1)] = 1
+    np.testing.assert_array_equal(y["masks"], expected)
+
+
+TURNED = {"fundus": Augmentation(rotation=30, scale=(0.7, 1.4), vertical_flip=0.5)}
+WAYS = {
+    "one pass": dict(batch_size=3),
+    "drawn": dict(steps=2, batch_size=5, augment=TURNED),
+    "padded": dict(image_size=(64, 64), augment=TURNED),
+    "own size": dict(image_size=None, augment=TURNED),
+    "native": dict(image_size=(16, 24), resize_mode="native", augment=TURNED),
+}
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
+def test_each_channel_is_what_its_target_alone_would_be(options, label):
+    """To the bit: of all channels, cached and read again, prepared in threads or not."""
+    records = [label(grey, "fundus", *EYE) for grey in (10, 20, 30, 40)]
+    options = dict(seed=4, **options)
+    several = _several(records, **options)
+    read_again = _several(records, cache=False, workers=3, **options)
+    for channel, name in enumerate(EYE):
+        alone = _dataset(
+            [_alone(one, name) for one in records], **{"image_size": (32, 48), **options}
+        )
+        named = _dataset(
+            [_named(one, name) for one in records], **{"image_size": (32, 48), **options}
+        )
+        assert alone.num_batches == several.num_batches
+        for i in range(alone.num_batches):
+            (x, masks), (other, y), (again, same) = alone[i], several[i], read_again[i]
+            np.testing.assert_array_equal(x["images"], other["images"])
+            np.testing.assert_array_equal(x["images"], again["images"])
+            np.testing.assert_array_equal(masks[..., 0], y["masks"][..., channel])
+            np.testing.assert_array_equal(same["masks"], y["masks"])
+            assert y["labelled"].all()
+            # A target's name changes nothing for a model of one target.
+            np.testing.assert_array_equal(named[i][1], masks)
+
+
+def test_one_named_target_for_each_modality_is_one_channel(label):
+    records = [label(10, "fundus", "disc"), label(20, "xray", "lungs")]
+    targets = Targets.of_modalities(MODALITIES, {"fundus": "disc", "xray": "lungs"})
+    for one in (targets, None):
+        masks = _dataset(records, image_size=(32, 48), targets=one)[0][1]
+        assert (masks.shape, masks.dtype) == ((2, 32, 48, 1), np.uint8)
+        assert [int(mask.sum()) for mask in masks] == [14 * 20, 28 * 18]
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="once suffices: processes use no backend"
+)
+def test_processes_give_the_same_channels(label):
+    records = [label(grey, "fundus", *EYE) for grey in (10, 20)]
+    options = dict(steps=2, batch_size=3, augment=TURNED)
+    expected = _several(records, **options)[1][1]
+    found = _several(records, use_multiprocessing=True, **options)[1][1]
+    np.testing.assert_array_equal(found["masks"], expected["masks"])
+    np.testing.assert_array_equal(found["labelled"], expected["labelled"])
+
+
+def test_layers_move_all_channels_alike(label):
+    records = [label(grey, "fundus", *EYE) for grey in (10, 20, 30)]
+    layers = [keras.layers.RandomFlip("horizontal_and_vertical")]
+    options = dict(layers=layers, seed=3, image_size=(32, 48))
+    y = _several(records, **options)[0][1]
+    plain = _several(records, seed=3)[0][1]["masks"]
+    assert (y["masks"] != plain).any()
+    for channel, name in enumerate(EYE):
+        masks = _dataset([_alone(one, name) for one in records], **options)[0][1]
+        np.testing.assert_array_equal(masks[..., 0], y["masks"][..., channel])
+
+
+def test_nested_and_exclusive_masks_stay_so_whatever_moves_them(label):
+    targets = Targets(
+        {"xray": ("lungs",), "fundus": ("left", "right", "disc", "cup"), "microscopy": ("mask",)},
+        exclusive={"fundus": [("left", "right")]},
+        nested={"fundus": {"cup": "disc"}},
+    )
+    LAYOUT.update(left=np.s_[:, :24], right=np.s_[:, 24:])
+    records = [label(grey, "fundus", "left", "right", "disc", "cup") for grey in (10, 20, 30)]
+    layers = [keras.layers.RandomFlip()]
+    for size in ((32, 48), (19, 33)):
+        for some in (layers, ()):
+            options = dict(steps=2, batch_size=8, augment=TURNED, layers=some, image_size=size)
+            dataset = _several(records, targets=targets, **options)
+            for i in range(2):
+                left, right, disc, cup = np.moveaxis(dataset[i][1]["masks"], -1, 0)
+                assert not (left & right).any() and (cup <= disc).all() and cup.any()
+
+
+def test_targets_are_drawn_by_weight(label):
+    """Whatever the number of images; one in which several are labelled is drawn for each."""
+    records = [label(grey, "fundus", "vessels") for grey in range(10, 90, 10)]
+    records += [label(200, "fundus", "disc", "cup"), label(210, "xray", "lungs")]
+    dataset = _several(
+        records, batch_size=200, steps=4, balance="target", weights={"fundus/cup": 2}
+    )
+    greys = np.array([_greys(dataset[i]) for i in range(4)]).ravel()
+    shares = [(greys < 100).mean(), (greys == 200).mean(), (greys == 210).mean()]
+    np.testing.assert_allclose(shares, [1 / 5, 3 / 5, 1 / 5], atol=0.06)
+
+
+def test_images_without_masks_have_no_channels(label):
+    (x,) = _several([label(10, "fundus", "disc").without_masks()])[0]
+    assert x["modalities"].tolist() == [1]
+
+
+def test_empty_targets(label):
+    LAYOUT["disc"] = np.s_[:0, :0]
+    try:
+        records = [label(10, "fundus", "disc"), label(20, "fundus", "disc", "cup")]
+        assert _several(records).blank == [True, False]
+        assert _several(records, keep_empty=False, strict=False).records == records[1:]
+    finally:
+        LAYOUT["disc"] = np.s_[10:24, 20:40]
+
+
+def test_what_contradicts_the_targets_is_named_or_left_out(label):
+    good, bad = label(10, "fundus", "disc", "cup"), label(20, "fundus", "vessels", "cup")
+    nested = Targets(SEVERAL.names, nested={"fundus": {"cup": "vessels"}})
+    for cache in (True, False):
+        options = dict(targets=nested, cache=cache)
+        assert len(_several([good], **options).records) == 1
+        dataset = _several([good, bad], strict=False, **options)
+        assert [record for record, _ in dataset.left_out] == [bad]
+        with pytest.raises(InputError, match=r"100 % of cup in .*20_cup.png is outside of vessel"):
+            _several([good, bad], **options)
+    exclusive = Targets(SEVERAL.names, exclusive={"fundus": [("disc", "cup")]})
+    with pytest.raises(InputError, match=r"100 % of cup in .*10_cup.png is also disc in"):
+        _several([good], targets=exclusive)
+    y = _several([good], targets=exclusive, overlap="neither")[0][1]
+    assert y["masks"][0, ..., 1:].sum(axis=(0, 1)).tolist() == [14 * 20 - 6 * 8, 0]
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "message"),
+    [
+        (["vessels", "disc"], {"targets": None}, "targets vessels, disc for fundus, of which the"),
+        (["lungs"], {}, "target 'lungs' of fundus.* It is a target of xray. It is labelled in"),
+        (["", "vessels"], {}, "has a mask without a target's name and one of vessels"),
+        (["disc"], {"targets": Targets({"fundus": EYE})}, "targets of fundus for the modalities x"),
+        (["disc"], {"overlap": "none"}, "overlap='none'; expected one of error, first, neither"),
+        (["disc"], {"balance": "target", "steps": 1, "weights": {"disc": 1}},
+         "weights of disc; the records are of the target fundus/disc. Use"),
+    ],
+)  # fmt: skip
+def test_targets_that_do_not_fit_the_model(targets, options, message, label):
+    with pytest.raises(InputError, match=message):
+        _several([label(10, "fundus", *targets)], **options)

@@ -137,6 +137,49 @@ def distil(count):
         return distiller.fit(dataset, **options).history
 
 
+class Labelled(Images):
+    """The same with masks of two targets, of which half of the images label only the first."""
+
+    def __getitem__(self, index):
+        (x,) = super().__getitem__(index)
+        masks = np.concatenate([MASKS[index], 1.0 - MASKS[index]], axis=-1).astype("float32")
+        masks[1::2, ..., 1] = -1
+        patches = np.full((4, 1, 1, 1), -1.0, "float32")
+        return x, {"masks": masks, "patches": patches}
+
+
+def distil_targets(count):
+    """The losses of the phase with labels, of targets that are labelled, taught or neither."""
+    alone = contextlib.nullcontext(kem.training.Devices())
+    targets = {"skin": ("mole", "hair"), "lung": ("lobe", "node")}
+    with kem.training.distribute(count) if count > 1 else alone as devices:
+        models = []
+        for own in (targets, {"lung": ("node",)}):
+            rng = np.random.default_rng(len(own))
+            image = keras.Input((32, 32, 3))
+            encoder = keras.Model(image, keras.layers.Conv2D(8, 16, strides=16)(image))
+            backbone = kem.models.ESPMedSAMBackbone(
+                encoder,
+                modalities=tuple(own),
+                transformer_depth=1,
+                transformer_num_heads=2,
+                transformer_mlp_dim=8,
+                targets=own,
+            )
+            for weight in backbone.trainable_variables:
+                weight.assign(rng.normal(scale=0.3, size=weight.shape).astype("float32"))
+            models.append(backbone)
+        student, teacher = models
+        distiller = kem.distillation.DecoupledDistiller(
+            student, None, teacher, "joint", kem.distillation.MaskLoss()
+        )
+        distiller.compile(keras.optimizers.SGD(0.05, momentum=0.9))
+        devices.prepare(distiller)
+        dataset = devices.share(Labelled())
+        options = dict(epochs=2, shuffle=False, verbose=0, callbacks=devices.callbacks())
+        return distiller.fit(dataset, **options).history
+
+
 def values(segmenter):
     return {v.path: keras.ops.convert_to_numpy(v).tolist() for v in segmenter.trainable_variables}
 
@@ -145,10 +188,11 @@ if __name__ == "__main__":
     devices, history, before, after = train(2)
     result = {"count": devices.count, "history": history, "before": before, "after": after}
     if keras.backend.backend() == "torch":  # Which compiles nothing.
-        result["distilled"] = distil(2)
+        result["distilled"], result["targets"] = distil(2), distil_targets(2)
     if devices.is_main:
         if keras.backend.backend() == "torch":
             _, result["history_alone"], _, result["after_alone"] = train(1)
             result["distilled_alone"] = distil(1)
+            result["targets_alone"] = distil_targets(1)
         with open(sys.argv[1], "w", encoding="utf-8") as file:
             json.dump(result, file)

@@ -74,6 +74,12 @@ def test_a_distiller_has_the_losses_of_one_device(result):
     for name, losses in expected.items():
         assert losses[0] > losses[1] * 1.001
         np.testing.assert_allclose(result["distilled"][name], losses, rtol=1e-5, err_msg=name)
+    # Of several targets, of which a device sees some labelled, some taught and some neither.
+    expected = result["targets_alone"]
+    assert expected["label_patches"] == [0, 0]
+    for name, losses in expected.items():
+        np.testing.assert_allclose(result["targets"][name], losses, rtol=1e-5, err_msg=name)
+    assert len(set(expected["loss"])) == 2
 
 
 def test_a_modality_that_no_device_sees_stays_bit_for_bit(result):

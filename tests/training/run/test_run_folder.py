@@ -1,8 +1,10 @@
 """Runs that are interrupted go on as if they had not been."""
 
 import csv
+import json
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -184,7 +186,7 @@ def test_the_curve_is_drawn_where_matplotlib_is_installed(tmp_path, monkeypatch,
     for _ in range(2):
         DRAW(tmp_path / "none.png", history, range(1, 4))
     assert [record.message.split(",")[0] for record in caplog.records] == [
-        "The learning curves are written as CSV alone"
+        "The learning curves are written only as CSV"
     ]
     assert not (tmp_path / "none.png").exists()
 
@@ -267,6 +269,22 @@ def cut_curve(cut):
     return write
 
 
+@pytest.mark.parametrize("full", ["check_space_for_weights", "write_state", "write_curves"])
+def test_of_a_full_disk_the_folder_is_named_and_the_run_goes_on_later(tmp_path, monkeypatch, full):
+    train(tmp_path, epochs=1)
+
+    def raises(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, full, raises)
+        with pytest.raises(InputError, match=r"No space left on device.*start it again") as told:
+            train(tmp_path, epochs=2)
+    assert str(tmp_path) in str(told.value)
+    assert not list(tmp_path.glob(".*"))
+    assert train(tmp_path, epochs=2)[0].epoch == 2
+
+
 def test_what_a_killed_program_left_is_cleared(tmp_path):
     (tmp_path / ".writing-x.npz").write_bytes(b"half")
     train(tmp_path, epochs=1)
@@ -302,6 +320,80 @@ def test_a_state_of_another_model_is_refused_and_kept(tmp_path):
         train(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"epoch": "2"}, {"epoch": -1}, {"epoch": True}, {"best_epoch": 9}, {"best": "high"}),
+        *({"history": []}, {"history": {"loss": [1.0, 2.0]}}, {"history": {"loss": ["a"]}}),
+        *({"stopped": 1}, None, []),
+    ],
+    ids=str,
+)
+def test_a_state_that_does_not_say_how_far_it_is_is_refused(tmp_path, wrong):
+    train(tmp_path, epochs=1)
+    rewrite(tmp_path / "state.npz", lambda said: wrong and {**said, **wrong})
+    run = RunFolder(tmp_path)
+    for read in (lambda: run.restore(light()), lambda: run.is_done(1)):
+        with pytest.raises(InputError, match="does not say how far its run is"):
+            read()
+    assert run.epoch == 0
+
+
+def test_a_state_changes_nothing_else_of_a_run(tmp_path):
+    train(tmp_path, epochs=1)
+    rewrite(tmp_path / "state.npz", lambda said: {**said, "folder": "elsewhere", "writes": False})
+    run = RunFolder(tmp_path)
+    assert run.is_done(1)
+    assert (run.folder, run.writes, run.epoch) == (tmp_path, True, 1)
+
+
+def test_a_state_whose_arrays_are_others_than_it_says_is_refused(tmp_path):
+    train(tmp_path, epochs=1)
+    path = tmp_path / "state.npz"
+    held = arrays(path)
+    for name, value in (
+        ("variable_00000", np.ones((1, 1), "float32")),
+        ("variable_00000", np.full(held["variable_00000"].shape, "text")),
+        ("random_python", np.zeros(3, "uint64")),
+        ("random_numpy", held["random_numpy"][:9]),
+    ):
+        np.savez(path, **{**held, name: value})
+        with pytest.raises(InputError, match="is not the state of a run"):
+            RunFolder(tmp_path).restore(light())
+    np.savez_compressed(path, **held, more=np.zeros(10**6))  # a thousandth of it on the disk
+    with pytest.raises(InputError, match="is not the state of a run"):
+        RunFolder(tmp_path).restore(light())
+
+
+def test_damaged_best_weights_are_one_sentence(tmp_path):
+    run, model = train(tmp_path, epochs=1)
+    path = tmp_path / "best.weights.h5"
+    content = path.read_bytes()
+    run.load_best(model)
+    path.write_bytes(content[:1000])
+    with pytest.raises(InputError, match=r"cannot be used .*Train again in another folder"):
+        run.load_best(model)
+    path.write_bytes(content)
+    with h5py.File(path, "r+") as file:
+        file["layers/dense/vars/0"][0, 0] = np.nan
+    with pytest.raises(InputError, match=r"the run in .* hold NaN or infinite values"):
+        run.load_best(model)
+    path.write_bytes(content)
+    with h5py.File(path, "r+") as file:
+        del file["layers/dense/vars/0"]
+    with pytest.raises(InputError, match="cannot be loaded into the model") as caught:
+        run.load_best(light())
+    assert str(caught.value).isprintable()
+
+
+def rewrite(path, change):
+    """Put other information into a state."""
+    held = arrays(path)
+    state = json.loads(held["information"].tobytes())
+    state["information"] = change(state["information"])
+    np.savez(path, **{**held, "information": np.frombuffer(json.dumps(state).encode(), "uint8")})
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_state(tmp_path):
     train(tmp_path, epochs=1)
     before = (tmp_path / "state.npz").read_bytes()
@@ -315,13 +407,13 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_state(tmp_path):
 def test_a_run_without_a_best_epoch_is_told(tmp_path):
     run = RunFolder(tmp_path, monitor="val_dice", mode="max")
     run.epoch = 3
-    with pytest.raises(InputError, match=r"none of the 3 epochs .* was val_dice a number"):
+    with pytest.raises(InputError, match=r"val_dice was not a number in any of the 3 epochs"):
         run.said_best()
 
 
 def test_two_programs_are_kept_apart(tmp_path):
     with (
-        RunFolder(tmp_path)._alone(),
+        RunFolder(tmp_path)._locked(),
         pytest.raises(InputError, match="Another program is training"),
     ):
         train(tmp_path)

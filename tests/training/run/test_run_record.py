@@ -1,4 +1,4 @@
-"""What a run was begun with, and what of it may be changed when. Without training."""
+"""The configuration that a run was started with, and which keys may change when; no training."""
 
 import pytest
 
@@ -49,13 +49,13 @@ def test_a_phase_may_be_changed_until_it_has_trained(config):
     train(config(), 0)
     assert begin_run(config())
     for change in ("phases.0.epochs=5", "phases.0.name=other", "seed=1"):
-        with pytest.raises(InputError, match=f"begun with {change.partition('=')[0]}"):
+        with pytest.raises(InputError, match=f"started with {change.partition('=')[0]}"):
             begin_run(config(change))
     mended = config("phases=[{epochs: 2, name: coarse}, {epochs: 9, name: fine}, {epochs: 1}]")
     assert begin_run(mended)
     assert held(mended) == mended
     train(mended, 1)
-    with pytest.raises(InputError, match=r"begun with phases\.1\.name=fine"):
+    with pytest.raises(InputError, match=r"started with phases\.1\.name=fine"):
         begin_run(config())
     # A run that is done trains no phase that is added.
     (mended.output / "preset").mkdir()
@@ -118,6 +118,13 @@ def test_a_folder_of_something_else_gets_no_lock(config):
     values.output.touch()
     with pytest.raises(InputError, match="holds no folder and no run"):
         with hold_run(values):
+            pass
+
+
+def test_a_name_that_is_too_long_is_told(config):
+    long = config("output=" + "x" * 300)
+    with pytest.raises(InputError, match=r"cannot be used.*name too long.*Give another"):
+        with hold_run(long):
             pass
 
 
