@@ -17,7 +17,7 @@ SLOW_BACKENDS := test-slow-torch test-slow-tensorflow test-slow-jax
 NO_BACKEND := $(addprefix tests/,converters/test_reader.py cli/test_main.py data imaging \
 	evaluation/test_metrics.py inference tools \
 	test_annotations.py test_backend_choice.py test_compile_cache.py test_compile_notice.py \
-	test_registries.py test_renamed.py)
+	test_registries.py test_renamed.py test_systems.py)
 # Two processes on a thread each keep two cores busy; most tests use no more than one. A large
 # number of them costs memory: each holds Keras and the backend.
 WORKERS ?= 2
@@ -31,6 +31,8 @@ COVERED_OPTIONS := --cov --cov-report=
 endif
 # The backend of `make test-quick`; torch runs its tests the fastest.
 BACKEND ?= torch
+# The documentation: every block of its pages runs, once, on this backend.
+DOCS := tests/docs
 # What takes long and seldom breaks: other processes, artefacts, whole runs, notebooks.
 NOT_QUICK := $(addprefix tests/,benchmarks cli/test_end_to_end.py examples export \
 	training/devices)
@@ -39,12 +41,13 @@ NOT_QUICK := $(addprefix tests/,benchmarks cli/test_end_to_end.py examples expor
 .DELETE_ON_ERROR:
 # The backends' tests would share two cores.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-quick test-slow coverage coverage-report lint format wheel clean
-.PHONY: test-no-backend $(TEST_BACKENDS) $(SLOW_BACKENDS)
+.PHONY: help setup demo test test-quick test-slow coverage coverage-report docs lint format wheel
+.PHONY: api-check release-check clean
+.PHONY: test-no-backend test-docs $(TEST_BACKENDS) $(SLOW_BACKENDS)
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
-	@echo "Parts of test: make test-no-backend, test-torch, test-tensorflow, test-jax"
+	@echo "Parts of test: make test-no-backend, test-docs, test-torch, test-tensorflow, test-jax"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12")'
@@ -58,8 +61,9 @@ $(DEMO_READY): pyproject.toml | $(BIN)/python
 
 $(DEV_READY): pyproject.toml | $(BIN)/python
 	@echo "Installing the package with all three backends into $(VENV) (once; some minutes)"
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $@
 
 setup: $(DEV_READY) ## make the virtual environment for development
@@ -67,10 +71,10 @@ setup: $(DEV_READY) ## make the virtual environment for development
 demo: $(DEMO_READY) ## segment a fundus photograph and a cell image with the built-in preset
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python examples/demo.py
 
-test: test-no-backend $(TEST_BACKENDS) ## run the tests on PyTorch, TensorFlow and JAX
+test: test-no-backend test-torch test-docs $(TEST_BACKENDS) ## run the tests on PyTorch, TensorFlow and JAX
 
 test-quick: test-no-backend ## in minutes and on one backend, run what a change most often breaks
-	KERAS_BACKEND=$(BACKEND) $(PYTEST) $(addprefix --ignore=,$(NO_BACKEND) $(NOT_QUICK))
+	KERAS_BACKEND=$(BACKEND) $(PYTEST) $(addprefix --ignore=,$(NO_BACKEND) $(DOCS) $(NOT_QUICK))
 
 test-slow: $(SLOW_BACKENDS) ## run the tests that take minutes, on the three backends
 
@@ -78,7 +82,10 @@ test-no-backend: $(DEV_READY)
 	KERAS_BACKEND=none $(PYTEST) $(NO_BACKEND)
 
 $(TEST_BACKENDS): test-%: $(DEV_READY)
-	KERAS_BACKEND=$* $(PYTEST) $(addprefix --ignore=,$(NO_BACKEND))
+	KERAS_BACKEND=$* $(PYTEST) $(addprefix --ignore=,$(NO_BACKEND) $(DOCS))
+
+test-docs: $(DEV_READY)
+	KERAS_BACKEND=$(BACKEND) $(PYTEST) $(DOCS)
 
 coverage: $(DEV_READY) ## run the tests, and print what none of them runs through on any backend
 	rm -rf $(COVERED)
@@ -95,9 +102,15 @@ coverage-report: $(DEV_READY)
 $(SLOW_BACKENDS): test-slow-%: $(DEV_READY)
 	KERAS_BACKEND=$* $(BIN)/python -m pytest -q -m slow
 
-lint: $(DEV_READY) ## check the code, its formatting, its types and who imports whom
+docs: $(DEV_READY) ## build the documentation into site/, running its tutorials, and check it
+	KERAS_BACKEND=$(BACKEND) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	KERAS_BACKEND=$(BACKEND) ESPMEDSAM_SITE=$(abspath site) \
+		$(BIN)/python -m pytest -q tests/docs/test_site.py
+
+lint: $(DEV_READY) ## check the code, its formatting, its types, its words and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell -D - -D tools/words.txt
 	$(BIN)/lint-imports
 	$(BIN)/python tools/house.py --check --quiet
 	$(BIN)/mypy
@@ -109,7 +122,13 @@ format: $(DEV_READY) ## format the code and mend what ruff can mend
 wheel: $(DEV_READY) ## build the sdist and the wheel into dist/
 	$(BIN)/python -m build --outdir dist .
 
+api-check: $(DEV_READY) ## list what breaks programs written for the last release
+	KERAS_BACKEND=$(BACKEND) TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python tools/api_changes.py
+
+release-check: $(DEV_READY) ## build sdist and wheel, and run both in new environments
+	$(BIN)/python tools/release_check.py
+
 clean: ## remove the virtual environment, caches and build outputs
-	rm -rf $(VENV) dist .cache .coverage-data .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) dist site .cache .coverage-data .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
 		demo_output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,14 +1,14 @@
-"""Train, measure and compare the systems of docs/results.md.
+"""Train, measure and compare the systems of docs/reports/results.md.
 
     python benchmarks/accuracy.py list
     python benchmarks/accuracy.py train SYSTEM        # its commands, one after the other
     python benchmarks/accuracy.py measure SYSTEM      # its preset, on test and unseen
     python benchmarks/accuracy.py time                # of one image by each that was measured
-    python benchmarks/accuracy.py report              # docs/results.md from all that was measured
+    python benchmarks/accuracy.py report              # docs/reports/results.md from all of it
 
 ESPMEDSAM_DATA is the folder that holds index.csv. Runs go to runs/SYSTEM and go on after any
-interruption; measures of each image go to docs/results/SYSTEM.json, learning curves beside them.
-The test and unseen splits are read by `measure` alone.
+interruption; measures of each image go to docs/reports/results/SYSTEM.json, learning curves
+beside them. The test and unseen splits are read by `measure` alone.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import os
 import pathlib
 import platform
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from keras_espmedsam.data import atomic_path
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = "examples/configs/nano_256"
-RESULTS = ROOT / "docs" / "results"
+RESULTS = ROOT / "docs" / "reports" / "results"
 SPLITS = ("test", "unseen")
 BINS = 20
 DATASETS = {
@@ -69,7 +70,7 @@ class System:
 
 
 def _set(*changes):
-    return "".join(f" --set {change}" for change in changes)
+    return "".join(f" --set {shlex.quote(change)}" for change in changes)
 
 
 def _distilled(output, distill=(), finetune=(), both=()):
@@ -173,7 +174,7 @@ def train(name):
     spent = json.loads(path.read_text()) if path.exists() else {}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for command in SYSTEMS[name].commands:
-        program, *arguments = command.split()
+        program, *arguments = shlex.split(command)
         argv = [sys.executable] if program == "python" else [_program(program)]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([*argv, *arguments], cwd=ROOT, env=environment).returncode
@@ -203,7 +204,7 @@ def _program(name):
 
 
 def measure(name):
-    """Measure a system on every image of test and unseen and write docs/results/NAME.json."""
+    """Measure a system on all of test and unseen, into docs/reports/results/NAME.json."""
     import keras
 
     import keras_espmedsam as kem
@@ -220,6 +221,7 @@ def measure(name):
         images.append(
             {
                 **{"split": record.split, "dataset": record.dataset},
+                **({"target": record.targets[0].target} if record.targets else {}),
                 "image": pathlib.Path(record.image).relative_to(data).as_posix(),
                 **{key: round(float(value), 4) for key, value in measures.items()},
             }
@@ -261,7 +263,7 @@ def measure(name):
 
 
 def _keep_curves(name):
-    """The learning curves of a system's runs, into docs/results/curves."""
+    """The learning curves of a system's runs, into docs/reports/results/curves."""
     for run in (ROOT / "runs" / name, ROOT / "runs" / f"{name}_distilled"):
         for curves in sorted(run.glob("**/curves.csv")):
             parts = curves.parent.relative_to(ROOT / "runs").parts
@@ -313,7 +315,7 @@ def _inputs(segmenter, size):
 
 
 def measure_times(names, size=256, repeats=15):
-    """Milliseconds of one image by each measured system, in turn, into docs/results/NAME.json."""
+    """Time each measured system on one image, in turn, into docs/reports/results/NAME.json."""
     import keras
     import unet  # noqa: F401  Registers its class.
     from interleaved import medians
@@ -358,7 +360,7 @@ def main():
     if arguments.what == "report":
         import accuracy_report
 
-        accuracy_report.write(ROOT / "docs", RESULTS, SYSTEMS)
+        accuracy_report.write(ROOT / "docs" / "reports", RESULTS, SYSTEMS)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""docs/results.md and its figures, from what `accuracy.py measure` wrote."""
+"""docs/reports/results.md and its figures, from what `accuracy.py measure` wrote."""
 
 import csv
 import json
@@ -199,19 +199,21 @@ def calibration_table(results):
 
 
 def worst(result):
-    """The images of lowest Dice of each modality, test and unseen together."""
-    modalities = {}
+    """The images of lowest Dice of each modality and target, test and unseen together."""
+    groups = {}
     for image in result["images"]:
-        modalities.setdefault(image["image"].split("/")[0], []).append(image)
+        modality, target = image["image"].split("/")[0], image.get("target", "")
+        groups.setdefault((modality, target), []).append(image)
     parts = []
-    for modality, images in sorted(modalities.items()):
+    for (modality, target), images in sorted(groups.items()):
         images = sorted(images, key=lambda image: image["dice"])[:WORST]
         rows = [
             [f"`{image['image']}`", image["dice"], image["precision"], image["recall"]]
             for image in images
         ]
         table = _table(["file", "Dice", "precision", "recall"], rows)
-        parts.append(f"### {modality.capitalize()}\n\n{table}")
+        title = modality.capitalize() + (f": {target}" if target else "")
+        parts.append(f"### {title}\n\n{table}")
     return "\n\n".join(parts)
 
 
@@ -379,7 +381,7 @@ In new environments with the wheel alone, the shipped preset on each backend; th
 kept to four digits.
 
     KERAS_BACKEND=BACKEND espmedsam evaluate --data INDEX.csv --split test --split unseen \\
-        --output docs/results/wheel/BACKEND.json
+        --output docs/reports/reports/results/wheel/BACKEND.json
 
 {wheel}
 
@@ -388,7 +390,7 @@ kept to four digits.
 `--mirror` of `espmedsam segment` and `evaluate` takes twice the time:
 
     KERAS_BACKEND=torch espmedsam evaluate --mirror --data INDEX.csv --split test --split unseen \\
-        --per-image docs/results/mirrored.csv
+        --per-image docs/reports/results/mirrored.csv
 
 {mirror}
 

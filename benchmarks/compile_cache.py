@@ -5,7 +5,7 @@
 Each row is a process of its own, which calls `fit` of espmedsam_nano_256 with eight images in
 batches of four: keeping nothing, writing to a new folder, and finding that folder full. They take
 turns, so that what else the machine does falls on all of them alike. Times are ratios to the first
-row. Results go to docs/compile_cache.json and docs/compile_cache.md.
+row. Results go to docs/reports/compile_cache.json and docs/reports/compile_cache.md.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "reports"
 ROWS = {"nothing kept": "off", "a new folder": "new", "the same folder again": "new"}
 
 

@@ -1,11 +1,12 @@
 """What a step makes a GPU wait for, counted without one: PyTorch's trips between host and device.
 
-    python benchmarks/device_transfers.py [--before PATH] [--output docs]
+    python benchmarks/device_transfers.py [--before PATH] [--output docs/reports]
 
 Every number or array that a step makes a tensor of is an upload, every tensor whose values it asks
 for is a read; for each, the device waits for the host or the host for the device. They are counted
 on the CPU, where neither costs anything: it is PyTorch's functions that are counted, whatever the
-device. PATH is another version of this package, to compare with. Writes docs/device_transfers.md.
+device. PATH is another version of this package, to compare with.
+Writes docs/reports/device_transfers.md.
 """
 
 import argparse
@@ -281,7 +282,7 @@ def document(now, before, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--before", type=pathlib.Path, help="another version of the package")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/reports"))
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:

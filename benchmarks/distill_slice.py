@@ -26,7 +26,7 @@ import keras_espmedsam as kem
 from keras_espmedsam.data import atomic_path, read_index
 from keras_espmedsam.evaluation import evaluate
 
-DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
+DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs" / "reports"
 COUNTS = {"train": 24, "val": 4, "test": 8}  # images of each data set
 SIZE, STEPS, BATCH_SIZE = 128, 40, 8
 # Embeddings of one width and stride, so that the decoder can be copied.

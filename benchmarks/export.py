@@ -4,10 +4,10 @@
     KERAS_BACKEND=torch python benchmarks/export.py time [PRESET ...]
 
 The first exports to runs/export and measures what the artefacts are worth; the second, for a quiet
-machine, how fast they are. Both write docs/export_formats.json after each artefact, skipping what
-it holds, and from it docs/export_formats.md. Artefacts are of the `images` flavour, of all
-modalities, at the preset's size. Quality is of val: up to 20 images of each modality, apart from
-those that calibrate int8.
+machine, how fast they are. Both write docs/reports/export_formats.json after each artefact,
+skipping what it holds, and from it docs/reports/export_formats.md. Artefacts are of the `images`
+flavour, of all modalities, at the preset's size. Quality is of val: up to 20 images of each
+modality, apart from those that calibrate int8.
 """
 
 import functools
@@ -31,7 +31,7 @@ from keras_espmedsam.export.quantization_data import quality as measured_quality
 from keras_espmedsam.export.request import make_request
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
+DOCS = ROOT / "docs" / "reports"
 ARTEFACTS = ROOT / "runs/export"
 FORMATS = {one.name: one for one in all_formats()}
 # The native one takes images of any size; what is exported has the size of most of them.

@@ -7,8 +7,8 @@
 nothing of which is kept from one run to the next. Each run is a process of its own; before and
 after follow on each other, so that what else the machine does falls on both. Beside the time that
 passed stands the time that the processors worked, of which other programs take no part. Memory is
-the most that a process had above the loaded model. Results go to docs/first_step.json run by run,
-the table to docs/first_step.md.
+the most that a process had above the loaded model. Results go to docs/reports/first_step.json run
+by run, the table to docs/reports/first_step.md.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
+DOCS = ROOT / "docs" / "reports"
 BACKENDS = ("torch", "tensorflow", "jax")
 PASSES = 5
 
@@ -94,7 +94,7 @@ def measure(tree, backend, modalities):
 
 
 def write_table(results):
-    """docs/first_step.md from what was measured."""
+    """docs/reports/first_step.md from what was measured."""
     rows = [
         "| backend | modalities | code | first step, s | of the processors, s | later step, s "
         "| of the processors, s | memory, MiB |",

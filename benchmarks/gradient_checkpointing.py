@@ -1,6 +1,6 @@
 """Memory and time of a training step with and without gradient checkpointing.
 
-    python benchmarks/gradient_checkpointing.py --output docs
+    python benchmarks/gradient_checkpointing.py --output docs/reports
 
 Each case runs in a process of its own, on each backend that is installed. Memory is the highest
 resident size during training steps above that during inference; on JAX, where compiling takes

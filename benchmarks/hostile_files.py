@@ -1,11 +1,11 @@
 """Read thousands of damaged files, and count what comes of them.
 
-    python benchmarks/hostile_files.py --files 10000 --output docs
+    python benchmarks/hostile_files.py --files 10000 --output docs/reports
 
 Each file is one of the sound ones of `hostile_seeds.py`, damaged by its number, so that it can be
 made again: `--only TIFF --keep FOLDER` leaves those that went wrong in a folder. It is read by a
-worker, which is ended when a file takes longer than `--seconds`, and cannot take more memory than
-`--memory`. What may come of a file:
+worker, which is ended when it has computed for longer than `--seconds` at a file, and cannot take
+more memory than `--memory`. What may come of a file:
 
 - right: it is read, as finite numbers of the size that it says;
 - sentence: an `InputError` of one line without control characters;
@@ -16,31 +16,46 @@ worker, which is ended when a file takes longer than `--seconds`, and cannot tak
 """
 
 import argparse
+import datetime
 import json
 import os
 import pathlib
+import platform
+import re
 import selectors
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 
-from hostile_seeds import DAMAGE, damaged, seeds_of_every_kind
+from hostile_readers import READERS
+from hostile_seeds import DAMAGE, damaged, sound_files
 
 OUTCOMES = ("right", "sentence", "other", "slow", "memory", "noisy")
-# How many of a hundred files are of a kind; models are built for the last ones.
+# How many of a hundred files are of a kind; models are built for some of the last ones.
 SHARES = {
-    "PNG": 10,
-    "JPEG": 10,
-    "BMP, GIF, PPM, WebP": 10,
-    "TIFF": 20,
-    "DICOM": 15,
+    "PNG": 7,
+    "JPEG": 7,
+    "BMP, GIF, PPM, WebP": 7,
+    "TIFF": 18,
+    "DICOM": 12,
     "NIfTI": 10,
     "index": 5,
-    "configuration": 6,
-    "description of an artefact": 5,
-    "checkpoint": 5,
-    "preset": 4,
+    "configuration of training": 4,
+    "configuration of distillation": 4,
+    "checkpoint": 9,
+    "adapters": 1,
+    "state of a run": 2,
+    "weights of a run": 1,
+    "preset: config.json": 1,
+    "preset: task.json": 1,
+    "preset: preprocessor.json": 0.5,
+    "preset: image_converter.json": 0.5,
+    "preset: SHA256SUMS": 0.5,
+    "preset: model.weights.h5": 0.5,
+    "artefact: description": 5,
+    "artefact: ONNX": 2,
 }
 
 
@@ -49,7 +64,7 @@ def main(argv=None):
     parser.add_argument("--files", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=int, default=0, help="number of the first file of a kind")
-    parser.add_argument("--seconds", type=float, default=10, help="for one file")
+    parser.add_argument("--seconds", type=float, default=10, help="of computing, for one file")
     parser.add_argument("--memory", type=int, default=1024, help="MiB for one file")
     parser.add_argument("--only", action="append", help="a kind; several times for several")
     parser.add_argument("--keep", type=pathlib.Path, help="folder for the files that went wrong")
@@ -63,7 +78,8 @@ def main(argv=None):
     kinds = options.only or list(SHARES)
     rows, wrong = {}, []
     for kind in kinds:
-        count = max(1, options.files * SHARES[kind] // sum(SHARES[one] for one in kinds))
+        share = SHARES[kind] / sum(SHARES[one] for one in kinds)
+        count = max(1, int(options.files * share))
         rows[kind] = run(kind, count, options, wrong)
         print(kind, rows[kind], flush=True)
     for one in wrong:
@@ -76,7 +92,7 @@ def main(argv=None):
 
 def run(kind, count, options, wrong):
     """Read the files of a kind; returns a dict of each outcome to their number, and the times."""
-    seeds = seeds_of_every_kind().get(kind)
+    seeds = sound_files(kind)
     if seeds is None:
         print(f"{kind}: left out; what reads it is not installed")
         return {**dict.fromkeys(OUTCOMES, 0), "longest": 0.0, "mebibytes": 0, "seconds": 0.0}
@@ -97,7 +113,7 @@ def run(kind, count, options, wrong):
                 wrong.append({"kind": kind, "number": number, **said, "detail": detail})
                 if options.keep:
                     options.keep.mkdir(parents=True, exist_ok=True)
-                    name = f"{kind.split(',')[0].split()[0]}_{number}.bin"
+                    name = re.sub(r"\W+", "_", kind) + f"_{number}.bin"
                     (options.keep / name).write_bytes(content)
             path.unlink()
     seconds = time.perf_counter() - start
@@ -137,6 +153,19 @@ class Workers:
         )
         self.process.stdout.readline()  # it has imported what it needs
 
+    def _waited(self):
+        """Whether the worker answers in time: in seconds of computing, or ten times as many."""
+        before, start = _computed(self.process.pid), time.perf_counter()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while not selector.select(0.5):
+                waited = time.perf_counter() - start
+                now = _computed(self.process.pid)
+                used = waited if None in (before, now) else max(now - before, waited / 10)
+                if used > self.seconds:
+                    return False
+        return True
+
     def read(self, path):
         """What the worker says of a file."""
         if self.process is None:
@@ -144,9 +173,7 @@ class Workers:
         start = time.perf_counter()
         self.process.stdin.write(f"{path}\n")
         self.process.stdin.flush()
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            answered = selector.select(self.seconds)
+        answered = self._waited()
         line = self.process.stdout.readline() if answered else ""
         if line:
             return json.loads(line)
@@ -156,6 +183,16 @@ class Workers:
         self._end()
         seconds = round(time.perf_counter() - start, 2)
         return _said(outcome, detail, seconds=seconds)
+
+
+def _computed(process):
+    """Seconds that a process has computed; `None` where Linux does not tell."""
+    try:
+        said = pathlib.Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return None
+    user, system = said.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _said(outcome, detail="", noise="", seconds=0.0, mebibytes=0):
@@ -173,12 +210,17 @@ def _said(outcome, detail="", noise="", seconds=0.0, mebibytes=0):
 
 def work(kind, memory):
     """Read the files whose paths come on stdin, and answer each on stdout."""
+    from keras_espmedsam.errors import InputWarning
+
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    with tempfile.TemporaryFile() as printed:
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryDirectory() as folder:
         os.dup2(printed.fileno(), 1)
         os.dup2(printed.fileno(), 2)
-        reader = READERS[kind]()
+        # Warnings of this package are meant for the user; any other counts as noise.
+        warnings.simplefilter("ignore", InputWarning)
+        reader = READERS[kind](pathlib.Path(folder))
         _limit_memory(4 * memory)
+        printed.seek(0)
         printed.truncate(0)
         answers.write("ready\n")
         for line in sys.stdin:
@@ -245,123 +287,16 @@ def _resident(reset=False):
     return int(line.split()[1]) // 1024
 
 
-def _image_reader():
-    import itertools
-    import warnings
-
-    import numpy as np
-
-    from keras_espmedsam.data import read_images
-    from keras_espmedsam.errors import InputWarning
-
-    warnings.simplefilter("ignore", InputWarning)  # meant for the user
-
-    def read(path):
-        for image in itertools.islice(read_images(path), 20):
-            array = image.array
-            if array.ndim not in (2, 3) or not array.size or image.size != array.shape[:2]:
-                return f"an image of {array.shape}"
-            if array.dtype == np.float32:
-                if not (array.min() >= 0 and array.max() <= 1):
-                    return f"values from {array.min()} to {array.max()}"
-            elif array.dtype not in (np.uint8, np.uint16):
-                return f"values of type {array.dtype}"
-        return ""
-
-    return read
-
-
-def _index_reader():
-    from PIL import Image
-
-    from keras_espmedsam.data import read_index
-
-    def read(path):
-        image = path.with_name("a.png")
-        if not image.exists():
-            Image.new("L", (6, 4)).save(image)
-        records = read_index(path)
-        return "" if records else "no record"
-
-    return read
-
-
-def _configuration_reader():
-    from keras_espmedsam.training.config.settings import load_settings
-    from keras_espmedsam.training.config.train_config import TrainConfig
-
-    def read(path):
-        os.chdir(path.parent)  # paths in a configuration are relative to here
-        path.with_name("index.csv").touch()
-        path.with_name("data").mkdir(exist_ok=True)
-        load_settings(TrainConfig, path)
-        return ""
-
-    return read
-
-
-def _description_reader():
-    from keras_espmedsam.export.artefact_files import read_description
-
-    def read(path):
-        artefact = path.with_name("model.onnx")
-        artefact.write_bytes(b"no model")
-        path.with_name("model.onnx.json").write_bytes(path.read_bytes())
-        read_description(artefact)
-        return ""
-
-    return read
-
-
-def _checkpoint_reader():
-    import numpy as np
-
-    from keras_espmedsam.converters.reader import read_checkpoint
-
-    def read(path):
-        content = path.read_bytes()
-        suffix = ".pth" if content[:2] in (b"PK", b"\x80\x02") else ".safetensors"
-        path = path.with_name(f"weights{suffix}")
-        path.write_bytes(content)
-        tensors = read_checkpoint(path)
-        finite = all(np.isfinite(one).all() for one in tensors.values())
-        return "" if finite else "numbers that are none"
-
-    return read
-
-
-def _preset_reader():
-    """Of the smallest built-in preset with another configuration; it is built, with its weights."""
-    import shutil
-
-    import keras_espmedsam as kem
-    from keras_espmedsam.hub.built_in_presets import presets_dir
-
-    def read(path):
-        folder = path.with_name("preset")
-        if not folder.exists():
-            shutil.copytree(presets_dir() / "espmedsam_nano_256", folder)
-            (folder / "SHA256SUMS").unlink()
-        (folder / "config.json").write_bytes(path.read_bytes())
-        kem.models.ESPMedSAMImageSegmenter.from_preset(str(folder))
-        return ""
-
-    return read
-
-
-READERS = {
-    **dict.fromkeys(
-        ("PNG", "JPEG", "BMP, GIF, PPM, WebP", "TIFF", "DICOM", "NIfTI"), _image_reader
-    ),
-    "index": _index_reader,
-    "configuration": _configuration_reader,
-    "description of an artefact": _description_reader,
-    "checkpoint": _checkpoint_reader,
-    "preset": _preset_reader,
-}
-
-
 # === The table ===
+
+
+def _machine():
+    try:
+        said = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in said if "model name" in line)
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{os.cpu_count()} cores ({name}), Python {platform.python_version()}"
 
 
 def write(rows, wrong, options):
@@ -373,9 +308,10 @@ def write(rows, wrong, options):
         "# Files made by strangers",
         "",
         f"What comes of {count:,} damaged files of every kind, made and counted by",
-        "[`benchmarks/hostile_files.py`](../benchmarks/hostile_files.py), which says what words",
-        f"mean. A file counts as slow after {options.seconds:g} s, and as taking too much memory",
-        f"beyond {options.memory:,} MiB. Times are of a machine with other work to do.",
+        "[`benchmarks/hostile_files.py`](../../benchmarks/hostile_files.py), which says what words",
+        f"mean. A file counts as slow after {options.seconds:g} s of computing, and as taking too",
+        f"much memory beyond {options.memory:,} MiB. Made on {datetime.date.today()}, on",
+        f"{_machine()}; times are of a machine with other work to do.",
         "",
         f"    python benchmarks/hostile_files.py --files {options.files} --seed {options.seed}",
         "",
@@ -394,7 +330,8 @@ def write(rows, wrong, options):
         ]
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "hostile_files.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    content = json.dumps({"files": options.files, "seed": options.seed, "rows": rows}, indent=1)
+    about = {"files": options.files, "seed": options.seed, "date": str(datetime.date.today())}
+    content = json.dumps({**about, "machine": _machine(), "rows": rows}, indent=1)
     (options.output / "hostile_files.json").write_text(content + "\n", encoding="utf-8")
 
 

@@ -8,17 +8,20 @@ hypothesis shrinks Python values, which files are not, and atheris learns from t
 instrumented code, which the C libraries that decode images are not.
 """
 
+import functools
 import gzip
 import io
 import json
-import pathlib
 import random
+import re
 import struct
+import zipfile
 import zlib
 
 import numpy as np
 from PIL import Image
 
+IMAGES = ("PNG", "JPEG", "BMP, GIF, PPM, WebP", "TIFF", "DICOM", "NIfTI")
 INTERESTING = (
     *(0, 1, 2, 3, 4, 7, 8, 16, 32, 64, 127, 128, 255, 256, 1000, 4096, 32767, 32768, 65535, 65536),
     *(10**6, 2**24, 10**9, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1),
@@ -221,17 +224,34 @@ def _niftis(grey, rgb, deep):
     ]
 
 
-def seeds_of_every_kind():
-    """dict of kind to a list of sound files, bytes; those of libraries that are installed."""
-    seeds = {**image_seeds(), "index": _INDEXES, "description of an artefact": [_description()]}
-    seeds["configuration"] = [one.encode() for one in _CONFIGURATIONS]
-    presets = pathlib.Path(__file__).resolve().parent.parent / "presets"
-    seeds["preset"] = [(presets / "espmedsam_nano_256" / "config.json").read_bytes()]
+@functools.cache
+def sound_files(kind):
+    """Sound files of a kind, a list of bytes; `None` where what makes them is not installed."""
     try:
-        seeds["checkpoint"] = _checkpoints()
+        if kind in IMAGES:
+            return image_seeds().get(kind)
+        if kind.startswith("preset: "):
+            return [_preset_seeds()[kind.removeprefix("preset: ")]]
+        return _SOUND[kind]()
     except ImportError:
-        pass
-    return seeds
+        return None
+
+
+@functools.cache
+def _preset_seeds():
+    import hostile_models
+
+    return hostile_models.preset_seeds()
+
+
+def _of_models(name, *keys):
+    def make():
+        import hostile_models
+
+        found = getattr(hostile_models, name)()
+        return [found[key] for key in keys] if keys else found
+
+    return make
 
 
 _INDEXES = [
@@ -267,36 +287,37 @@ phases:
   - epochs: 1
 """,
 ]
-
-
-def _description():
-    return json.dumps(
-        {
-            "task": "segmentation",
-            "format": "onnx",
-            "precision": "float32",
-            "computes_in": ["float32"],
-            "flavor": "images",
-            "preset": "espmedsam_nano_256",
-            "keras_espmedsam": "0.1.0",
-            "licence": "Apache-2.0",
-            "normalization": {"mean": [123.675, 116.28, 103.53], "divisor": [58.4, 57.1, 57.4]},
-            "resize_mode": "pad",
-            "intensity": "auto",
-            "inputs": {
-                "images": {"dtype": "uint8", "shape": [None, 256, 256, 3], "values": "RGB"},
-                "modalities": {"dtype": "int32", "shape": [None], "values": "index"},
-            },
-            "modalities": ["xray", "fundus"],
-            "size_multiple": 32,
-            "outputs": {
-                "masks": {"dtype": "uint8", "shape": [None, 256, 256]},
-                "probabilities": {"dtype": "float32", "shape": [None, 256, 256]},
-            },
-            "threshold": 0.5,
-            "sha256": {"model.onnx": "0" * 64},
-        }
-    ).encode()
+_DISTILLATION = """output: runs/third
+image_size: 64
+student:
+  modalities: [xray, fundus]
+  encoder:
+    kind: tiny_vit
+    hidden_dims: [8, 8, 16, 16]
+    depths: [1, 1, 1, 1]
+    num_heads: [1, 2, 2]
+common_teachers:
+  - name: sam
+    preset: espmedsam_tinyvit_1024
+medical_teacher:
+  preset: espmedsam_tinyvit_1024
+common_data:
+  sources:
+    - folder: data
+data:
+  sources:
+    - folder: data
+      modality: xray
+phases:
+  - phase: common
+    epochs: 1
+    losses:
+      - loss: mse
+        teacher: sam
+  - phase: teacher
+    batch_size: 2
+  - phase: controllers
+"""
 
 
 def _checkpoints():
@@ -315,7 +336,26 @@ def _checkpoints():
     return [whole.getvalue(), old.getvalue(), safetensors.numpy.save(tensors)]
 
 
+_SOUND = {
+    "index": lambda: _INDEXES,
+    "configuration of training": lambda: [one.encode() for one in _CONFIGURATIONS],
+    "configuration of distillation": lambda: [_DISTILLATION.encode()],
+    "checkpoint": _checkpoints,
+    "adapters": _of_models("adapter_seeds"),
+    "state of a run": _of_models("run_seeds", "state.npz"),
+    "weights of a run": _of_models("run_seeds", "best.weights.h5"),
+    "artefact: description": _of_models("description_seeds"),
+    "artefact: ONNX": _of_models("onnx_seeds"),
+}
+
+
 # === Damage ===
+
+
+_GONE = (
+    *(ValueError, IndexError, KeyError, EOFError, OSError, RuntimeError, NotImplementedError),
+    *(struct.error, zlib.error, zipfile.BadZipFile),
+)
 
 
 def damaged(kind, seeds, number, seed=0):
@@ -337,7 +377,7 @@ def damaged(kind, seeds, number, seed=0):
         way = own if own and rng.random() < 0.6 else rng.choice(_ANY)
         try:
             content = way(content, rng, seeds) or content
-        except (ValueError, IndexError, struct.error, EOFError, OSError, zlib.error, KeyError):
+        except _GONE:
             content = _flipped(content, rng, seeds)  # the structure is gone already
     return content or b"\0"
 
@@ -512,7 +552,57 @@ def _csv_cell(content, rng, _):
     return "\n".join(",".join(row) for row in rows).encode()
 
 
+def _hdf5_structure(content, rng, seeds):
+    """Damage what says where arrays lie and what they are, and not their numbers."""
+    signatures = (b"TREE", b"SNOD", b"HEAP", b"\x89HDF")
+    name = rng.choice([one for one in signatures if one in content])
+    places = [found.start() for found in re.finditer(re.escape(name), content)]
+    at = max(0, rng.choice(places) - rng.choice((0, 0, 300)))
+    part = content[at : at + 600]
+    way = rng.choice((_flipped, _number_put_in, _noise_put_in))
+    return content[:at] + way(part, rng, seeds)[: len(part)] + content[at + 600 :]
+
+
+def _archive_member(content, rng, seeds):
+    """Damage a file within a zip archive, and put its checksum right."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {one.filename: archive.read(one) for one in archive.infolist()}
+    name = rng.choice(list(members))
+    if rng.random() < 0.1:
+        del members[name]
+    else:
+        way = rng.choice(
+            (_flipped, _number_put_in, _cut, _noise_put_in, _part_left_out, _json_part)
+        )
+        members[name] = way(members[name], rng, seeds)
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", rng.choice((0, 0, zipfile.ZIP_DEFLATED))) as archive:
+        for one, data in members.items():
+            archive.writestr(zipfile.ZipInfo(one), data)
+    return made.getvalue()
+
+
+def _json_part(content, rng, seeds):
+    """Another value in JSON that stands alone, or somewhere in other bytes."""
+    start, end = content.index(b"{"), content.rindex(b"}") + 1
+    return content[:start] + _json_value(content[start:end], rng, seeds) + content[end:]
+
+
+def _checkpoint_part(content, rng, seeds):
+    """Of an archive a member; the header of safetensors, with its length put right."""
+    if content[:2] == b"PK":
+        return _archive_member(content, rng, seeds)
+    (size,) = struct.unpack_from("<Q", content)
+    if size > len(content):  # an old pickle
+        return _number_put_in(content, rng, seeds)
+    header = _json_value(content[8 : 8 + size], rng, seeds)
+    return struct.pack("<Q", len(header)) + header + content[8 + size :]
+
+
 _OWN = {
+    "HDF5": _hdf5_structure,
+    "archive": _archive_member,
+    "checkpoint": _checkpoint_part,
     "PNG": _png_chunk,
     "TIFF": _tiff_entry,
     "NIfTI": _nifti_field,
@@ -524,8 +614,16 @@ _OWN = {
 
 DAMAGE = {
     "index": "CSV",
-    "configuration": "YAML",
-    "description of an artefact": "JSON",
-    "preset": "JSON",
+    "configuration of training": "YAML",
+    "configuration of distillation": "YAML",
+    "adapters": "HDF5",
+    "state of a run": "archive",
+    "weights of a run": "HDF5",
+    "preset: model.weights.h5": "HDF5",
+    "artefact: description": "JSON",
+    **{
+        f"preset: {name}.json": "JSON"
+        for name in ("config", "task", "preprocessor", "image_converter")
+    },
 }
 """How kinds are damaged that have no way of their own."""

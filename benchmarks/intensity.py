@@ -1,6 +1,6 @@
 """What the reading of 16-bit images costs: Dice on the same images in 8 bits and in 16.
 
-    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/intensity.py --output docs
+    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/intensity.py --output docs/reports
 
 Takes up to 20 validation images of each data set in DATA/index.csv, writes each as a 16-bit file of
 which 8, 10, 12, 14 or all 16 bits are used, with and without hot pixels, and segments it with its
@@ -43,7 +43,9 @@ VARIANTS = {
     "300 to 2800, 0:4095": (OFFSET, 0, (0, 4095)),
 }
 
-COMMAND = "ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/intensity.py --output docs"
+COMMAND = (
+    "ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/intensity.py --output docs/reports"
+)
 DOCUMENT = """\
 # Black and white of 16-bit images, measured
 
@@ -149,7 +151,7 @@ def in_words(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--preset", default="espmedsam_nano_256", help="name or folder")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/reports"))
     parser.add_argument("--images", type=int, default=20, help="the most of each data set")
     arguments = parser.parse_args()
     data = os.environ.get("ESPMEDSAM_DATA")

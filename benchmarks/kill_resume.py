@@ -1,6 +1,6 @@
 """Kill a training run with SIGKILL again and again, and see what is left of it each time.
 
-    KERAS_BACKEND=torch python benchmarks/kill_resume.py --output docs
+    KERAS_BACKEND=torch python benchmarks/kill_resume.py --output docs/reports
 
 A small segmenter is trained by `espmedsam train` on images that the script makes, once without
 an interruption, and once killed at moments drawn at random: while it starts, while it trains, and

@@ -1,8 +1,8 @@
-"""Our forms of a layer beside Keras' own, which they equal, for a document of docs/ each.
+"""Our forms of a layer beside Keras' own, which they equal, for a document of docs/reports each.
 
-    python benchmarks/layer_forms.py upscaling --output docs
-    python benchmarks/layer_forms.py convolution --output docs
-    python benchmarks/layer_forms.py bilinear --output docs
+    python benchmarks/layer_forms.py upscaling --output docs/reports
+    python benchmarks/layer_forms.py convolution --output docs/reports
+    python benchmarks/layer_forms.py bilinear --output docs/reports
 
 Time of a forward pass and of a training step of one layer, CPU seconds of one thread, on each
 backend that is installed.
@@ -154,7 +154,7 @@ def in_own_process(backend, name, case):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("forms", choices=FORMS)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/reports"))
     parser.add_argument("--measure", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
@@ -164,7 +164,7 @@ def main():
     lines = [
         f"# {forms.title}",
         "",
-        f"    python benchmarks/layer_forms.py {arguments.forms} --output docs",
+        f"    python benchmarks/layer_forms.py {arguments.forms} --output docs/reports",
         "",
         f"{forms.pair}, ratio of CPU times (below 1 ours is faster),",
         "with a dense layer before it so that its gradient is asked for; medians of",

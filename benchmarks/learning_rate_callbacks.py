@@ -1,6 +1,6 @@
 """Whether every way of setting the learning rate reaches every modality's optimiser.
 
-    python benchmarks/learning_rate_callbacks.py --output docs
+    python benchmarks/learning_rate_callbacks.py --output docs/reports
 
 Each way trains a model whose gradients are known, step by step, on each backend that is
 installed, so that the change of a weight over its gradient is the rate that was used: of the
@@ -28,7 +28,7 @@ ABSENT = "own_2"
 DOCUMENT = """\
 # Setting the learning rate
 
-    python benchmarks/learning_rate_callbacks.py --output docs
+    python benchmarks/learning_rate_callbacks.py --output docs/reports
 
 `DecoupledOptimizer` has one learning rate, and an optimiser for each modality that takes it in
 every step. Each row is a way of setting it, with SGD, a multiplier of 0.5 for one layer, and three

@@ -1,6 +1,6 @@
 """What MSA-Conv costs: against the unfolded form, per algorithm and backend, and with the size.
 
-    python benchmarks/msa_conv.py --output docs
+    python benchmarks/msa_conv.py --output docs/reports
 
 Writes `msa_conv.md`, the plot `msa_conv_cost.png` and the raw numbers `msa_conv.json`. Every
 measurement is a process of its own, so that its peak memory is its own and one backend is loaded.
@@ -282,7 +282,7 @@ def growth(results, figure):
 DOCUMENT = """\
 # What MSA-Conv costs
 
-    python benchmarks/msa_conv.py --output docs
+    python benchmarks/msa_conv.py --output docs/reports
 
 on {machine}; keras {keras}. Ratios within one run; seconds and memory of a machine are its own. The
 raw numbers are in `msa_conv.json`.
@@ -317,7 +317,7 @@ than a minute.
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/reports"))
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:

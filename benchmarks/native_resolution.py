@@ -1,6 +1,6 @@
 """A photograph of 1411 x 1411 segmented whole, and rescaled to a model of fixed size.
 
-    KERAS_BACKEND=torch python benchmarks/native_resolution.py --output docs
+    KERAS_BACKEND=torch python benchmarks/native_resolution.py --output docs/reports
 
 Segments scikit-image's fundus photograph with a preset that takes images at their own size and
 with one that rescales them; prints a table of peak memory and time, and writes it to
@@ -26,7 +26,7 @@ SHOWN = 620
 DOCUMENT = """\
 # One photograph at its own resolution
 
-    KERAS_BACKEND={backend} python benchmarks/native_resolution.py --output docs
+    KERAS_BACKEND={backend} python benchmarks/native_resolution.py --output docs/reports
 
 scikit-image's fundus photograph, 1411 x 1411 (public domain), segmented whole by a TiC encoder, and
 by the fixed-size model with rescaling to its canvas and back. {machine}; keras {keras}; median of
@@ -35,7 +35,7 @@ by the fixed-size model with rescaling to its canvas and back. {machine}; keras 
 {table}
 
 How well both do on the labelled data is in the card of
-[`espmedsam_tic_native`](../presets/espmedsam_tic_native/README.md).
+[`espmedsam_tic_native`](../../presets/espmedsam_tic_native/README.md).
 
 ![{names}](native_overlays.jpg)
 
@@ -116,7 +116,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--preset", default="espmedsam_tic_native", help="name or folder")
     parser.add_argument("--fixed", default="espmedsam_nano_256", help="name or folder")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/reports"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", type=pathlib.Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

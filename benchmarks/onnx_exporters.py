@@ -1,7 +1,7 @@
 """How to write ONNX: TensorFlow and tf2onnx, as `espmedsam export` does, or Keras' own export.
 
     pip install onnxscript
-    python benchmarks/onnx_exporters.py [--output docs]
+    python benchmarks/onnx_exporters.py [--output docs/reports]
 
 Of espmedsam_nano_256, logits of one image at 256 x 256: what is written by Keras from each
 backend, its size and time in ONNX Runtime over ours, the largest difference from the Keras model,
@@ -24,7 +24,7 @@ REPEATS = 30
 DOCUMENT = """\
 # ONNX by tf2onnx or by Keras
 
-    python benchmarks/onnx_exporters.py --output docs
+    python benchmarks/onnx_exporters.py --output docs/reports
 
 Keras' own export (`model.export(format="onnx")`) of the folded espmedsam_nano_256 over what
 `espmedsam export` writes through TensorFlow and tf2onnx, run by ONNX Runtime; medians of {repeats},
@@ -72,7 +72,7 @@ def by_keras(backend, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/reports"))
     parser.add_argument("--write", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.write:
@@ -82,9 +82,11 @@ def main():
     import keras
     import numpy as np
     import onnx
-    import onnxruntime
 
     import keras_espmedsam as kem
+    from keras_espmedsam._startup import import_runtime
+
+    onnxruntime = import_runtime("onnxruntime")
 
     folder = pathlib.Path(tempfile.mkdtemp())
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")

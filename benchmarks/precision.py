@@ -4,7 +4,8 @@
 
 On each backend and in OpenVINO, each in a process of its own. Time is that of the work `precision`
 of benchmarks/speed.py, all systems interleaved. Dice is of the first images of each modality of
-val that a seed chooses, `--images` of each. Writes docs/precision.json and docs/precision.md.
+val that a seed chooses, `--images` of each. Writes docs/reports/precision.json and
+docs/reports/precision.md.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "reports"
 PRECISIONS = ("float32", "bfloat16")
 SYSTEMS = {
     "PyTorch": ("nano:torch", "nano_bfloat16:torch"),

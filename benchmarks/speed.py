@@ -6,8 +6,8 @@
 Each system is a process of its own. Within a work all of them are loaded, then asked for one run
 each in turn, REPEATS times, so that what else the machine does falls on all of them alike. Figures
 are medians, and ratios to the work's first system. Memory is the largest that a process had, less
-what it had before its first run. Results go to docs/performance.json work by work, the table to
-docs/performance.md. Peers need `pip install timm`.
+what it had before its first run. Results go to docs/reports/performance.json work by work, the
+table to docs/reports/performance.md. Peers need `pip install timm`.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "reports"
 REPEATS = 7
 BACKENDS = ("torch", "tensorflow", "jax")
 FORMATS = ("onnx", "openvino", "tflite")
@@ -330,8 +330,9 @@ def exported_encoder(size, batch, name):
             function, input_signature=signature, opset=18, output_path=str(path)
         )
     if name == "openvino":
-        import openvino
+        from keras_espmedsam._startup import import_runtime
 
+        openvino = import_runtime("openvino")
         openvino.save_model(
             openvino.convert_model(str(path)), str(folder / "encoder.xml"), compress_to_fp16=False
         )
@@ -628,7 +629,7 @@ def measure(work):
 
 
 def write_table(results):
-    """docs/performance.md from what was measured."""
+    """docs/reports/performance.md from what was measured."""
     parts = [DOCUMENT.format(repeats=REPEATS)]
     for name, result in results.items():
         work, systems = WORKS[name], result["systems"]

@@ -1,6 +1,6 @@
 """What a cache of the teacher's features saves in phase 3, and what it costs.
 
-    KERAS_BACKEND=torch python benchmarks/teacher_cache.py --output docs
+    KERAS_BACKEND=torch python benchmarks/teacher_cache.py --output docs/reports
 
 Trains a student's controllers (phase 3) with the teacher in each step and with its features read
 from a cache, on images of noise that it makes itself; prints a table of time per step, peak
@@ -226,7 +226,7 @@ def main():
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/reports"))
     parser.add_argument("--measure", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--options", type=json.loads, help=argparse.SUPPRESS)

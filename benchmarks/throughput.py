@@ -1,11 +1,11 @@
 """Throughput of the published configuration on an accelerator, and its share of the peak.
 
-    python benchmarks/throughput.py [--size 1024] [--batches 1 8 32] [--output docs]
+    python benchmarks/throughput.py [--size 1024] [--batches 1 8 32] [--output docs/reports]
 
 Images per second of the folded ESP-MedSAM with TinyViT-5M, image in and masks out, all on the
 device, on torch and JAX in float32 and bfloat16. The peak is what a product of two square matrices
 reaches in the same process, type and defaults. Each row is a process of its own. Writes
-docs/throughput.md. On a CPU it runs too, for a try: --size 64 --batches 1 --side 256.
+docs/reports/throughput.md. On a CPU it runs too, for a try: --size 64 --batches 1 --side 256.
 """
 
 import argparse
@@ -134,7 +134,7 @@ def main():
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--side", type=int, default=8192, help="of the matrices")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/reports"))
     parser.add_argument("--serve", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:

@@ -6,7 +6,7 @@ The task is to name the modality of an image of 96 x 96 pixels. All variants hav
 of steps, the same images in the same order and the same number of parameters: neither mechanism
 has weights. Trained on the train split; val and test are measured once, at the end, with the last
 weights. Stopped at any moment, the same command goes on with the first run that is not done.
-Writes docs/tic_ablation.md after each seed but the first.
+Writes docs/reports/tic_ablation.md after each seed but the first.
 """
 
 import argparse
@@ -38,7 +38,7 @@ VARIANTS = {
 SEEDS = (0, 1, 2)
 STEPS, BATCH_SIZE, RATE = 110, 32, 2e-3
 AUGMENT = Augmentation(vertical_flip=0.5, scale=(0.8, 1.5), rotation=20, saturation=0.4)
-DOCUMENT = pathlib.Path(__file__).resolve().parents[1] / "docs" / "tic_ablation.md"
+DOCUMENT = pathlib.Path(__file__).resolve().parents[1] / "docs" / "reports" / "tic_ablation.md"
 
 
 def build_classifier(variant):

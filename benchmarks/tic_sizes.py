@@ -1,6 +1,6 @@
 """Parameters and multiply-adds of the TiC configurations, beside Swin and NAT of like size.
 
-    python benchmarks/tic_sizes.py --output docs
+    python benchmarks/tic_sizes.py --output docs/reports
 
 Writes `tic_sizes.md`. Parameters are counted by Keras, multiply-adds (GMAC) from the layers'
 shapes, attention included as its window says (not as the tiles multiply it). The figures of Swin
@@ -57,7 +57,7 @@ def rows():
 DOCUMENT = """\
 # Sizes of TiC
 
-    python benchmarks/tic_sizes.py --output docs
+    python benchmarks/tic_sizes.py --output docs/reports
 
 Of the network no more than names is published: widths and depths are ours, after NAT's. Backbone
 alone, both mechanisms on. GMAC: 10⁹ multiply-adds of one forward pass. None of these
@@ -72,7 +72,7 @@ does.
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/reports"))
     arguments = parser.parse_args()
     text = DOCUMENT.format(rows="\n".join(rows()))
     arguments.output.mkdir(parents=True, exist_ok=True)

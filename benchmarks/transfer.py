@@ -40,7 +40,7 @@ CELLS = [(way, count, SOURCE) for count in COUNTS for way in WAYS if way != "scr
 CELLS += [("scratch", count, None) for count in COUNTS]
 OTHER_STARTS = [("added", 30, None), ("added", 30, "xray")]
 AUGMENT = Augmentation(vertical_flip=0.5, rotation=20, brightness=0.3, contrast=0.3)
-DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
+DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs" / "reports"
 
 
 def new_records(index, split):

@@ -340,7 +340,7 @@ def main():
         return
     names = {"native": "tic_native", "nano": "nano_long"}
     run = arguments.run or pathlib.Path("runs") / names.get(arguments.preset, arguments.preset)
-    results = PRESETS.parent / "docs" / "results" / f"{run.name}.json"
+    results = PRESETS.parent / "docs" / "reports" / "results" / f"{run.name}.json"
     report = arguments.report or (results if arguments.preset == "nano" else run / "report.json")
     if arguments.preset == "native":
         write_native(run, report, arguments.commit, arguments.nano_report)

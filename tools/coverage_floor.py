@@ -18,6 +18,8 @@ import sys
 FLOORS = pathlib.Path(__file__).with_name("coverage_floor.json")
 # How far above the floor is worth raising it.
 WORTH_RAISING = 0.5
+# How far above the floor of all files one that is listed may be.
+LEEWAY = 8
 
 
 def faults(measured, floors):
@@ -43,7 +45,8 @@ def faults(measured, floors):
                 f"{name}: {percent:.1f} % of the lines are run; the floor is {floor} %. Not run: "
                 f"{ranges(measured['files'][name]['missing_lines'])}."
             )
-        elif below and percent >= floors["module"]:
+        # What runs in threads and other processes is noted in some runs and not in others.
+        elif below and percent >= floors["module"] + LEEWAY:
             yield f"{name}: {percent:.1f} % of the lines are run; take it out of `below`."
     for name in sorted(set(floors["below"]) - set(files)):
         yield f"{name} is listed under `below` and is no file of the package."

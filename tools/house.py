@@ -20,7 +20,7 @@ PACKAGE = "keras_espmedsam"
 FLOORS = (
     (
         *("errors", "registries", "_compile_cache", "_compile_notice", "_files", "_renamed"),
-        *("_shown", "_startup", "_upward"),
+        *("_plain_file", "_shown", "_startup", "_upward"),
     ),
     ("imaging", "ops"),
     ("layers", "losses", "metrics", "optimizers"),

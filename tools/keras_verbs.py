@@ -1,9 +1,9 @@
-"""Run the test of Keras' verbs on each backend and write what it found into docs/keras_verbs.md.
+"""Run the test of Keras' verbs on each backend and write docs/reference/keras_verbs.md from it.
 
     python tools/keras_verbs.py [--backends torch tensorflow jax]
     python tools/keras_verbs.py --reports torch=torch.xml jax=jax.xml     # of `pytest --junitxml`
 
-Source: ours.
+Without reports it runs the tests itself.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TESTS = ["tests/models/test_keras_verbs.py"]
-OUTPUT = REPOSITORY / "docs" / "keras_verbs.md"
+OUTPUT = REPOSITORY / "docs" / "reference" / "keras_verbs.md"
 BACKENDS = ("tensorflow", "jax", "torch")
 SAME = "as in Keras"
 HEAD = """# The verbs of Keras and keras-hub
@@ -25,7 +25,7 @@ What a user of Keras may call on our models, and what it does: each row was trie
 `tests/models/test_keras_verbs.py`, which compares numbers. "{same}" is what Keras documents.
 Written by `python tools/keras_verbs.py`; do not edit.
 
-`export` is in [export.md](export.md); LoRA is tested in `tests/models/test_lora.py`.
+`export` is in [export.md](../how-to/export.md); LoRA is tested in `tests/models/test_lora.py`.
 
 | verb | models | {backends} |
 |---|---|{lines}
@@ -52,7 +52,7 @@ def run(backend):
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *TESTS],
+            [sys.executable, "-m", "pytest", "-q", "-m", "", f"--junitxml={report}", *TESTS],
             cwd=REPOSITORY,
             env={**os.environ, "KERAS_BACKEND": backend},
             check=False,

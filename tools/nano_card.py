@@ -20,7 +20,7 @@ def nano_card(results, runs, params, size, digest, commit, sources):
     """The card's text.
 
     Args:
-        results: dict, what `measure` wrote into docs/results.
+        results: dict, what `measure` wrote into docs/reports/results.
         runs: list of the folders of the trainings, in their order.
         params, size, digest: of the weights: int, megabytes, SHA-256.
         commit: str. Of the package that trained them.
@@ -150,14 +150,14 @@ Unseen: the same modalities from another hospital or camera, never trained or tu
     espmedsam evaluate --preset espmedsam_nano_256 --data INDEX.csv --split test --split unseen
 
 Keras {keras}. How it compares with other systems, and the images on which it fails:
-`docs/results.md` in the package's repository.
+`docs/reports/results.md` in the package's repository.
 
 ## Training
 
 From random weights: a medical teacher on labels (a network like the student), the student's encoder
 and controllers from the teacher, then the whole student on labels, twice. Val chose the weights;
-test and unseen were looked at for these tables and those of `docs/results.md` only. Package at
-commit {commit}; {minutes:.0f} CPU minutes without the teacher, {machine}.
+test and unseen were looked at for these tables and those of `docs/reports/results.md` only. Package
+at commit {commit}; {minutes:.0f} CPU minutes without the teacher, {machine}.
 
     espmedsam train examples/configs/nano_256/labels.yaml
 {commands}

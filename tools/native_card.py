@@ -85,7 +85,7 @@ without details at full resolution; that of today is in its own card.
 
 {comparison}
 
-Memory and time of a large photograph: `docs/native_resolution.md` in the repository.
+Memory and time of a large photograph: `docs/reports/native_resolution.md` in the repository.
 
 ## Results
 
