@@ -191,7 +191,7 @@ def _schedule_of_given_set_later():
 
 def _warm_up():
     """As `espmedsam train` makes it: from a twentieth of the rate, in two steps of four."""
-    from keras_espmedsam.training.config.run_config import LearningRateSettings
+    from keras_espmedsam.training.config.phase_settings import LearningRateSettings
     from keras_espmedsam.training.make_optimizer import make_learning_rate
 
     settings = LearningRateSettings(

@@ -10,21 +10,13 @@ from keras_espmedsam.distillation.phases import DistillationPhase, named_phase
 from keras_espmedsam.distillation.phases.named_phase import phases_with
 from keras_espmedsam.distillation.variants import VARIANTS
 from keras_espmedsam.registries import distillation_phases, feature_losses, losses
+from keras_espmedsam.training.config.data_settings import DataSettings
+from keras_espmedsam.training.config.field_types import Count, Existing, Positive, Size
+from keras_espmedsam.training.config.known_names import MaskLoss, check_names, named_loss, one_of
+from keras_espmedsam.training.config.model_settings import ModelSettings
 from keras_espmedsam.training.config.parts import PARTS
-from keras_espmedsam.training.config.run_config import (
-    Count,
-    DataSettings,
-    Existing,
-    MaskLoss,
-    ModelSettings,
-    PhaseSettings,
-    Positive,
-    RunSettings,
-    Size,
-    check_names,
-    named_loss,
-    one_of,
-)
+from keras_espmedsam.training.config.phase_settings import PhaseSettings
+from keras_espmedsam.training.config.run_config import RunSettings
 from keras_espmedsam.training.config.settings import Settings
 
 

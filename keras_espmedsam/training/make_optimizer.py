@@ -27,7 +27,7 @@ def make_optimizer(settings, learning_rate, model, precision="float32"):
         `DecoupledOptimizer`, or a `LossScaleOptimizer` around one.
 
     Example:
-        >>> from keras_espmedsam.training.config.run_config import OptimizerSettings
+        >>> from keras_espmedsam.training.config.phase_settings import OptimizerSettings
         >>> optimizer = make_optimizer(OptimizerSettings(name="adam"), 1e-3, None)
         >>> type(optimizer.optimizer).__name__
         'Adam'
@@ -71,7 +71,7 @@ def make_learning_rate(settings, epochs, steps):
         InputError: if the warm-up is as long as the phase.
 
     Example:
-        >>> from keras_espmedsam.training.config.run_config import LearningRateSettings
+        >>> from keras_espmedsam.training.config.phase_settings import LearningRateSettings
         >>> settings = LearningRateSettings(rate=1e-3, schedule="exponential")
         >>> round(float(make_learning_rate(settings, epochs=20, steps=100)(150)), 6)
         0.00098

@@ -6,7 +6,7 @@ import pytest
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models import KerasHubImageEncoder
 from keras_espmedsam.training.build_segmenter import build_segmenter, checkpoint_gradients
-from keras_espmedsam.training.config.run_config import ModelSettings
+from keras_espmedsam.training.config.model_settings import ModelSettings
 from keras_espmedsam.training.trainable_parts import select_trainable
 from tests.models.image_encoder_contract import ImageEncoderContract
 

@@ -350,7 +350,7 @@ def test_what_cannot_be_trained_is_told_before_the_first_step(config, path, valu
 
 def test_a_model_of_its_own_declares_its_targets():
     from keras_espmedsam.training.build_segmenter import build_segmenter
-    from keras_espmedsam.training.config.run_config import ModelSettings
+    from keras_espmedsam.training.config.model_settings import ModelSettings
     from keras_espmedsam.training.config.settings import load_settings
 
     settings = {

@@ -16,11 +16,8 @@ from keras_espmedsam.training.build_segmenter import (
     checkpoint_gradients,
     with_position_grid,
 )
-from keras_espmedsam.training.config.run_config import (
-    LearningRateSettings,
-    ModelSettings,
-    OptimizerSettings,
-)
+from keras_espmedsam.training.config.model_settings import ModelSettings
+from keras_espmedsam.training.config.phase_settings import LearningRateSettings, OptimizerSettings
 from keras_espmedsam.training.config.settings import load_settings
 from keras_espmedsam.training.config.train_config import TrainConfig
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer

@@ -4,18 +4,13 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from keras_espmedsam.training.config.data_settings import DataSettings
+from keras_espmedsam.training.config.field_types import Names, Size
+from keras_espmedsam.training.config.known_names import MaskLoss, check_names
+from keras_espmedsam.training.config.model_settings import ModelSettings
 from keras_espmedsam.training.config.parts import PARTS
-from keras_espmedsam.training.config.run_config import (
-    AugmentationSettings,
-    DataSettings,
-    MaskLoss,
-    ModelSettings,
-    Names,
-    PhaseSettings,
-    RunSettings,
-    Size,
-    check_names,
-)
+from keras_espmedsam.training.config.phase_settings import PhaseSettings
+from keras_espmedsam.training.config.run_config import AugmentationSettings, RunSettings
 from keras_espmedsam.training.config.settings import Settings
 
 

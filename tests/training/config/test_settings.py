@@ -9,7 +9,7 @@ from PIL import Image
 from keras_espmedsam.distillation.config import DistillConfig
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.registries import image_encoders, losses
-from keras_espmedsam.training.config.run_config import DataSettings
+from keras_espmedsam.training.config.data_settings import DataSettings
 from keras_espmedsam.training.config.settings import Settings, load_settings
 from keras_espmedsam.training.config.train_config import TrainConfig
 from keras_espmedsam.training.data.read_sources import read_sources

@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training.config.run_config import DataSettings
+from keras_espmedsam.training.config.data_settings import DataSettings
 from keras_espmedsam.training.data.read_sources import read_sources
 
 INDEX = """split,modality,dataset,image,mask,target
