@@ -56,19 +56,22 @@ def segment(
         ),
     ],
     modality: Annotated[
-        str,
+        str | None,
         typer.Option(
+            metavar="NAME",
             help="The kind of images, such as fundus or xray; auto recognises it for each file. "
-            "An unknown name prints the list of valid ones.",
+            "An unknown name prints the list of valid ones. Default: auto, or the model's "
+            "modality if it has only one.",
+            show_default=False,
         ),
-    ] = AUTO,
+    ] = None,
     preset: Annotated[
         str, typer.Option(help="A built-in preset, a folder, hf://... or kaggle://...")
     ] = DEFAULT_PRESET,
     recognizer: Annotated[
         str,
         typer.Option(
-            metavar="PRESET", help="The preset that recognises the modality with --modality auto."
+            metavar="PRESET", help="The preset that recognises the modality where it is needed."
         ),
     ] = DEFAULT_RECOGNIZER,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("masks"),
@@ -181,12 +184,14 @@ def segment(
         _tell_left_out(inputs, no_images)
         if not files:
             raise InputError("None of the files can be read, so nothing was done.")
-        modalities = None if modality == AUTO else [modality]
+        modalities = None if modality in (None, AUTO) else [modality]
         if known is not None:
             writer.check(files, known, modalities, target or None)
         count = sum(file.count for file in files)
         keep_compiled(compile_cache)
-        segmenter, classifier = _loaded(preset, modality, recognizer, count, precision, trust)
+        segmenter, classifier = _loaded(
+            preset, modality, recognizer, count, precision, trust, known
+        )
         target_set = target_set_of(segmenter)
         results = segment_files(
             segmenter,
@@ -269,23 +274,22 @@ def _check_targets(target_set, modality, targets, thresholds):
     """Refuse what does not fit the model before it is loaded."""
     thresholds.of(target_set)
     names = checked_targets(targets or None, target_set)
-    if modality != AUTO:
+    if modality not in (None, AUTO):
         modality_indices(target_set.modalities, modality, 1)
         check_used(names, target_set, [modality])
 
 
-def _loaded(preset, modality, recognizer, count, precision, trust):
+def _loaded(preset, modality, recognizer, count, precision, trust, known):
     """Load the segmenter and the recogniser, if any; wrong names fail before Keras starts."""
-    if modality != AUTO:
-        segmenter = load_segmenter(preset, precision, trust)
-        prepare_for(count, segmenter)
-        return segmenter, None
-    with _can_be_spared():
-        check_preset(recognizer)
-    segmenter = load_segmenter(preset, precision, trust)
-    with _can_be_spared():
-        classifier = load_recognizer(recognizer)
-    prepare_for(count, segmenter, classifier)
+    several = known is None or len(known.modalities) > 1
+    if modality == AUTO or (modality is None and several):
+        with _can_be_spared():
+            check_preset(recognizer)
+    segmenter, classifier = load_segmenter(preset, precision, trust), None
+    if modality == AUTO or (modality is None and len(segmenter.modalities) > 1):
+        with _can_be_spared():
+            classifier = load_recognizer(recognizer)
+    prepare_for(count, *(one for one in (segmenter, classifier) if one is not None))
     return segmenter, classifier
 
 

@@ -45,7 +45,7 @@ Results = Generator[FileResult, None, None]
 def segment_files(
     segmenter: Any,
     paths: FilePath | Iterable[FilePath],
-    modality: Any = AUTO,
+    modality: Any = None,
     *,
     recognizer: Any = None,
     threshold: Threshold = DEFAULT_THRESHOLD,
@@ -74,7 +74,8 @@ def segment_files(
             results.
         modality: `"auto"`, to let a classifier recognise the modality of each file (by the mean
             over five images if a file has several); a name or index for all; or a list with one of
-            these for each of `paths`.
+            these for each of `paths`. `None` is `"auto"` for a segmenter of several modalities; for
+            one of a single modality, that one, without a classifier.
         recognizer: the classifier: a `TiCImageClassifier`, or the name or folder of its preset;
             `None` is `tic_tiny_modality`.
         threshold: in [0, 1]. Pixels with at least this probability are foreground. A dict of target
@@ -127,7 +128,7 @@ def segment_files(
     target_set = target_set_of(segmenter)
     each = thresholds_of(threshold, target_set)
     wanted = checked_targets(targets, target_set)
-    modality = plain_modalities(modality)
+    modality = plain_modalities(AUTO if modality is None and len(known) > 1 else modality)
     if isinstance(modality, list):
         paths = list(paths)
         indices = modality_indices(known, modality, len(paths), auto=True)

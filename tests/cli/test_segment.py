@@ -317,6 +317,23 @@ def test_nothing_is_recognised_where_the_modality_is_given(run, image, segmenter
     assert segmenter.loaded == ["espmedsam_nano_256"] and classifier.batches == []
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["preset", "unknown"])
+def test_of_one_modality_nothing_is_recognised(
+    run, image, segmenter, classifier, monkeypatch, known
+):
+    segmenter.modalities = ("xray",)
+    if not known:
+        monkeypatch.setattr(segment, "stored_targets", lambda preset: None)
+    image("x.png", dark=109)
+    result = run("segment", "x.png")
+    assert result.exit_code == 0, result.output
+    assert segmenter.options[0][0] == ["xray"] and told(result) == []
+    assert segmenter.loaded == ["espmedsam_nano_256"] and classifier.batches == []
+    # Who asks for it has the images checked.
+    again = run("segment", "x.png", "--modality", "auto", "--overwrite")
+    assert_error(again, 2, "recognised as fundus", "knows xray")
+
+
 def test_what_is_not_recognised_is_refused_and_the_others_done(run, image, segmenter, classifier):
     image("good.png", dark=9)
     image("unclear.png", dark=106)

@@ -250,10 +250,22 @@ def test_refused_files_leave_no_gaps_in_the_batches(image, segmenter, classifier
     assert segmenter.batches == [2, 2]
 
 
-def test_one_modality_need_not_be_said(image, segmenter):
+def test_of_one_modality_nothing_is_recognised_unless_asked_for(image, segmenter, classifier):
     segmenter.modalities = ("xray",)
-    (result,) = segment_files(segmenter, image("x.png"), None)
-    assert (result.modality, result.confidence) == ("xray", None)
+    fundus = image("x.png", dark=109)
+    for options in ({}, {"modality": None}):
+        (result,) = segment_files(segmenter, fundus, recognizer=classifier, **options)
+        assert (result.modality, result.confidence) == ("xray", None)
+    assert classifier.batches == []
+    (result,) = segment_files(segmenter, fundus, "auto", recognizer=classifier)
+    assert "recognised as fundus" in str(result.error)
+
+
+def test_of_several_modalities_each_file_is_recognised(image, segmenter, classifier):
+    path = image("x.png", dark=109)
+    for options in ({}, {"modality": None}):
+        (result,) = segment_files(segmenter, path, recognizer=classifier, **options)
+        assert (result.modality, result.confidence) == ("fundus", 0.9)
 
 
 # === What is said of a file ===
@@ -306,7 +318,6 @@ def test_intensity_is_what_the_call_says_or_else_the_segmenter(tmp_path, segment
         ({"batch_size": 0}, "batch_size=0"),
         ({"modality": "fudnus"}, "'fudnus'; this model knows xray, fundus.*did you mean fundus"),
         ({"modality": 2}, r"modality 2; this model knows xray, fundus \(0 to 1\)"),
-        ({"modality": None}, "no modality; give one of xray, fundus per image, or 'auto'"),
         ({"modality": ["xray", "xray"]}, "2 modalities for 1 images"),
         ({"modality": {"x.png": "xray"}}, "Unknown modality"),
         ({"intensity": "bright"}, "intensity 'bright'"),
