@@ -9,16 +9,15 @@ then loads the file's weights.
 
 import contextlib
 import gc
-import pathlib
 import re
 
-import h5py
 import keras
 import numpy as np
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.lora import refuse_adapters, reset_adapters
 from keras_espmedsam.models.model_layers import model_layers
+from keras_espmedsam.models.weights_file import check_weights_fit
 
 KEY = "quantization"
 """The configuration's key; only a quantised model has it."""
@@ -120,7 +119,7 @@ def keeps_quantization(decorated):
         Source: Keras' `load_weights`.
         """
         if not skip_mismatch:
-            _check_integers(self, filepath)
+            check_weights_fit(self, filepath)
         super(decorated, self).load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
         reset_adapters(self)
 
@@ -270,24 +269,6 @@ def _record(model):
             entries.append(entry)
         entry["layers"].append(layer.path)
     return entries
-
-
-def _check_integers(model, path):
-    """Raise if a weights file and the model hold different numbers of integer weights."""
-    path = pathlib.Path(path)
-    if not path.name.endswith(".weights.h5") or not path.is_file():
-        return
-    found = []
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.append(getattr(item, "dtype", None)))
-    held = sum(dtype == np.int8 for dtype in found)
-    wanted = sum(keras.backend.standardize_dtype(w.dtype) == "int8" for w in model.weights)
-    if held != wanted:
-        raise InputError(
-            f"The file {path} holds {held} quantized weights and this model {wanted}; load the "
-            "file into a model that was quantized in the same way as the saved one, or not at all "
-            "if that was not."
-        )
 
 
 def _as_written(config):
