@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from keras_espmedsam import _files
 from keras_espmedsam._files import (
+    PREFIX,
     alone_in,
     atomic_folder,
+    atomic_folders,
     atomic_path,
     carry_over,
     check_space,
@@ -23,6 +24,7 @@ from keras_espmedsam._files import (
     locked,
     remove_leftovers,
     replace_folder,
+    replaced_folders,
     writing_folder,
 )
 
@@ -106,7 +108,7 @@ class TestLeftovers:
     def test_of_a_killed_program_go(self, tmp_path, name):
         killed(tmp_path / name)
         (left,) = os.listdir(tmp_path)
-        assert left.startswith(_files.PREFIX)
+        assert left.startswith(PREFIX)
         remove_leftovers(tmp_path)
         assert os.listdir(tmp_path) == []
 
@@ -136,7 +138,7 @@ class TestLeftovers:
         with atomic_path(tmp_path / "a.weights.h5") as temporary:
             # This machine is days ahead of the file server.
             ahead = time.time() + 7 * 86400
-            monkeypatch.setattr(_files.time, "time", lambda: ahead)
+            monkeypatch.setattr(time, "time", lambda: ahead)
             remove_leftovers(tmp_path)
             assert temporary.exists()
             with open(temporary, "w") as file:
@@ -218,7 +220,7 @@ class TestFolder:
         (target / "link").symlink_to("both")
         given = target
         if way == "two steps":
-            monkeypatch.setattr(_files, "_exchanged", lambda *paths: False)
+            monkeypatch.setattr(replaced_folders, "_exchanged", lambda *paths: False)
         elif way == "link":
             given = tmp_path / "given"
             given.symlink_to(target)
@@ -255,7 +257,7 @@ class TestFolder:
         def of_two_layers(new, path):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
-        monkeypatch.setattr(_files, "replace_folder", of_two_layers)
+        monkeypatch.setattr(atomic_folders, "replace_folder", of_two_layers)
         with atomic_folder(tmp_path / "a", replace=True) as new:
             (new / "config.json").write_text("new")
         assert os.listdir(tmp_path) == ["a"]

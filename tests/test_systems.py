@@ -11,7 +11,10 @@ SYSTEMS = {"fcntl", "msvcrt", "resource", "ctypes", "pwd", "grp", "termios", "wi
 SYSTEMS |= {"fork", "waitpid", "killpg", "posix_fallocate", "pthread_kill", "platform", "SIGHUP"}
 SYSTEMS |= {"setrlimit", "getuid", "geteuid", "sched_getaffinity", "mkfifo", "uname", "SIGKILL"}
 SEAMS = {
-    "_files.py": "locks, names that are exchanged in one step, room on a disk",
+    "_files/disk_space.py": "room on a disk",
+    "_files/locks.py": "locks",
+    "_files/replaced_folders.py": "names that are exchanged in one step",
+    "_files/temporary.py": "an open file that cannot be renamed",
     "_startup.py": "a forked process that keeps what native libraries print last",
     "cli/doctor.py": "says which system it is",
     "cli/interruption.py": "signals that are sent again",

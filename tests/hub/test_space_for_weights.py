@@ -6,7 +6,6 @@ import os
 import keras
 import pytest
 
-from keras_espmedsam import _files
 from keras_espmedsam.hub.space_for_weights import check_space_for_weights
 
 
@@ -26,7 +25,7 @@ def test_of_a_full_disk_the_folder_is_named(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(_files.os, "posix_fallocate", full, raising=False)
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     with pytest.raises(OSError, match="full") as caught:
         check_space_for_weights(model, tmp_path)
