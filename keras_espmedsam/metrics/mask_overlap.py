@@ -7,13 +7,16 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.losses.weights import mean_weight, per_pixel
 from keras_espmedsam.ops.device_constant import device_number
 
+# One object, by which the tensor that is made of it is found again.
+_NAN = float("nan")
+
 
 class _MeanOverlap(keras.metrics.Metric):
     """Mean over images and targets of an overlap of two binary masks; 1 if both are empty.
 
     A target counts where it is labelled. A `sample_weight` per image weighs the mean. With weights
     per pixel, pixels of weight 0 are left out of the masks, and a mask counts by the mean weight of
-    the others.
+    the others. Without any mask to measure the mean is NaN: 0 would mean that all were missed.
     """
 
     def __init__(self, threshold=0.5, target=None, name=None, dtype=None, **kwargs):
@@ -76,9 +79,7 @@ class _MeanOverlap(keras.metrics.Metric):
         return x[..., self.target : self.target + 1]
 
     def result(self):
-        count = ops.convert_to_tensor(self.count)
-        least = device_number(keras.config.epsilon(), like=count)
-        return self.total / ops.maximum(count, least)
+        return mean_or_nan(self.total, self.count)
 
     def get_config(self):
         return {**super().get_config(), "threshold": self.threshold, "target": self.target}
@@ -88,7 +89,7 @@ class _MeanOverlap(keras.metrics.Metric):
 class DiceScore(_MeanOverlap):
     """Mean over images of `2 |A & B| / (|A| + |B|)` of the thresholded mask and the truth.
 
-    Of several targets, the mean over all masks that are labelled.
+    Of several targets, the mean over all masks that are labelled; NaN if there are none.
 
     Args:
         threshold: float. Probability from which a pixel is foreground.
@@ -123,7 +124,7 @@ class DiceScore(_MeanOverlap):
 class ForegroundIoU(_MeanOverlap):
     """Mean over images of `|A & B| / |A | B|` of the thresholded mask and the truth.
 
-    Of several targets, the mean over all masks that are labelled.
+    Of several targets, the mean over all masks that are labelled; NaN if there are none.
 
     Args:
         threshold: float. Probability from which a pixel is foreground.
@@ -153,6 +154,24 @@ class ForegroundIoU(_MeanOverlap):
     def measure(self, overlap, total):
         union = total - overlap
         return overlap / ops.where(total > overlap, union, device_number(1, like=union))
+
+
+def mean_or_nan(total, count):
+    """Return a sum of values divided by the sum of their weights; NaN where nothing was weighed.
+
+    Args:
+        total: tensor or variable.
+        count: tensor or variable of its shape, 0 or more.
+
+    Example:
+        >>> mean = mean_or_nan(ops.array([1.0, 0.0]), ops.array([2.0, 0.0]))
+        >>> keras.ops.convert_to_numpy(mean).tolist()
+        [0.5, nan]
+    """
+    total, count = ops.convert_to_tensor(total), ops.convert_to_tensor(count)
+    seen = count > device_number(0, like=count)
+    mean = total / ops.where(seen, count, device_number(1, like=count))
+    return ops.where(seen, mean, device_number(_NAN, like=count))
 
 
 def _name(name, target):

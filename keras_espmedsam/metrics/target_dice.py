@@ -7,11 +7,8 @@ from keras import ops
 from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.losses.per_target_loss import known_modalities
-from keras_espmedsam.metrics.mask_overlap import DiceScore
+from keras_espmedsam.metrics.mask_overlap import DiceScore, mean_or_nan
 from keras_espmedsam.ops.device_constant import device_constant, device_number
-
-# One object, by which the tensor that is made of it is found again.
-_NAN = float("nan")
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -19,7 +16,7 @@ class TargetDice(DiceScore):
     """Mean Dice of each target over the images in which it is labelled, and the mean over targets.
 
     So a target that few images label counts as much as one that all do. A target that no image
-    has labelled is NaN, and not part of the mean.
+    has labelled is NaN, and not part of the mean, which is NaN if there is no such target.
 
     Args:
         names: dict of modality to the names of its targets, in the order of the channels, as
@@ -87,14 +84,10 @@ class TargetDice(DiceScore):
         return ops.take(device_constant(_rows, rows, like=values), modalities, axis=0)
 
     def result(self):
-        counts = ops.convert_to_tensor(self.counts)
-        totals = ops.convert_to_tensor(self.totals)
-        zero, one = (device_number(value, like=counts) for value in (0, 1))
-        seen = ops.cast(counts > zero, "float32")
-        scores = totals / ops.where(counts > zero, counts, one)
-        mean = ops.sum(scores * seen) / ops.maximum(ops.sum(seen), one)
-        nan = device_number(_NAN, like=counts)
-        scores = ops.where(counts > zero, scores, nan)
+        scores = mean_or_nan(self.totals, self.counts)
+        seen = ops.convert_to_tensor(self.counts) > device_number(0, like=scores)
+        known = ops.where(seen, scores, device_number(0, like=scores))
+        mean = mean_or_nan(ops.sum(known), ops.sum(ops.cast(seen, "float32")))
         return {"masks_dice": mean} | {
             f"dice_{modality}/{target}": scores[row, column]
             for row, (modality, targets) in enumerate(self._names().items())

@@ -95,9 +95,25 @@ def test_reset(metric_class, batch):
     metric = metric_class()
     metric.update_state(*batch)
     metric.reset_state()
-    assert float(metric.result()) == 0.0
+    assert np.isnan(float(metric.result()))
     metric.update_state(batch[0][:1], batch[1][:1])
     expected = _scores(*batch)[metric_class][0]
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+
+
+@both
+@pytest.mark.parametrize("labelled", [False, True])
+def test_without_a_mask_to_measure_there_is_no_number(metric_class, labelled, batch):
+    """Zero would say that everything was missed."""
+    y_true, logits = batch
+    metric = metric_class()
+    if labelled:
+        metric.update_state(y_true, logits, sample_weight=np.zeros(5, "float32"))
+    else:
+        metric.update_state(np.full_like(y_true, -1), logits)
+    assert np.isnan(float(metric.result()))
+    metric.update_state(y_true[:1], logits[:1])
+    expected = _scores(y_true[:1], logits[:1])[metric_class][0]
     assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
 
 
