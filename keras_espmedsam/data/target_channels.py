@@ -7,11 +7,10 @@ import numpy as np
 from keras_espmedsam._shown import shown_value
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.data.samples import TargetPixels
+from keras_espmedsam.data.target_conflicts import find_conflicts
 from keras_espmedsam.data.targets import UNNAMED, Targets
 from keras_espmedsam.errors import InputError
 
-TOLERANCE = 0.01
-"""The share of a target's pixels that may contradict its group or outer target."""
 OVERLAPS = ("error", "first", "neither")
 """What becomes of pixels of several targets of an exclusive group; see `SegmentationDataset`."""
 
@@ -118,34 +117,12 @@ class TargetChannels:
                     f"{record.image} have different sizes; expected that of the image."
                 )
         paths = {self.index(record, one.target): one.mask for one in record.target_masks}
-        for inner, outer in self.targets.nested.get(record.modality, {}).items():
-            one, other = names.index(inner), names.index(outer)
-            if one in masks and other in masks:
-                outside = int((masks[one] & ~masks[other]).sum())
-                if outside > TOLERANCE * masks[one].sum():
-                    share = _percent(outside, masks[one].sum())
-                    raise InputError(
-                        f"{share} of {inner} in {paths[one]} is outside of {outer} in "
-                        f"{paths[other]}, which contains it according to `nested`; expected at "
-                        f"most {TOLERANCE:.0%}. Correct the masks, leave the image out, or build "
-                        "the model without this pair."
-                    )
-        for group in self.targets.exclusive.get(record.modality, ()):
-            own = [names.index(name) for name in group if names.index(name) in masks]
-            for number, one in enumerate(own):
-                for other in own[number + 1 :]:
-                    both = int((masks[one] & masks[other]).sum())
-                    smaller = min((one, other), key=lambda c: masks[c].sum())
-                    if self.overlap == "error" and both > TOLERANCE * masks[smaller].sum():
-                        raise InputError(
-                            f"{_percent(both, masks[smaller].sum())} of {names[smaller]} in "
-                            f"{paths[smaller]} is also "
-                            f"{names[other if smaller == one else one]} in "
-                            f"{paths[other if smaller == one else one]}, but the two exclude each "
-                            f"other; expected at most {TOLERANCE:.0%}. Correct the masks, choose "
-                            "overlap='first' or overlap='neither', or build the model without "
-                            "this exclusive group."
-                        )
+        for conflict in find_conflicts(self.targets, record.modality, masks):
+            if conflict.nested:
+                raise InputError(conflict.sentence(names, "leave the image out", paths))
+            if self.overlap == "error":
+                remedy = "choose overlap='first' or overlap='neither'"
+                raise InputError(conflict.sentence(names, remedy, paths))
         return self._free_of_conflicts(record.modality, masks, self.overlap == "neither")
 
     def free_of_conflicts(
@@ -230,10 +207,6 @@ class TargetChannels:
 
     def _first(self, modality):
         return UNNAMED if self.targets is None else self.targets.of(modality)[0]
-
-
-def _percent(part, whole):
-    return f"{100 * part / whole:.3g} %"
 
 
 def _depth(name, pairs):

@@ -28,8 +28,10 @@ def trains_on_raw_images(decorated):
     Args:
         decorated: keras-hub `Task` with `prepare_batch(x, y=None, sample_weight=None,
             class_weight=None)`, which checks one raw batch and returns inputs of the model, and
-            `raw_inputs`, the names of a raw batch's parts, and `loss_scope(x)`, a context in which
-            the loss and the metrics are computed. It overrides `compile`.
+            `raw_inputs`, the names of a raw batch's parts; `loss_scope(x)`, a context in which
+            the loss and the metrics are computed; `metric_targets(x, y)`, what metrics compare
+            with the outputs; and `check_arrays(x, y)`, which checks the rows of all images before
+            the first batch. It overrides `compile`.
 
     Example:
         >>> kem.models.TiCImageClassifier.fit is kem.models.ESPMedSAMImageSegmenter.fit
@@ -88,7 +90,11 @@ class _RawTraining:
             return compute()
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """As Keras', in the `loss_scope`; on TensorFlow the first call creates their variables."""
+        """As Keras', in the `loss_scope`, of `metric_targets`.
+
+        On TensorFlow the first call creates their variables.
+        """
+        y = self.metric_targets(x, y)
         compute = functools.partial(keras.Model.compute_metrics, self, x, y, y_pred, sample_weight)
         with self.loss_scope(x):
             if keras.backend.backend() == "tensorflow" and _is_first(self, "metrics"):

@@ -55,6 +55,13 @@ class _ImageTask:
         """Return a context in which the loss of one prepared batch is computed."""
         return contextlib.nullcontext()
 
+    def metric_targets(self, x, y):
+        """Return the targets of one prepared batch that metrics compare with the outputs."""
+        return y
+
+    def check_arrays(self, x, y):
+        """Refuse what is wrong in the rows of all images and targets, before the first batch."""
+
     @property
     def intensity(self):
         """The preset's rule for black and white, for images that do not state their own."""

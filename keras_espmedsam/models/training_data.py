@@ -279,6 +279,7 @@ class ArrayDataset(keras.utils.PyDataset):
             self.x, self.y, self.sample_weight, count = array_rows(
                 x, y, sample_weight, task.raw_inputs
             )
+            task.check_arrays(self.x, self.y)
         self.order = np.arange(count)
 
     def split(self, fraction):

@@ -7,6 +7,7 @@ import pytest
 import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import any_target
+from keras_espmedsam.models.esp_medsam.raw_targets import labelled_channels
 
 SIZE = (32, 32)
 IMAGES = np.random.default_rng(0).normal(size=(3, *SIZE, 3)).astype("float32")
@@ -260,7 +261,17 @@ def test_a_loss_of_one_target_is_computed_for_each(build):
         (lambda m: m.train_only_target("skin", "heart"), "target of lung"),
         (lambda m: m.prepare_batch(_x(), np.ones((3, *SIZE))), "3 channels"),
         (lambda m: m.prepare_batch(_x(), np.ones((3, *SIZE, 2))), "3 channels"),
-        (lambda m: m.prepare_batch(_x(), {"labelled": np.ones((3, 3))}), "expected only masks"),
+        (
+            lambda m: m.prepare_batch(_x(), {"labelled": np.ones((3, 3))}),
+            'a dict of labelled; expected masks, or {"masks": masks, "labelled": labelled}.',
+        ),
+        (
+            lambda m: m.prepare_batch(_x(), _labelled(np.nan)),
+            r"labelled\[1, 2\]=nan; exp",
+        ),
+        (lambda m: m.prepare_batch(_x(), _labelled(-1)), r"labelled\[1, 2\]=-1.0; expected True"),
+        (lambda m: m.prepare_batch(_x(), _labelled("no")), "labelled of type <U"),
+        (lambda m: m.prepare_batch(_x(), _labelled(None)), "labelled of type object"),
         (
             lambda m: m.prepare_batch(_x(), {"masks": _ones(), "labelled": np.ones((3, 2))}),
             r"\(3, 3\)",
@@ -272,6 +283,62 @@ def test_a_loss_of_one_target_is_computed_for_each(build):
 def test_bad_calls_are_rejected(extended, call, part):
     with pytest.raises(InputError, match=part):
         call(extended)
+
+
+def test_masks_that_contradict_the_model_are_rejected_by_the_number_of_the_image(extended):
+    """The centre of a mole lies in it."""
+    masks = np.zeros((3, *SIZE, 3), "uint8")
+    masks[2, :16, :, 1] = masks[2, :10, :, 2] = 255
+    x = {"images": RAW, "modalities": ["lung", "skin", "skin"]}
+    extended.prepare_batch(x, masks)
+    masks[2, 16, :8, 2] = 255  # 2.4 % of its pixels.
+    said = r"masks\[2\]: 2.44 % of centre is outside of mole, .*expected at most 1%"
+    with pytest.raises(InputError, match=said):
+        extended.prepare_batch(x, masks / 255)
+    with pytest.raises(InputError, match=said):  # Before the first batch.
+        extended.fit(x, {"masks": list(masks)}, batch_size=1)
+    with pytest.raises(InputError, match=r"^2.44 % of centre"):
+        extended.prepare_batch({"images": RAW[2:], "modalities": ["skin"]}, masks[2:])
+    # What is not labelled cannot contradict, nor what another modality has in these channels.
+    labelled = np.array([[1, 1, 1], [1, 1, 1], [1, 0, 1]])
+    extended.prepare_batch(x, {"masks": masks, "labelled": labelled})
+    extended.prepare_batch({"images": RAW, "modalities": ["skin", "skin", "lung"]}, masks)
+
+
+def test_targets_that_exclude_each_other_may_not_overlap():
+    targets = kem.data.Targets({"eye": ("a", "v", "disc")}, {"eye": [("a", "v")]})
+    masks = np.zeros((2, 10, 10, 3), "float32")
+    masks[1, :5, :, 0] = masks[1, 4:6, :, 1] = masks[1, ..., 2] = 0.9
+    with pytest.raises(InputError, match=r"masks\[1\]: 50 % of v is also a, but the two exclude"):
+        labelled_channels(targets, 2, masks)
+    masks[1, :4, :, 1] = 0.3  # Below half: an edge.
+    masks[1, 4, :, 1] = 0
+    assert labelled_channels(targets, 2, masks).all()
+
+
+def test_metrics_do_not_see_hidden_channels(extended, monkeypatch):
+    """The eye's second channel is hidden; the skin's is a target."""
+    seen = {}
+    monkeypatch.setattr(
+        keras.Model, "compute_metrics", lambda self, x, y, y_pred, sample_weight: seen.update(y)
+    )
+    y = {"masks": np.ones((3, *SIZE, 3), "float32"), "patches": np.ones((3, 1, 1, 1), "float32")}
+    y["masks"][1, ..., 2] = y["masks"][2, ..., 2] = -1
+    tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, ({"modalities": [0, 1, 2]}, y))
+    logits = np.full((3, *SIZE, 3), 9, "float32")
+    logits[2, ..., 1:] = -9  # Only the hidden channel is wrong.
+    extended.compute_metrics(*tensors, logits)
+    known = np.asarray(keras.ops.convert_to_numpy(seen["masks"]))[:, 0, 0] >= 0
+    assert known.tolist() == [[True] * 3, [True, True, False], [True, False, False]]
+    metric = kem.metrics.ForegroundIoU()
+    metric.update_state(seen["masks"], logits)
+    assert float(metric.result()) == 1
+    assert (y["masks"][2, ..., 1] == 1).all()  # The loss learns it.
+
+
+def _labelled(value):
+    labelled = [[1.0] * 3, [1.0, 1.0, value], [1.0] * 3]
+    return {"masks": _ones(), "labelled": labelled}
 
 
 def _x():

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_espmedsam import losses
-from keras_espmedsam.data.targets import Targets
+from keras_espmedsam.data.targets import UNLABELLED, Targets
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.imaging.host_call import host_call
@@ -27,10 +27,12 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor i
     any_target,
 )
 from keras_espmedsam.models.esp_medsam.pixel_weights import weigh_classes
+from keras_espmedsam.models.esp_medsam.raw_targets import first_channels, labelled_channels
 from keras_espmedsam.models.jit_compilation import check_jit_compile
 from keras_espmedsam.models.quantization import keeps_quantization, refuse_quantized
 from keras_espmedsam.models.raw_training import trains_on_raw_images
 from keras_espmedsam.models.tasks import ImageSegmenter, checked_preprocessor
+from keras_espmedsam.ops.device_constant import device_constant, device_number
 from keras_espmedsam.optimizers import decoupled
 
 
@@ -469,16 +471,34 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         x, y, sample_weight = batch_parts(prepared)
         return x, *self._weigh_classes(y, sample_weight, class_weight)
 
+    def check_arrays(self, x, y):
+        """Refuse masks that contradict the model's targets, by the number of the first image.
+
+        Args:
+            x: dict of `images` and, with several modalities, `modalities`: an entry per image.
+            y: raw masks, or a dict of them as for `prepare_batch`; or `None`.
+
+        Raises:
+            InputError: see `prepare_batch`.
+        """
+        modalities = x.get("modalities")
+        if y is None or (modalities is None and self.takes_modalities):
+            return  # `prepare_batch` reports it.
+        if self.takes_modalities:
+            modalities = self.modality_indices(modalities, len(x["images"]))
+            x = {**x, "modalities": modalities}
+        self._raw_masks(y, x)
+
     def _raw_masks(self, y, x):
         """Return raw masks, or with several channels a dict of `masks` and `labelled`."""
         channels = self.target_set.num_channels
         if isinstance(y, dict):
             allowed = {"masks", "labelled"} if channels > 1 else {"masks"}
             if "masks" not in y or not set(y) <= allowed:
-                more = "" if channels == 1 else ' and {"labelled": ...}'
+                more = ', "labelled": labelled' if channels > 1 else ""
                 raise InputError(
-                    f"Received targets as a dict of {', '.join(map(str, y))}; expected only masks, "
-                    f'or {{"masks": ...}}{more}: the patches are derived from them.'
+                    f"Received targets as a dict of {', '.join(map(str, y)) or 'nothing'}; "
+                    f'expected masks, or {{"masks": masks{more}}}. Patches follow from the masks.'
                 )
         masks = y["masks"] if isinstance(y, dict) else y
         if channels == 1:
@@ -490,20 +510,21 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
                 f"channels; expected (batch, height, width, {channels}), one for each target of "
                 "a modality, or a list of such maps of the images' own sizes."
             )
-        modalities, images = x.get("modalities"), x["images"]
-        own = _own_channels(self.target_set)
-        given = y.get("labelled") if isinstance(y, dict) else None
-        inputs = [one for one in (images, modalities, given) if one is not None]
-        (labelled,) = host_call(
-            lambda images, *rest: _labelled(
-                own,
-                len(images),
-                rest[0] if modalities is not None else None,
-                rest[-1] if given is not None else None,
-            ),
-            inputs,
-            (("bool", (None, channels)),),
-        )
+        targets = self.target_set
+        inputs = {
+            "images": x["images"],
+            # Only to check what is excluded or nested.
+            "masks": masks if targets.exclusive or targets.nested else None,
+            "modalities": x.get("modalities"),
+            "given": y.get("labelled") if isinstance(y, dict) else None,
+        }
+        inputs = {name: value for name, value in inputs.items() if value is not None}
+
+        def find(images, *others):
+            return labelled_channels(targets, len(images), **dict(zip(names, others, strict=True)))
+
+        _, *names = inputs
+        (labelled,) = host_call(find, list(inputs.values()), (("bool", (None, channels)),))
         return {"masks": masks, "labelled": labelled}
 
     def _with_patches_of_any_target(self, prepared):
@@ -519,6 +540,20 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         )
         y = {**y, "patches": patches}
         return keras.utils.pack_x_y_sample_weight(x, y, weights[0] if weights else None)
+
+    def metric_targets(self, x, y):
+        """Return the targets that metrics see: hidden channels are unlabelled to them."""
+        targets = self.target_set
+        masks = y.get("masks") if isinstance(y, dict) else None
+        if masks is None or not any(map(targets.hidden, targets.modalities)):
+            return y
+        counts = tuple(len(targets.of(modality)) for modality in targets.modalities)
+        shown = device_constant(first_channels, counts, targets.num_channels, like=masks)
+        if self.takes_modalities:
+            rows = keras.ops.cast(keras.ops.reshape(x["modalities"], (-1,)), "int32")
+            shown = keras.ops.take(shown, rows, axis=0)
+        unlabelled = device_number(UNLABELLED, like=masks)
+        return {**y, "masks": keras.ops.where(shown[:, None, None], masks, unlabelled)}
 
     def loss_scope(self, x):
         """Return a context in which losses and metrics of the masks know each sample's modality."""
@@ -594,23 +629,3 @@ def _targets_of(backbone):
     """Return a backbone's `Targets`; one of another package may know nothing of targets."""
     targets = getattr(backbone, "target_set", None)
     return Targets.of_modalities(backbone.modalities) if targets is None else targets
-
-
-def _own_channels(targets):
-    """Return which channels each modality uses, bool `(modalities, channels)`."""
-    counts = [len(targets.channels(modality)) for modality in targets.modalities]
-    return np.arange(targets.num_channels) < np.array(counts)[:, None]
-
-
-def _labelled(own, count, modalities=None, given=None):
-    """Return which channels of each image are labelled: those given, or all of its modality."""
-    rows = own[np.zeros(count, "int32") if modalities is None else modalities]
-    if given is None:
-        return rows
-    given = np.asarray(given)
-    if given.shape != rows.shape:
-        raise InputError(
-            f"Received labelled of shape {given.shape}; expected one value per image and channel, "
-            f"{rows.shape}."
-        )
-    return rows & given.astype(bool)
