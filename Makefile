@@ -121,6 +121,7 @@ format: $(DEV_READY) ## format the code and mend what ruff can mend
 
 wheel: $(DEV_READY) ## build the sdist and the wheel into dist/
 	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python tools/earlier_presets.py --output dist
 
 api-check: $(DEV_READY) ## list what breaks programs written for the last release
 	KERAS_BACKEND=$(BACKEND) TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python tools/api_changes.py

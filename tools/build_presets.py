@@ -25,6 +25,7 @@ import tempfile
 import modality_card
 import nano_card
 import native_card
+from preset_versions import keep_earlier
 
 import keras_espmedsam as kem
 from keras_espmedsam.converters.untrained_segmenter import published_segmenter
@@ -193,13 +194,20 @@ def write_modality(run, report_file, commit):
 
 
 def save_preset(name, model, classes, description, weights=True, get_weights=""):
-    """Write a preset's files and its entry for the registry; gives the folder."""
+    """Write a preset's files and its entry for the registry; gives the folder.
+
+    Anything but what is there already is a new version; the one that was the newest stays as
+    `NAME@VERSION`.
+    """
     folder = PRESETS / name
     with tempfile.TemporaryDirectory() as temporary:
         model.save_to_preset(temporary)
+        version = keep_earlier(pathlib.Path(temporary), folder, weights)
         copy_preset(pathlib.Path(temporary), folder, weights)
     metadata = {"description": description, "params": model.count_params()}
     entry = {"classes": classes, "metadata": metadata, "get_weights": get_weights}
+    if version > 1:
+        entry["version"] = version
     write_text(folder / METADATA_FILE, json.dumps(entry, indent=4) + "\n")
     write_checksums(folder)
     return folder

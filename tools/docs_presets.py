@@ -9,20 +9,23 @@ _HEAD = """# Presets
 The presets that come with the package. Pass a name to `--preset` of a command, or to `from_preset`
 in Python. A preset without weights is an architecture to train.
 
-| preset | what it is | parameters | weights | licence |
-|---|---|---|---|---|
+A name stands for the newest version of a preset. `NAME@VERSION` stands for the version that you
+name, and keeps giving what it gave: write it wherever results have to stay the same.
+
+| preset | version | what it is | parameters | weights | licence |
+|---|---|---|---|---|---|
 """
 
 
 def presets_page() -> str:
     """The table of all presets, in Markdown."""
     lines = []
-    for name, entry in builtin_presets().items():
+    for name, entry in builtin_presets(earlier=True).items():
         meta = entry["metadata"]
         weights = "yes" if entry["weights"] else "no"
         lines.append(
-            f"| [`{name}`](presets/{name}.md) | {meta['description']} | {meta['params']:,} "
-            f"| {weights} | {card_licence(name) or ''} |\n"
+            f"| [`{name}`](presets/{name}.md) | {entry['version']} | {meta['description']} "
+            f"| {meta['params']:,} | {weights} | {card_licence(name) or ''} |\n"
         )
     return _HEAD + "".join(lines)
 
@@ -31,5 +34,5 @@ def cards() -> dict[str, str]:
     """The cards of all presets by name, in Markdown, without what is for a hub at their top."""
     return {
         name: re.sub(r"\A---\n.*?\n---\n+", "", read_card(entry["path"]) or "", flags=re.DOTALL)
-        for name, entry in builtin_presets().items()
+        for name, entry in builtin_presets(earlier=True).items()
     }

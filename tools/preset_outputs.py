@@ -178,6 +178,23 @@ def stored_outputs():
     return found
 
 
+def rename(old, new):
+    """Keep the stored numbers of a preset under the new name of its folder."""
+    stored = stored_outputs()
+    if old in stored:
+        stored[new] = stored.pop(old)
+        _store(stored)
+
+
+def _store(stored):
+    arrays = {
+        f"{name}/{output}": values
+        for name in sorted(stored)
+        for output, values in stored[name].items()
+    }
+    np.savez_compressed(STORED, **arrays)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("presets", nargs="*", help="presets whose numbers are written anew")
@@ -202,12 +219,7 @@ def main():
         stored[name] = preset_outputs(name)
         print(f"{name}: {', '.join(stored[name])}")
     # A preset that is gone takes its numbers along.
-    arrays = {
-        f"{name}/{output}": values
-        for name in preset_names()
-        for output, values in stored[name].items()
-    }
-    np.savez_compressed(STORED, **arrays)
+    _store({name: stored[name] for name in preset_names()})
     print(f"{STORED.relative_to(REPOSITORY)}: {STORED.stat().st_size} bytes")
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from keras_espmedsam._startup import BACKENDS, choose_backend, import_with_keras
 from keras_espmedsam.cli.console import SOME_FAILED, errors_reported, stdout
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.hub.built_in_presets import builtin_presets
+from keras_espmedsam.hub.built_in_presets import builtin_presets, weights_are_elsewhere
 from keras_espmedsam.hub.checksums import CHECKSUMS_FILE, check_checksums
 
 _PACKAGE = "keras-espmedsam"
@@ -140,7 +140,7 @@ def _backend(problems):
 def _presets(problems):
     """Each built-in preset, and whether its files are what was published."""
     try:
-        known = builtin_presets()
+        known = builtin_presets(earlier=True)
     except InputError as error:
         problems.append(str(error))
         return {}
@@ -156,7 +156,7 @@ def _presets(problems):
             listed = (folder / CHECKSUMS_FILE).read_bytes()
             found[name] = f"checksums match ({hashlib.sha256(listed).hexdigest()[:12]})"
         try:
-            check_checksums(folder)
+            check_checksums(folder, weights=not weights_are_elsewhere(folder))
         except (InputError, OSError):
             found[name] = "damaged"
             problems.append(

@@ -37,6 +37,7 @@ from keras_espmedsam.evaluation.measurement_log import MeasurementLog
 from keras_espmedsam.evaluation.metrics import checked_metrics
 from keras_espmedsam.evaluation.report import NOT_METRICS, mean_or_none
 from keras_espmedsam.evaluation.surface_dice import parse_tolerance
+from keras_espmedsam.hub.built_in_presets import versioned_name
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.inference.load_models import check_name as check_preset
 
@@ -206,7 +207,7 @@ def evaluate(
                     batch_size,
                     paper_metrics,
                     progress=advance,
-                    preset=preset,
+                    preset=versioned_name(preset),
                     max_pixels=max_pixels,
                     mirror=mirror,
                     on_failure=lambda record, reason: print_error(reason, bar.console),

@@ -12,7 +12,12 @@ from rich.table import Table
 from keras_espmedsam._shown import printable, shown
 from keras_espmedsam.cli.console import errors_reported, stdout
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.hub.built_in_presets import builtin_presets, read_card, resolve_preset
+from keras_espmedsam.hub.built_in_presets import (
+    builtin_presets,
+    read_card,
+    resolve_preset,
+    weights_are_elsewhere,
+)
 from keras_espmedsam.hub.checksums import CHECKSUMS_FILE, check_checksums, unlisted_files
 
 
@@ -24,8 +29,10 @@ def presets(
 ) -> None:
     """List the built-in presets, or show the card of one.
 
-    Your own presets, from `espmedsam train` or `espmedsam convert`, are folders. Before a card is
-    shown, the preset's files are compared with their checksums.
+    A name stands for the newest version; NAME@VERSION, such as espmedsam_nano_256@1, for the one
+    that you name, with the same results as before. Your own presets, from `espmedsam train` or
+    `espmedsam convert`, are folders. Before a card is shown, the preset's files are compared with
+    their checksums.
 
     Exit code: 0, done; 2, an unknown or damaged preset.
 
@@ -39,9 +46,10 @@ def presets(
         if name is not None:
             _show_card(name)
             return
-        known = builtin_presets()
+        known = builtin_presets(earlier=True)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("preset", no_wrap=True)
+    table.add_column("version", justify="right", no_wrap=True)
     table.add_column("parameters", justify="right", no_wrap=True)
     table.add_column("weights", no_wrap=True)
     table.add_column("description")
@@ -50,6 +58,7 @@ def presets(
         params = metadata.get("params")
         table.add_row(
             name,
+            str(entry["version"]),
             f"{params:,}" if params else "",
             "yes" if entry.get("weights", True) else "no",
             metadata.get("description", ""),
@@ -65,7 +74,7 @@ def _show_card(name):
             "name or a folder."
         )
     folder = Path(path)
-    check_checksums(folder)
+    check_checksums(folder, weights=not weights_are_elsewhere(folder))
     text = read_card(folder)
     if text is None:
         raise InputError(f"The preset {name} has no card: {folder} holds no README.md.")

@@ -11,7 +11,13 @@ from keras_espmedsam.distillation.phases.named_phase import phases_with
 from keras_espmedsam.distillation.variants import VARIANTS
 from keras_espmedsam.registries import distillation_phases, feature_losses, losses
 from keras_espmedsam.training.config.data_settings import DataSettings
-from keras_espmedsam.training.config.field_types import Count, Existing, Positive, Size
+from keras_espmedsam.training.config.field_types import (
+    Count,
+    Existing,
+    Positive,
+    PresetName,
+    Size,
+)
 from keras_espmedsam.training.config.known_names import MaskLoss, check_names, named_loss, one_of
 from keras_espmedsam.training.config.model_settings import ModelSettings
 from keras_espmedsam.training.config.parts import PARTS
@@ -25,7 +31,7 @@ class TeacherSettings(Settings):
 
     name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z]\w*$")]
     """Name of the teacher in the learning curves."""
-    preset: str | None = None
+    preset: PresetName | None = None
     """A preset, such as one that `espmedsam convert sam` writes. Give one of preset, keras_hub and
     file."""
     keras_hub: str | None = None

@@ -9,7 +9,7 @@ import keras_espmedsam
 from keras_espmedsam.data.targets import Targets
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.target_planes import labels_by_group, num_planes
-from keras_espmedsam.hub.built_in_presets import card_licence
+from keras_espmedsam.hub.built_in_presets import card_licence, versioned_name
 from keras_espmedsam.imaging.postprocessing import checked_postprocessing
 from keras_espmedsam.models.image_converter import NORMALIZATIONS
 
@@ -189,15 +189,16 @@ def preset_name(preset):
         preset: str, path or None: a name, a folder, or an address.
 
     Returns:
-        str or None: for a folder the last part of its path; others unchanged.
+        str or None: for a folder the last part of its path, for a built-in name the name with its
+        version; others unchanged.
 
     Example:
-        >>> preset_name("/home/somebody/trials/eye_7/"), preset_name("hf://lab/eye")
-        ('eye_7', 'hf://lab/eye')
+        >>> preset_name("/home/somebody/trials/eye_7/"), preset_name("espmedsam_nano_256")
+        ('eye_7', 'espmedsam_nano_256@1')
     """
     if preset is None:
         return None
-    preset = os.fspath(preset)
+    preset = versioned_name(preset)
     if re.match(r"[a-z]+://", preset) and not preset.startswith("file:"):
         return preset
     # Handles paths of any system; "." and ".." become the names of their folders.

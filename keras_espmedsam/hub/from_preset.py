@@ -25,6 +25,16 @@ from keras_espmedsam.hub.write_preset import replaced_preset
 _PART = contextvars.ContextVar("part", default=False)
 
 
+def is_loading_preset() -> bool:
+    """Return whether `from_preset` or `save_to_preset` of one of our classes is running.
+
+    Example:
+        >>> is_loading_preset()
+        False
+    """
+    return _PART.get()
+
+
 def _find_in_legacy_files(decorated):
     """Let Keras' legacy .h5 files of a model load without `custom_objects`.
 
@@ -55,7 +65,7 @@ class _BuiltinPresets:
     def __get__(self, instance, owner):
         return {
             name: entry
-            for name, entry in builtin_presets().items()
+            for name, entry in builtin_presets(earlier=True).items()
             if owner.__name__ in entry["classes"]
         }
 
@@ -84,15 +94,16 @@ def knows_builtin_presets(has_weights: bool = True) -> Callable[[type], type]:
             A preset at an address is downloaded first, then read and checked like a folder.
 
             Args:
-                preset: str or path.
+                preset: str or path. A built-in name is its newest version; `NAME@VERSION` is that
+                    one, such as `"espmedsam_nano_256@1"`.
                 *args, **kwargs: passed to keras-hub, such as `load_weights=False` to load only
                     the architecture; `dtype`, by default Keras' current one, whatever the preset
                     was saved in; or `image_shape`, `(height, width, 3)`, of the model's images.
 
             Raises:
-                InputError: for an unknown name (the message lists the known ones), a failed
-                    download, files that differ from the checksums of `save_to_preset`, unknown
-                    arguments, weights of another network, and NaN or infinite weights.
+                InputError: for an unknown name or version (the message lists the known ones), a
+                    failed download, files that differ from the checksums of `save_to_preset`,
+                    unknown arguments, weights of another network, and NaN or infinite weights.
 
             Example:
                 >>> Segmenter = kem.models.ESPMedSAMImageSegmenter

@@ -11,7 +11,7 @@ from keras_espmedsam._startup import first_line
 from keras_espmedsam._upward import upward
 from keras_espmedsam.data.targets import Targets
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset
+from keras_espmedsam.hub.built_in_presets import builtin_presets, resolve_preset, versioned_name
 from keras_espmedsam.hub.json_file import read_json
 from keras_espmedsam.hub.local_preset import local_preset
 from keras_espmedsam.hub.saved_config import check_configs, read_config
@@ -87,11 +87,12 @@ def load_recognizer(recognizer: Any = None) -> Any:
         recognizer = DEFAULT_RECOGNIZER
     name = _name(recognizer, "recognizer", "a TiCImageClassifier")
     with _LOADING:
-        if name in _KEPT:
-            return _KEPT[name]
+        if (versioned := versioned_name(name)) in _KEPT:
+            return _KEPT[versioned]
         classifier = _from_preset("TiCImageClassifier", name)
-        if name in builtin_presets():  # The content of a folder can change.
-            _KEPT[name] = classifier
+        # The content of a folder can change.
+        if versioned.rpartition("@")[0] in builtin_presets():
+            _KEPT[versioned] = classifier
         return classifier
 
 

@@ -112,7 +112,9 @@ def test_no_backend_of_ours(monkeypatch, chosen, sentence):
 
 def test_damaged_presets(monkeypatch, tmp_path):
     entry = builtin_presets()[NANO]
-    monkeypatch.setattr(doctor, "builtin_presets", lambda: {NANO: entry | {"path": tmp_path / "a"}})
+    monkeypatch.setattr(
+        doctor, "builtin_presets", lambda earlier: {NANO: entry | {"path": tmp_path / "a"}}
+    )
     shutil.copytree(entry["path"], tmp_path / "a")
     assert examine()["problems"] == []
     (tmp_path / "a" / "task.json").write_text("{}", encoding="utf-8")
@@ -122,7 +124,7 @@ def test_damaged_presets(monkeypatch, tmp_path):
     (tmp_path / "a" / "SHA256SUMS").unlink()
     assert examine()["presets"] == {NANO: "no checksums"}
 
-    def damaged():
+    def damaged(earlier):
         raise InputError("The file preset.json is damaged. Install the package again.")
 
     monkeypatch.setattr(doctor, "builtin_presets", damaged)

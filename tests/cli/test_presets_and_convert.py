@@ -43,16 +43,20 @@ def checkpoints(run):
 
 
 def test_presets(run, monkeypatch):
+    nano = {"metadata": {"description": "A small one.", "params": 5_678_901}, "weights": True}
+    big = {"metadata": {"description": "A big one.", "params": 28_182_737}, "weights": False}
     known = {
-        "nano": {"metadata": {"description": "A small one.", "params": 5_678_901}, "weights": True},
-        "big": {"metadata": {"description": "A big one.", "params": 28_182_737}, "weights": False},
+        "nano": {**nano, "version": 2},
+        "nano@1": {**nano, "version": 1},
+        "big": {**big, "version": 1},
     }
-    monkeypatch.setattr(presets, "builtin_presets", lambda: known)
+    monkeypatch.setattr(presets, "builtin_presets", lambda earlier: known if earlier else {})
     result = run("presets")
     assert result.exit_code == 0
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.split()}
     assert "5,678,901" in lines["nano"]
     assert "yes" in lines["nano"]
+    assert lines["nano"].split()[1] == "2" and lines["nano@1"].split()[1] == "1"
     assert "A small one." in lines["nano"]
     assert "no" in lines["big"].split()
 

@@ -8,6 +8,7 @@ import pydantic
 
 from keras_espmedsam.data.label_table import labels_text, parse_labels
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.built_in_presets import versioned_name
 from keras_espmedsam.imaging.intensity import parse_intensity
 
 # Largest size that systems, TensorFlow and Keras can count with.
@@ -38,6 +39,8 @@ def _existing(path: Path) -> Path:
 
 
 Existing = Annotated[Path, pydantic.AfterValidator(_existing)]
+# With its version, so that a run's record states it, and a run that is resumed keeps it.
+PresetName = Annotated[str, pydantic.AfterValidator(versioned_name)]
 
 
 def _intensity(value):

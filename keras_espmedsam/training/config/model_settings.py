@@ -8,7 +8,7 @@ from keras_espmedsam._shown import shown
 from keras_espmedsam.data.targets import DEFAULT_INSTANCE_KIND, Targets
 from keras_espmedsam.errors import did_you_mean
 from keras_espmedsam.registries import image_encoders
-from keras_espmedsam.training.config.field_types import Count, Names, listed
+from keras_espmedsam.training.config.field_types import Count, Names, PresetName, listed
 from keras_espmedsam.training.config.known_names import one_of
 from keras_espmedsam.training.config.settings import Settings
 
@@ -92,8 +92,9 @@ _OF_A_NEW_MODEL = {
 class ModelSettings(Settings):
     """A segmenter: a preset to start from, or an encoder to start from scratch with."""
 
-    preset: str | None = None
-    """A built-in name, a folder, or `hf://org/name`. Give either this or `encoder`."""
+    preset: PresetName | None = None
+    """A built-in name, of the newest version or with one (espmedsam_nano_256@1); a folder; or
+    `hf://org/name`. Give either this or `encoder`."""
     load_weights: bool = True
     """Whether to load the preset's weights; false keeps only its architecture, with random weights.
     """

@@ -8,8 +8,10 @@ import yaml
 from keras_espmedsam._files import PREFIX, atomic_path, remove_leftovers
 from keras_espmedsam._shown import shown
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.built_in_presets import versioned_name
 from keras_espmedsam.training.config.run_config import RunSettings
 from keras_espmedsam.training.config.settings import load_settings
+from keras_espmedsam.training.config.yaml_text import read_yaml
 from keras_espmedsam.training.run.folder_lock import LOCK, RUN_LOCK, only_program
 from keras_espmedsam.training.run.run_folder import STATE
 
@@ -126,7 +128,8 @@ def _check_no_phase_is_training(config):
 def _differs(config, path):
     """Whether the configuration differs from a file's; raise if it must not."""
     try:
-        held = load_settings(type(config), path)
+        values = read_yaml(path, f"The record {path}")
+        held = load_settings(type(config), _as_begun(values) if isinstance(values, dict) else path)
     except InputError as error:
         # By another command, or by version 0.1.0, whose add-modality had its own settings.
         raise InputError(
@@ -144,6 +147,22 @@ def _differs(config, path):
                 f"given {new.get(key)}; give another output, or change it back."
             )
     return any(key.startswith(open_phases) for key in changed)
+
+
+def _as_begun(values):
+    """Return a record's values with the versions of its presets: 1 where it states none.
+
+    Records have stated versions for as long as presets have had a second one.
+    """
+    if isinstance(values, list):
+        return [_as_begun(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    values = {key: _as_begun(value) for key, value in values.items()}
+    preset = values.get("preset")
+    if isinstance(preset, str) and versioned_name(preset) != preset:
+        values["preset"] = f"{preset}@1"
+    return values
 
 
 def _not_begun(config, held):

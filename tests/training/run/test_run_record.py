@@ -4,6 +4,7 @@ import pytest
 
 from keras_espmedsam._files import locked
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub import built_in_presets
 from keras_espmedsam.training.config.settings import load_settings
 from keras_espmedsam.training.config.train_config import TrainConfig
 from keras_espmedsam.training.run.run_record import begin_run, hold_run
@@ -61,6 +62,31 @@ def test_a_phase_may_be_changed_until_it_has_trained(config):
     (mended.output / "preset").mkdir()
     with pytest.raises(InputError, match=r"phases\.2\.epochs=1"):
         begin_run(config("phases=[{epochs: 2, name: coarse}, {epochs: 9, name: fine}]"))
+
+
+def test_a_run_keeps_the_version_of_its_preset(config, monkeypatch):
+    def newest(version):
+        entry = {"version": version}
+        monkeypatch.setattr(
+            built_in_presets, "builtin_presets", lambda earlier=False: {"tiny": entry}
+        )
+
+    newest(1)
+    begin_run(config())
+    record = config().output / "config.yaml"
+    assert "preset: tiny@1" in record.read_text()
+    train(config(), 0)
+    newest(2)
+    with pytest.raises(
+        InputError, match=r"with model\.preset=tiny@1 and is now given tiny@2; give another output"
+    ):
+        begin_run(config())
+    assert begin_run(config("model.preset=tiny@1"))
+    # A record of before there were versions.
+    record.write_text(record.read_text().replace("tiny@1", "tiny"))
+    with pytest.raises(InputError, match=r"with model\.preset=tiny@1 and is now given tiny@2"):
+        begin_run(config())
+    assert begin_run(config("model.preset=tiny@1"))
 
 
 def test_what_changes_nothing_of_the_result_may_be_changed(config):
