@@ -20,7 +20,7 @@ def split_instances(
     threshold: float = 0.5,
     min_area: float = 0,
     fill_holes: bool = False,
-    largest: bool = False,
+    max_objects: int = 0,
 ) -> np.ndarray:
     """Split a mask into its objects, each with a number.
 
@@ -39,7 +39,8 @@ def split_instances(
         min_area: the least area of an object that stays, in pixels of this mask. A core of less
             than a quarter of it begins no object of its own.
         fill_holes: whether background that is enclosed by one object becomes part of it.
-        largest: whether only the largest object stays; of equal ones, the first.
+        max_objects: how many objects stay, the largest ones; of equal ones, the first. 0 for any
+            number.
 
     Returns:
         int32 `(height, width)`: 0 for the background, then 1, 2, ... without gaps, by an object's
@@ -78,8 +79,8 @@ def split_instances(
         labels = _split(labels, inner, level, min_area * _SHARE_OF_A_CORE)
     if fill_holes:
         labels = filled(labels)
-    if min_area > 1 or largest:
-        labels = without_small(labels, min_area, largest)
+    if min_area > 1 or max_objects:
+        labels = without_small(labels, min_area, max_objects)
     return labels
 
 

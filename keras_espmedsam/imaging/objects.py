@@ -141,13 +141,14 @@ def holes_of(labels: np.ndarray) -> tuple[np.ndarray, int]:
     return new[holes], int(new.max())
 
 
-def without_small(labels: np.ndarray, min_area: float = 0, largest: bool = False) -> np.ndarray:
-    """Remove small objects, or all but the largest, and number the others anew.
+def without_small(labels: np.ndarray, min_area: float = 0, max_objects: int = 0) -> np.ndarray:
+    """Remove small objects, or all but the largest ones, and number the others anew.
 
     Args:
         labels: `(height, width)` as from `numbered`.
         min_area: the least area of an object that stays, in pixels.
-        largest: whether only the largest object stays; of equal ones, the first.
+        max_objects: how many objects stay, the largest ones; of equal ones, the first. 0 for any
+            number.
 
     Returns:
         int32 `(height, width)`, numbered without gaps in the same order.
@@ -159,6 +160,7 @@ def without_small(labels: np.ndarray, min_area: float = 0, largest: bool = False
     size = areas(labels)
     size[0] = 0
     keep = (size > 0) & (size >= min_area)
-    if largest and keep.any():
-        keep &= np.arange(size.size) == int(np.argmax(size))
+    if max_objects:
+        # Stable, so that of equal ones the first in reading order comes first.
+        keep[np.argsort(-size, kind="stable")[max_objects:]] = False
     return (np.cumsum(keep, dtype=np.int32) * keep)[labels]

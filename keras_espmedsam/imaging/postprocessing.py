@@ -15,12 +15,12 @@ from keras_espmedsam.imaging.placement import Placement
 if TYPE_CHECKING:
     from keras_espmedsam.data.targets import Targets
 
-OPTIONS: dict[str, Any] = {"min_area": 0, "fill_holes": False, "largest": False}
+OPTIONS: dict[str, Any] = {"min_area": 0, "fill_holes": False, "max_objects": 0}
 """The options of `postprocess_mask` and `split_instances`, and their defaults."""
 
 
 def postprocess_mask(
-    mask: np.ndarray, min_area: float = 0, fill_holes: bool = False, largest: bool = False
+    mask: np.ndarray, min_area: float = 0, fill_holes: bool = False, max_objects: int = 0
 ) -> np.ndarray:
     """Fill the holes of a mask, and remove small parts of it.
 
@@ -30,7 +30,8 @@ def postprocess_mask(
         mask: `(height, width)`, nonzero is foreground.
         min_area: the least area of a part that stays, in pixels of this mask.
         fill_holes: whether holes become foreground. A hole does not touch the border of the image.
-        largest: whether only the largest part stays; of equal ones, the first in reading order.
+        max_objects: how many parts stay, the largest ones, such as 2 for lungs; of equal ones, the
+            first in reading order. 0 for any number.
 
     Returns:
         bool `(height, width)`.
@@ -43,8 +44,8 @@ def postprocess_mask(
     mask = np.asarray(mask) != 0
     if fill_holes:
         mask = mask | (holes_of(mask)[0] != 0)
-    if min_area > 1 or largest:
-        mask = without_small(connected_components(mask), min_area, largest) != 0
+    if min_area > 1 or max_objects:
+        mask = without_small(connected_components(mask), min_area, max_objects) != 0
     return mask
 
 
@@ -64,7 +65,7 @@ def options_at_image_size(options: Mapping[str, Any], place: Placement) -> dict[
     Example:
         >>> place = Placement.of((512, 256), image_size=(256, 256))
         >>> options_at_image_size({"min_area": 20}, place)
-        {'min_area': 80.0, 'fill_holes': False, 'largest': False}
+        {'min_area': 80.0, 'fill_holes': False, 'max_objects': 0}
     """
     options = {**OPTIONS, **options}
     scale = math.prod(place.size) / math.prod(place.inner)
@@ -76,8 +77,8 @@ def checked_postprocessing(given: Any, targets: "Targets") -> dict[str, dict[str
 
     Args:
         given: dict of modality to dict of target to options: `min_area` (the least area of an
-            object, in pixels of the model's canvas), `fill_holes` and `largest` (bool, to keep the
-            largest object alone). None for none.
+            object, in pixels of the model's canvas), `fill_holes`, and `max_objects` (how many
+            objects stay, the largest ones; 0 for any number). None for none.
         targets: the model's.
 
     Returns:
@@ -134,6 +135,8 @@ def _options(given, where):
             )
         if name == "min_area":
             value = _area(value, where)
+        elif name == "max_objects":
+            value = _count(value, where)
         elif not isinstance(value, bool | np.bool_):
             raise InputError(
                 f"Received {name}={shown_value(value)} in the {where}; expected true or false."
@@ -154,3 +157,13 @@ def _area(value, where):
             "of the model's canvas, 0 or more."
         )
     return int(value) if int(value) == value else float(value)
+
+
+def _count(value, where):
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
+    if not whole or not 0 <= value < 2**31:
+        raise InputError(
+            f"Received max_objects={shown_value(value)} in the {where}; expected how many objects "
+            "stay, such as 1 for the largest alone, or 0 for any number."
+        )
+    return int(value)

@@ -125,7 +125,7 @@ def test_holes_are_filled_in_each_object_and_small_ones_go(kind):
     assert ((done > 0) == (labels > 0)).all()
     assert done.max() == 3
     assert split_instances(mask, hidden, kind, min_area=100, fill_holes=True).max() == 2
-    largest = split_instances(mask, hidden, kind, largest=True)
+    largest = split_instances(mask, hidden, kind, max_objects=1)
     assert largest.max() == 1
     assert (largest > 0).sum() == np.bincount(plain.ravel())[1:].max()
 

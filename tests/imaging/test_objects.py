@@ -84,8 +84,11 @@ def test_a_hole_belongs_to_the_object_around_it_alone():
         ({"min_area": 2}, [1, 3, 4]),
         ({"min_area": 2.5}, [3, 4]),
         ({"min_area": 9}, []),
-        ({"largest": True}, [3]),
-        ({"largest": True, "min_area": 4}, []),
+        ({"max_objects": 1}, [3]),
+        ({"max_objects": 3}, [1, 3, 4]),
+        ({"max_objects": 9}, [1, 2, 3, 4]),
+        ({"max_objects": 3, "min_area": 3}, [3, 4]),
+        ({"max_objects": 1, "min_area": 4}, []),
     ],
 )
 def test_small_objects_go_and_the_first_of_equal_ones_stays(options, kept):
@@ -97,4 +100,5 @@ def test_small_objects_go_and_the_first_of_equal_ones_stays(options, kept):
 
 
 def test_nothing_is_the_largest_of_nothing():
-    assert objects.without_small(np.zeros((2, 2), np.int32), largest=True).tolist() == [[0, 0]] * 2
+    nothing = np.zeros((2, 2), np.int32)
+    assert objects.without_small(nothing, max_objects=1).tolist() == nothing.tolist()

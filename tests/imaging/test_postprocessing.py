@@ -37,8 +37,9 @@ def test_nothing_is_done_by_default():
         ({"min_area": 2}, 34),
         ({"min_area": 3}, 32),
         ({"fill_holes": True}, 38),
-        ({"largest": True}, 32),
-        ({"largest": True, "fill_holes": True}, 36),
+        ({"max_objects": 1}, 32),
+        ({"max_objects": 2}, 34),
+        ({"max_objects": 1, "fill_holes": True}, 36),
         ({"min_area": 33}, 0),
         ({"min_area": 33, "fill_holes": True}, 36),
     ],
@@ -61,7 +62,7 @@ def test_an_empty_mask_and_a_full_one_stay():
     for value in (0, 1):
         mask = np.full((3, 4), value)
         assert (
-            postprocess_mask(mask, min_area=2, fill_holes=True, largest=True) == (value == 1)
+            postprocess_mask(mask, min_area=2, fill_holes=True, max_objects=1) == (value == 1)
         ).all()
 
 
@@ -81,7 +82,7 @@ def test_a_preset_without_a_size_of_its_own_has_areas_of_the_image():
     assert options_at_image_size({}, Placement.of((50, 70))) == {
         "min_area": 0,
         "fill_holes": False,
-        "largest": False,
+        "max_objects": 0,
     }
     assert options_at_image_size({"min_area": 7}, Placement.of((50, 70)))["min_area"] == 7
 
@@ -89,13 +90,16 @@ def test_a_preset_without_a_size_of_its_own_has_areas_of_the_image():
 def test_what_is_checked_is_plain_and_leaves_defaults_out():
     given = {
         "microscopy": {"nuclei": {"min_area": np.float32(20), "fill_holes": np.True_}},
-        "xray": {"heart": {"largest": True, "min_area": 0}, "lungs": {"fill_holes": False}},
+        "xray": {
+            "heart": {"max_objects": np.int64(1), "min_area": 0},
+            "lungs": {"fill_holes": False},
+        },
         "mri": {"": {"min_area": 2.5}},
     }
     found = checked_postprocessing(given, TARGETS)
     assert found == {
         "microscopy": {"nuclei": {"min_area": 20, "fill_holes": True}},
-        "xray": {"heart": {"largest": True}},
+        "xray": {"heart": {"max_objects": 1}},
         "mri": {"mask": {"min_area": 2.5}},
     }
     assert type(found["microscopy"]["nuclei"]["min_area"]) is int
@@ -121,7 +125,9 @@ def test_what_is_checked_is_plain_and_leaves_defaults_out():
         ({"xray": {"heart": {"min_area": float("inf")}}}, "min_area=inf"),
         ({"xray": {"heart": {"min_area": 10**400}}}, "min_area=a number of 401 digits"),
         ({"xray": {"heart": {"fill_holes": 1}}}, "fill_holes=1 in the postprocessing of xray's"),
-        ({"xray": {"heart": {"largest": "yes"}}}, "largest='yes' in the postprocessing of xray's"),
+        ({"xray": {"heart": {"max_objects": True}}}, "max_objects=True in the postprocessing of"),
+        ({"xray": {"heart": {"max_objects": 1.5}}}, "max_objects=1.5 in the postprocessing of x"),
+        ({"xray": {"heart": {"max_objects": -1}}}, "max_objects=-1 in the postprocessing of xra"),
     ],
 )
 def test_what_cannot_be_used_is_said(given, message):

@@ -49,7 +49,7 @@ def test_the_mask_of_a_target_is_the_same_whichever_are_wanted():
 def test_nested_masks_stay_nested_whatever_their_thresholds_and_rules():
     targets = Targets({"m": ("cup", "disc", "eye")}, nested={"m": {"cup": "disc", "disc": "eye"}})
     planes = {name: RNG.random((20, 30)) for name in targets.of("m")}
-    rules = {"cup": {"fill_holes": True}, "eye": {"largest": True}}
+    rules = {"cup": {"fill_holes": True}, "eye": {"max_objects": 1}}
     masks, _ = masks_of(targets, planes, {"cup": 0.2, "disc": 0.5, "eye": 0.4}, rules)
     assert masks["cup"].any()
     assert not (masks["cup"] & ~masks["disc"]).any() and not (masks["disc"] & ~masks["eye"]).any()

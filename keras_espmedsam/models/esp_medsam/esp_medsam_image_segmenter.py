@@ -48,7 +48,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
         preprocessor: `ESPMedSAMImageSegmenterPreprocessor`, or `None` if you pass `fit`,
             `evaluate` and `predict` normalised images and ready targets.
         postprocessing: dict of modality to dict of target to what `segment` does with its mask:
-            `min_area`, `fill_holes` and `largest`; see
+            `min_area`, `fill_holes` and `max_objects`; see
             `keras_espmedsam.imaging.postprocessing.postprocess_mask`. Empty by default.
 
     Call: like the backbone, returning `masks` and `patches`. For raw images use `segment`.
