@@ -16,6 +16,7 @@ from keras_espmedsam.data.images import (
     ImageFile,
     inspect_image_file,
 )
+from keras_espmedsam.data.instance_agreement import check_agreement
 from keras_espmedsam.data.masks import decode_labels, decode_masks
 from keras_espmedsam.data.pairing import pair_layout
 from keras_espmedsam.data.record import Record
@@ -103,7 +104,8 @@ def read_targets(
         a mask of the modality's first target.
 
     Raises:
-        InputError: see `read_samples`; also for values of a label image without a name.
+        InputError: see `read_samples`; also for values of a label image without a name, and for
+            more than 1 percent of a target's mask or numbered objects that contradicts the other.
 
     Warns:
         InputWarning: see `read_samples`.
@@ -236,14 +238,16 @@ def _pixels(one, upright, instances):
         if array.dtype != bool:
             array = array > 0 if one.values is None else np.isin(array, one.values)
         masks.append(array)
+    mask = np.logical_or.reduce(masks)
     numbered = None
     if instances and one.instances is not None:
         numbered = _as_int32(upright[one.instances, None])
+        check_agreement(one, mask, numbered)
     elif instances and one.objects:
         numbered = np.zeros(masks[0].shape, "int32")
-        for number, mask in enumerate(masks, start=1):
-            numbered[mask] = number
-    return TargetPixels(np.logical_or.reduce(masks), numbered)
+        for number, own in enumerate(masks, start=1):
+            numbered[own] = number
+    return TargetPixels(mask, numbered)
 
 
 def _as_int32(numbers):

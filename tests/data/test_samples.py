@@ -1,5 +1,6 @@
 import concurrent.futures
 import logging
+import re
 import warnings
 
 import numpy as np
@@ -244,7 +245,7 @@ def test_the_background_may_have_a_name(save):
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32"])
 def test_instances(save, tmp_path, dtype):
     numbers = np.zeros((4, 6), dtype)
-    numbers[:2, :2], numbers[2:, 3:] = 7, 9 if dtype == "uint8" else 300
+    numbers[2:, :2], numbers[2:, 2:] = 7, 9 if dtype == "uint8" else 300
     path = tmp_path / "n.tif"
     Image.fromarray(numbers).save(path)
     record = _of(save(GREY, "a.png"), TargetMask("nuclei", save(MASK, "m.png"), instances=path))
@@ -257,6 +258,41 @@ def test_instances(save, tmp_path, dtype):
     np.testing.assert_array_equal(found["nuclei"].mask, numbers > 0)
     ((_, mask),) = read_samples(alone)
     np.testing.assert_array_equal(mask, numbers > 0)
+
+
+def test_objects_and_masks_that_contradict_each_other_are_rejected(save):
+    """Also before training, which leaves such a file out; a rim of one pixel contradicts nothing."""
+    mask = np.zeros((24, 24), "uint8")
+    mask[2:10, 2:10] = mask[12:22, 12:22] = 255
+    numbers = np.zeros((24, 24), "uint8")
+    numbers[3:9, 3:9], numbers[12:23, 12:21] = 1, 2
+    image, path = save(np.zeros((24, 24), "uint8"), "a.png"), save(mask, "m.png")
+
+    def record(objects, name="n.png"):
+        return _of(image, TargetMask("nuclei", path, instances=save(objects, name)))
+
+    good = record(numbers)
+    ((_, found),) = read_targets(good)
+    np.testing.assert_array_equal(found["nuclei"].instances, numbers)
+    beyond, fewer = numbers.copy(), numbers.copy()
+    beyond[3:6, 14:18] = 3  # 12 of 147 pixels.
+    fewer[fewer == 1] = 0  # 64 of 164, of which none is beside what is left.
+    for bad, said in (
+        (
+            beyond,
+            r"8.16 % of the objects in .*bad.png is outside of the mask .*m.png; expected obj",
+        ),
+        (
+            fewer,
+            r"39 % of the mask .*m.png has no object in .*bad.png; expected a number for every",
+        ),
+    ):
+        with pytest.raises(InputError, match=said):
+            next(read_targets(record(bad, "bad.png")))
+        kept, left_out = check_records([good, record(bad, "bad.png")])
+        assert kept == [good] and re.search(said, left_out[0][1])
+        # Unless the objects are not used.
+        assert next(read_samples(record(bad, "bad.png")))[1].sum() == 164
 
 
 def test_numbers_of_objects_beyond_32_bits_are_given_anew(save, tmp_path):
@@ -389,8 +425,8 @@ def test_a_volume_of_labels_is_turned_like_its_image(tmp_path):
         record = _of(
             tmp_path / "a.nii.gz",
             TargetMask("lungs", path, value=2),
-            TargetMask("heart", path, value=3, instances=path),
+            TargetMask("all", path, value=(1, 2, 3), instances=path),
         )
         for image, found in read_targets(record):
-            np.testing.assert_array_equal(image.array == image.array.max(), found["heart"].mask)
-            np.testing.assert_array_equal(found["heart"].instances == 2, found["lungs"].mask)
+            np.testing.assert_array_equal(image.array > 0, found["all"].mask)
+            np.testing.assert_array_equal(found["all"].instances == 2, found["lungs"].mask)
