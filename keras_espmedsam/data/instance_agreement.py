@@ -33,8 +33,8 @@ def check_agreement(one: TargetMask, mask: np.ndarray, instances: np.ndarray) ->
         >>> check_agreement(one, np.eye(4) > 0, np.eye(4, dtype="int32"))
         >>> check_agreement(one, np.eye(4) > 0, np.zeros((4, 4), "int32"))
         Traceback (most recent call last):
-        keras_espmedsam.errors.InputError: 100 % of the mask m.png has no object in n.png; expected \
-a number for every object of nuclei. Number the others, or leave the numbers out.
+        keras_espmedsam.errors.InputError: 100 % of the mask m.png has no object in n.png; \
+expected a number for every object of nuclei. Number the others, or leave the numbers out.
     """
     objects = instances != 0
     target = one.target or "the target"

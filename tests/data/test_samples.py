@@ -261,7 +261,7 @@ def test_instances(save, tmp_path, dtype):
 
 
 def test_objects_and_masks_that_contradict_each_other_are_rejected(save):
-    """Also before training, which leaves such a file out; a rim of one pixel contradicts nothing."""
+    """Also before training, which leaves such a file out; a rim of one pixel is no matter."""
     mask = np.zeros((24, 24), "uint8")
     mask[2:10, 2:10] = mask[12:22, 12:22] = 255
     numbers = np.zeros((24, 24), "uint8")
@@ -280,11 +280,11 @@ def test_objects_and_masks_that_contradict_each_other_are_rejected(save):
     for bad, said in (
         (
             beyond,
-            r"8.16 % of the objects in .*bad.png is outside of the mask .*m.png; expected obj",
+            r"8.16 % of the objects in .*bad.png is outside of the mask .*m.png; exp",
         ),
         (
             fewer,
-            r"39 % of the mask .*m.png has no object in .*bad.png; expected a number for every",
+            r"39 % of the mask .*m.png has no object in .*bad.png; expected a number for",
         ),
     ):
         with pytest.raises(InputError, match=said):
