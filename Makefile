@@ -17,7 +17,7 @@ SLOW_BACKENDS := test-slow-torch test-slow-tensorflow test-slow-jax
 NO_BACKEND := $(addprefix tests/,converters/test_reader.py cli/test_main.py data imaging \
 	evaluation/test_metrics.py inference tools \
 	test_annotations.py test_backend_choice.py test_compile_cache.py test_compile_notice.py \
-	test_registries.py test_renamed.py test_systems.py)
+	test_registries.py test_renamed.py test_systems.py training/data/appearance)
 # Two processes on a thread each keep two cores busy; most tests use no more than one. A large
 # number of them costs memory: each holds Keras and the backend.
 WORKERS ?= 2

@@ -3,6 +3,7 @@
 Importing this does not import Keras: see `Registry`.
 """
 
+from keras_espmedsam.registries.appearance_transforms import appearance_transforms
 from keras_espmedsam.registries.distillation_phases import distillation_phases
 from keras_espmedsam.registries.export_formats import export_formats
 from keras_espmedsam.registries.feature_losses import feature_losses
@@ -14,6 +15,7 @@ from keras_espmedsam.registries.registry import Registry
 
 __all__ = [
     "Registry",
+    "appearance_transforms",
     "distillation_phases",
     "export_formats",
     "feature_losses",

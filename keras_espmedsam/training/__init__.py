@@ -15,6 +15,12 @@ if TYPE_CHECKING:
         checkpoint_gradients as checkpoint_gradients,
     )
     from keras_espmedsam.training.config.train_config import TrainConfig as TrainConfig
+    from keras_espmedsam.training.data.appearance.appearance_transform import (
+        AppearanceTransform as AppearanceTransform,
+    )
+    from keras_espmedsam.training.data.appearance.make_appearance import (
+        make_appearance as make_appearance,
+    )
     from keras_espmedsam.training.data.augmentation import Augmentation as Augmentation
     from keras_espmedsam.training.data.medical_ranges import MEDICAL_RANGES as MEDICAL_RANGES
     from keras_espmedsam.training.data.segmentation_dataset import (
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "MEDICAL_RANGES": "data.medical_ranges",
+    "AppearanceTransform": "data.appearance.appearance_transform",
     "Augmentation": "data.augmentation",
     "Devices": "devices.distribution",
     "RunFolder": "run.run_folder",
@@ -36,6 +43,7 @@ _MODULES = {
     "TrainConfig": "config.train_config",
     "checkpoint_gradients": "build_segmenter",
     "distribute": "devices.distribution",
+    "make_appearance": "data.appearance.make_appearance",
     "select_trainable": "trainable_parts",
     "train": "training_run",
 }

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
+from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.config.field_types import Count, Parallel
 from keras_espmedsam.training.config.settings import Settings
+from keras_espmedsam.training.data.appearance.make_appearance import make_appearance
 
 
 class EarlyStoppingSettings(Settings):
@@ -18,6 +20,22 @@ class EarlyStoppingSettings(Settings):
 
 # By modality or data set, the arguments of `Augmentation`.
 AugmentationSettings = dict[str, dict[str, Any]] | Literal["medical", "none"]
+
+
+def _appearance(value):
+    # Here, not when the images are augmented: before Keras is imported and a file is read.
+    try:
+        make_appearance(value)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+# By transform, its arguments or its probability alone.
+AppearanceSettings = Annotated[
+    dict[str, dict[str, Any] | float] | Literal["standard", "none"],
+    pydantic.BeforeValidator(_appearance),
+]
 
 
 class RunSettings(Settings):
@@ -43,6 +61,12 @@ class RunSettings(Settings):
     augmentation: AugmentationSettings = "medical"
     """`medical`, the ranges of `keras_espmedsam.training.MEDICAL_RANGES`; `none`; or the arguments
     of `Augmentation` for each modality or data set, with `default` for all others."""
+    appearance: AppearanceSettings = "none"
+    """Random changes of how images look, after `augmentation`, so that a model holds for other
+    cameras: `standard`, all of fourier_mixing, illumination, channel_gain, gamma, blur, noise and
+    jpeg; `none`; or some with their probability or arguments, such as {fourier_mixing: 0.5, jpeg:
+    {probability: 0.3, quality: [40, 90]}}. `augmentation.NAME.appearance` is for one modality or
+    data set."""
     if TYPE_CHECKING:  # Each run defines this field itself, with its own kind of phase.
         phases: list[Any]
 

@@ -10,7 +10,11 @@ from keras_espmedsam.training.config.known_names import MaskLoss, check_names
 from keras_espmedsam.training.config.model_settings import ModelSettings
 from keras_espmedsam.training.config.parts import PARTS
 from keras_espmedsam.training.config.phase_settings import PhaseSettings
-from keras_espmedsam.training.config.run_config import AugmentationSettings, RunSettings
+from keras_espmedsam.training.config.run_config import (
+    AppearanceSettings,
+    AugmentationSettings,
+    RunSettings,
+)
 from keras_espmedsam.training.config.settings import Settings
 
 
@@ -92,6 +96,8 @@ class TrainPhaseSettings(PhaseSettings):
     """Modalities whose own parts, such as controllers, are trained."""
     augmentation: AugmentationSettings | None = None
     """Augmentation of this phase; null is the run's."""
+    appearance: AppearanceSettings | None = None
+    """Changes of appearance of this phase; null is the run's."""
     loss: MaskLoss = "standard"
     """`standard` (`DiceFocalLoss` for each image), `published` (over the batch, as in the authors'
     code), `DiceLoss`, `FocalLoss`, `BatchDiceLoss`, `MeanFocalLoss`, or a loss of another
@@ -113,7 +119,7 @@ class TrainConfig(RunSettings):
         Traceback (most recent call last):
         keras_espmedsam.errors.InputError: The configuration has the unknown key dat; did you mean \
 data? Known keys: output, seed, precision, gradient_checkpointing, devices, tensorboard, \
-early_stopping, augmentation, model, data, keras_augmentation, phases.
+early_stopping, augmentation, appearance, model, data, keras_augmentation, phases.
     """
 
     model: TrainModelSettings

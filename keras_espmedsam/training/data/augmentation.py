@@ -1,17 +1,38 @@
 """Random changes to an image and its mask, applied together."""
 
 import dataclasses
-import numbers
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageEnhance
 
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.training.data.appearance.appearance_transform import AppearanceTransform
+from keras_espmedsam.training.data.appearance.gaussian_blur import GaussianBlur
+from keras_espmedsam.training.data.appearance.make_appearance import make_appearance
+from keras_espmedsam.training.data.argument_ranges import (
+    ABOVE_ZERO,
+    FINITE,
+    FLAG,
+    ArgumentRange,
+    arguments_of,
+    check_ranges,
+    number_between,
+    pair_between,
+)
 
 # The mean colour of the normalisation: areas that move in from outside are neutral to the model.
 FILL = (124, 116, 104)
+_RANGES = {
+    "right_angles": FLAG,
+    "rotation": number_between(0, 180, "degrees from 0 to 180"),
+    "stretch": number_between(0, FINITE, "a number from 0"),
+    "scale": pair_between(ABOVE_ZERO, FINITE, "two numbers above 0, the smaller one first"),
+    "appearance": ArgumentRange(
+        "a tuple of AppearanceTransform",
+        lambda value: (
+            isinstance(value, tuple) and all(isinstance(one, AppearanceTransform) for one in value)
+        ),
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +51,19 @@ class Augmentation:
         shift: float. Largest shift either way, as a fraction of the result's side.
         stretch: float. Largest relative change of the aspect ratio either way.
         brightness, contrast, saturation: float. Largest relative change either way.
-        blur: float. Probability of a Gaussian blur of up to 1.5 pixels.
+        blur: float. Probability of `GaussianBlur` with its default `sigma`, up to 1.5 pixels.
+        appearance: tuple of `AppearanceTransform`, applied after all this, in this order; those
+            with `before_moving` before.
 
     Call: `augmentation(image, mask, rng)` with a uint8 image `(height, width, 3)`, a bool mask
     `(height, width[, channels])` (or None) and a `numpy.random.Generator`; returns a pair of the
     same types and size. With `canvas=(height, width)` the pair has that size: a random part of a
     scaled image that is larger, a random position for one that is smaller. One source pixel is
-    then one pixel of the canvas, times `scale`.
+    then one pixel of the canvas, times `scale`. `partner` gives transforms of appearance another
+    image; see `AppearanceTransform`.
 
     Raises:
-        InputError: for an invalid probability, range or amount.
+        InputError: for an invalid probability, range, amount or transform.
 
     Example:
         >>> flip = Augmentation(horizontal_flip=1.0, rotation=0, scale=(1, 1), shift=0,
@@ -62,23 +86,18 @@ class Augmentation:
     contrast: float = 0.2
     saturation: float = 0.2
     blur: float = 0.0
+    appearance: tuple = ()
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            expected = _EXPECTED.get(field.name, _UP_TO_ONE)
-            if not expected.holds(value):
-                raise InputError(
-                    f"Received {field.name}={value!r} for an augmentation; expected "
-                    f"{expected.words}."
-                )
+        check_ranges(self, _RANGES, "an augmentation")
 
     @classmethod
     def from_config(cls, config):
         """Build from a configuration; missing keys take their defaults.
 
         Args:
-            config: dict of the arguments; `scale` may be a list of two numbers.
+            config: dict of the arguments; `scale` may be a list of two numbers, and `appearance` is
+                what `make_appearance` takes.
 
         Raises:
             InputError: for an unknown key or an invalid value.
@@ -87,25 +106,15 @@ class Augmentation:
             >>> Augmentation.from_config({"rotation": 30, "scale": [0.9, 1.2]}).scale
             (0.9, 1.2)
         """
-        if not isinstance(config, dict):
-            raise InputError(
-                f"Received {config!r} for an augmentation; expected its arguments by name, such as "
-                "{'rotation': 30}."
-            )
-        known = [field.name for field in dataclasses.fields(cls)]
-        unknown = [str(key) for key in config if key not in known]
-        if unknown:
-            raise InputError(
-                f"Received {', '.join(unknown)} for an augmentation; expected some of "
-                f"{', '.join(known)}."
-            )
-        arguments: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in config.items()
-        }
+        arguments = arguments_of(config, cls, "an augmentation", {"rotation": 30})
+        if not isinstance(config.get("appearance", ()), tuple):
+            arguments["appearance"] = make_appearance(config["appearance"])
         return cls(**arguments)
 
-    def __call__(self, image, mask, rng, canvas=None):
+    def __call__(self, image, mask, rng, canvas=None, partner=None):
+        for transform in self.appearance:
+            if transform.before_moving:
+                image = _within_content(image, transform, rng, partner)
         matrix = self._matrix(image.shape[:2], canvas, rng)
         size = image.shape[:2] if canvas is None else canvas
         image = _transform(Image.fromarray(image), size, matrix, FILL)
@@ -118,9 +127,13 @@ class Augmentation:
         ):
             if amount:
                 image = enhance(image).enhance(1 + rng.uniform(-amount, amount))
-        if self.blur and rng.random() < self.blur:
-            image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
-        return np.asarray(image), mask
+        image = np.asarray(image)
+        if self.blur:
+            image = GaussianBlur(self.blur)(image, rng)
+        for transform in self.appearance:
+            if not transform.before_moving:
+                image = transform(image, rng, partner)
+        return image, mask
 
     def _matrix(self, size, canvas, rng):
         """Return the 3 x 3 map from result to source positions, in pixels."""
@@ -153,34 +166,47 @@ class Augmentation:
         return back @ size_and_flip @ turn @ to_centre
 
 
-class _Expected(NamedTuple):
-    words: str
-    holds: Callable
+PLACED = Augmentation(
+    horizontal_flip=0,
+    rotation=0,
+    scale=(1, 1),
+    shift=0,
+    stretch=0,
+    brightness=0,
+    contrast=0,
+    saturation=0,
+)
+"""Places an image on a canvas without changing it."""
 
 
-def _is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+def content_size(image):
+    """Return the height and width of an image without what fills up its canvas below and right.
+
+    Args:
+        image: uint8 `(height, width, 3)`.
+
+    Example:
+        >>> canvas = np.full((4, 5, 3), FILL, "uint8")
+        >>> canvas[:2, :3] = 0
+        >>> content_size(canvas)
+        (2, 3)
+    """
+    filled = (image == np.array(FILL, "uint8")).all(axis=-1)
+    rows, columns = (np.flatnonzero(~filled.all(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return image.shape[:2]
+    return int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-_UP_TO_ONE = _Expected("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
-_EXPECTED = {
-    "right_angles": _Expected("True or False", lambda value: isinstance(value, bool)),
-    "rotation": _Expected(
-        "degrees from 0 to 180", lambda value: _is_number(value) and 0 <= value <= 180
-    ),
-    "stretch": _Expected(
-        "a number from 0", lambda value: _is_number(value) and 0 <= value < np.inf
-    ),
-    "scale": _Expected(
-        "two numbers above 0, the smaller one first",
-        lambda value: (
-            isinstance(value, tuple)
-            and len(value) == 2
-            and all(map(_is_number, value))
-            and 0 < value[0] <= value[1] < np.inf
-        ),
-    ),
-}
+def _within_content(image, transform, rng, partner):
+    """Apply a transform to what an image shows, not to what fills up its canvas."""
+    height, width = content_size(image)
+    changed = transform(np.ascontiguousarray(image[:height, :width]), rng, partner)
+    if (height, width) == image.shape[:2]:
+        return changed
+    image = image.copy()
+    image[:height, :width] = changed
+    return image
 
 
 def _moved_mask(mask, size, matrix):

@@ -1,20 +1,11 @@
 """Choose the images of a batch by its number, and augment them."""
 
+import functools
+
 import numpy as np
 
-from keras_espmedsam.training.data.augmentation import Augmentation
-
-# Places an image on a canvas without changing it.
-PLACED = Augmentation(
-    horizontal_flip=0,
-    rotation=0,
-    scale=(1, 1),
-    shift=0,
-    stretch=0,
-    brightness=0,
-    contrast=0,
-    saturation=0,
-)
+from keras_espmedsam.training.data.augmentation import PLACED
+from keras_espmedsam.training.data.partner_images import PartnerImages
 
 
 class BatchSampler:
@@ -60,6 +51,7 @@ class BatchSampler:
         self.canvas = canvas
         self.seed = seed
         self.num_batches = steps or len(self._one_pass(0))
+        self._partners = PartnerImages(images)
 
     def __call__(self, epoch, index):
         rng = np.random.default_rng([self.seed, epoch, index])
@@ -72,10 +64,12 @@ class BatchSampler:
         for row, (image, mask) in zip(rows, self.images[rows], strict=True):
             record = self.images.records[row]
             augmentation = self.augment.get(record.dataset, self.augment.get(record.modality))
+            partner = functools.partial(self._partners, row)
             if self.canvas is not None:
-                image, mask = (augmentation or PLACED)(image, mask, rng, canvas=self.canvas)
+                augmentation = augmentation or PLACED
+                image, mask = augmentation(image, mask, rng, canvas=self.canvas, partner=partner)
             elif augmentation is not None:
-                image, mask = augmentation(image, mask, rng)
+                image, mask = augmentation(image, mask, rng, partner=partner)
             images.append(image)
             masks.append(mask)
         if masks[0] is None:

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training import MEDICAL_RANGES, Augmentation
+from keras_espmedsam.training import (
+    MEDICAL_RANGES,
+    AppearanceTransform,
+    Augmentation,
+    make_appearance,
+)
 
 STILL = Augmentation(
     horizontal_flip=0,
@@ -22,6 +27,16 @@ MARK[14:30, 18:52] = True
 
 
 FILL = (124, 116, 104)
+
+
+@dataclasses.dataclass(frozen=True)
+class Negative(AppearanceTransform):
+    def change(self, image, rng, partner):
+        return 255 - image
+
+
+class EarlyNegative(Negative):
+    before_moving = True
 
 
 def _image(mask):
@@ -272,3 +287,50 @@ def test_several_masks_move_as_each_would_alone():
             rng = np.random.default_rng(5)
             _, alone = augmentation(_image(MARK), mask, rng, canvas=canvas)
             np.testing.assert_array_equal(moved[..., channel], alone)
+
+
+def test_appearance_comes_after_the_geometry_and_leaves_the_mask():
+    options = dict(rotation=20, scale=(0.8, 1.2), shift=0.1)
+    image, mask = _change(**options)
+    negative = Negative(1.0)
+    changed, same = _change(**options, appearance=(negative,))
+    np.testing.assert_array_equal(same, mask)
+    np.testing.assert_array_equal(changed, 255 - image)
+
+
+def test_appearance_before_the_geometry_is_of_what_the_image_shows_alone():
+    canvas = np.full((64, 80, 3), FILL, "uint8")
+    canvas[:40, :50] = 10
+    augmentation = dataclasses.replace(STILL, appearance=(EarlyNegative(1.0),))
+    image, _ = augmentation(canvas, None, np.random.default_rng(0), canvas=(64, 80))
+    assert (image[:40, :50] == 245).all()
+    np.testing.assert_array_equal(image[40:], canvas[40:])
+    assert (canvas[:40, :50] == 10).all()
+
+
+def test_a_transform_that_is_not_applied_draws_one_number():
+    """What is drawn before it, such as the geometry, does not depend on it."""
+    options = dict(rotation=20, scale=(0.8, 1.2), brightness=0.3)
+    plain = _change(**options)
+    for one, other in zip(plain, _change(**options, appearance=(Negative(0.0),)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_blur_is_that_of_the_transform():
+    (blur,) = make_appearance({"blur": 0.7})
+    for seed in range(6):
+        image, _ = _change(seed=seed, blur=0.7)
+        other, _ = _change(seed=seed, appearance=(blur,))
+        np.testing.assert_array_equal(image, other)
+
+
+def test_appearance_of_a_configuration():
+    given = {"rotation": 3, "appearance": {"gamma": 0.5, "jpeg": {"quality": [40, 90]}}}
+    made = Augmentation.from_config(given)
+    assert made.appearance == make_appearance(given["appearance"])
+    assert [one.probability for one in made.appearance] == [0.5, 0.2]
+    assert Augmentation.from_config({"appearance": "none"}).appearance == ()
+    with pytest.raises(InputError, match=r"Received \['gamma'\] for the appearance; expected "):
+        Augmentation.from_config({"appearance": ["gamma"]})
+    with pytest.raises(InputError, match=r"appearance=.*; expected a tuple of AppearanceTransform"):
+        Augmentation(appearance=("gamma",))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from keras_espmedsam.data import Record, TargetMask, Targets
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.training import Augmentation, SegmentationDataset
+from keras_espmedsam.training import Augmentation, SegmentationDataset, make_appearance
 
 MODALITIES = ("xray", "fundus", "microscopy")
 FILL = (124, 116, 104)
@@ -135,7 +135,10 @@ def test_a_shuffled_pass_is_another_order_in_each_epoch(write):
     assert orders[0] == orders[2] != orders[1] != sorted(orders[1])
 
 
-AUGMENT = {"fundus": Augmentation(rotation=30), "xray": Augmentation(blur=0.5)}
+AUGMENT = {
+    "fundus": Augmentation(rotation=30),
+    "xray": Augmentation(blur=0.5, appearance=make_appearance("standard")),
+}
 
 
 @pytest.mark.parametrize(
