@@ -16,7 +16,7 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor i
 )
 from keras_espmedsam.training.data.image_store import ImageStore
 from keras_espmedsam.training.data.prefetch import Prefetch
-from keras_espmedsam.training.data.sampling_weights import check_weights
+from keras_espmedsam.training.data.sampling_weights import check_weights, levels_of
 
 
 class DistillationDataset(keras.utils.PyDataset):
@@ -40,8 +40,8 @@ class DistillationDataset(keras.utils.PyDataset):
         batch_size: int. Images of the domain in a batch, and common ones.
         common_batch_size: int or None. Common images, if their number differs.
         steps: int or None. Batches per epoch, or one pass.
-        balance: `"modality"`, `"dataset"`, `"target"` or None: what is drawn in equal shares, with
-            `steps`; see `SegmentationDataset`.
+        balance: `"modality"`, `"dataset"`, `"target"`, a list of some of them, or None: what is
+            drawn in equal shares, with `steps`; see `SegmentationDataset`.
         weights: dict of the name of a modality (data set, target) to float, for the domain.
         common_balance, common_weights: the same for the common images, which have no modality.
         one_modality_per_batch: bool. Draw a modality for each batch, and only images of it, as
@@ -179,7 +179,7 @@ class DistillationDataset(keras.utils.PyDataset):
                     domain,
                     cache,
                     # Without its masks, it is not known which targets an image shows.
-                    masks=labels or balance == "target",
+                    masks=labels or "target" in levels_of(balance),
                     options={"targets": targets, "overlap": overlap},
                 ),
                 batch_size,
@@ -246,7 +246,7 @@ def _check_domain(records, modalities, labels, balance):
             f"the student knows {', '.join(modalities)}. Give others as common ones."
         )
     bare = [record for record in records if record.mask is None]
-    if (labels and not records) or ((labels or balance == "target") and bare):
+    if (labels and not records) or ((labels or "target" in levels_of(balance)) and bare):
         raise InputError(
             f"Received {'labels=True' if labels else 'balance=target'} and {len(bare)} of "
             f"{len(records)} records of the domain without a mask; expected masks for all of them."

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from keras_espmedsam.errors import InputError
 from keras_espmedsam.training.config.field_types import (
     Existing,
     Intensity,
@@ -14,6 +15,7 @@ from keras_espmedsam.training.config.field_types import (
     Positive,
 )
 from keras_espmedsam.training.config.settings import Settings
+from keras_espmedsam.training.data.sampling_weights import levels_of
 
 
 class SourceSettings(Settings):
@@ -81,6 +83,18 @@ class SourceSettings(Settings):
         return self
 
 
+def _levels(value):
+    try:
+        levels_of(value)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+_Level = Literal["dataset", "modality", "target"]
+Balance = Annotated[_Level | list[_Level] | None, pydantic.BeforeValidator(_levels)]
+
+
 class DataSettings(Settings):
     """Images, and how they are sampled."""
 
@@ -92,9 +106,13 @@ class DataSettings(Settings):
     """Splits to train on."""
     val_splits: list[str] = ["val"]
     """Splits to validate on."""
-    balance: Literal["dataset", "modality", "target"] | None = "dataset"
+    exclude_datasets: list[str] = []
+    """Data sets to leave out of training and validation, such as [drive], to measure on them how
+    the model does elsewhere."""
+    balance: Balance = "dataset"
     """Draw every data set equally often (`dataset`), every modality (`modality`), every target of
-    every modality (`target`), or every image (null)."""
+    every modality (`target`), or every image (null). A list divides each share again: [modality,
+    dataset] draws modalities equally often, and then the data sets of the modality."""
     weights: dict[str, NonNegative] | None = None
     """Change these shares, such as {busi: 2.0} or {fundus/vessels: 2.0}, in phases that have
     `steps`."""

@@ -86,4 +86,8 @@ class PhaseSettings(Settings):
 
     def weights_of(self, data: DataSettings) -> dict[str, float] | None:
         """The weights by which images are drawn; None if each is shown once."""
-        return data.weights if self.steps else None
+        if not self.steps or data.weights is None:
+            return None
+        # So that a data set can be left out by one key alone.
+        excluded = data.exclude_datasets
+        return {name: value for name, value in data.weights.items() if name not in excluded}

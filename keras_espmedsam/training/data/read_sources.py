@@ -2,8 +2,9 @@
 
 import dataclasses
 
+from keras_espmedsam._shown import shown
 from keras_espmedsam.data import read_folder, read_index, read_splits, split_by_group
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, did_you_mean
 
 
 def read_sources(settings, labelled=True, modality=None):
@@ -18,14 +19,15 @@ def read_sources(settings, labelled=True, modality=None):
         dict of `train` and `val`, lists of `Record`.
 
     Raises:
-        InputError: if a source cannot be read, a requested split is in none of them, or an image
-            of `modality` has no mask.
+        InputError: if a source cannot be read, a requested split or excluded data set is in none
+            of them, or an image of `modality` has no mask.
     """
     records = [
         _with_intensity(record, source.intensity or settings.intensity)
         for source in settings.sources
         for record in (_read(source, labelled) if modality is None else _read_as(source, modality))
     ]
+    records = _without(records, settings.exclude_datasets)
     if settings.split_fractions is not None:
         records = split_by_group(records, settings.split_fractions)
     found = dict.fromkeys(record.split for record in records)
@@ -51,6 +53,18 @@ def read_sources(settings, labelled=True, modality=None):
             "on images that are not trained on."
         )
     return chosen
+
+
+def _without(records, datasets):
+    """Return the records of other data sets than these."""
+    names = list(dict.fromkeys(record.dataset for record in records))
+    for name in datasets:
+        if name not in names:
+            raise InputError(
+                f"The sources have no data set {shown(name)}, which exclude_datasets names; they "
+                f"have {', '.join(map(shown, names))}{did_you_mean(name, names)}"
+            )
+    return [record for record in records if record.dataset not in datasets]
 
 
 def _with_intensity(record, intensity):

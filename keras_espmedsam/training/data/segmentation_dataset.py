@@ -15,6 +15,7 @@ from keras_espmedsam.training.data.prefetch import Prefetch
 from keras_espmedsam.training.data.sampling_weights import (
     check_weights,
     group_names,
+    levels_of,
     sampling_weights,
 )
 
@@ -56,7 +57,8 @@ class SegmentationDataset(keras.utils.PyDataset):
         resize_mode: `"pad"` or `"stretch"`, as in the preset's `ESPMedSAMImageConverter`. Or
             `"native"`, to train a model that takes images of any size.
         balance: `"dataset"`, `"modality"`, `"target"` (of a modality; an image in which several
-            are labelled is drawn for each) or None: what is drawn in proportion, with `steps`.
+            are labelled is drawn for each) or None: what is drawn in proportion, with `steps`. A
+            list, such as `["modality", "dataset"]`, divides each share again.
         shuffle: bool. Without `steps`, use another order in each epoch.
         layers: list of Keras' image layers, applied to each batch after `augment`, to masks and
             images together; see `BatchLayers`. They run on the backend, in the thread that
@@ -270,7 +272,10 @@ def _check_sizes(image_size, resize_mode, steps, sizes_known):
 
 def _present(weights, records, balance, targets):
     """Return the weights of the groups that remain when bad files are left out."""
-    if not balance:
-        return {}
-    names = {name for record in records for name in group_names(record, balance, targets)}
+    names = {
+        name
+        for record in records
+        for level in levels_of(balance)
+        for name in group_names(record, level, targets)
+    }
     return {name: weight for name, weight in (weights or {}).items() if name in names}

@@ -66,6 +66,22 @@ def changed(config, path, value):
         ("data.sources.0", {"index": "pyproject.toml", "group": "x"}, "group does not go with"),
         ("data.sources.0", {"modality": "xray"}, "give one of index, folder and splits"),
         ("data.sources", [], "data.sources: []"),
+        (
+            "appearance",
+            "strong",
+            "Received 'strong' for the appearance; expected standard, none, or",
+        ),
+        (
+            "appearance",
+            {"jpg": 0.2},
+            "the appearance transform 'jpg'; expected one of fourier_mixi",
+        ),
+        ("appearance", {"gamma": "a"}, "Received 'a' for the appearance transform gamma; expected"),
+        ("appearance", {"gamma": {"x": 2}}, "Received x for the appearance transform gamma; expe"),
+        ("phases.0.appearance", {"gamma": 2}, "Received probability=2 for the appearance transf"),
+        ("data.balance", "image", "Received balance='image'; expected one of dataset, modality, t"),
+        ("data.balance", ["dataset", "modality"], "in the order modality, dataset, target, such"),
+        ("data.balance", [], "expected each once"),
     ],
 )
 def test_what_cannot_be_used_is_told_in_a_sentence(path, value, words, monkeypatch):
@@ -88,6 +104,29 @@ def test_every_loss_can_be_chosen(loss):
 def test_every_encoder_can_be_chosen(encoder):
     config = changed(TRAIN, "model", {"encoder": {"kind": encoder}})
     assert load_settings(TrainConfig, config).model.encoder.kind == encoder
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("appearance", "standard"),
+        ("appearance", {"fourier_mixing": 0.5, "jpeg": {"quality": [40, 90]}}),
+        ("data.balance", ["modality", "dataset"]),
+        ("data.balance", None),
+    ],
+)
+def test_a_run_that_is_resumed_reads_what_was_written(path, value):
+    loaded = load_settings(TrainConfig, changed(TRAIN, path, value))
+    assert load_settings(TrainConfig, loaded.model_dump(mode="json", exclude_unset=True)) == loaded
+    for key in path.split("."):
+        loaded = getattr(loaded, key)
+    assert loaded == value
+
+
+def test_weights_of_data_sets_that_are_left_out_do_not_count():
+    config = changed(TRAIN, "data.weights", {"a": 2, "b": 3})
+    config = load_settings(TrainConfig, changed(config, "data.exclude_datasets", ["b"]))
+    assert config.phases[0].weights_of(config.data) == {"a": 2}
 
 
 def test_weights_that_no_phase_draws_by_are_refused():

@@ -91,3 +91,19 @@ def test_images_without_labels_need_none(folder):
 def test_keys_that_cannot_be_used(key, value, message):
     with pytest.raises(ValueError, match=message):
         DataSettings(sources=[{"index": __file__, key: value}])
+
+
+def test_data_sets_that_are_left_out(folder):
+    sources = [
+        {"index": folder / "index.csv"},
+        {"folder": folder / "more", "modality": "xray", "dataset": "objects"},
+    ]
+
+    def read(*names):
+        settings = DataSettings(sources=sources, val_splits=[], exclude_datasets=names)
+        return [record.dataset for record in read_sources(settings)["train"]]
+
+    assert read() == ["eyes", "chests", "objects"]
+    assert read("eyes", "objects") == ["chests"]
+    with pytest.raises(InputError, match=r"no data set eye, which exclude_.* mean eyes"):
+        read("eye")
