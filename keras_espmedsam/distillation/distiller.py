@@ -4,32 +4,36 @@ import contextlib
 import inspect
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_espmedsam.distillation.given_teachers import (
     by_modality,
     common_by_name,
     features_asked,
+    terms_by_teacher,
     terms_of,
 )
+from keras_espmedsam.distillation.label_losses import losses_of_labels
 from keras_espmedsam.distillation.mask_loss import MASKS, MaskLoss
-from keras_espmedsam.distillation.matched_targets import MatchedTargets
+from keras_espmedsam.distillation.matched_targets import match_targets
+from keras_espmedsam.distillation.metric_names import metric_name, metric_names
 from keras_espmedsam.distillation.phases import named_student_phase
+from keras_espmedsam.distillation.projections import make_projections
+from keras_espmedsam.distillation.saved_distiller import distiller_arguments, distiller_config
 from keras_espmedsam.distillation.steps import Steps
-from keras_espmedsam.errors import InputError
-from keras_espmedsam.hub.other_packages import deserialize_with_others
-from keras_espmedsam.losses import DiceFocalLoss, PatchLoss
+from keras_espmedsam.distillation.teacher_checks import check_modalities, check_teachers
+from keras_espmedsam.distillation.teacher_targets import (
+    check_targets,
+    domain_targets,
+    on_grid,
+    part_of,
+)
 from keras_espmedsam.losses.per_target_loss import of_modalities
-from keras_espmedsam.losses.segmentation_losses import get as segmentation_losses
 from keras_espmedsam.models.compile_notice import compile_notices
 from keras_espmedsam.models.feature_specs import feature_specs
 from keras_espmedsam.models.image_encoder import as_image_encoder, image_encoder_of
 from keras_espmedsam.models.jit_compilation import check_jit_compile
-from keras_espmedsam.ops.device_constant import device_constant, device_number
 from keras_espmedsam.optimizers import decoupled, replicas
-from keras_espmedsam.registries import image_encoders
-from keras_espmedsam.registries import losses as mask_losses
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
@@ -123,28 +127,39 @@ class DecoupledDistiller(Steps, keras.Model):
         self.domain_teachers = by_modality(
             domain_teachers, self.modalities, features_asked(terms_of(losses, "domain"))
         )
-        self._check_teachers()
-        self.losses_by_teacher = self._sorted_losses(losses)
-        self._check_modalities()
+        check_teachers(
+            phase,
+            self._kind,
+            self.common_teachers,
+            self.domain_teachers,
+            as_image_encoder(encoder).num_modalities,
+        )
+        self.losses_by_teacher = terms_by_teacher(
+            losses, self.common_teachers, self.domain_teachers
+        )
+        domain_terms = self.losses_by_teacher["domain"].get("domain", ())
+        check_modalities(self.domain_teachers, self.modalities, domain_terms)
         targets = getattr(backbone, "target_set", None)
         self._groups = targets.group_numbers() if targets is not None and targets.exclusive else ()
-        label_losses = label_losses or {"masks": DiceFocalLoss(), "patches": PatchLoss()}
-        if targets is not None and targets.num_channels > 1 and MASKS in label_losses:
-            of_targets = segmentation_losses(
-                label_losses[MASKS], targets.num_channels, self._groups
-            )
-            label_losses = {**label_losses, MASKS: of_targets[MASKS]}
-        self.label_losses = label_losses
-        self.matched_targets = self._match_targets()
+        channels = 1 if targets is None else targets.num_channels
+        self.label_losses = losses_of_labels(label_losses, channels, self._groups)
+        mask_terms = [term for term in domain_terms if isinstance(term, MaskLoss)]
+        self.matched_targets = None
+        if mask_terms:
+            self.matched_targets = match_targets(student, self.modalities, self.domain_teachers)
         # By the term's name; the terms themselves do not know the student's groups.
-        self._mask_losses = {
-            term.name: term.of_targets(self._groups)
-            for term in self.losses_by_teacher["domain"].get("domain", ())
-            if isinstance(term, MaskLoss)
-        }
-        self.projections = self._make_projections()
+        self._mask_losses = {term.name: term.of_targets(self._groups) for term in mask_terms}
+        self.projections = make_projections(
+            feature_specs(encoder, self._features_of),
+            {stream: self.losses_by_teacher[stream] for stream in self.streams},
+            self.common_teachers,
+            self.domain_teachers,
+        )
+        names = metric_names(
+            self.losses_by_teacher, self.streams, self.label_losses if self._kind.labels else ()
+        )
         self.loss_tracker = keras.metrics.Mean(name="loss")
-        self.trackers = {name: keras.metrics.Mean(name=name) for name in self._metric_names()}
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
     # === What is trained ===
@@ -207,15 +222,17 @@ class DecoupledDistiller(Steps, keras.Model):
         """
         targets = {}
         for stream in self.streams:
-            part = self._part(x, stream)
+            part = part_of(x, stream, self.streams, self.phase)
             if part.get("targets"):
-                targets[stream] = self._checked_targets(part["targets"], stream)
+                check_targets(part["targets"], self.losses_by_teacher[stream], stream)
+                targets[stream] = part["targets"]
             elif stream == "common":
                 targets[stream] = {
                     name: teacher(part["images"]) for name, teacher in self.common_teachers.items()
                 }
             elif self.domain_teachers:
-                targets[stream] = {"domain": self._domain_targets(part)}
+                teachers = list(self.domain_teachers.values())
+                targets[stream] = {"domain": domain_targets(teachers, self.modalities, part)}
             else:
                 targets[stream] = {}
         return targets
@@ -229,7 +246,7 @@ class DecoupledDistiller(Steps, keras.Model):
             targets: result of `teacher_targets`.
             training: bool.
         """
-        part = self._part(x, stream)
+        part = part_of(x, stream, self.streams, self.phase)
         modalities = part.get("modalities")
         features = self._features(
             part["images"],
@@ -248,15 +265,13 @@ class DecoupledDistiller(Steps, keras.Model):
             for term in self.losses_by_teacher[stream][teacher]:
                 if isinstance(term, MaskLoss):
                     loss = self._mask_loss(term, found[MASKS], outputs[MASKS], modalities)
-                    self._track(self._metric_name(stream, teacher, term), loss)
-                    total = total + loss
-                    continue
-                feature = features[term.student]
-                projection = self.projections.get(f"{stream}/{teacher}/{term.name}")
-                if projection is not None:
-                    feature = projection(feature)
-                loss = term(_on_grid(found[term.teacher], feature), feature)
-                self._track(self._metric_name(stream, teacher, term), loss)
+                else:
+                    feature = features[term.student]
+                    projection = self.projections.get(f"{stream}/{teacher}/{term.name}")
+                    if projection is not None:
+                        feature = projection(feature)
+                    loss = term(on_grid(found[term.teacher], feature), feature)
+                self._track(metric_name(self.losses_by_teacher, stream, teacher, term), loss)
                 total = total + loss
         if self._kind.labels and y is not None:
             for name, label_loss in self.label_losses.items():
@@ -282,7 +297,7 @@ class DecoupledDistiller(Steps, keras.Model):
         """Return the student's embedding of each part of a batch, in inference mode."""
         embeddings = {}
         for stream in self.streams:
-            part = self._part(x, stream)
+            part = part_of(x, stream, self.streams, self.phase)
             features = self._features(
                 part["images"], part.get("modalities"), stream == "domain", training=False
             )
@@ -325,7 +340,7 @@ class DecoupledDistiller(Steps, keras.Model):
 
     def _mask_loss(self, term, given, masks, modalities):
         """Return the loss of the student's masks, from those of its teacher, in their channels."""
-        truth = _on_grid(self.matched_targets(given, modalities), masks)
+        truth = on_grid(self.matched_targets(given, modalities), masks)
         with self._loss_scope(modalities):
             return term.weight * self._mask_losses[term.name](truth, masks)
 
@@ -341,254 +356,16 @@ class DecoupledDistiller(Steps, keras.Model):
             modalities = None
         return encoder.features(images, modalities, controllers=controllers, training=training)
 
-    def _checked_targets(self, targets, stream):
-        expected = self.losses_by_teacher[stream]
-        if set(targets) != set(expected):
-            raise InputError(
-                f"Received targets of {', '.join(targets)} for the {stream} images; expected "
-                f"those of {', '.join(expected) or 'no teacher'}."
-            )
-        for teacher, terms in expected.items():
-            missing = {term.teacher for term in terms} - set(targets[teacher])
-            if missing:
-                raise InputError(
-                    f"The targets of {teacher} for the {stream} images lack "
-                    f"{', '.join(sorted(missing))}; they hold {', '.join(targets[teacher])}."
-                )
-        return targets
-
-    def _domain_targets(self, part):
-        teachers = list(self.domain_teachers.values())
-        modalities = part.get("modalities")
-        found = [
-            teacher(part["images"], self._indices_of(teacher, part["images"], modalities))
-            for teacher in teachers
-        ]
-        if len(teachers) == 1:
-            return found[0]
-        if MASKS in found[0]:
-            width = max(one[MASKS].shape[-1] for one in found)
-            found = [{**one, MASKS: _widened(one[MASKS], width)} for one in found]
-        numbers = [device_number(k, like=modalities) for k in range(len(found))]
-        own = [ops.reshape(ops.equal(modalities, k), (-1, 1, 1, 1)) for k in numbers]
-        targets = {}
-        for name in found[0]:
-            nothing = device_number(0, like=found[0][name])
-            values = [ops.where(mask, f[name], nothing) for mask, f in zip(own, found, strict=True)]
-            targets[name] = sum(values[1:], values[0])
-        return targets
-
-    def _indices_of(self, teacher, images, modalities):
-        """Return the modalities of images as a teacher numbers them."""
-        own = tuple(max(index, 0) for index in teacher.indices_of(self.modalities))
-        if not teacher.takes_modalities or own == tuple(range(len(own))) != (0,):
-            return modalities
-        if modalities is None:  # The student has one; of a teacher without names it is not known.
-            if teacher.modalities is None or isinstance(self.modalities[0], int):
-                return None
-            return ops.full((ops.shape(images)[0],), own[0], dtype="int32")
-        modalities = ops.convert_to_tensor(modalities)
-        return ops.take(device_constant(_as_int32, own, like=modalities), modalities)
-
-    def _part(self, x, stream):
-        if not isinstance(x, dict) or stream not in x:
-            received = ", ".join(x) if isinstance(x, dict) else type(x).__name__
-            raise InputError(
-                f"The phase {self.phase!r} received a batch of {received}; expected a dict with "
-                f"{' and '.join(self.streams)}."
-            )
-        return x[stream]
-
     def _track(self, name, loss):
         # Under a TensorFlow strategy, Keras passes one replica's share of the mean.
         self.trackers[name].update_state(ops.stop_gradient(loss) * replicas.count())
 
-    def _check_teachers(self):
-        if "common" in self.streams and not self.common_teachers:
-            raise InputError(f"The phase {self.phase!r} needs common_teachers; received none.")
-        if "medical_teacher" in self._kind.needs and not self.domain_teachers:
-            raise InputError(f"The phase {self.phase!r} needs domain_teachers; received none.")
-        held = as_image_encoder(self._encoder()).num_modalities
-        if self._kind.trains_controllers and not held:
-            raise InputError(
-                f"The phase {self.phase!r} received a student without modality controllers; build "
-                "its image encoder with num_modalities."
-            )
-
-    def _check_modalities(self):
-        """Raise if a teacher with controllers is to give embeddings of modalities it lacks."""
-        terms = self.losses_by_teacher["domain"].get("domain", ())
-        if all(isinstance(term, MaskLoss) for term in terms):
-            return
-        for key, teacher in self.domain_teachers.items():
-            wanted = self.modalities if key == "domain" else (key,)
-            indices = zip(wanted, teacher.indices_of(wanted), strict=True)
-            missing = [str(name) for name, index in indices if index < 0]
-            if missing and teacher.num_modalities > 1:
-                raise InputError(
-                    f"The teacher {teacher.name!r} has controllers of "
-                    f"{', '.join(map(str, teacher.modalities))}, and the student also has "
-                    f"{', '.join(missing)}, whose embeddings it cannot teach; give a dict with a "
-                    "teacher for each modality, or a MaskLoss alone."
-                )
-
-    def _match_targets(self):
-        """Return the `MatchedTargets` of student and teachers, or `None` without a `MaskLoss`."""
-        terms = self.losses_by_teacher["domain"].get("domain", ())
-        if not any(isinstance(term, MaskLoss) for term in terms):
-            return None
-        student = getattr(self._backbone(), "target_set", None)
-        if student is None:
-            raise InputError(
-                f"Received a MaskLoss for a student of type {type(self.student).__name__}, which "
-                "has no masks; expected an ESPMedSAMImageSegmenter or ESPMedSAMBackbone."
-            )
-        for teacher in self.domain_teachers.values():
-            if not teacher.decodes:
-                raise InputError(
-                    f"The teacher {teacher.name!r} gives no masks; build it as Teacher(segmenter, "
-                    f"features={(*teacher.features, MASKS)})."
-                )
-        one = self.domain_teachers.get("domain")
-        return MatchedTargets(
-            student,
-            {name: (one or self.domain_teachers[name]).target_set for name in self.modalities},
-        )
-
-    def _sorted_losses(self, losses):
-        """dict of stream to dict of teacher to its list of terms."""
-
-        def of(teacher):
-            terms = terms_of(losses, teacher)
-            if teacher == "domain" or not any(isinstance(term, MaskLoss) for term in terms):
-                return terms
-            kept = [term for term in terms if not isinstance(term, MaskLoss)]
-            if isinstance(losses, dict) or not kept:
-                raise InputError(
-                    f"Received a MaskLoss for the common teacher {teacher!r}, which has no masks; "
-                    "give it a FeatureLoss, and a MaskLoss to teachers of the domain alone."
-                )
-            return kept
-
-        names = {*self.common_teachers, "domain"}
-        if isinstance(losses, dict) and set(losses) - names:
-            raise InputError(
-                f"Received losses for {', '.join(sorted(set(losses) - names))}; the teachers are "
-                f"{', '.join(sorted(names))}."
-            )
-        return {
-            "common": {name: of(name) for name in self.common_teachers},
-            "domain": {"domain": of("domain")} if self.domain_teachers else {},
-        }
-
-    def _make_projections(self):
-        """Make a 1 x 1 convolution for every term whose widths differ."""
-        projections = {}
-        student = feature_specs(self._encoder(), self._features_of)
-        for stream in self.streams:
-            for teacher, terms in self.losses_by_teacher[stream].items():
-                first = (
-                    self.common_teachers[teacher]
-                    if stream == "common"
-                    else next(iter(self.domain_teachers.values()))
-                )
-                given = feature_specs(first.model, first)
-                for term in terms:
-                    if isinstance(term, MaskLoss):
-                        continue
-                    if term.student not in student:
-                        raise InputError(
-                            f"The student has no feature {term.student!r}; it has "
-                            f"{', '.join(student)}."
-                        )
-                    if term.teacher not in given:
-                        raise InputError(
-                            f"The teacher {first.name!r} gives no feature {term.teacher!r}; build "
-                            f"it as Teacher(model, features={(*given, term.teacher)})."
-                        )
-                    width, wanted = student[term.student].shape[-1], given[term.teacher].shape[-1]
-                    if width != wanted:
-                        projection = keras.layers.Conv2D(
-                            wanted, 1, name=f"{stream}_{teacher}_{term.name}_projection"
-                        )
-                        projection.build((None, None, None, width))
-                        projections[f"{stream}/{teacher}/{term.name}"] = projection
-        return projections
-
     def _features_of(self, images, modalities):
         return self._features(images, modalities, True, training=False)
 
-    def _metric_name(self, stream, teacher, term):
-        several = stream == "common" and len(self.common_teachers) > 1
-        return f"common_{teacher}_{term.name}" if several else f"{stream}_{term.name}"
-
-    def _metric_names(self):
-        names = [
-            self._metric_name(stream, teacher, term)
-            for stream in self.streams
-            for teacher, terms in self.losses_by_teacher[stream].items()
-            for term in terms
-        ]
-        if self._kind.labels:
-            names += [f"label_{name}" for name in self.label_losses]
-        if len(set(names)) < len(names):
-            raise InputError(
-                f"Received terms of one name: {', '.join(names)}; give each FeatureLoss a name of "
-                "its own."
-            )
-        return names
-
     def get_config(self):
-        serialize = keras.saving.serialize_keras_object
-        return {
-            **super().get_config(),
-            "student": serialize(self.student),
-            "common_teachers": serialize(dict(self.common_teachers)),
-            "domain_teachers": serialize(dict(self.domain_teachers)),
-            "phase": self.phase,
-            "losses": {
-                teacher: [serialize(term) for term in terms]
-                for stream in self.losses_by_teacher.values()
-                for teacher, terms in stream.items()
-            },
-            "label_losses": serialize(dict(self.label_losses)),
-            "label_weight": self.label_weight,
-        }
+        return {**super().get_config(), **distiller_config(self)}
 
     @classmethod
     def from_config(cls, config):
-        deserialize = keras.saving.deserialize_keras_object
-        config = dict(config)
-        for key in ("student", "common_teachers", "domain_teachers"):
-            config[key] = deserialize_with_others(config[key], image_encoders)
-        config["label_losses"] = deserialize_with_others(config["label_losses"], mask_losses)
-        config["losses"] = {
-            teacher: [deserialize(term) for term in terms]
-            for teacher, terms in config["losses"].items()
-        }
-        return cls(**config)
-
-
-def _widened(masks, width):
-    """Fill masks up with channels that are unknown."""
-    fill = width - masks.shape[-1]
-    if not fill:
-        return masks
-    nothing = ops.full_like(masks[..., :1], float("-inf"))
-    return ops.concatenate([masks, *[nothing] * fill], axis=-1)
-
-
-def _as_int32(numbers):
-    return np.array(numbers, "int32")
-
-
-def _on_grid(target, feature):
-    """Return the target on the grid of the student's feature, as float32."""
-    target = ops.cast(target, "float32")
-    size, own = tuple(feature.shape[1:3]), tuple(target.shape[1:3])
-    if size == own or None in (*size, *own):
-        return target
-    if own[0] % size[0] == 0 and own[1] % size[1] == 0:
-        pool = (own[0] // size[0], own[1] // size[1])
-        return ops.average_pool(target, pool, pool, data_format="channels_last")
-    return ops.image.resize(target, size, interpolation="bilinear", data_format="channels_last")
+        return cls(**distiller_arguments(config))

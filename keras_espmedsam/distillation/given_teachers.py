@@ -53,3 +53,39 @@ def features_asked(terms):
     """Return the features of a teacher that is given as a model: its embedding, masks, or both."""
     masks = [isinstance(term, MaskLoss) for term in terms]
     return ("embedding",) * (not masks or not all(masks)) + (MASKS,) * any(masks)
+
+
+def terms_by_teacher(losses, common_teachers, domain_teachers):
+    """Return the terms of all teachers.
+
+    Args:
+        losses: as `DecoupledDistiller` takes them.
+        common_teachers, domain_teachers: dicts of `Teacher`.
+
+    Returns:
+        dict of stream to dict of teacher to its list of terms; the teachers of the domain are one.
+
+    Raises:
+        InputError: for losses of a teacher that is not there, or masks of a common teacher.
+    """
+    names = {*common_teachers, "domain"}
+    if isinstance(losses, dict) and set(losses) - names:
+        raise InputError(
+            f"Received losses for {', '.join(sorted(set(losses) - names))}; the teachers are "
+            f"{', '.join(sorted(names))}."
+        )
+    return {
+        "common": {name: _terms_without_masks(losses, name) for name in common_teachers},
+        "domain": {"domain": terms_of(losses, "domain")} if domain_teachers else {},
+    }
+
+
+def _terms_without_masks(losses, teacher):
+    terms = terms_of(losses, teacher)
+    kept = [term for term in terms if not isinstance(term, MaskLoss)]
+    if len(kept) < len(terms) and (isinstance(losses, dict) or not kept):
+        raise InputError(
+            f"Received a MaskLoss for the common teacher {teacher!r}, which has no masks; "
+            "give it a FeatureLoss, and a MaskLoss to teachers of the domain alone."
+        )
+    return kept

@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_espmedsam.data.targets import UNLABELLED, UNNAMED
+from keras_espmedsam.distillation.mask_loss import MASKS
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.layers.modality_variables import select_flags
 from keras_espmedsam.ops.device_constant import device_number
@@ -140,6 +141,36 @@ class MatchedTargets:
         for members, owners in found.items():
             rows = [[index in owners] for index in range(len(self._groups))]
             yield members, select_flags(rows, modalities)
+
+
+def match_targets(student, modalities, teachers):
+    """Match the targets of a student with those of its teachers of the domain.
+
+    Args:
+        student: `ESPMedSAMImageSegmenter` or `ESPMedSAMBackbone`.
+        modalities: tuple of str, the student's.
+        teachers: dict of `Teacher`, for `"domain"` or by modality.
+
+    Returns:
+        `MatchedTargets`.
+
+    Raises:
+        InputError: for a student or a teacher without masks, and as `MatchedTargets`.
+    """
+    own = getattr(getattr(student, "backbone", student), "target_set", None)
+    if own is None:
+        raise InputError(
+            f"Received a MaskLoss for a student of type {type(student).__name__}, which "
+            "has no masks; expected an ESPMedSAMImageSegmenter or ESPMedSAMBackbone."
+        )
+    for teacher in teachers.values():
+        if not teacher.decodes:
+            raise InputError(
+                f"The teacher {teacher.name!r} gives no masks; build it as Teacher(segmenter, "
+                f"features={(*teacher.features, MASKS)})."
+            )
+    one = teachers.get("domain")
+    return MatchedTargets(own, {name: (one or teachers[name]).target_set for name in modalities})
 
 
 def matched_channels(student, teacher, modality):
