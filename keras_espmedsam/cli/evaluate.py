@@ -35,7 +35,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate as evaluate_records
 from keras_espmedsam.evaluation.measurement_log import MeasurementLog
 from keras_espmedsam.evaluation.metrics import checked_metrics
-from keras_espmedsam.evaluation.report import NOT_METRICS, mean_or_none
+from keras_espmedsam.evaluation.report import NOT_METRICS, is_named, mean_or_none
 from keras_espmedsam.evaluation.surface_dice import parse_tolerance
 from keras_espmedsam.hub.built_in_presets import versioned_name
 from keras_espmedsam.imaging.intensity import parse_intensity
@@ -281,7 +281,7 @@ def _tolerances(given: Sequence[str]) -> str | dict[str, str] | None:
 
 
 def print_report(report: dict[str, Any], console: Console | None = None) -> None:
-    """Print a report as a table, with the mean over the data sets of each split, or the targets.
+    """Print a report as a table, with the means over the data sets, or targets, and modalities.
 
     Args:
         report: the result of `keras_espmedsam.evaluation.evaluate`.
@@ -292,7 +292,7 @@ def print_report(report: dict[str, Any], console: Console | None = None) -> None
     mirrored = ", averaged with the mirrored images" if report.get("mirror") else ""
     precision = f" in {report['precision']}" if "precision" in report else ""
     title = f"{report['preset']} on {report['backend']}{precision}{mirrored}"
-    named = ("target",) if "means" in report else ()
+    named = ("target",) if is_named(datasets) else ()
     table = _table(
         title,
         ("data set", "split", "modality", *named),
@@ -302,7 +302,7 @@ def print_report(report: dict[str, Any], console: Console | None = None) -> None
         cells = [_cell(measure, row[measure]) for measure in measures]
         table.add_row(*_places(name, row, "split", "modality", *named), str(row["n"]), *cells)
     table.add_section()
-    for cells in _means_of_targets(report, measures) if named else _means(datasets, measures):
+    for cells in _means(report, measures, named):
         table.add_row(*cells)
     console = console or stdout()
     console.print(table)
@@ -325,26 +325,25 @@ def _places(name, row, *columns):
     return (name.removesuffix(f":{target}"), *(row[column] for column in columns))
 
 
-def _means(datasets, measures):
-    """Yield the row of each split's mean over its data sets, if it has several."""
-    for split in dict.fromkeys(row["split"] for row in datasets.values()):
-        rows = [row for row in datasets.values() if row["split"] == split]
-        if len(rows) > 1:
-            means = [_mean_cell(m, [row[m]["mean"] for row in rows]) for m in measures]
-            yield "mean of sets", split, "", str(sum(row["n"] for row in rows)), *means
-
-
-def _means_of_targets(report, measures):
-    """Yield the rows of each split's means over targets and modalities, if it has several."""
-    keys = [(row["split"], row["modality"]) for row in report["datasets"].values()]
-    for split, modalities in report["means"].items():
+def _means(report, measures, named):
+    """Yield the rows of each split's means over targets, or data sets, and over modalities."""
+    datasets = report["datasets"].values()
+    of = "mean of targets" if named else "mean of sets"
+    for split, modalities in report.get("means", {}).items():
+        rows = [row for row in datasets if row["split"] == split]
         for modality, means in modalities.items():
-            if keys.count((split, modality)) > 1:
+            own = [row for row in rows if row["modality"] == modality]
+            if len(own) > 1:
                 cells = [_mean_cell(m, [means[m]]) for m in measures]
-                yield "mean of targets", split, modality, "", "", *cells
+                yield of, split, modality, *_counts(own, named), *cells
         if len(modalities) > 1:
             cells = [_mean_cell(m, [one[m] for one in modalities.values()]) for m in measures]
-            yield "mean of modalities", split, "", "", "", *cells
+            yield "mean of modalities", split, "", *_counts(rows, named), *cells
+
+
+def _counts(rows, named):
+    """Return the cells of target and n; an image with several targets would count twice."""
+    return ("", "") if named else (str(sum(row["n"] for row in rows)),)
 
 
 def _objects(instances, named):

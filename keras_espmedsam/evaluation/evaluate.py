@@ -136,8 +136,9 @@ def evaluate(
         "index", "dice", ...}`.
 
         If the model or the data gives targets names, each row also has a `"target"`, `datasets` has
-        a row for each target (named `NAME:TARGET` if the data set labels several), and `"means"`
-        is the mean of each modality over its targets; see `modality_means`.
+        a row for each target (named `NAME:TARGET` if the data set labels several). With them, or
+        with several data sets, `"means"` is the mean of each modality over its targets, or its data
+        sets; see `modality_means`.
 
         If objects were measured, `"instances"` is `{NAME: {"split", "modality", "n", "ap":
         {"mean", "std", "pooled"}, ...}}` with the metrics of `pooled_measures`: mean and standard
@@ -290,7 +291,7 @@ def evaluate(
     if paper_metrics:
         report["metrics"] = "paper"
     report["datasets"] = summarise_datasets(records, outcome.measured, paper_metrics, targets)
-    if targets.named:
+    if targets.named or len(report["datasets"]) > 1:
         report["means"] = modality_means(report["datasets"])
     instances = summarise_objects(records, outcome.measured, targets)
     if instances:

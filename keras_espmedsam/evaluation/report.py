@@ -63,16 +63,18 @@ def summarise_objects(
 
 
 def modality_means(datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Compute the mean of each modality over its targets.
+    """Compute the mean of each modality over its targets, or its data sets.
 
     A target's mean is that over its data sets, so that each target counts once, whatever the
-    number of data sets and images that label it.
+    number of data sets and images that label it. So does each data set, whatever the number of its
+    images.
 
     Args:
-        datasets: as `summarise_datasets` returns it, with targets.
+        datasets: as `summarise_datasets` returns it.
 
     Returns:
-        `{SPLIT: {MODALITY: {"targets": [NAME, ...], METRIC: value or None}}}`.
+        `{SPLIT: {MODALITY: {"targets": [NAME, ...], METRIC: value or None}}}`; without names of
+        targets, in place of them `"datasets"`, the names of the rows.
 
     Example:
         >>> def row(target, value):
@@ -82,17 +84,32 @@ def modality_means(datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[
         >>> modality_means(dict(enumerate(rows)))
         {'test': {'eye': {'targets': ['vessels', 'disc'], 'dice': 0.8}}}
     """
+    named = is_named(datasets)
     found: dict[str, dict[str, dict[str, list]]] = {}
-    for row in datasets.values():
+    for name, row in datasets.items():
         own = found.setdefault(row["split"], {}).setdefault(row["modality"], {})
-        own.setdefault(row["target"], []).append(row)
+        own.setdefault(row["target"] if named else name, []).append(row)
+    key = "targets" if named else "datasets"
     return {
         split: {
-            modality: {"targets": list(own), **_mean_of_targets(list(own.values()))}
+            modality: {key: list(own), **_mean_of_means(list(own.values()))}
             for modality, own in modalities.items()
         }
         for split, modalities in found.items()
     }
+
+
+def is_named(datasets: Mapping[Any, Mapping[str, Any]]) -> bool:
+    """Return whether the rows of a report name their targets.
+
+    Args:
+        datasets: as `summarise_datasets` returns it.
+
+    Example:
+        >>> is_named({"drive": {"split": "test", "target": "vessels"}})
+        True
+    """
+    return any("target" in row for row in datasets.values())
 
 
 def mean_or_none(values: Sequence[float | None]) -> float | None:
@@ -196,11 +213,12 @@ def _rows(
     return rows
 
 
-def _mean_of_targets(targets: list[list[dict[str, Any]]]) -> dict[str, float | None]:
-    metrics = [name for name in targets[0][0] if name not in NOT_METRICS]
+def _mean_of_means(groups: list[list[dict[str, Any]]]) -> dict[str, float | None]:
+    """Return the mean over groups of rows of the mean over the rows of each."""
+    metrics = [name for name in groups[0][0] if name not in NOT_METRICS]
     return {
         metric: mean_or_none(
-            [mean_or_none([row[metric]["mean"] for row in rows]) for rows in targets]
+            [mean_or_none([row[metric]["mean"] for row in rows]) for rows in groups]
         )
         for metric in metrics
     }

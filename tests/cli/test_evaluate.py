@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from keras_espmedsam.cli import evaluate
 from keras_espmedsam.data.targets import Targets
 
+MEANS = {**dict.fromkeys(("dice", "iou", "precision", "recall"), 1.0), "hd95": 0.0}
 HEADER = "split,modality,dataset,image,mask\n"
 
 
@@ -39,8 +41,11 @@ def test_table_and_report(run, index, segmenter):
         **dict.fromkeys(("dice", "iou", "precision", "recall"), 1)
     }
     assert lungs["hd95"] == {"mean": 0, "std": 0}
-    for word in ("lungs", "vessels", "Dice", "HD95", "1.000 ±0.000", "mean of sets", "tiny on"):
+    words = ("lungs", "vessels", "Dice", "HD95", "1.000 ±0.000", "mean of modalities", "tiny on")
+    for word in words:
         assert word in result.stdout
+    assert "mean of sets" not in result.stdout
+    assert report["means"]["test"]["xray"] == {"datasets": ["lungs"], **MEANS}
     assert "out/report.json" in result.stderr.replace("\\", "/")
 
 
@@ -488,3 +493,17 @@ def test_failed_images_are_counted_not_their_targets(run, targets, tmp_path):
     assert "2 of 3 images measured; 1 failed" in result.stderr
     again = run("evaluate", "--data", path, "--output", "report.json", "--resume")
     assert "2 images are already measured" in " ".join(again.stderr.split())
+
+
+def test_means_of_sets_and_of_modalities(capsys):
+    def row(modality, value, n):
+        return {"split": "test", "modality": modality, "n": n, "dice": {"mean": value, "std": 0.0}}
+
+    datasets = {"a": row("eye", 0.5, 1), "b": row("eye", 0.7, 9), "c": row("skin", 0.8, 2)}
+    means = {"eye": {"datasets": ["a", "b"], "dice": 0.6}, "skin": {"datasets": ["c"], "dice": 0.8}}
+    report = {"preset": "x", "backend": "y", "datasets": datasets, "means": {"test": means}}
+    evaluate.print_report(report, Console(width=120))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["mean", "of", "sets", "test", "eye", "10", "0.600"] in lines
+    assert ["mean", "of", "modalities", "test", "12", "0.700"] in lines
+    assert sum(line[:1] == ["mean"] for line in lines) == 2

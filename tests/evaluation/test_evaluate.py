@@ -56,7 +56,8 @@ def test_report(make_record):
     report = evaluate(FakeSegmenter(), records, batch_size=2, preset="tiny")
     assert report["preset"] == "tiny"
     assert report["backend"] in ("tensorflow", "jax", "torch")
-    assert set(report) == {"preset", "backend", "datasets"}
+    assert set(report) == {"preset", "backend", "datasets", "means"}
+    assert report["means"]["test"]["xray"]["dice"] == report["datasets"]["a"]["dice"]["mean"]
     assert list(report["datasets"]) == ["a", "b"]
     a = report["datasets"]["a"]
     assert (a["split"], a["modality"], a["n"]) == ("test", "xray", 2)

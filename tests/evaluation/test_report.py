@@ -111,6 +111,22 @@ def test_a_target_counts_once_in_the_mean_of_its_modality():
     assert mean_or_none([0.5, None]) is None
 
 
+def test_a_data_set_counts_once_in_the_mean_of_its_modality():
+    rows = [("a", "test", "eye", 0.5), ("b", "test", "eye", 0.7), ("c", "test", "skin", 0.9)]
+    rows += [("d", "unseen", "eye", 0.1)]
+    datasets = {
+        name: {"split": split, "modality": modality, "n": n, "dice": {"mean": value, "std": 0.0}}
+        for n, (name, split, modality, value) in enumerate(rows, start=1)
+    }
+    assert modality_means(datasets) == {
+        "test": {
+            "eye": {"datasets": ["a", "b"], "dice": pytest.approx(0.6)},
+            "skin": {"datasets": ["c"], "dice": 0.9},
+        },
+        "unseen": {"eye": {"datasets": ["d"], "dice": 0.1}},
+    }
+
+
 def test_objects_have_a_table_of_their_own():
     truth, found = np.array([[1, 1, 0, 2]]), np.array([[1, 1, 0, 0]])
     targets = MeasuredTargets(Targets({"xray": ("mask",), "fundus": ("mask",)}), [LUNGS, VESSELS])
