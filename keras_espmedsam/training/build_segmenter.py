@@ -283,6 +283,13 @@ def _from_encoder(settings, image_size, precision):
                 f"{did_you_mean(name, allowed)} Known keys of {settings.encoder.kind}: "
                 f"{', '.join(allowed)}."
             )
+    normalization = settings.normalization or "imagenet"
+    if normalization != "imagenet" and "normalization" in known:
+        raise InputError(
+            f"Received normalization={normalization} with the encoder {settings.encoder.kind}, "
+            "whose images are normalised as for imagenet and then as its backbone needs; leave it "
+            "out, or give encoder.normalization."
+        )
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     if "num_modalities" in known:
         arguments["num_modalities"] = 0 if settings.controllers is False else len(modalities)
@@ -297,6 +304,11 @@ def _from_encoder(settings, image_size, precision):
         arguments["image_shape"] = (*image_size, 3)
     try:
         encoder = encoder_class(dtype=precision, **arguments)
+        fixed = as_image_encoder(encoder).fixed_size
+        if shape is not None and image_size is not None and fixed not in (None, tuple(image_size)):
+            # Some of keras-hub's backbones have a size of their own, which can be another.
+            arguments["image_shape"] = (*image_size, 3)
+            encoder = encoder_class(dtype=precision, **arguments)
         decoder = {} if settings.decoder is None else settings.decoder.model_dump()
         names = ("targets", "exclusive", "nested", "instances", "target_adapters")
         targets = {name: getattr(settings, name) for name in (*names, "self_prompt_targets")}
@@ -306,5 +318,5 @@ def _from_encoder(settings, image_size, precision):
         )
     except (TypeError, ValueError) as error:
         raise InputError(f"The model cannot be built: {error}") from error
-    converter = ESPMedSAMImageConverter(normalization=settings.normalization or "imagenet")
+    converter = ESPMedSAMImageConverter(normalization=normalization)
     return ESPMedSAMImageSegmenter(backbone, ESPMedSAMImageSegmenterPreprocessor(converter))

@@ -1,14 +1,17 @@
+import json
+import shutil
+
 import keras
 import keras_hub
 import numpy as np
 import pytest
 
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.models import KerasHubImageEncoder
+from keras_espmedsam.models import ESPMedSAMImageConverter, KerasHubImageEncoder
 from keras_espmedsam.training.build_segmenter import build_segmenter, checkpoint_gradients
 from keras_espmedsam.training.config.model_settings import ModelSettings
 from keras_espmedsam.training.trainable_parts import select_trainable
-from tests.models.image_encoder_contract import ImageEncoderContract
+from tests.models.image_encoder_contract import Features, ImageEncoderContract
 
 DENSENET = {
     "class_name": "DenseNetBackbone",
@@ -49,7 +52,14 @@ MIT = {
 }
 
 
+def layer_named(encoder, name):
+    """Return a layer of the backbone."""
+    return next(one for stage in encoder.stages for one in stage.layers if one.name == name)
+
+
 class TestKerasHub(ImageEncoderContract):
+    holds_controllers = True
+
     def make(self, **kwargs):
         return KerasHubImageEncoder(
             DENSENET, neck_dim=16, neck_levels=("P4", "P3"), output_stride=16, **kwargs
@@ -85,7 +95,7 @@ def test_levels_beyond_the_neck_are_left_out():
     assert first.output_stride == 8
     bare = KerasHubImageEncoder(DENSENET, neck_dim=None)
     assert bare.levels["embedding"] == bare.levels["P4"]
-    assert first.pyramid.count_params() < bare.pyramid.count_params()
+    assert first.stages[0].count_params() < bare.stages[0].count_params()
 
 
 def test_the_embedding_is_the_neck_of_the_backbones_own_levels(build):
@@ -97,21 +107,59 @@ def test_the_embedding_is_the_neck_of_the_backbones_own_levels(build):
     np.testing.assert_allclose(build.run(encoder, images), build.array(neck), atol=1e-5)
 
 
-def test_a_preset_of_keras_hub_is_taken_with_its_weights(build, tmp_path):
-    backbone = build.randomize(keras_hub.models.DenseNetBackbone(**DENSENET["config"]))
-    backbone.save_to_preset(tmp_path)
+@pytest.fixture(scope="module")
+def preset(build, tmp_path_factory):
+    """A preset of keras-hub whose images are normalised in a way of their own, and its backbone."""
+    backbone = build.randomize(keras_hub.models.EfficientNetBackbone(**EFFICIENTNET["config"]))
+    folder = tmp_path_factory.mktemp("preset")
+    backbone.save_to_preset(folder)
+    converter = keras_hub.layers.EfficientNetImageConverter(
+        scale=1 / 128, offset=[-127 / 128] * 3, image_size=(64, 64)
+    )
+    converter.save_to_preset(folder)
+    # keras-hub 0.32 leaves it out.
+    config = json.loads((folder / "config.json").read_text())
+    config["config"]["num_features"] = EFFICIENTNET["config"]["num_features"]
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder), backbone
+
+
+def test_a_preset_of_keras_hub_is_taken_with_its_weights(build, preset):
+    folder, backbone = preset
     own = {weight.path: build.array(weight) for weight in backbone.weights}
-    encoder = KerasHubImageEncoder(preset=str(tmp_path), neck_dim=8, dtype="bfloat16")
-    assert encoder.pyramid.get_layer("conv1_conv").compute_dtype == "bfloat16"
-    for weight in encoder.pyramid.weights:
+    encoder = KerasHubImageEncoder(preset=folder, neck_dim=8, dtype="bfloat16")
+    assert layer_named(encoder, "stem_conv").compute_dtype == "bfloat16"
+    for weight in encoder.stages[0].weights:
         value = np.asarray(build.array(weight), "float32")
         np.testing.assert_allclose(value, own[weight.path], rtol=1e-2)
     again = KerasHubImageEncoder.from_config(encoder.get_config())
     assert "preset" not in encoder.get_config()
     assert [w.shape for w in again.weights] == [w.shape for w in encoder.weights]
-    empty = KerasHubImageEncoder(preset=str(tmp_path), load_weights=False, neck_dim=8)
-    kernel = build.array(empty.pyramid.get_layer("conv1_conv").kernel)
-    assert np.abs(kernel - own["conv1_conv/kernel"]).max() > 0.01
+    empty = KerasHubImageEncoder(preset=folder, load_weights=False, neck_dim=8)
+    kernel = build.array(layer_named(empty, "stem_conv").kernel)
+    assert np.abs(kernel - own["stem_conv/kernel"]).max() > 0.01
+
+
+def test_a_pretrained_encoder_starts_as_the_backbone_it_is_begun_from(build, preset):
+    folder, backbone = preset
+    encoder = KerasHubImageEncoder(preset=folder, neck_dim=None, num_modalities=3)
+    assert list(encoder.adapters) == ["P3", "P4", "P5"]
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("uint8")
+    images = ESPMedSAMImageConverter()(pixels)
+    found = build.run(encoder, {"images": images, "modalities": np.array([0, 2], "int32")})
+    expected = build.run(backbone, (pixels.astype("float32") - 127) / 128)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * scale)
+
+
+def test_a_preset_has_to_say_how_images_are_normalised_or_be_told(preset, tmp_path):
+    silent = tmp_path / "silent"
+    shutil.copytree(preset[0], silent)
+    (silent / "image_converter.json").unlink()
+    with pytest.raises(InputError, match="does not say how its images are normalised; give"):
+        KerasHubImageEncoder(preset=str(silent), neck_dim=8)
+    told = KerasHubImageEncoder(preset=str(silent), neck_dim=8, normalization="imagenet")
+    assert told.rescaling is None
 
 
 def test_the_images_size_is_the_backbones_or_asked_for():
@@ -135,6 +183,8 @@ def test_the_images_size_is_the_backbones_or_asked_for():
         ({"backbone": "densenet"}, "Received a backbone of type str"),
         ({"backbone": DENSENET, "neck_levels": ("P9",)}, "'P9' of DenseNetBackbone; expected one"),
         ({"backbone": DENSENET, "neck_dim": None, "output_stride": 8}, "without a neck"),
+        ({"backbone": DENSENET, "neck_levels": ()}, "an empty list of levels"),
+        ({"backbone": DENSENET, "num_modalities": 2, "controller_levels": ["p3"]}, "one of P2, P3"),
         ({"preset": "./no_such_folder"}, "cannot be loaded"),
     ],
 )
@@ -173,9 +223,100 @@ def test_a_configuration_names_it():
     backbone = build_segmenter(settings, precision="mixed_bfloat16").backbone
     encoder = backbone.image_encoder
     assert encoder.levels["embedding"] == (8, 16)
-    assert encoder.pyramid.get_layer("conv1_conv").compute_dtype == "bfloat16"
-    assert backbone.controller_layers("xray") == []
+    assert layer_named(encoder, "conv1_conv").compute_dtype == "bfloat16"
     select_trainable(backbone, ["decoder"])
     assert encoder.trainable_variables == []
+    select_trainable(backbone, ["controllers"], ["fundus"])
+    assert {variable.modality for variable in backbone.trainable_variables} == {1}
+    select_trainable(backbone, ["shared_encoder"])
+    shared = {w.path for w in encoder.weights if not hasattr(w, "modality")}
+    assert {variable.path for variable in encoder.trainable_variables} < shared
     with pytest.raises(InputError, match="Received gradient_checkpointing for KerasHub"):
         checkpoint_gradients(encoder)
+
+
+def test_a_preset_is_an_encoder_in_one_line_of_a_configuration(preset):
+    settings = ModelSettings(
+        encoder={"preset": preset[0]}, modalities=["xray", "fundus"], controllers=False
+    )
+    assert settings.encoder.kind == "keras_hub"
+    segmenter = build_segmenter(settings, image_size=(64, 64))
+    encoder = segmenter.backbone.image_encoder
+    assert encoder.levels["embedding"] == (16, 256) and encoder.num_modalities == 0
+    assert encoder.neck_levels == ("P3", "P4", "P5")
+    with pytest.raises(InputError, match="leave it out, or give encoder"):
+        build_segmenter(settings.model_copy(update={"normalization": "released"}))
+
+
+def test_a_backbone_of_one_size_is_built_for_the_phases():
+    encoder = {"kind": "keras_hub", "backbone": MIT, "neck_dim": 8}
+    settings = ModelSettings(
+        encoder=encoder,
+        modalities=["xray"],
+        decoder={"transformer_num_heads": 2, "transformer_mlp_dim": 16},
+    )
+    segmenter = build_segmenter(settings, image_size=(96, 96))
+    assert segmenter.backbone.image_encoder.fixed_size == (96, 96)
+
+
+# === Controllers ===
+
+
+def test_a_controller_changes_the_levels_that_come_after(build):
+    encoder = build.randomize(
+        KerasHubImageEncoder(DENSENET, num_modalities=2, neck_dim=8, controller_levels=("P3",))
+    )
+    assert [stage.name for stage in encoder.stages] == ["stage_0", "stage_1"]
+    images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
+    levels = [
+        build.run(Features(encoder), {"images": images, "modalities": np.array([k], "int32")})
+        for k in (0, 1)
+    ]
+    np.testing.assert_array_equal(levels[0]["P2"], levels[1]["P2"])
+    # By hand: the level of the backbone, the adapter's sum, and the rest of the backbone.
+    shared = build.run(Features(encoder, controllers=False), images)
+    adapted = shared["P3"] + build.array(encoder.adapters["P3"](shared["P3"], np.array([1])))
+    np.testing.assert_allclose(levels[1]["P3"], adapted, atol=1e-5)
+    rest = build.array(encoder.stages[1](adapted)["P4"])
+    np.testing.assert_allclose(levels[1]["P4"], rest, atol=1e-5)
+    assert np.abs(levels[0]["P4"] - levels[1]["P4"]).max() > 1e-3
+
+
+def test_widths_of_the_adapters_follow_their_levels():
+    def widths(**kwargs):
+        encoder = KerasHubImageEncoder(
+            DENSENET, num_modalities=2, neck_dim=8, controller_levels=("P2", "P4"), **kwargs
+        )
+        again = KerasHubImageEncoder.from_config(json.loads(json.dumps(encoder.get_config())))
+        found = [[a.hidden_dim for a in one.adapters.values()] for one in (encoder, again)]
+        assert found[0] == found[1]
+        return found[0]
+
+    # The levels have 68 and 23 channels.
+    assert widths() == [17, 5]
+    assert widths(adapter_ratio=2) == [136, 46]
+    assert widths(adapter_ratio=(0.5, 1)) == [34, 23]
+    with pytest.raises(InputError, match="3 values of adapter_ratio for 2 levels"):
+        widths(adapter_ratio=(1, 1, 1))
+    with pytest.raises(InputError, match="adapter_ratio='wide'; expected a number above 0"):
+        widths(adapter_ratio="wide")
+    wide = {**EFFICIENTNET["config"], "num_features": 320}
+    encoder = KerasHubImageEncoder(
+        {**EFFICIENTNET, "config": wide}, num_modalities=2, neck_dim=8, controller_levels="P5"
+    )
+    assert encoder.adapters["P5"].hidden_dim == 64
+
+
+def test_levels_that_nothing_is_computed_from_count_in_the_neck_alone(build):
+    resnet = keras_hub.models.ResNetBackbone(
+        [64], [3], [64] * 4, [1] * 4, [1, 2, 2, 2], "basic_block"
+    )
+    retina = keras_hub.models.RetinaNetBackbone(resnet, min_level=3, max_level=5, use_p5=False)
+    encoder = KerasHubImageEncoder(retina, num_modalities=2, neck_dim=8)
+    assert list(encoder.adapters) == ["P3", "P4", "P5"] and len(encoder.stages) == 1
+    one = KerasHubImageEncoder(retina, num_modalities=2, neck_dim=8, neck_levels=("P5",))
+    assert list(one.adapters) == ["P5"]
+    with pytest.raises(InputError, match="with P3 of RetinaNetBackbone, from which alone no later"):
+        KerasHubImageEncoder(
+            retina, num_modalities=2, neck_levels=("P5",), controller_levels=("P3", "P5")
+        )

@@ -1,5 +1,6 @@
 """The segmenter of a run: its encoder, its decoder and its targets."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import pydantic
@@ -14,17 +15,25 @@ from keras_espmedsam.training.config.settings import Settings
 
 
 class EncoderSettings(Settings):
-    """An image encoder: its kind and arguments of its class, which are checked when it is built."""
+    """An image encoder: its kind and arguments of its class, which are checked when it is built.
+
+    Example:
+        >>> EncoderSettings(preset="efficientnet_b0_ra_imagenet").kind
+        'keras_hub'
+    """
 
     model_config = pydantic.ConfigDict(extra="allow")
     kind: Annotated[str, one_of(image_encoders)]
     """`tiny_vit`, `tic`, `vit_med` or `keras_hub`, or an encoder of another package. The other keys
     are arguments of its class: `TinyViTBackbone`, `TiCBackbone`, `ViTMedBackbone` or
-    `KerasHubImageEncoder`."""
+    `KerasHubImageEncoder`. With `preset`, a name or folder of keras-hub, it may be left out."""
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _known_keys_only(cls, data):
+        # Takes the place of the base's: the keys are those of the encoder's class.
+        if isinstance(data, Mapping) and "preset" in data and "kind" not in data:
+            return {**data, "kind": "keras_hub"}
         return data
 
 

@@ -1,0 +1,93 @@
+"""Choose levels of a feature pyramid, and cut it at them to put something in between."""
+
+import keras
+
+from keras_espmedsam.errors import InputError, did_you_mean
+
+# Finer levels have few channels and many pixels.
+FINEST_STRIDE = 8
+
+
+def chosen_levels(backbone, levels, names, coarsest=None):
+    """Return the names of some levels, checked, or the usual ones.
+
+    Args:
+        backbone: `keras.Model`, for errors.
+        levels: dict of str to `FeatureLevel`, from fine to coarse.
+        names: list of str; `None` for those of stride 8 or more, or the last one if there are none.
+        coarsest: int or None. The largest stride of the usual ones.
+
+    Returns:
+        tuple of str.
+
+    Raises:
+        InputError: for a name that is none of the levels', and for an empty list.
+    """
+    if names is None:
+        usual = [
+            name
+            for name, level in levels.items()
+            if FINEST_STRIDE <= level.stride <= (coarsest or level.stride)
+        ]
+        return tuple(usual) or (list(levels)[-1],)
+    names = (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
+    if not names:
+        raise InputError(
+            f"Received an empty list of levels of {type(backbone).__name__}; expected some of "
+            f"{', '.join(levels)}."
+        )
+    for name in names:
+        if name not in levels:
+            raise InputError(
+                f"Received the level {name!r} of {type(backbone).__name__}; expected one of "
+                f"{', '.join(levels)}{did_you_mean(name, levels)}"
+            )
+    return names
+
+
+def cut_at(images, levels, names):
+    """Cut the graph of a pyramid at some of its levels.
+
+    A graph can be cut at a level if everything after it reads that level alone. This holds for
+    EfficientNet, ResNet, DenseNet, CSPNet and MiT, but not for RetinaNet, whose coarse levels do
+    not come from its finer ones.
+
+    Args:
+        images: `keras.KerasTensor`, the input of the graph.
+        levels: dict of str to `keras.KerasTensor`, from fine to coarse.
+        names: collection of str. The levels to cut at; where that is not possible, the graph stays
+            whole. The last level needs no cut.
+
+    Returns:
+        list of `keras.Model` that share the graph's layers. The first takes the input, each other
+        one the last level of the one before; each returns a dict of its levels.
+
+    Example:
+        >>> image = keras.Input((8, 8, 3))
+        >>> fine = keras.layers.Conv2D(4, 2, strides=2)(image)
+        >>> coarse = keras.layers.Conv2D(8, 2, strides=2)(fine)
+        >>> stages = cut_at(image, {"P1": fine, "P2": coarse}, {"P1"})
+        >>> [list(stage.output) for stage in stages]
+        [['P1'], ['P2']]
+    """
+    order = list(levels)
+    stages, start, first = [], images, 0
+    for i, name in enumerate(order):
+        is_last = i + 1 == len(order)
+        if not is_last and (name not in names or not _is_cut(levels, order[i + 1 :], name)):
+            continue
+        own = order[first : i + 1]
+        stages.append(
+            keras.Model(start, {one: levels[one] for one in own}, name=f"stage_{len(stages)}")
+        )
+        start, first = levels[name], i + 1
+    return stages
+
+
+def _is_cut(levels, later, name):
+    """Whether all later levels can be computed from this one alone."""
+    try:
+        keras.Model(levels[name], {one: levels[one] for one in later})
+    except ValueError:  # Keras: an output is not connected to the inputs.
+        return False
+    return True
