@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from keras_espmedsam._plain_file import read_plain_file
-from keras_espmedsam._shown import shown, shown_value
+from keras_espmedsam._shown import shown
 from keras_espmedsam.data.file_names import file_stem, find_file, normal_name
 from keras_espmedsam.data.folder_targets import target_folders
 from keras_espmedsam.data.image_files import image_files
-from keras_espmedsam.data.label_table import check_target_name, parse_labels
+from keras_espmedsam.data.label_table import parse_labels
 from keras_espmedsam.data.mask_names import IMAGES, MASKS, masks_by_stem
 from keras_espmedsam.data.record import Record, TargetMask
+from keras_espmedsam.data.split_entries import checked_entry, entry_targets, warn_of_unknown_keys
 from keras_espmedsam.data.target_rows import (
     Chosen,
     Named,
@@ -55,8 +56,9 @@ def read_splits(
     optionally `modality`, `dataset` and `group`. Instead of `mask`, `masks` gives one for each
     target, `{"vessels": "a.png", "optic_disc": "b.png"}`; beside it, `target` names the mask's
     only target, or `labels` the values of a label image, `{"1": "lungs", "2": "heart"}`.
-    `instances` gives images of numbered objects by target, or one. `valid` and `validation` are
-    read as `val`, `training` and `testing` as `train` and `test`; other splits keep their names.
+    `instances` gives images of numbered objects by target, or one; the masks may then be left out.
+    Other keys are ignored with a warning. `valid` and `validation` are read as `val`, `training`
+    and `testing` as `train` and `test`; other splits keep their names.
 
     Args:
         path: the JSON file.
@@ -81,6 +83,9 @@ def read_splits(
         InputError: when the file cannot be read or has another form, lacks a split or target, has
             an image in two splits, gives a target of an image two masks, or names a missing file.
 
+    Warns:
+        InputWarning: for keys of entries that are ignored.
+
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
@@ -98,15 +103,16 @@ def read_splits(
     folder = path.parent if folder is None else Path(folder)
     name = dataset or path.stem.removesuffix("_data_split")
     lists = _lists(path, splits)
-    named = [entry for entries in lists.values() for entry in entries if isinstance(entry, str)]
+    every = [pair for entries in lists.values() for pair in entries]
+    warn_of_unknown_keys(every)
+    named = [entry for _, entry in every if isinstance(entry, str)]
     flat = target is not None or labels is not None
     wanted = None if flat else chosen_names(targets, modality)
     pairs = _named_pairs(path, folder, images, masks, named, wanted, flat) if named else {}
     table = None if labels is None else parse_labels(labels)
     rows = []
     for split, entries in lists.items():
-        for number, entry in enumerate(entries, start=1):
-            said = f"entry {number} of {split} in {path}"
+        for said, entry in entries:
             if isinstance(entry, str):
                 image, own = pairs[entry]
                 record = Record(split, modality, name, image)
@@ -125,7 +131,7 @@ def read_splits(
                     group=str(entry.get("group") or ""),
                 )
                 given = named_target(target, record.modality, labels)
-                found = _entry_targets(said, entry, folder, given, table)
+                found = entry_targets(said, entry, folder, given, table)
             record = (
                 dataclasses.replace(record, targets=found)
                 if isinstance(found, tuple)
@@ -135,47 +141,6 @@ def read_splits(
     records = join_rows(rows)
     _check(path, records)
     return keep_targets(records, targets, str(path))
-
-
-def _entry_targets(said, entry, folder, target, table):
-    """Return what an entry labels: its targets, or the path of its only mask."""
-    masks, instances = entry.get("masks"), entry.get("instances")
-    if masks is None:
-        mask = find_file(folder, entry["mask"]) if entry.get("mask") else None
-        if isinstance(instances, dict):
-            if len(instances) > 1 or list(instances) != [entry.get("target", *instances)]:
-                raise InputError(
-                    f"Received instances of {', '.join(map(shown, instances))} in {said}; expected "
-                    "those of its only mask. Give several by `masks`."
-                )
-            entry = {**entry, "target": next(iter(instances))}
-            instances = next(iter(instances.values()))
-        labels = None if entry.get("target") else table
-        if entry.get("labels"):
-            labels = parse_labels(entry["labels"], f"in {said}")
-        numbered = None if instances is None else find_file(folder, instances)
-        name = entry.get("target") or ("" if labels else target)
-        return row_targets(said, mask, name, labels, numbered) or mask
-    for key in ("mask", "target", "labels"):
-        if key in entry:
-            raise InputError(
-                f"Received masks and {key} in {said}; give the mask of each target in masks, or "
-                "one mask with a target or labels."
-            )
-    instances = {} if instances is None else instances
-    if not isinstance(instances, dict):
-        raise InputError(
-            f"Received instances={shown_value(instances)} for several masks in {said}; expected an "
-            'object of target to path, such as {"nuclei": "a.png"}.'
-        )
-    found: tuple[TargetMask, ...] = ()
-    for target in dict.fromkeys((*masks, *instances)):
-        paths = [
-            find_file(folder, one[target]) if target in one else None for one in (masks, instances)
-        ]
-        check_target_name(target, f"in {said}")
-        found += row_targets(said, paths[0], target, None, paths[1])
-    return found
 
 
 def _lists(path, splits):
@@ -190,21 +155,22 @@ def _lists(path, splits):
             f"The file of splits {path} cannot be read as JSON ({type(error).__name__}); expected "
             'text such as {"train": ["name.png"], "test": ["other.png"]}.'
         ) from error
-    lists: dict[str, list] = {}
+    lists: dict[str, list[tuple[str, Any]]] = {}
     for key, entries in (content if isinstance(content, dict) else {}).items():
         if isinstance(entries, list):
-            lists.setdefault(_SPLITS.get(key, str(key)), []).extend(entries)
+            lists.setdefault(_SPLITS.get(key, str(key)), []).extend(
+                (f"entry {number} of {shown(key)} in {path}", entry)
+                for number, entry in enumerate(entries, start=1)
+            )
     if not any(lists.values()):
         raise InputError(
             f"The file of splits {path} holds no list of images; expected an object such as "
             '{"train": ["name.png"], "test": ["other.png"]}.'
         )
-    wrong = [one for entries in lists.values() for one in entries if not _is_entry(one)]
-    if wrong:
-        raise InputError(
-            f"The file of splits {path} holds {json.dumps(wrong[0])[:80]}; expected names, or "
-            'objects with "image" and "mask", or "masks" by target.'
-        )
+    lists = {
+        split: [(said, checked_entry(entry, said)) for said, entry in entries]
+        for split, entries in lists.items()
+    }
     unknown = [one for one in splits or () if one not in lists]
     if unknown:
         raise InputError(
@@ -212,31 +178,6 @@ def _lists(path, splits):
             f"{', '.join(lists)}."
         )
     return lists if splits is None else {one: lists[one] for one in splits}
-
-
-def _is_entry(entry):
-    if not isinstance(entry, dict):
-        return isinstance(entry, str)
-    masks, instances = entry.get("masks"), entry.get("instances")
-    labelled = (
-        _is_text(entry.get("mask"))
-        or (masks is not None and _are_paths(masks))
-        or (masks is None and entry.get("mask") is None and instances is not None)
-    )
-    return (
-        _is_text(entry.get("image"))
-        and labelled
-        and (entry.get("target") is None or _is_text(entry["target"]))
-        and (instances is None or _is_text(instances) or _are_paths(instances))
-    )
-
-
-def _is_text(value):
-    return isinstance(value, str) and bool(value)
-
-
-def _are_paths(value):
-    return isinstance(value, dict) and bool(value) and all(map(_is_text, value.values()))
 
 
 def _named_pairs(path, folder, images, masks, names, targets, flat):

@@ -4,7 +4,8 @@ import unicodedata
 import pytest
 
 from keras_espmedsam.data import read_splits
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.data.split_entries import KEYS
+from keras_espmedsam.errors import InputError, InputWarning
 
 PUBLISHED = {
     "train": ["ultra_1.png", "ultra_2.png"],
@@ -98,8 +99,20 @@ def test_folders_by_name(write, tmp_path):
         ("{", r"cannot be read as JSON \(JSONDecodeError\)"),
         ([1], "holds no list of images"),
         ({"name": "udiat", "train": []}, "holds no list of images"),
-        ({"train": [3]}, "holds 3; expected names, or objects"),
-        ({"train": [{"image": "1.png"}]}, r'holds {"image": "1.png"}; expected names'),
+        ({"train": ["1.png"], "valid": [3]}, "Received 3 as entry 1 of valid in .*json; expected"),
+        ({"train": [""]}, 'Received "" as entry 1 of train'),
+        (
+            {"train": ["1.png", {"image": "1.png"}]},
+            "Received no mask in entry 2 of train in .*;",
+        ),
+        (
+            {"train": [{"mask": "1.png"}]},
+            "Received no image in entry 1 of train in .*; exp",
+        ),
+        (
+            {"train": [{"image": "1.png", "mask_": "1.png"}]},
+            "no mask in entry 1 of train in .*json, which has the unknown key 'mask_'; .* mean mask",
+        ),
         ({"train": ["1.png", "2.png"]}, r"names 2.png, but .*image_1024 has no such file"),
         ({"train": ["3.png"]}, r"names 3.png, but .*mask_1024 has no such file, or several"),
         ({"train": ["1.png"], "test": ["1.png"]}, "has 1.png in the splits train and test"),
@@ -172,6 +185,8 @@ def test_entries_of_targets(write, entry, expected):
         ({"mask": "a.png", "instances": "n.png"}, [("", "a.png", "n.png")]),
         ({"mask": "a.png", "instances": {"nuclei": "n.png"}}, [("nuclei", "a.png", "n.png")]),
         ({"target": "nuclei", "instances": "n.png"}, [("nuclei", "n.png", "n.png")]),
+        ({"instances": {"nuclei": "n.png", "glands": "b.png"}, "mask": None},
+         [("nuclei", "n.png", "n.png"), ("glands", "b.png", "b.png")]),
     ],
 )  # fmt: skip
 def test_entries_with_instances(write, entry, expected):
@@ -205,11 +220,15 @@ def test_what_names_the_rest(write):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"masks": {}}, "expected names, or objects .* or \"masks\" by target"),
-        ({"masks": {"vessels": ""}}, "expected names, or objects"),
-        ({"masks": ["a.png"]}, "expected names, or objects"),
-        ({"mask": "a.png", "target": 3}, "expected names, or objects"),
-        ({"mask": "a.png", "instances": 3}, "expected names, or objects"),
+        ({"masks": {}}, "masks={} in entry 1 of train in .*; expected an object of target to path"),
+        ({"masks": {"vessels": ""}}, "masks={'vessels': ''} in entry 1"),
+        ({"masks": ["a.png"]}, r"masks=\['a.png'\] in entry 1"),
+        ({"mask": 3}, "Received mask=3 in entry 1 of train in .*; expected a path"),
+        ({"mask": "a.png", "target": 3}, "Received target=3 in entry 1 of train in .*a name, such"),
+        ({"mask": "a.png", "target": ""}, "Received target='' in entry 1"),
+        ({"mask": "a.png", "modality": ["ct"]}, r"Received modality=\['ct'\] in entry 1"),
+        ({"mask": "a.png", "group": {}}, "Received group={} in entry 1 .*; expected the name"),
+        ({"mask": "a.png", "instances": 3}, "instances=3 in entry 1 .*; expected a path, or"),
         ({"masks": {"v": "a.png"}, "mask": "a.png"}, "masks and mask in entry 1 of train in"),
         ({"masks": {"v": "a.png"}, "target": "v"}, "masks and target in entry 1"),
         ({"masks": {"v": "a.png", "w": "b.png"}, "instances": "n.png"},
@@ -225,6 +244,21 @@ def test_what_names_the_rest(write):
 def test_entries_that_cannot_be_used(write, entry, message):
     with pytest.raises(InputError, match=message):
         read_splits(write({"train": [{**EYE, **entry}]}, FILES), "fundus")
+
+
+def test_keys_that_are_ignored_are_told(write):
+    entry = {**EYE, "mask": "a.png", "targett": "vessels"}
+    content = {"train": [entry], "valid": [{**entry, "image": "images/2.png", "scanner": 70}]}
+    path = write(content, FILES)
+    with pytest.warns(InputWarning) as told:
+        first, _ = read_splits(path, "fundus")
+    assert first.targets == ()
+    assert [str(one.message) for one in told] == [
+        f"The key 'targett' of entry 1 of train in {path} and 1 more is ignored; did you mean "
+        f"target? Known are {', '.join(KEYS)}.",
+        f"The key 'scanner' of entry 1 of valid in {path} is ignored. Known are {', '.join(KEYS)}.",
+    ]
+    assert {one.filename for one in told} == {__file__}
 
 
 def test_names_with_a_folder_per_target(write):
