@@ -42,7 +42,7 @@ NOT_QUICK := $(addprefix tests/,benchmarks cli/test_end_to_end.py examples expor
 # The backends' tests would share two cores.
 .NOTPARALLEL:
 .PHONY: help setup demo test test-quick test-slow coverage coverage-report docs lint format wheel
-.PHONY: api-check release-check clean
+.PHONY: presets api-check release-check clean
 .PHONY: test-no-backend test-docs $(TEST_BACKENDS) $(SLOW_BACKENDS)
 
 help: ## print this list
@@ -122,6 +122,10 @@ format: $(DEV_READY) ## format the code and mend what ruff can mend
 wheel: $(DEV_READY) ## build the sdist and the wheel into dist/
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python tools/earlier_presets.py --output dist
+
+# WORK=FOLDER holds the runs, outside of the repository; OPTIONS=--list prints the steps alone.
+presets: $(DEV_READY) ## rebuild the presets from ESPMEDSAM_DATA, in hours: make presets WORK=FOLDER
+	$(BIN)/python tools/rebuild_presets.py --work "$(WORK)" $(OPTIONS)
 
 api-check: $(DEV_READY) ## list what breaks programs written for the last release
 	KERAS_BACKEND=$(BACKEND) TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python tools/api_changes.py

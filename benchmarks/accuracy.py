@@ -6,9 +6,10 @@
     python benchmarks/accuracy.py time                # of one image by each that was measured
     python benchmarks/accuracy.py report              # docs/reports/results.md from all of it
 
-ESPMEDSAM_DATA is the folder that holds index.csv. Runs go to runs/SYSTEM and go on after any
-interruption; measures of each image go to docs/reports/results/SYSTEM.json, learning curves
-beside them. The test and unseen splits are read by `measure` alone.
+ESPMEDSAM_DATA is the folder that holds index.csv. Runs go to runs/SYSTEM, in the repository or in
+the folder ESPMEDSAM_WORK, and go on after any interruption; measures of each image go to
+docs/reports/results/SYSTEM.json, learning curves beside them. The test and unseen splits are read
+by `measure` alone.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import yaml
 from keras_espmedsam.data import atomic_path
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+WORK = pathlib.Path(os.environ.get("ESPMEDSAM_WORK") or ROOT)
 CONFIGS = "examples/configs/nano_256"
 RESULTS = ROOT / "docs" / "reports" / "results"
 SPLITS = ("test", "unseen")
@@ -176,8 +178,12 @@ def train(name):
     for command in SYSTEMS[name].commands:
         program, *arguments = shlex.split(command)
         argv = [sys.executable] if program == "python" else [_program(program)]
+        arguments = [
+            str(ROOT / one) if one.startswith(("examples/", "benchmarks/")) else one
+            for one in arguments
+        ]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([*argv, *arguments], cwd=ROOT, env=environment).returncode
+        done = subprocess.run([*argv, *arguments], cwd=WORK, env=environment).returncode
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         spent[command] = spent.get(command, 0) + used
@@ -195,7 +201,7 @@ def _presets(name):
 
 def _cpu_file(name):
     # Beside its folder: that of a run must be empty before it begins.
-    return ROOT / "runs" / f"{name}.cpu.json"
+    return WORK / "runs" / f"{name}.cpu.json"
 
 
 def _program(name):
@@ -233,7 +239,7 @@ def measure(name):
 
     presets = _presets(name)
     for modality, preset in presets.items():
-        segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(str(ROOT / preset))
+        segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(str(WORK / preset))
         chosen = [r for r in records if modality in ("", r.modality)]
         if system.modality:
             chosen = [dataclasses.replace(r, modality=system.modality) for r in chosen]
@@ -264,9 +270,9 @@ def measure(name):
 
 def _keep_curves(name):
     """The learning curves of a system's runs, into docs/reports/results/curves."""
-    for run in (ROOT / "runs" / name, ROOT / "runs" / f"{name}_distilled"):
+    for run in (WORK / "runs" / name, WORK / "runs" / f"{name}_distilled"):
         for curves in sorted(run.glob("**/curves.csv")):
-            parts = curves.parent.relative_to(ROOT / "runs").parts
+            parts = curves.parent.relative_to(WORK / "runs").parts
             target = RESULTS / "curves" / f"{'-'.join(parts)}.csv"
             with atomic_path(target) as temporary:
                 shutil.copyfile(curves, temporary)
@@ -325,7 +331,7 @@ def measure_times(names, size=256, repeats=15):
     paths = {name: RESULTS / f"{name}.json" for name in names}
     calls = {}
     for name in (name for name, path in paths.items() if path.exists()):
-        preset = str(ROOT / next(iter(_presets(name).values())))
+        preset = str(WORK / next(iter(_presets(name).values())))
         segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(preset)
         inputs = _inputs(segmenter, size)
         calls[name] = lambda model=segmenter, x=inputs: keras.Model.predict_on_batch(model, x)

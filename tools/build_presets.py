@@ -10,7 +10,7 @@
 preset of `benchmarks/accuracy.py train nano_long` and writes its model card from what `measure
 nano_long` wrote, so that no number in the card is typed by hand; `native` does the same with a run
 of `examples/configs/tic_native` and the report of `espmedsam evaluate`, `modality` with one of
-`tools/train_modality.py`.
+`tools/train_modality.py`. `make presets` runs all of it; see `tools/rebuild_presets.py`.
 """
 
 import argparse
