@@ -71,8 +71,8 @@ def read_index(
 
     Raises:
         InputError: when the index cannot be read, lacks a column, names a missing file, has no
-            row for a chosen split, data set or target, gives a data set two modalities, gives a
-            target of an image two masks, or has names or labels that are not allowed.
+            row for a chosen split, data set, modality or target, gives a data set two modalities,
+            gives a target of an image two masks, or has names or labels that are not allowed.
 
     Warns:
         InputWarning: for a column `targets` or `instance`, which is ignored.

@@ -142,7 +142,7 @@ def keep_targets(records: Sequence[Record], targets: Chosen | None, where: str) 
         where: what the records are from, for messages, such as `"the index a.csv"`.
 
     Raises:
-        InputError: for a target that none of the records has.
+        InputError: for a modality or a target that none of the records has.
 
     Example:
         >>> record = Record("train", "xray", "jsrt", Path("1.png"), targets=(
@@ -222,6 +222,13 @@ def _listed(names: Any) -> list[str]:
 
 
 def _check_chosen(records, modality, names, where):
+    known = list(dict.fromkeys(record.modality for record in records))
+    if modality is not None and modality not in known:
+        raise InputError(
+            f"Received targets of the modality {shown_value(modality)}, which {where} does not have"
+            f"{did_you_mean(modality, known)} It has "
+            f"{', '.join(shown(one) or '(none)' for one in known) or 'no image'}."
+        )
     own = [record for record in records if modality is None or record.modality == modality]
     present = list(dict.fromkeys(one.target for record in own for one in record.targets))
     present = [name for name in present if name]

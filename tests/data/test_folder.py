@@ -327,6 +327,7 @@ def test_instances(make):
         (EYES[:3], {"targets": []}, r"Received targets=\[\]"),
         ((*EYES, "masks/optic cup/1.png"), {}, "target 'optic cup' for the folder"),
         (EYES, {"target": "a b"}, "target 'a b'; expected a name of letters"),
+        (EYES, {"targets": {"fundu": "a"}}, "targets of the modality 'fundu', .*; did you mean"),
         (EYES, {"labels": {1: "a b"}}, "Received labels={1: 'a b'}"),
         (EYES, {"instances": "none"}, "The folder of instances none does not exist"),
         (("images/1.png", "masks/1.png", "o/9.png"), {"instances": "o"},

@@ -232,8 +232,16 @@ def test_targets_to_keep(targets):
         InputError, match=r"target vesels, .* does not have; did you mean vessels\? It has vess"
     ):
         read_index(path, targets=["vesels"])
-    with pytest.raises(InputError, match=r"target vessels of xray, which .* does not have; its"):
-        read_index(path, targets={"xray": "vessels"})
+    with pytest.raises(InputError) as told:
+        read_index(path, targets={"fundu": "vessels"})
+    assert str(told.value) == (
+        f"Received targets of the modality 'fundu', which the index {path} does not have; did you "
+        "mean fundus? It has fundus."
+    )
+    with pytest.raises(
+        InputError, match=r"target vesels of fundus, which .*; did you mean vessels"
+    ):
+        read_index(path, targets={"fundus": "vesels"})
     with pytest.raises(InputError, match=r"Received targets=\[\]; expected the names"):
         read_index(path, targets=[])
     with pytest.raises(InputError, match="target 'optic disc'; expected a name of letters"):

@@ -111,7 +111,7 @@ def test_folders_by_name(write, tmp_path):
         ),
         (
             {"train": [{"image": "1.png", "mask_": "1.png"}]},
-            "no mask in entry 1 of train in .*json, which has the unknown key 'mask_'; .* mean mask",
+            "no mask in entry 1 of train in .*, which has the unknown key 'mask_'; .* mean mask",
         ),
         ({"train": ["1.png", "2.png"]}, r"names 2.png, but .*image_1024 has no such file"),
         ({"train": ["3.png"]}, r"names 3.png, but .*mask_1024 has no such file, or several"),
@@ -213,6 +213,8 @@ def test_entries_of_one_image_are_one_record(write):
 
 def test_what_names_the_rest(write):
     path = write({"train": [{**EYE, "mask": "a.png"}]}, FILES)
+    with pytest.raises(InputError, match=r"the modality 'fundu', which .*json does not have; did"):
+        read_splits(path, "fundus", targets={"fundu": "vessels"})
     assert _of(read_splits(path, "fundus", target="vessels")[0]) == [("vessels", "a.png", None)]
     assert _of(read_splits(path, "fundus", labels={3: "heart"})[0]) == [("heart", "a.png", (3,))]
 
