@@ -11,8 +11,7 @@ import numpy as np
 
 from keras_espmedsam._files import atomic_path
 from keras_espmedsam.data.decoded_image import DecodedImage
-from keras_espmedsam.data.stored_masks import checked_objects, stored_mask
-from keras_espmedsam.imaging.instance_maps import checked_labels
+from keras_espmedsam.data.stored_masks import checked_numbers, checked_objects, stored_mask
 from keras_espmedsam.imaging.polygons import objects_in
 
 
@@ -56,7 +55,8 @@ def coco_image(
         modality: the image's modality, the supercategory of its targets.
 
     Raises:
-        InputError: for arrays of another type or shape, or of another size than the reference.
+        InputError: for arrays of another type or shape, of another size than the reference, or
+            with negative numbers.
 
     Example:
         >>> coco_image("eye.jpg", {"disc": np.array([[False, True]])}).size
@@ -65,7 +65,7 @@ def coco_image(
     found, size = {}, (0, 0)
     for target, labels in checked_objects(objects).items():
         labels, _ = stored_mask(np.asarray(labels), reference, "label image")
-        labels, size = checked_labels(labels), labels.shape
+        labels, size = checked_numbers(labels), labels.shape
         found[target] = [
             {
                 "segmentation": {

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_espmedsam._files import atomic_path
 from keras_espmedsam.data.decoded_image import DecodedImage
-from keras_espmedsam.data.stored_masks import checked_objects, stored_mask
+from keras_espmedsam.data.stored_masks import checked_numbers, checked_objects, stored_mask
 from keras_espmedsam.imaging.polygons import Polygon, object_polygons
 from keras_espmedsam.imaging.target_colours import target_colours
 
@@ -38,7 +38,8 @@ def write_geojson(
             those of `objects`.
 
     Raises:
-        InputError: for arrays of another type or shape, or of another size than the reference.
+        InputError: for arrays of another type or shape, of another size than the reference, or
+            with negative numbers.
 
     Example:
         >>> import tempfile
@@ -56,7 +57,7 @@ def write_geojson(
     for target, labels in objects.items():
         labels, _ = stored_mask(np.asarray(labels), reference, "label image")
         numbered = labels.dtype != bool
-        for number, polygons in object_polygons(labels).items():
+        for number, polygons in object_polygons(checked_numbers(labels)).items():
             classification: dict[str, Any] = {"name": target}
             if target in colours:
                 classification["color"] = list(colours[target])

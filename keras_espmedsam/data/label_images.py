@@ -13,9 +13,8 @@ from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.formats.file_format import FileFormat
 from keras_espmedsam.data.formats.known_formats import known_formats
 from keras_espmedsam.data.images import ImageFile
-from keras_espmedsam.data.stored_masks import stored_mask, stored_masks
+from keras_espmedsam.data.stored_masks import checked_numbers, stored_mask, stored_masks
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.imaging.instance_maps import checked_labels
 
 _TIFF = (".tif", ".tiff")
 _MOST_OF_16_BITS = 2**16 - 1
@@ -83,7 +82,7 @@ def write_labels(
             f"Received {path} for a label image; expected a name ending in {', '.join(endings)} "
             f"or {last}."
         )
-    array = _numbers(labels)
+    array = checked_numbers(np.asarray(labels))
     most = int(array.max(initial=0))
     tiff = name.endswith(_TIFF)
     if most > _MOST_OF_16_BITS and not tiff:
@@ -110,20 +109,9 @@ def _write_all(
     stored = stored_masks(format, path, labels, reference, "label image")
     found, last = [], 0
     for one in stored:
-        one = _numbers(one).astype(np.int32)
+        one = checked_numbers(one).astype(np.int32)
         found.append(np.where(one != 0, one + last, 0))
         last = int(found[-1].max(initial=last))
     dtype = np.uint16 if last <= _MOST_OF_16_BITS else np.int32
     with atomic_path(path, format.mask_suffix(path)) as temporary:
         format.write_labels(temporary, [one.astype(dtype) for one in found], reference)
-
-
-def _numbers(labels):
-    labels = checked_labels(labels)
-    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
-    if low < 0 or high >= 2**31:
-        raise InputError(
-            f"Received labels from {low} to {high}; expected 0 for the background and numbers "
-            "from 1 to 2,147,483,647 for the objects."
-        )
-    return labels

@@ -12,13 +12,13 @@ from keras_espmedsam._files import atomic_path
 from keras_espmedsam._shown import cell
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.pixel_spacing import pixel_spacing
-from keras_espmedsam.data.stored_masks import checked_objects
-from keras_espmedsam.imaging.instance_maps import checked_labels
+from keras_espmedsam.data.stored_masks import checked_numbers, checked_objects
 from keras_espmedsam.imaging.objects import connected_components
 
 COLUMNS = (
     *("image", "number", "modality", "target", "objects"),
     *("area_pixels", "mean_area_pixels", "median_area_pixels"),
+    *("area_share", "mean_area_share", "median_area_share"),
     *("area_mm2", "mean_area_mm2", "median_area_mm2"),
 )
 """The columns of the table."""
@@ -42,16 +42,17 @@ def count_objects(
         modality: the image's modality.
 
     Returns:
-        List of dicts with the keys of `COLUMNS`. Areas in mm2 are None if the size of a pixel is
-        unknown; means and medians are None without objects.
+        List of dicts with the keys of `COLUMNS`. `_share` is the area as a fraction of the image.
+        Areas in mm2 are None if the size of a pixel is unknown; means and medians are None without
+        objects.
 
     Raises:
-        InputError: for arrays of another type or shape.
+        InputError: for arrays of another type or shape, or with negative numbers.
 
     Example:
         >>> row, = count_objects("cells.png", {"nuclei": np.array([[1, 1, 0, 2]])})
-        >>> row["objects"], row["area_pixels"], row["mean_area_pixels"], row["area_mm2"]
-        (2, 3, 1.5, None)
+        >>> row["objects"], row["area_pixels"], row["area_share"], row["area_mm2"]
+        (2, 3, 0.75, None)
     """
     spacing = None if reference is None else pixel_spacing(reference)
     one_pixel = None if spacing is None else math.prod(spacing)
@@ -59,7 +60,7 @@ def count_objects(
     rows = []
     for target, labels in checked_objects(objects).items():
         labels = np.asarray(labels)
-        labels = connected_components(labels) if labels.dtype == bool else checked_labels(labels)
+        labels = connected_components(labels) if labels.dtype == bool else checked_numbers(labels)
         sizes = np.unique(labels[labels != 0], return_counts=True)[1]
         areas: dict[str, Any] = {
             "area": int(sizes.sum()),
@@ -74,6 +75,10 @@ def count_objects(
             "objects": int(sizes.size),
         }
         row |= {f"{key}_pixels": value for key, value in areas.items()}
+        row |= {
+            f"{key}_share": None if value is None else value / max(labels.size, 1)
+            for key, value in areas.items()
+        }
         row |= {
             f"{key}_mm2": None if one_pixel is None or value is None else value * one_pixel
             for key, value in areas.items()
@@ -94,7 +99,7 @@ def write_counts(path: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> 
         >>> path = tempfile.mkdtemp() + "/counts.csv"
         >>> write_counts(path, count_objects("eye.png", {"disc": np.array([[True, False]])}))
         >>> print(open(path).read().splitlines()[1])
-        eye.png,,,disc,1,1,1.0,1.0,,,
+        eye.png,,,disc,1,1,1.0,1.0,0.5,0.5,0.5,,,
     """
     with atomic_path(path) as temporary:
         with temporary.open("w", encoding="utf-8", newline="") as file:

@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.formats.file_format import FileFormat
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.instance_maps import checked_labels
 
 
 def stored_mask(
@@ -66,6 +67,32 @@ def checked_objects(objects: Any) -> Mapping[str, np.ndarray]:
             'or label image, such as {"nuclei": labels}.'
         )
     return objects
+
+
+def checked_numbers(labels: np.ndarray) -> np.ndarray:
+    """Return a label image as an array of integers whose objects a file can number.
+
+    Args:
+        labels: `(height, width)`, 0 for the background and a number for each object; a mask of
+            bool is one object.
+
+    Raises:
+        InputError: for another shape or type, and for numbers below 0 or of more than 31 bits.
+
+    Example:
+        >>> checked_numbers(np.array([[0, -1]]))
+        Traceback (most recent call last):
+        keras_espmedsam.errors.InputError: Received labels from -1 to 0; expected 0 for the \
+background and numbers from 1 to 2,147,483,647 for the objects.
+    """
+    labels = checked_labels(labels)
+    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if low < 0 or high >= 2**31:
+        raise InputError(
+            f"Received labels from {low} to {high}; expected 0 for the background and numbers "
+            "from 1 to 2,147,483,647 for the objects."
+        )
+    return labels
 
 
 def stored_masks(

@@ -125,3 +125,5 @@ def test_objects_lie_on_the_stored_image(tmp_path, save):
         coco_image("photo.jpg", {"nuclei": labels[:2, :2]}, image)
     with pytest.raises(InputError, match="type float64; expected integers"):
         coco_image("photo.jpg", {"nuclei": labels / 2})
+    with pytest.raises(InputError, match="Received labels from -1 to 0; expected 0 for the backgr"):
+        coco_image("photo.jpg", {"nuclei": labels - 1})

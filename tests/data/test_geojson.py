@@ -104,6 +104,8 @@ def test_what_does_not_fit_is_said_and_leaves_the_old_file(tmp_path, save):
         write_geojson(path, {"nuclei": scene()}, image)
     with pytest.raises(InputError, match="type float64; expected integers"):
         write_geojson(path, {"nuclei": scene() / 2})
+    with pytest.raises(InputError, match=r"Received labels from -1 to .*; expected 0 for the back"):
+        write_geojson(path, {"nuclei": scene().astype(int) - 1})
     assert path.read_text() == "old"
 
 

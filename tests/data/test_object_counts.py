@@ -23,11 +23,14 @@ def test_objects_and_connected_parts_of_masks_are_counted():
     assert nuclei["objects"] == 3
     assert (nuclei["area_pixels"], nuclei["median_area_pixels"]) == (7, 3)
     assert nuclei["mean_area_pixels"] == 7 / 3
+    assert (nuclei["area_share"], nuclei["median_area_share"]) == (7 / 15, 3 / 15)
+    assert nuclei["mean_area_share"] == pytest.approx(7 / 3 / 15)
     assert {nuclei[key] for key in COLUMNS if key.endswith("mm2")} == {None}
     # Two of the objects touch at a corner.
     assert (tissue["objects"], tissue["area_pixels"]) == (2, 7)
     assert (none["objects"], none["area_pixels"], none["mean_area_pixels"]) == (0, 0, None)
     assert none["area_mm2"] is None
+    assert (none["area_share"], none["mean_area_share"]) == (0, None)
 
 
 def test_areas_in_square_millimetres_where_the_file_says_the_size_of_a_pixel():
@@ -63,6 +66,11 @@ def test_the_table_is_safe_and_complete(tmp_path):
     assert (second["image"], second["mean_area_pixels"], second["area_mm2"]) == ("é.png", "", "")
     write_counts(path, [])
     assert path.read_text() == ",".join(COLUMNS) + "\n"
+
+
+def test_numbers_below_0_are_not_counted():
+    with pytest.raises(InputError, match="labels from -1 to 69999; expected 0 for the background"):
+        count_objects("cells.png", {"nuclei": LABELS - 1})
 
 
 def test_probabilities_are_not_counted():
