@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_espmedsam.layers.activations import gelu
-from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
+from keras_espmedsam.layers.modality_variables import select_modality, variables_per_modality
 
 LAYER_NORM_EPSILON = 1e-5
 
@@ -41,31 +41,26 @@ class ModalityAdapter(keras.layers.Layer):
 
     def build(self, input_shape):
         channels, hidden = input_shape[-1], self.hidden_dim
-        self.adapters = []
-        for k in range(self.num_modalities):
-            weights = ModalityVariables(
-                {
-                    "norm_gamma": (channels,),
-                    "norm_beta": (channels,),
-                    "dense_1_kernel": (channels, hidden),
-                    "dense_1_bias": (hidden,),
-                    "dense_2_kernel": (hidden, channels),
-                    "dense_2_bias": (channels,),
-                },
-                {
-                    "norm_gamma": keras.initializers.Ones(),
-                    "dense_1_kernel": keras.initializers.GlorotUniform(),
-                    "dense_2_kernel": keras.initializers.Zeros()
-                    if self.zero_init
-                    else keras.initializers.GlorotUniform(),
-                },
-                modality=k,
-                name=f"modality_{k}",
-                dtype=self.dtype_policy,
-            )
-            weights.build()
-            self.adapters.append(weights)
+        shapes = {
+            "norm_gamma": (channels,),
+            "norm_beta": (channels,),
+            "dense_1_kernel": (channels, hidden),
+            "dense_1_bias": (hidden,),
+            "dense_2_kernel": (hidden, channels),
+            "dense_2_bias": (channels,),
+        }
+        self.adapters = variables_per_modality(
+            self.num_modalities, shapes, self._initializers, self.dtype_policy
+        )
         self.built = True
+
+    def _initializers(self):
+        last = keras.initializers.Zeros if self.zero_init else keras.initializers.GlorotUniform
+        return {
+            "norm_gamma": keras.initializers.Ones(),
+            "dense_1_kernel": keras.initializers.GlorotUniform(),
+            "dense_2_kernel": last(),
+        }
 
     def call(self, x, modalities=None):
         return self.adapt(x, self.own_weights(modalities))

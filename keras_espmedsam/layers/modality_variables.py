@@ -60,6 +60,34 @@ class ModalityVariables(keras.layers.Layer):
         }
 
 
+def variables_per_modality(number, shapes, initializers, dtype):
+    """Build the weights of each modality in a layer.
+
+    Args:
+        number: int. Number of modalities.
+        shapes: as `ModalityVariables` takes them.
+        initializers: function without arguments that returns what `ModalityVariables` takes. It is
+            called for each modality, so that their random values differ.
+        dtype: dtype policy of the layer.
+
+    Returns:
+        list of `ModalityVariables`.
+
+    Example:
+        >>> tokens = variables_per_modality(2, {"token": (4,)}, dict, "float32")
+        >>> [token.name for token in tokens]
+        ['modality_0', 'modality_1']
+    """
+    found = []
+    for k in range(number):
+        weights = ModalityVariables(
+            shapes, initializers(), modality=k, name=f"modality_{k}", dtype=dtype
+        )
+        weights.build()
+        found.append(weights)
+    return found
+
+
 def select_modality(values, modalities):
     """Select each sample's value from one value per modality.
 

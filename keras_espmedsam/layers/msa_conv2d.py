@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_espmedsam.layers.dense import Dense
 from keras_espmedsam.layers.inter_pooling import InterPooling
-from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
+from keras_espmedsam.layers.modality_variables import select_modality, variables_per_modality
 from keras_espmedsam.ops import merge_attentions, msa_conv2d
 from keras_espmedsam.ops.msa_conv2d import BORDERS, check_choice, check_heads, check_pair
 
@@ -175,17 +175,12 @@ class MSAConv2D(keras.layers.Layer):
                 self.pool_size, self.kernel_size, self.heads, name="inter_pooling", dtype=dtype
             )
             self.inter_pooling.build(input_shape)
-        self.tokens = []
-        for k in range(self.num_modalities):
-            token = ModalityVariables(
-                {"token": (channels,), "bias": (1,)},
-                {"token": keras.initializers.TruncatedNormal(stddev=TOKEN_STDDEV)},
-                modality=k,
-                name=f"modality_{k}",
-                dtype=dtype,
-            )
-            token.build()
-            self.tokens.append(token)
+        self.tokens = variables_per_modality(
+            self.num_modalities,
+            {"token": (channels,), "bias": (1,)},
+            lambda: {"token": keras.initializers.TruncatedNormal(stddev=TOKEN_STDDEV)},
+            dtype,
+        )
         self.built = True
 
     def call(self, x, modalities=None, controllers=True, training=None):

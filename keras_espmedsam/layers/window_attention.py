@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_espmedsam.layers.dense import Dense
-from keras_espmedsam.layers.modality_variables import ModalityVariables, select_modality
+from keras_espmedsam.layers.modality_variables import select_modality, variables_per_modality
 from keras_espmedsam.ops.bands import in_bands
 from keras_espmedsam.ops.device_constant import device_constant
 from keras_espmedsam.ops.windows import cut_windows, lay_windows, pad_to_windows
@@ -89,17 +89,12 @@ class WindowAttention(keras.layers.Layer):
         self.position_bias = self.add_weight(
             shape=(self.num_heads, self.window_size**2), initializer="zeros", name="position_bias"
         )
-        self.tokens = []
-        for k in range(self.num_modalities):
-            weights = ModalityVariables(
-                {"token": (self.num_heads, self.head_dim), "bias": (1,)},
-                {"token": keras.initializers.RandomUniform(-TOKEN_BOUND, TOKEN_BOUND)},
-                modality=k,
-                name=f"modality_{k}",
-                dtype=dtype,
-            )
-            weights.build()
-            self.tokens.append(weights)
+        self.tokens = variables_per_modality(
+            self.num_modalities,
+            {"token": (self.num_heads, self.head_dim), "bias": (1,)},
+            lambda: {"token": keras.initializers.RandomUniform(-TOKEN_BOUND, TOKEN_BOUND)},
+            dtype,
+        )
         self.built = True
 
     def call(self, x, modalities=None, controllers=True, training=None):
