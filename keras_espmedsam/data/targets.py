@@ -231,10 +231,16 @@ class Targets:
     def group_numbers(self) -> tuple[tuple[int, ...], ...]:
         """Return each channel's exclusive group, from 1, or 0; a row per modality.
 
+        Without any group, there are no rows.
+
         Example:
             >>> Targets({"eye": ("a", "v", "disc")}, {"eye": [("a", "v")]}).group_numbers()
             ((1, 1, 0),)
+            >>> Targets({"eye": ("a", "v", "disc")}).group_numbers()
+            ()
         """
+        if not self.exclusive:
+            return ()
         rows = []
         for modality in self.names:
             row = [0] * self.num_channels
@@ -247,10 +253,14 @@ class Targets:
     def outer_channels(self) -> tuple[tuple[int, ...], ...]:
         """Return the channel that contains each channel, or -1; a row per modality.
 
+        Without any target inside of another one, there are no rows.
+
         Example:
             >>> Targets({"eye": ("disc", "cup")}, nested={"eye": {"cup": "disc"}}).outer_channels()
             ((-1, 0),)
         """
+        if not self.nested:
+            return ()
         rows = []
         for modality, names in self.names.items():
             row = [-1] * self.num_channels

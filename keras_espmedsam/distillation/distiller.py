@@ -140,7 +140,7 @@ class DecoupledDistiller(Steps, keras.Model):
         domain_terms = self.losses_by_teacher["domain"].get("domain", ())
         check_modalities(self.domain_teachers, self.modalities, domain_terms)
         targets = getattr(backbone, "target_set", None)
-        self._groups = targets.group_numbers() if targets is not None and targets.exclusive else ()
+        self._groups = () if targets is None else targets.group_numbers()
         channels = 1 if targets is None else targets.num_channels
         self.label_losses = losses_of_labels(label_losses, channels, self._groups)
         mask_terms = [term for term in domain_terms if isinstance(term, MaskLoss)]

@@ -6,6 +6,7 @@ from keras_espmedsam.data.targets import UNLABELLED, UNNAMED
 from keras_espmedsam.distillation.mask_loss import MASKS
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.layers.modality_variables import select_flags
+from keras_espmedsam.losses.exclusive_groups import owners_of_groups
 from keras_espmedsam.ops.device_constant import device_number
 
 
@@ -41,7 +42,7 @@ class MatchedTargets:
         }
         width = student.num_channels
         self.table = tuple((*row, *[-1] * (width - len(row))) for row in rows.values())
-        self._groups = student.group_numbers() if student.exclusive else ()
+        self._groups = student.group_numbers()
         if not any(self.taught.values()):
             raise InputError(
                 f"The student has the targets {_said(student)}, and its teacher "
@@ -133,12 +134,7 @@ class MatchedTargets:
 
     def _exclusive(self, modalities):
         """Yield the channels of each exclusive group, and which images have it, or `None`."""
-        found = {}
-        for index, row in enumerate(self._groups):
-            for number in sorted(set(row) - {0}):
-                members = tuple(c for c, one in enumerate(row) if one == number)
-                found.setdefault(members, []).append(index)
-        for members, owners in found.items():
+        for members, owners in owners_of_groups(self._groups).items():
             rows = [[index in owners] for index in range(len(self._groups))]
             yield members, select_flags(rows, modalities)
 

@@ -11,6 +11,7 @@ from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.losses.batch_loss import BatchLoss
 from keras_espmedsam.losses.dice_ce_loss import DiceCELoss
+from keras_espmedsam.losses.exclusive_groups import owners_of_groups
 from keras_espmedsam.losses.parts import as_float32_and_weights, mean_per_image, only_known
 from keras_espmedsam.losses.pixel_loss import PixelLoss
 from keras_espmedsam.ops.device_constant import device_constant, device_number
@@ -140,12 +141,7 @@ class PerTargetLoss(PixelLoss):
                 f"PerTargetLoss received masks of {channels} channels, but groups of "
                 f"{len(self.groups[0])}; give one number per channel."
             )
-        owners = {}
-        for modality, row in enumerate(self.groups):
-            for number in sorted(set(row) - {0}):
-                members = tuple(channel for channel, one in enumerate(row) if one == number)
-                owners.setdefault(members, []).append(modality)
-        for members, modalities in owners.items():
+        for members, modalities in owners_of_groups(self.groups).items():
             if len(modalities) == len(self.groups):
                 yield members, None
             else:

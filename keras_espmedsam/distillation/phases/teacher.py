@@ -39,7 +39,7 @@ class TeacherPhase(DistillationPhase):
             loss=losses.get(
                 settings.label_loss,
                 targets.num_channels,
-                targets.group_numbers() if targets.exclusive else (),
+                targets.group_numbers(),
             ),
         )
         return model, LabelledPart(training), LabelledPart(validation)

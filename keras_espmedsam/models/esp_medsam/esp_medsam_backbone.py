@@ -204,8 +204,8 @@ class ESPMedSAMBackbone(Backbone):
         if target_set.num_channels > 1:
             self.target_constraints = TargetConstraints(
                 [len(names) for names in channels],
-                target_set.group_numbers() if target_set.exclusive else (),
-                target_set.outer_channels() if target_set.nested else (),
+                target_set.group_numbers(),
+                target_set.outer_channels(),
                 name="target_constraints",
                 dtype="float32",
             )

@@ -621,8 +621,9 @@ class ESPMedSAMImageSegmenter(ImageSegmenter):
 
     def _losses_of_targets(self, identifier):
         targets = self.target_set
-        groups = targets.group_numbers() if targets.exclusive else ()
-        return losses.get(identifier, num_channels=targets.num_channels, groups=groups)
+        return losses.get(
+            identifier, num_channels=targets.num_channels, groups=targets.group_numbers()
+        )
 
 
 def _targets_of(backbone):
