@@ -87,7 +87,13 @@ def test_an_index_without_targets_shows_the_only_new_one(trained):
         (("eye", "disc", "cup"), "plain.csv", "no names of targets"),
         (("eye", "disc", "--first", "disc"), "index.csv", "has already"),
         (("eye", "disc", "cup", "--inside", "eyes"), "index.csv", "'eyes'"),
-        (("eye", "disc", "--init-from", "cup", "--first", "vessels"), "index.csv", "are vessels"),
+        (("eye", "disc", "--init-from", "cup", "--first", "vessels"), "index.csv", "has vessels"),
+        (
+            ("eye", "disc", "--init-from", "vesels", "--first", "vessels"),
+            "index.csv",
+            "init_from='vesels' for disc of eye; did you mean vessels? The model has vessels.",
+        ),
+        (("eye", "disc", "--init-from", "vessels"), "index.csv", "without a name"),
         (("eye", "disc", "--size", "64"), "index.csv", "leave the size out"),
     ],
 )

@@ -4,7 +4,7 @@ import dataclasses
 
 from keras_espmedsam._shown import shown_value
 from keras_espmedsam.data.targets import UNNAMED, Targets
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.models.esp_medsam.modality_extension import start_target
 from keras_espmedsam.models.esp_medsam.specialization import (
     copy_modality,
@@ -37,6 +37,8 @@ def add_targets(segmenter, modality, names, init_from=None, adapter_dim=0, **dec
     current = old.target_set
     _check_names(name, names, current.of(name))
     _check_declared(name, names, declared)
+    _check_keys("adapter_dim", adapter_dim, name, names)
+    _check_init_from(init_from, name, names, current.of(name))
     targets = dataclasses.replace(
         current,
         names={**current.names, name: (*current.of(name), *names)},
@@ -54,7 +56,9 @@ def add_instances(segmenter, modality, target, kind, init_from=None, adapter_dim
     name = segmenter.backbone.modalities[modality]
     kinds = {**current.instances.get(name, {}), target: kind}
     targets = dataclasses.replace(current, instances={**current.instances, name: kinds})
-    return _extended(segmenter, modality, targets, init_from or target, adapter_dim)
+    start = init_from or target
+    _check_init_from(start, name, (target,), current.of(name))
+    return _extended(segmenter, modality, targets, start, adapter_dim)
 
 
 def named(targets, names):
@@ -117,7 +121,6 @@ def _extended(segmenter, modality, targets, init_from, adapter_dim):
     for channel in new_channels:
         start = _of(init_from, channel)
         if start is not None:
-            old.target_set.index(name, start)  # Checks it.
             start_target(layers[channel], new.mask_decoder, modality, layers.get(start))
     return extended, sorted(targets.channels(name).index(channel) for channel in new_channels)
 
@@ -147,6 +150,34 @@ def _check_names(modality, names, known):
         )
     if not names:
         raise InputError(f"Received no name of a new target of {modality}; give at least one.")
+
+
+def _check_init_from(init_from, modality, names, known):
+    """Check the targets that new ones begin as, before a model is built."""
+    _check_keys("init_from", init_from, modality, names)
+    starts = init_from.values() if isinstance(init_from, dict) else [init_from]
+    for start in starts:
+        if start is None or start in known:
+            continue
+        listed = (
+            "has one target, without a name; give 'mask' for it, or name it first (name_targets, "
+            "on the command line --first)"
+            if known == (UNNAMED,)
+            else f"has {', '.join(known)}"
+        )
+        raise InputError(
+            f"Received init_from={shown_value(start)} for {', '.join(names)} of {modality}"
+            f"{did_you_mean(start, known)} The model {listed}."
+        )
+
+
+def _check_keys(argument, value, modality, names):
+    unknown = [name for name in value if name not in names] if isinstance(value, dict) else []
+    if unknown:
+        raise InputError(
+            f"Received {argument} for {shown_value(unknown[0])}{did_you_mean(unknown[0], names)} "
+            f"The new targets of {modality} are {', '.join(names)}."
+        )
 
 
 def _check_declared(modality, names, declared):
