@@ -1,6 +1,5 @@
 """Read and check the JSON file next to an artefact, which may come from anywhere."""
 
-import hashlib
 import math
 import os
 import re
@@ -11,6 +10,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.description import targets_of
 from keras_espmedsam.export.formats import get_format
 from keras_espmedsam.export.request import FLAVORS, OLD_FLAVORS, description_path
+from keras_espmedsam.hub.checksums import file_sha256
 from keras_espmedsam.hub.json_file import read_json
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.imaging.placement import RESIZE_MODES
@@ -108,7 +108,7 @@ def check_files(path, chosen, description):
     for file, expected in listed.items():
         if not os.path.isfile(file):
             raise InputError(f"The artefact {shown(path)} lacks the file {shown(file.name)}.")
-        found = _sha256(file)
+        found = file_sha256(file)
         if found != expected.lower():
             raise InputError(
                 f"{shown(file)} is not the file that its description is for: its SHA-256 is "
@@ -140,11 +140,6 @@ def _names_now(listed, path, chosen):
         elif len(parts) > 1:
             found[path.joinpath(*parts[1:])] = digest
     return found
-
-
-def _sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # === What a description holds ===

@@ -23,7 +23,7 @@ def write_checksums(folder: str | os.PathLike) -> None:
         folder: path of the preset. Its README is not included.
     """
     folder = pathlib.Path(folder)
-    lines = [f"{_sha256(folder / name)}  {name}\n" for name in _files(folder)]
+    lines = [f"{file_sha256(folder / name)}  {name}\n" for name in _files(folder)]
     with atomic_path(folder / CHECKSUMS_FILE) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
 
@@ -51,7 +51,7 @@ def check_checksums(folder: str | os.PathLike, weights: bool = True) -> None:
                 f"The preset {folder} lacks the file {shown(name)}, which is listed in its "
                 f"{CHECKSUMS_FILE}; install, download or save it again."
             )
-        found = _sha256(folder / name)
+        found = file_sha256(folder / name)
         if found != expected:
             raise InputError(
                 f"The file {shown(name)} of the preset {folder} is damaged or changed: its "
@@ -66,6 +66,23 @@ def check_checksums(folder: str | os.PathLike, weights: bool = True) -> None:
             "which would be loaded, so changes to it cannot be detected. Install, download or "
             f"save the preset again; if you trust it, remove {CHECKSUMS_FILE}."
         )
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits.
+
+    Args:
+        path: the file.
+
+    Example:
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "empty")
+        >>> _ = open(path, "w").write("")
+        >>> file_sha256(path)[:12]
+        'e3b0c44298fc'
+    """
+    with pathlib.Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unlisted_files(folder: str | os.PathLike) -> list[str]:
@@ -139,8 +156,3 @@ def _read_list(folder):
                 "two checksums; install, download or save the preset again."
             )
     return listed
-
-
-def _sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
