@@ -8,6 +8,7 @@ from keras_espmedsam import losses
 from keras_espmedsam.data import check_records
 from keras_espmedsam.distillation.config import DistillConfig
 from keras_espmedsam.distillation.distillation_dataset import DistillationDataset
+from keras_espmedsam.distillation.distilled_from import distilled_from
 from keras_espmedsam.distillation.distiller import DecoupledDistiller
 from keras_espmedsam.distillation.feature_loss import FeatureLoss
 from keras_espmedsam.distillation.mask_loss import MaskLoss
@@ -26,6 +27,7 @@ from keras_espmedsam.training.data.make_augmentation import make_augmentation
 from keras_espmedsam.training.data.read_sources import read_sources
 from keras_espmedsam.training.devices.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
+from keras_espmedsam.training.run.begun_from import begun_from
 from keras_espmedsam.training.run.run_record import PRESET, begin_run, hold_run
 from keras_espmedsam.training.training_run import fit, how_to_measure, make_run
 
@@ -73,13 +75,15 @@ def _distill(config, devices, report, verbose):
         report(f"The run in {config.output} is done.")
         return preset
     report(f"{'Resuming' if resumed else 'Distilling'} in {config.output}.")
+    # Now, so that what cannot be read stops the run before it begins.
+    origins = distilled_from(config) if devices.is_main else []
     run = DistillationRun(config, devices, report, verbose)
     for number, phase in enumerate(config.phases):
         run.do(number, phase)
     if devices.is_main:
         student = run.student("float32")
         take_intensity(student, (config.data or config.common_data).intensity)
-        report(write_preset(student, preset))
+        report(write_preset(student, preset, origins))
     report(how_to_measure(preset))
     return preset
 
@@ -122,7 +126,8 @@ class DistillationRun:
             self.teacher_run = run
             if devices.is_main and not (config.output / MEDICAL_TEACHER).exists():
                 teacher = self.medical_teacher("float32")
-                self.report(write_preset(teacher, config.output / MEDICAL_TEACHER))
+                origins = begun_from(config.medical_teacher)
+                self.report(write_preset(teacher, config.output / MEDICAL_TEACHER, origins))
         else:
             self.student_run = run
 

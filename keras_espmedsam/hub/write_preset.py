@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,15 @@ from keras_espmedsam._files import (
 )
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.checksums import write_checksums
+from keras_espmedsam.hub.origins import Origin, folder_name, origins_section, write_origins
+
+_CARD = """\
+# {name}
+
+Trained with keras-espmedsam. The terms of what the weights were begun from hold for them, too.
+
+{origins}
+"""
 
 
 def checked_output(output: str | os.PathLike) -> Path:
@@ -92,12 +101,38 @@ def replaced_preset(folder: str | os.PathLike) -> Iterator[Path]:
         ) from error
 
 
-def write_preset(segmenter: Any, output: Path) -> str:
+@contextlib.contextmanager
+def new_preset(output: Path, megabytes: float) -> Iterator[Path]:
+    """Yield a temporary folder for a preset, and move it to `output` if the block succeeds.
+
+    Args:
+        output: `pathlib.Path` from `checked_output`.
+        megabytes: size of the weights, for the message about a full disk.
+
+    Yields:
+        `pathlib.Path`.
+
+    Raises:
+        InputError: when the folder cannot be written.
+    """
+    try:
+        with atomic_folder(output) as temporary:
+            yield temporary
+    except OSError as error:
+        raise InputError(
+            f"The preset cannot be written to {output} ({error.strerror or error}); give a folder "
+            f"that can be written, on a disk with {1.1 * megabytes:.0f} MB free."
+        ) from error
+
+
+def write_preset(segmenter: Any, output: Path, origins: Sequence[Origin] = ()) -> str:
     """Save a preset completely or not at all.
 
     Args:
         segmenter: `ESPMedSAMImageSegmenter`.
         output: `pathlib.Path` from `checked_output`.
+        origins: what its weights were begun from. They go into the preset's `origins.json`, and
+            into a card.
 
     Returns:
         str. A sentence that says what was written.
@@ -105,15 +140,12 @@ def write_preset(segmenter: Any, output: Path) -> str:
     Raises:
         InputError: when the folder cannot be written.
     """
-    megabytes = 4 * segmenter.count_params() / 1e6
-    try:
-        with atomic_folder(output) as temporary:
-            segmenter.save_to_preset(temporary)
-    except OSError as error:
-        raise InputError(
-            f"The preset cannot be written to {output} ({error.strerror or error}); give a folder "
-            f"that can be written, on a disk with {1.1 * megabytes:.0f} MB free."
-        ) from error
+    with new_preset(output, 4 * segmenter.count_params() / 1e6) as temporary:
+        if origins:
+            write_origins(temporary, origins)
+            card = _CARD.format(name=folder_name(output), origins=origins_section(origins))
+            (temporary / "README.md").write_text(card, encoding="utf-8", newline="\n")
+        segmenter.save_to_preset(temporary)
     return (
         f"Wrote the preset {output}: {', '.join(segmenter.modalities)}; "
         f"{segmenter.backbone.count_params():,} parameters."

@@ -19,6 +19,7 @@ from keras_espmedsam.training.data.read_sources import read_sources
 from keras_espmedsam.training.data.segmentation_dataset import SegmentationDataset
 from keras_espmedsam.training.devices.distribution import distribute
 from keras_espmedsam.training.make_optimizer import make_learning_rate, make_optimizer
+from keras_espmedsam.training.run.begun_from import begun_from
 from keras_espmedsam.training.run.run_folder import RunFolder
 from keras_espmedsam.training.run.run_record import PRESET, begin_run, hold_run
 from keras_espmedsam.training.trainable_parts import select_trainable
@@ -67,6 +68,8 @@ def _train(config, devices, report, verbose, build):
         report(f"The run in {config.output} is done.")
         return preset
     report(f"{'Resuming' if resumed else 'Training'} in {config.output}.")
+    # Now, so that what cannot be read stops the run before it begins.
+    origins = begun_from(config.model) if devices.is_main else []
     model = with_position_grid(config.model, config.phases[0].image_size)
     before, sets = None, _Sets(config, report)
     for number, phase in enumerate(config.phases):
@@ -89,7 +92,8 @@ def _train(config, devices, report, verbose, build):
         report(f"{run.folder.name}: {run.said_best()}")
         before = run
     if devices.is_main:
-        report(write_preset(_trained(config, model, before, sets, build), preset))
+        trained = _trained(config, model, before, sets, build)
+        report(write_preset(trained, preset, origins))
     return preset
 
 

@@ -10,6 +10,7 @@ from keras_espmedsam.distillation import distill
 from keras_espmedsam.distillation.config import TeacherSettings
 from keras_espmedsam.distillation.named_teacher import named_teacher
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.origins import read_origins
 from keras_espmedsam.training import RunFolder
 from keras_espmedsam.training.run import learning_curves
 from keras_espmedsam.training.run.folder_lock import RUN_LOCK, only_program
@@ -200,6 +201,10 @@ def test_targets_that_only_the_teacher_knows_are_learnt_interrupted_and_cached(
     one, other, start = (load(path).backbone for path in (whole, preset, tmp_path / "student"))
     for a, b in zip(one.weights, other.weights, strict=True):
         np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (a, b)), err_msg=a.path)
+    began = [("model", "student"), ("teacher", "medical_teacher")]
+    assert [origin[:2] for origin in read_origins(preset)] == began
+    taught = read_origins(tmp_path / "run" / "medical_teacher")
+    assert [origin[:2] for origin in taught] == [("model", "medical_teacher")]
     # Labels show the first targets; the others are taught, but for the cup, which is neither.
     for modality, moved in ((0, (True,)), (1, (True, False))):
         pairs = zip(

@@ -10,6 +10,7 @@ from PIL import Image
 
 import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.origins import read_origins
 from keras_espmedsam.training import RunFolder, training_run
 from keras_espmedsam.training.build_segmenter import (
     build_segmenter,
@@ -429,6 +430,7 @@ def test_a_presets_black_and_white_are_applied_once_in_training(twelve_bits, tmp
     expected = kem.models.ESPMedSAMImageConverter(image_size=(32, 32))(images)
     np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (inputs, expected)), atol=1e-5)
     assert load(preset).intensity == (0.0, 4080.0)
+    assert (read_origins(first), read_origins(preset)[0].name) == ([], "run/preset")
 
 
 @slow_to_compile
