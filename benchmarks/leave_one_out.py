@@ -1,0 +1,419 @@
+"""Compare ways to train on data sets that they have not seen.
+
+    ESPMEDSAM_DATA=DATA python benchmarks/leave_one_out.py plan
+    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch OMP_NUM_THREADS=1 \\
+        python benchmarks/leave_one_out.py run --output runs/leave_one_out --steps 600
+    python benchmarks/leave_one_out.py report --output runs/leave_one_out
+
+`leave_one_out.yaml` lists the recipes. Each is trained once for each fold, without one data set of
+every modality that has several, and then measured on images of these sets (elsewhere) and on the
+validation images of the sets that it was trained on (at home). Both are for choosing: no image of
+another split than those that the configuration trains and validates on is read, so that test and
+unseen images stay unseen.
+
+A target can be measured in a set if another set that is trained on labels it, too. Modalities with
+one set are trained on in every fold, and measured at home alone. Repeat a command to resume it:
+what is trained and measured is kept, and a training goes on after its last epoch.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+import numpy as np
+
+from keras_espmedsam.data import atomic_path
+from keras_espmedsam.distillation.config import DistillConfig
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.training.config.settings import load_settings
+from keras_espmedsam.training.config.train_config import TrainConfig
+from keras_espmedsam.training.config.yaml_text import read_yaml
+from keras_espmedsam.training.data.read_sources import read_sources
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "benchmarks" / "leave_one_out.yaml"
+CONFIGS = {"train": TrainConfig, "distill": DistillConfig}
+ELSEWHERE, HOME = "elsewhere", "home"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One command of a recipe: `train` or `distill`, its configuration and what it changes."""
+
+    command: str
+    path: str
+    changes: dict
+
+    def settings(self, **changes):
+        """The checked configuration, with further changes."""
+        merged = {**self.changes, **changes}
+        # Whether the preset of an earlier stage exists does not matter here.
+        return load_settings(CONFIGS[self.command], ROOT / self.path, list(merged.items()))
+
+
+def read_recipes(path):
+    """Return dict of a recipe's name to its tuple of `Stage`."""
+    plan = read_yaml(path, f"The file {path}")
+    recipes = {}
+    for name, changes in plan["recipes"].items():
+        of_stages = changes if isinstance(changes, list) else [changes] * len(plan["stages"])
+        if len(of_stages) != len(plan["stages"]):
+            raise InputError(
+                f"The recipe {name} changes {len(of_stages)} stages, and there are "
+                f"{len(plan['stages'])}; give a mapping for each, or one for all."
+            )
+        stages = []
+        for stage, own in zip(plan["stages"], of_stages, strict=True):
+            (command,) = (key for key in stage if key in CONFIGS)
+            stages.append(Stage(command, stage[command], {**stage.get("set", {}), **own}))
+        recipes[name] = tuple(stages)
+    return recipes
+
+
+def labelled_by_set(records):
+    """Return dict of (modality, data set) to the set of targets that its records label."""
+    found = {}
+    for record in records:
+        own = found.setdefault((record.modality, record.dataset), set())
+        own |= {one.target for one in record.target_masks}
+    return found
+
+
+def folds_of(records):
+    """Return what each fold holds out: dict of (modality, data set) to the targets to measure.
+
+    Fold k holds out the k-th data set of each modality that has so many that can be held out.
+    """
+    labelled = labelled_by_set(records)
+    held: dict[str, list] = {}
+    for (modality, dataset), targets in labelled.items():
+        others = [
+            own for (name, other), own in labelled.items() if name == modality and other != dataset
+        ]
+        measured = sorted(target for target in targets if any(target in own for own in others))
+        if measured:
+            held.setdefault(modality, []).append(((modality, dataset), measured))
+    count = max(map(len, held.values()), default=0)
+    return [dict(sets[k] for sets in held.values() if k < len(sets)) for k in range(count)]
+
+
+def evenly(records, count):
+    """Return at most `count` of the records, spread over all of them."""
+    if count is None or len(records) <= count:
+        return list(records)
+    return [records[i] for i in np.linspace(0, len(records) - 1, count).round().astype(int)]
+
+
+def to_measure(chosen, held, count):
+    """Return the records to measure elsewhere and at home, of at most `count` images of each set.
+
+    Args:
+        chosen: dict of `train` and `val` records, as `read_sources` returns it.
+        held: a fold of `folds_of`.
+        count: int or None.
+    """
+    by_set: dict[tuple[str, str, str], list] = {}
+    for record in (*chosen["train"], *chosen["val"]):
+        key = (record.modality, record.dataset)
+        if key in held:
+            masks = tuple(one for one in record.target_masks if one.target in held[key])
+            if masks:
+                record = dataclasses.replace(record.without_masks(), targets=masks)
+                by_set.setdefault((ELSEWHERE, *key), []).append(record)
+    for record in chosen["val"]:
+        key = (record.modality, record.dataset)
+        if key not in held:
+            by_set.setdefault((HOME, *key), []).append(record)
+    return {
+        where: [
+            record
+            for (place, *_), records in by_set.items()
+            if place == where
+            for record in evenly(sorted(records, key=lambda one: str(one.image)), count)
+        ]
+        for where in (ELSEWHERE, HOME)
+    }
+
+
+def budget_changes(settings, share):
+    """Return the changes of a configuration that make it a share as long."""
+    changes = {}
+    for i, phase in enumerate(settings.phases):
+        if phase.steps is None:
+            raise InputError(
+                f"Phase {i + 1} has no steps, so its length depends on the number of images; give "
+                "it steps."
+            )
+        wanted = max(1, round(phase.epochs * phase.steps * share))
+        epochs = max(1, round(wanted / phase.steps))
+        changes[f"phases.{i}.epochs"] = epochs
+        changes[f"phases.{i}.steps"] = max(1, round(wanted / epochs))
+        if phase.learning_rate.warmup_steps:
+            warmup = round(phase.learning_rate.warmup_steps * share)
+            changes[f"phases.{i}.learning_rate.warmup_steps"] = min(warmup, wanted - 1)
+    return changes
+
+
+def steps_of(settings):
+    return sum(phase.epochs * (phase.steps or 0) for phase in settings.phases)
+
+
+def commands_of(stages, folder, held, steps=None):
+    """Return the argument lists of `espmedsam` for a recipe and a fold, and their presets."""
+    datasets = sorted(dataset for _, dataset in held)
+    settings = [stage.settings() for stage in stages]
+    total = sum(map(steps_of, settings))
+    presets, commands = [], []
+    for number, (stage, own) in enumerate(zip(stages, settings, strict=True), start=1):
+        changes = {**stage.changes, "output": str(folder / f"stage{number}")}
+        if steps is not None:
+            changes |= budget_changes(own, steps / total)
+        for key in ("data", "common_data"):
+            data = getattr(own, key, None)
+            if data is not None:
+                known = {record.dataset for record in read_sources(data, labelled=False)["train"]}
+                excluded = [name for name in datasets if name in known]
+                changes[f"{key}.exclude_datasets"] = [*data.exclude_datasets, *excluded]
+        command = [stage.command, str(ROOT / stage.path)]
+        for key, value in changes.items():
+            text = json.dumps(value)
+            for earlier, preset in enumerate(presets, start=1):
+                text = text.replace(f"{{stage{earlier}}}", preset)
+            command += ["--set", f"{key}={text}"]
+        commands.append(command)
+        presets.append(str(folder / f"stage{number}" / "preset"))
+    return commands, presets
+
+
+def run(recipes, output, steps=None, count=None, only_folds=None):
+    """Train and measure each recipe in each fold; results go to OUTPUT/RECIPE/foldK.json."""
+    for name, stages in recipes.items():
+        settings = stages[-1].settings()
+        chosen = read_sources(settings.data)
+        for fold, held in enumerate(folds_of(chosen["train"])):
+            folder = output / name.replace(" ", "_").replace("/", "-") / f"fold{fold}"
+            result = folder.with_suffix(".json")
+            if result.exists() or fold not in (only_folds or (fold,)):
+                continue
+            commands, presets = commands_of(stages, folder, held, steps)
+            print(f"{name}, fold {fold}, without {', '.join(name for _, name in held)}", flush=True)
+            for command in commands:
+                argv = [sys.executable, "-m", "keras_espmedsam.cli.main", *command]
+                if subprocess.run(argv).returncode:
+                    raise SystemExit("The training failed; repeat the command to resume it.")
+            found = measure(presets[-1], to_measure(chosen, held, count))
+            found = {"recipe": name, "fold": fold, "steps": steps, **found, "commands": commands}
+            with atomic_path(result) as temporary:
+                temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def measure(preset, records):
+    """Return the Dice of every image and target, elsewhere and at home."""
+    import keras
+
+    import keras_espmedsam as kem
+
+    segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(preset)
+    images = []
+    for where, own in records.items():
+        if own:
+            report = kem.evaluation.evaluate(segmenter, own, metrics=["dice"], per_image=True)
+            images += [
+                {
+                    "where": where,
+                    **{key: row[key] for key in ("modality", "dataset")},
+                    "target": row.get("target", ""),
+                    "image": pathlib.Path(row["image"]).name,
+                    "dice": round(row["dice"], 4),
+                }
+                for row in report["images"]
+            ]
+    return {
+        "keras": f"{keras.__version__}, {keras.backend.backend()}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        "images": images,
+    }
+
+
+def by_set(images, where):
+    """Return dict of modality to dict of (data set, target) to its Dice, an array of images."""
+    found: dict[str, dict] = {}
+    for one in images:
+        if one["where"] == where:
+            sets = found.setdefault(one["modality"], {})
+            sets.setdefault((one["dataset"], one["target"]), []).append(one["dice"])
+    return {
+        modality: {name: np.array(values) for name, values in sets.items()}
+        for modality, sets in found.items()
+    }
+
+
+def mean_of_modalities(sets, mean=np.mean):
+    """Return the mean over modalities of the mean over their sets; each counts once.
+
+    Args:
+        sets: as `by_set` returns it.
+        mean: function of the images of a set.
+    """
+    return float(np.mean([np.mean([mean(one) for one in own.values()]) for own in sets.values()]))
+
+
+def paired_difference(one, other, draws=2000, seed=0):
+    """Return the gain of one recipe over another, and its 95 percent interval.
+
+    Images are drawn anew within each set, in pairs.
+
+    Args:
+        one, other: as `by_set` returns it, of the same images.
+    """
+    sets = {
+        modality: {name: values - other[modality][name] for name, values in own.items()}
+        for modality, own in one.items()
+    }
+    rng = np.random.default_rng(seed)
+    drawn = [
+        mean_of_modalities(sets, lambda values: np.mean(rng.choice(values, len(values))))
+        for _ in range(draws)
+    ]
+    return mean_of_modalities(sets), *np.quantile(drawn, (0.025, 0.975)).tolist()
+
+
+def read_results(output):
+    """Return dict of recipe to dict of fold to its result, in the order in which they were made."""
+    found: dict[str, dict] = {}
+    paths = sorted(output.glob("*/fold*.json"), key=lambda path: path.stat().st_mtime)
+    for path in paths:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        found.setdefault(result["recipe"], {})[result["fold"]] = result
+    return found
+
+
+def tables(results, base=None):
+    """Return the report's tables, in Markdown.
+
+    Recipes are compared on the folds that all of them have.
+    """
+    base = base or next(iter(results))
+    folds = sorted(set.intersection(*(set(own) for own in results.values())))
+    if not folds:
+        raise InputError("No fold is measured for all recipes; run more of them, or leave one out.")
+    images = {
+        name: [one for fold in folds for one in own[fold]["images"]]
+        for name, own in results.items()
+    }
+    text = ""
+    for where, title in ((ELSEWHERE, "On data sets that were held out"), (HOME, "At home, on val")):
+        sets = {name: by_set(own, where) for name, own in images.items()}
+        modalities = list(sets[base])
+        if not modalities:
+            continue
+        rows = []
+        for name, own in sets.items():
+            means = [mean_of_modalities({m: own[m]}) for m in modalities]
+            cells = [f"{value:.3f}" for value in (*means, mean_of_modalities(own))]
+            gain = "" if name == base else _interval(paired_difference(own, sets[base]))
+            rows.append([name, *cells, gain])
+        text += f"\n## {title}\n\n" + _table(["Dice", *modalities, "mean", f"over {base}"], rows)
+        names = [(m, *key) for m in modalities for key in sets[base][m]]
+        rows = [
+            [
+                *(" ".join(filter(None, (dataset, target))), modality),
+                *(f"{np.mean(own[modality][dataset, target]):.3f}" for own in sets.values()),
+                str(len(sets[base][modality][dataset, target])),
+            ]
+            for modality, dataset, target in names
+        ]
+        text += "\n" + _table(["data set", "modality", *sets, "images"], rows)
+    return text, folds
+
+
+def _interval(found):
+    value, low, high = found
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _table(header, rows):
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def page(results, output, base=None):
+    """Return the report, in Markdown."""
+    found, folds = tables(results, base)
+    one = next(iter(next(iter(results.values())).values()))
+    steps = "the steps of the configuration" if one["steps"] is None else f"{one['steps']} steps"
+    return (
+        "# Leave one data set out\n\n"
+        "Written by `benchmarks/leave_one_out.py`. Dice of each image at its own size; the mean of "
+        "the sets of a modality, then the mean of the modalities. Intervals are 95 %, over images "
+        "drawn anew within each set: they hold for these trainings, of one seed.\n\n"
+        f"Each recipe was trained for {steps} in the folds {', '.join(map(str, folds))}, on "
+        f"{one['machine']}, Keras {one['keras']}. Of `train` and `val` alone.\n{found}"
+        "\n## How\n\n    ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch OMP_NUM_THREADS=1 \\\n"
+        f"        python benchmarks/leave_one_out.py run --output runs/{output.name}"
+        + (f" --steps {one['steps']}" if one["steps"] else "")
+        + "\n"
+    )
+
+
+def _plan(recipes):
+    for name, stages in recipes.items():
+        settings = stages[-1].settings()
+        train = read_sources(settings.data)["train"]
+        folds = folds_of(train)
+        total = sum(steps_of(stage.settings()) for stage in stages)
+        print(f"{name}: {len(stages)} stages, {total} steps, {len(folds)} folds")
+    held = {key for fold in folds for key in fold}
+    for number, fold in enumerate(folds):
+        print(f"fold {number} holds out:")
+        for (modality, dataset), targets in fold.items():
+            print(f"  {dataset} ({modality}{': ' if any(targets) else ''}{', '.join(targets)})")
+    alone = [f"{name} ({m})" for m, name in labelled_by_set(train) if (m, name) not in held]
+    print("Never held out, since no other set has its targets:", ", ".join(alone) or "none")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=("plan", "run", "report"))
+    parser.add_argument("--recipes", type=pathlib.Path, default=RECIPES, help="a YAML file")
+    parser.add_argument("--only", nargs="+", metavar="RECIPE", help="these; all by default")
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/leave_one_out"))
+    parser.add_argument("--steps", type=int, help="of a recipe in each fold, all phases together")
+    parser.add_argument("--folds", type=int, nargs="+", help="these; all by default")
+    parser.add_argument("--images", type=int, default=60, help="measured of each set, at most")
+    parser.add_argument("--base", help="the recipe that others are compared with; the first one")
+    parser.add_argument("--page", type=pathlib.Path, help="write the report here; else print it")
+    given = parser.parse_args(arguments)
+    if given.what == "report":
+        results = read_results(given.output)
+        results = {n: own for n, own in results.items() if n in (given.only or results)}
+        if not results or (given.base or next(iter(results))) not in results:
+            parser.error(f"no results of {given.base or 'a recipe'} in {given.output}")
+        text = page(results, given.output, given.base)
+        if given.page is None:
+            print(text)
+        else:
+            with atomic_path(given.page) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        return
+    try:
+        recipes = read_recipes(given.recipes)
+        unknown = [name for name in given.only or () if name not in recipes]
+        if unknown:
+            parser.error(f"unknown recipe {unknown[0]}; known: {', '.join(recipes)}")
+        recipes = {n: own for n, own in recipes.items() if n in (given.only or recipes)}
+        if given.what == "plan":
+            _plan(recipes)
+        else:
+            run(recipes, given.output, given.steps, given.images or None, given.folds)
+    except InputError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()
