@@ -14,6 +14,7 @@ from keras_espmedsam.models.metrics_before_trace import (
     made_before_trace,
     optimizer_made_before_trace,
 )
+from keras_espmedsam.models.progress_bar import with_progress_bar
 from keras_espmedsam.models.training_data import one_batch_at_once, preprocessed
 from keras_espmedsam.models.weight_rollback import kept_weights
 from keras_espmedsam.registries import losses
@@ -200,6 +201,7 @@ class _RawTraining:
             # but one that counts epochs and draws samples itself reads ahead in order.
             shuffle = shuffle and isinstance(x, keras.utils.PyDataset) and not hasattr(x, "epoch")
             kwargs |= {"validation_data": validation_data, "shuffle": shuffle}
+            kwargs = with_progress_bar(kwargs)
             with kept_weights(self), plain_refusals(), compile_notices(self, kwargs) as arguments:
                 return keras.Model.fit(self, data, **arguments)
         finally:
@@ -215,6 +217,7 @@ class _RawTraining:
         data = x
         if x is None or x is not getattr(self, "_ready_validation_data", None):
             data, _ = preprocessed(self, x, y, sample_weight, batch_size, needs_targets=True)
+        kwargs = with_progress_bar(kwargs)
         with kept_weights(self), plain_refusals(), compile_notices(self, kwargs) as arguments:
             return keras.Model.evaluate(self, data, **arguments)
 

@@ -250,9 +250,9 @@ def old_masks(segmenter):
     return keras.ops.convert_to_numpy(segmenter(x)["masks"])[..., :1]
 
 
-def test_added_targets_alone_are_trained_and_old_masks_stay_bit_for_bit(config, data):
+def test_added_targets_alone_are_trained_and_old_masks_stay_bit_for_bit(config, data, capsys):
     told = []
-    preset = quiet(config, told.append)
+    preset = train(config, report=told.append, verbose=2)
     old, new = load(data / "small"), load(preset)
     assert new.targets == {"eye": ("disc", "square"), "chest": ("mask",)}
     np.testing.assert_array_equal(old_masks(new), old_masks(old))
@@ -261,6 +261,13 @@ def test_added_targets_alone_are_trained_and_old_masks_stay_bit_for_bit(config, 
     curves = (preset.parent / "1-phase" / "curves.csv").read_text().splitlines()
     assert {"val_masks_dice", "val_dice_eye/disc", "val_dice_eye/square"} <= {*curves[0].split(",")}
     assert len(curves) == 3
+    # No chest is labelled: that is empty in the table, and nothing in what is printed.
+    printed = capsys.readouterr().out
+    assert " - val_dice_eye/disc: " in printed
+    assert "nan" not in printed and "chest" not in printed
+    rows = [dict(zip(curves[0].split(","), row.split(","), strict=True)) for row in curves[1:]]
+    assert [row["val_dice_chest/mask"] for row in rows] == ["", ""]
+    assert all(float(row["val_masks_dice"]) >= 0 for row in rows)
 
 
 class Killed(Exception):

@@ -8,6 +8,8 @@ import keras
 import torch
 from torch import distributed
 
+from keras_espmedsam.metrics.unmeasured import unmeasured
+
 
 def join_processes():
     """Join the processes that `torchrun` started; return this one's number."""
@@ -70,12 +72,15 @@ class MeanOfProcesses(keras.callbacks.Callback):
     """Averages each process's results over all processes, in the logs of an epoch.
 
     So all processes make the same decisions, such as when to stop. Values that begin with `val_`
-    are computed on all data by each process.
+    are computed on all data by each process. Of a target that not all processes have seen, the mean
+    is that of those that have.
     """
 
     def on_epoch_end(self, epoch, logs=None):
         names = [name for name in sorted(logs or {}) if not name.startswith("val_")]
-        values = keras.ops.convert_to_tensor([logs[name] for name in names], "float32")
-        distributed.all_reduce(values)
-        values = values / distributed.get_world_size()
-        logs.update(zip(names, values.tolist(), strict=True))
+        missing = unmeasured({name: float(logs[name]) for name in names})
+        sums = [[0.0, 0.0] if name in missing else [logs[name], 1.0] for name in names]
+        sums = keras.ops.convert_to_tensor(sums, "float32")
+        distributed.all_reduce(sums)
+        values = (sums[:, 0] / sums[:, 1]).tolist()  # 0 / 0 is NaN.
+        logs.update(zip(names, values, strict=True))

@@ -183,7 +183,8 @@ class RunFolder:
         if self.best is None:
             raise InputError(
                 f"{self.monitor} was not a number in any of the {self.epoch} epochs of the run in "
-                f"{self.folder}; lower the learning rate or clip the gradients, in another folder."
+                f"{self.folder}; label what it measures in the images for validation, or lower the "
+                "learning rate or clip the gradients, in another folder."
             )
         return f"{self.monitor} {self.best:.4g} in epoch {self.best_epoch}."
 

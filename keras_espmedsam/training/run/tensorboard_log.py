@@ -8,6 +8,7 @@ from typing import IO, Any
 import keras
 
 from keras_espmedsam._startup import require
+from keras_espmedsam.metrics.unmeasured import unmeasured
 
 
 class TensorBoardLog(keras.callbacks.Callback):
@@ -15,7 +16,8 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     Tags, steps and folders are those of `keras.callbacks.TensorBoard`: `epoch_loss` and so on, in
     `train/` and `validation/`. That callback, like every writer of TensorFlow and TensorBoard, puts
-    the machine's name into its file names, but a log may be published.
+    the machine's name into its file names, but a log may be published. What no image labels is not
+    written, where that callback writes NaN.
 
     Args:
         folder: path; created if it does not exist. Each start of a run adds files.
@@ -45,6 +47,8 @@ class TensorBoardLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write an epoch's values, completely before the next epoch begins."""
         values = {name: float(value) for name, value in (logs or {}).items()}
+        for name in unmeasured(values):
+            del values[name]
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None:
             rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))

@@ -191,3 +191,28 @@ def test_what_keras_cannot_do_on_several_devices_is_refused(optimizer, words):
     model.compile(kem.optimizers.decoupled(optimizer()), "mse")
     with pytest.raises(InputError, match=words):
         distribution._TensorFlowDevices(2).prepare(model)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others have one process")
+def test_what_only_one_process_has_seen_is_its_own(monkeypatch):
+    """A target that none of its images label says nothing about it."""
+    replicas = importlib.import_module("keras_espmedsam.training.devices.torch_replicas")
+    first = {"loss": 1.0, "dice": 0.5, "dice_cup": float("nan"), "dice_disc": float("nan")}
+    second = {"loss": 3.0, "dice": 0.25, "dice_cup": 0.75, "dice_disc": float("nan")}
+
+    def of_both(logs, other):
+        def all_reduce(sums):
+            for row, name in enumerate(sorted(other)):
+                seen = not np.isnan(other[name]) or np.isnan(other["loss"])
+                sums[row] += np.array([other[name], 1] if seen else [0, 0])
+
+        monkeypatch.setattr(replicas.distributed, "all_reduce", all_reduce)
+        logs = {**logs, "val_dice": 0.125}
+        replicas.MeanOfProcesses().on_epoch_end(0, logs)
+        return logs
+
+    expected = {"loss": 2, "dice": 0.375, "dice_cup": 0.75, "dice_disc": np.nan, "val_dice": 0.125}
+    assert of_both(first, second) == pytest.approx(expected, nan_ok=True)
+    assert of_both(second, first) == pytest.approx(expected, nan_ok=True)
+    # Of a training that diverges, nothing is hidden.
+    assert np.isnan(of_both({**first, "loss": np.nan, "dice": np.nan}, second)["dice"])

@@ -57,6 +57,15 @@ def test_nothing_names_the_machine(tmp_path, monkeypatch):
     assert b"planted-host" not in path.read_bytes()
 
 
+def test_what_was_not_measured_is_not_written(tmp_path):
+    log = TensorBoardLog(tmp_path)
+    log.on_epoch_end(0, {"loss": 0.5, "dice": float("nan"), "val_loss": float("nan")})
+    log.on_train_end()
+    assert read(tmp_path / "train") == {"epoch_loss": [(0, 0.5)]}
+    ((_, value),) = read(tmp_path / "validation")["epoch_loss"]
+    assert np.isnan(value)
+
+
 def test_without_tensorboard(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(InputError, match=r"A log for TensorBoard needs tensorboard.*\[train\]"):
