@@ -144,6 +144,7 @@ def _result(recipe, fold, gain):
         "recipe": recipe,
         "fold": fold,
         "steps": 9,
+        "images_of_a_set": 9,
         "keras": "3, torch",
         "machine": "any",
         "images": [
@@ -163,34 +164,43 @@ def _result(recipe, fold, gain):
     }
 
 
-def test_each_set_counts_once_and_each_modality(script):
+@pytest.fixture
+def report(load):
+    return load("leave_one_out_report")
+
+
+def test_each_set_counts_once_and_each_modality(report):
     sets = {"a": {1: np.array([0.2, 0.4]), 2: np.array([0.9])}, "b": {3: np.array([0.2])}}
-    assert script.mean_of_modalities(sets) == pytest.approx((0.6 + 0.2) / 2)
-    value, low, high = script.paired_difference(sets, sets)
+    assert report.mean_of_modalities(sets) == pytest.approx((0.6 + 0.2) / 2)
+    value, low, high = report.paired_difference(sets, sets)
     assert (value, low, high) == (0, 0, 0)
     better = {m: {n: v + 0.1 for n, v in own.items()} for m, own in sets.items()}
-    np.testing.assert_allclose(script.paired_difference(better, sets), 0.1)
+    np.testing.assert_allclose(report.paired_difference(better, sets), 0.1)
 
 
-def test_the_page_compares_folds_that_all_recipes_have(script, tmp_path):
+def test_the_page_compares_folds_that_all_recipes_have(report, tmp_path):
     for recipe, folds, gain in (("base", (0, 1), 0.0), ("all of it", (0,), 0.2)):
         for fold in folds:
             path = tmp_path / recipe / f"fold{fold}.json"
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(_result(recipe, fold, gain)))
-    results = script.read_results(tmp_path)
-    text = script.page(results, tmp_path, "base")
+    results = report.read_results(tmp_path)
+    text = report.page(results, tmp_path, "base")
     assert "in the folds 0, on any, Keras 3, torch" in text and "for 9 steps" in text
     elsewhere, home = (line for line in text.splitlines() if line.startswith("| all of it"))
     assert elsewhere.endswith("+0.200 (+0.200 to +0.200) |")
     assert home.endswith("+0.000 (+0.000 to +0.000) |")
     assert "| kvasir | colonoscopy |" in text
+    results["base"][1]["steps"] = 7
+    with pytest.raises(InputError, match="compare those that have the same"):
+        report.page(results, tmp_path, "base")
+    results["base"][1]["steps"] = 9
     del results["base"][0]
     with pytest.raises(InputError, match="No fold is measured for all recipes"):
-        script.page(results, tmp_path, "base")
+        report.page(results, tmp_path, "base")
 
 
-def test_what_is_measured_is_kept(script, data, monkeypatch):
+def test_what_is_measured_is_kept(script, data, monkeypatch, capsys):
     (data / "recipes.yaml").write_text(STAGES)
     started, measured = [], []
 
@@ -208,6 +218,8 @@ def test_what_is_measured_is_kept(script, data, monkeypatch):
     assert (started, len(measured)) == (["train", "train"], 1)
     script.main(options)
     assert (len(started), len(measured)) == (6, 3)
-    assert sorted(path.name for path in (data / "out" / "base").iterdir()) == [
-        f"fold{i}.json" for i in range(3)
-    ]
+    names = sorted(path.name for path in (data / "out" / "base").iterdir())
+    assert names == [f"fold{i}.json" for i in range(3)]
+    with pytest.raises(SystemExit):
+        script.main([*options[:-1], "64"])
+    assert "trained for 32 steps and measured on 60 images" in capsys.readouterr().err
