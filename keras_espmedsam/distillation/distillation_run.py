@@ -290,6 +290,8 @@ class DistillationRun:
             config.augmentation,
             model.modalities,
             self._records("domain")["train"] if "domain" in streams else (),
+            appearance=config.appearance,
+            excluded=() if config.data is None else config.data.exclude_datasets,
         )
         domain = config.data if "domain" in streams else None
         common = config.common_data if "common" in streams else None
@@ -349,4 +351,5 @@ def _made(term):
 
 def _common(config):
     """Augmentation of images without a modality: the configuration's `default`."""
-    return make_augmentation(config.augmentation, ("default",)).get("default")
+    made = make_augmentation(config.augmentation, ("default",), appearance=config.appearance)
+    return made.get("default")

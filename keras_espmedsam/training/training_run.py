@@ -234,6 +234,8 @@ class _Sets:
                 segmenter.modalities,
                 self.records["train"],
                 added,
+                config.appearance if phase.appearance is None else phase.appearance,
+                data.exclude_datasets,
             ),
             layers=make_layers(config.keras_augmentation),
             **options,
