@@ -31,6 +31,7 @@ def conversions(monkeypatch):
     module = types.ModuleType("keras_espmedsam.converters")
     module.convert_espmedsam, module.convert_mobilesam = convert_espmedsam, convert_mobilesam
     module.convert_sam = module.convert_keras_hub_sam = convert_sam
+    module.convert_efficientnet_lite = lambda *arguments: calls.append(arguments) or ["Recognised."]
     monkeypatch.setitem(sys.modules, "keras_espmedsam.converters", module)
     monkeypatch.setattr(convert, "import_segmenter_class", lambda: None)
     return calls
@@ -140,6 +141,16 @@ def test_convert_sam(run, checkpoints, conversions):
     ]
 
 
+def test_convert_efficientnet_lite(run, checkpoints, conversions):
+    result = run("convert", "efficientnet-lite", "a.pth", "--output", "lite0")
+    assert (result.exit_code, result.stdout) == (0, "Recognised.\n")
+    run("convert", "efficientnet-lite", "b.pth", "--output", "lite1", "--classifier")
+    assert conversions == [
+        (Path("a.pth"), Path("lite0"), False),
+        (Path("b.pth"), Path("lite1"), True),
+    ]
+
+
 def test_errors_of_the_conversion(run, checkpoints, conversions):
     result = run("convert", "espmedsam", "a.pth", "b.pth", "--modality", "xray", "--output", "o")
     assert result.exit_code == 2
@@ -176,6 +187,7 @@ def test_the_real_functions_refuse_what_cannot_be_used(run, checkpoints, monkeyp
         ),
         (("mobilesam", "a.pth", "--output", "a.pth"), "is a file"),
         (("sam", "a.pth", "--output", "o"), "is not a PyTorch checkpoint"),
+        (("efficientnet-lite", "a.pth", "--output", "full"), "not empty"),
     ):
         result = run("convert", *arguments)
         assert result.exit_code == 2, result.output
