@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import keras_espmedsam as kem
-from keras_espmedsam.distillation import distill
+from keras_espmedsam.distillation import distill, distillation_run
 from keras_espmedsam.distillation.config import TeacherSettings
 from keras_espmedsam.distillation.named_teacher import named_teacher
 from keras_espmedsam.errors import InputError
@@ -164,6 +164,25 @@ def test_teachers_look_at_augmented_images_where_nothing_is_cached(config, tmp_p
     header = (tmp_path / "run" / "1-both" / "curves.csv").read_text().split("\n")[0]
     assert {"common_embedding_cosine", "domain_embedding_cosine"} <= set(header.split(","))
     assert not (tmp_path / "run" / "medical_teacher").exists()  # It was given.
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="as above")
+def test_appearance_of_both_kinds_of_images_and_data_sets_that_are_left_out(config, monkeypatch):
+    made = []
+
+    def dataset(*arguments, **options):
+        made.append(options)
+        raise Killed
+
+    monkeypatch.setattr(distillation_run, "DistillationDataset", dataset)
+    config |= {"appearance": {"gamma": 0.5}, "phases": [config["phases"][3]]}
+    config["data"]["exclude_datasets"] = ["xrays"]
+    with pytest.raises(Killed):
+        distill(config, report=lambda _: None, verbose=0)
+    (options,) = made
+    for one in (*options["augment"].values(), options["common_augment"]):
+        assert [type(transform).__name__ for transform in one.appearance] == ["Gamma"]
+    assert {record.dataset for record in options["domain"]} == {"funduss"}
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="as above")

@@ -212,6 +212,27 @@ def test_masks_that_are_all_empty_are_told(config, tmp_path):
         train(config, report=said.append, verbose=0)
 
 
+def test_appearance_and_data_sets_that_are_left_out(config, monkeypatch):
+    made = []
+
+    def dataset(records, **options):
+        made.append((records, options))
+        raise Killed
+
+    monkeypatch.setattr(training_run, "SegmentationDataset", dataset)
+    config |= {"appearance": {"gamma": 0.5}, "augmentation": {"xrays": {"rotation": 3}}}
+    config["data"] |= {"exclude_datasets": ["xrays"], "balance": ["modality", "dataset"]}
+    for own, names in ((None, ["Gamma"]), ({"jpeg": 1, "noise": 1}, ["Noise", "JPEGCompression"])):
+        config["phases"][0]["appearance"] = own
+        with pytest.raises(Killed):
+            train(config, report=lambda _: None, verbose=0)
+        records, options = made.pop()
+        assert {record.dataset for record in records} == {"funduss"}
+        found = {n: [type(t).__name__ for t in a.appearance] for n, a in options["augment"].items()}
+        assert found == {"xray": names, "fundus": names}
+        assert options["balance"] == ["modality", "dataset"]
+
+
 def _until(words, said, sentence):
     said.append(sentence)
     if sentence.startswith(words):
