@@ -25,6 +25,7 @@ import tempfile
 import modality_card
 import nano_card
 import native_card
+from card_origins import published_origins, with_origins
 from preset_versions import keep_earlier
 
 import keras_espmedsam as kem
@@ -32,6 +33,7 @@ from keras_espmedsam.converters.untrained_segmenter import published_segmenter
 from keras_espmedsam.data import atomic_path
 from keras_espmedsam.hub.built_in_presets import METADATA_FILE, WEIGHTS_FILE
 from keras_espmedsam.hub.checksums import write_checksums
+from keras_espmedsam.hub.origins import write_origins
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 
 PRESETS = pathlib.Path(__file__).resolve().parents[1] / "presets"
@@ -132,7 +134,7 @@ def write_nano(run, results_file, commit):
     """The trained nano preset with its card."""
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
     params = segmenter.count_params()
-    folder = save_preset("espmedsam_nano_256", segmenter, CLASSES, nano_card.DESCRIPTION)
+    folder = save_preset("espmedsam_nano_256", segmenter, CLASSES, nano_card.DESCRIPTION, run=run)
     weights = folder / WEIGHTS_FILE
     results = json.loads(results_file.read_text(encoding="utf-8"))
     # The teacher's, and those of the commands.
@@ -146,7 +148,7 @@ def write_nano(run, results_file, commit):
         commit=commit,
         sources=source_table(),
     )
-    write_text(folder / "README.md", card)
+    write_text(folder / "README.md", with_origins(card, run))
     print(f"Wrote {folder}: {params:,} parameters")
 
 
@@ -154,7 +156,9 @@ def write_native(run, report_file, commit, nano_report):
     """The native-resolution preset with its card."""
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
     params = segmenter.count_params()
-    folder = save_preset("espmedsam_tic_native", segmenter, CLASSES, native_card.DESCRIPTION)
+    folder = save_preset(
+        "espmedsam_tic_native", segmenter, CLASSES, native_card.DESCRIPTION, run=run
+    )
     report = json.loads(report_file.read_text(encoding="utf-8"))
     weights = folder / WEIGHTS_FILE
     card = native_card.native_card(
@@ -170,7 +174,7 @@ def write_native(run, report_file, commit, nano_report):
         sources=source_table(),
         weak=weaknesses(report),
     )
-    write_text(folder / "README.md", card)
+    write_text(folder / "README.md", with_origins(card, run))
     print(f"Wrote {folder}: {params:,} parameters")
 
 
@@ -178,7 +182,7 @@ def write_modality(run, report_file, commit):
     """The trained classifier of modalities with its card."""
     classifier = kem.models.TiCImageClassifier.from_preset(run / "preset")
     folder = save_preset(
-        "tic_tiny_modality", classifier, modality_card.CLASSES, modality_card.DESCRIPTION
+        "tic_tiny_modality", classifier, modality_card.CLASSES, modality_card.DESCRIPTION, run=run
     )
     files = sorted(folder.glob("*.weights.h5"))
     card = modality_card.modality_card(
@@ -189,11 +193,11 @@ def write_modality(run, report_file, commit):
         sources=source_table(),
         commit=commit,
     )
-    write_text(folder / "README.md", card)
+    write_text(folder / "README.md", with_origins(card, run))
     print(f"Wrote {folder}: {classifier.count_params():,} parameters")
 
 
-def save_preset(name, model, classes, description, weights=True, get_weights=""):
+def save_preset(name, model, classes, description, weights=True, get_weights="", run=None):
     """Write a preset's files and its entry for the registry; gives the folder.
 
     Anything but what is there already is a new version; the one that was the newest stays as
@@ -202,6 +206,8 @@ def save_preset(name, model, classes, description, weights=True, get_weights="")
     folder = PRESETS / name
     with tempfile.TemporaryDirectory() as temporary:
         model.save_to_preset(temporary)
+        if run is not None and (origins := published_origins(run)):
+            write_origins(temporary, origins)
         version = keep_earlier(pathlib.Path(temporary), folder, weights)
         copy_preset(pathlib.Path(temporary), folder, weights)
     metadata = {"description": description, "params": model.count_params()}
