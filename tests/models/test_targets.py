@@ -6,8 +6,10 @@ import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.host_call import plain_refusals
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import any_target
 from keras_espmedsam.models.esp_medsam.raw_targets import labelled_channels
+from keras_espmedsam.models.training_data import preprocessed
 
 SIZE = (32, 32)
 IMAGES = np.random.default_rng(0).normal(size=(3, *SIZE, 3)).astype("float32")
@@ -293,7 +295,7 @@ def test_bad_calls_are_rejected(extended, call, part):
         call(extended)
 
 
-def test_masks_that_contradict_the_model_are_rejected_by_the_number_of_the_image(extended):
+def test_masks_that_contradict_the_model_are_rejected_by_the_number_of_the_image(extended, build):
     """The centre of a mole lies in it."""
     masks = np.zeros((3, *SIZE, 3), "uint8")
     masks[2, :16, :, 1] = masks[2, :10, :, 2] = 255
@@ -307,6 +309,11 @@ def test_masks_that_contradict_the_model_are_rejected_by_the_number_of_the_image
         extended.fit(x, {"masks": list(masks)}, batch_size=1)
     with pytest.raises(InputError, match=r"^2.44 % of centre"):
         extended.prepare_batch({"images": RAW[2:], "modalities": ["skin"]}, masks[2:])
+    numbers = {"images": RAW, "modalities": np.array([1, 0, 0], "int32")}
+    for kind in ("tf.data", "DataLoader", "PyDataset"):
+        source, _ = preprocessed(extended, build.source(kind, numbers, masks[[0, 2, 1]]))
+        with pytest.raises(InputError, match=r"masks\[1\]: 2.44 % of centre"), plain_refusals():
+            next(iter(source)) if kind != "PyDataset" else source[0]
     # What is not labelled cannot contradict, nor what another modality has in these channels.
     labelled = np.array([[1, 1, 1], [1, 1, 1], [1, 0, 1]])
     extended.prepare_batch(x, {"masks": masks, "labelled": labelled})
