@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from keras_espmedsam._shown import shown
 from keras_espmedsam.cli.compile_cache import CompileCache, keep_compiled
 from keras_espmedsam.cli.console import (
     INTENSITY_OPTION,
@@ -28,12 +29,14 @@ from keras_espmedsam.cli.report_files import ReportFiles
 from keras_espmedsam.cli.report_tables import print_report
 from keras_espmedsam.cli.standard_streams import stdout_is_lost
 from keras_espmedsam.data.images import MAX_PIXELS
-from keras_espmedsam.data.index import read_index
+from keras_espmedsam.data.index import read_column, read_index
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.evaluation.evaluate import evaluate as evaluate_records
 from keras_espmedsam.evaluation.measurement_log import MeasurementLog
 from keras_espmedsam.evaluation.metrics import checked_metrics
+from keras_espmedsam.evaluation.subgroups import summarise_subgroups
 from keras_espmedsam.evaluation.surface_dice import parse_tolerance
+from keras_espmedsam.evaluation.worst_images import DEFAULT_COUNT, worst_images
 from keras_espmedsam.hub.built_in_presets import versioned_name
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.inference.load_models import check_name as check_preset
@@ -97,6 +100,25 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Also compare the images by a column of the index, such as group or hospital; may "
+            "be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    worst: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Print the N worst images of each data set. REPORT.json lists them, too, 5 by "
+            "default.",
+            show_default=False,
+        ),
+    ] = None,
     no_postprocess: Annotated[
         bool,
         typer.Option(
@@ -139,6 +161,10 @@ def evaluate(
     the mean over the images of panoptic quality (PQ = SQ x RQ), the aggregated Jaccard index (AJI),
     the Data Science Bowl's score (DSB) and the error in the number of objects.
 
+    --by adds a table with a row for each value of a column within each data set, such as hospitals,
+    video sequences, or benign and malignant lesions. REPORT.json has them under "subgroups", and
+    under "worst" the images with the lowest Dice of each data set.
+
     An image that cannot be measured is named on stderr and in REPORT.json, under "failed"; the
     others are still measured.
 
@@ -160,6 +186,7 @@ def evaluate(
       espmedsam evaluate --data index.csv --dataset drive --paper-metrics
       espmedsam evaluate --data index.csv --per-image images.csv
       espmedsam evaluate --data index.csv --metric dice --metric hd95
+      espmedsam evaluate --data index.csv --by group --by hospital --worst 10
       espmedsam evaluate --data index.csv --target vessels --metric all --tolerance 1
     """
     kept: MeasurementLog | None = None
@@ -175,6 +202,7 @@ def evaluate(
         tolerances = _tolerances(tolerance or [])
         files = ReportFiles(output, per_image, overwrite, resume)
         records = read_index(data, split or ["test"], dataset or None, targets=target or None)
+        columns = _columns(data, by or (), records)
         files.check_place(data, records)
         with files.log() as log:
             kept = log
@@ -210,7 +238,17 @@ def evaluate(
                     postprocess=not no_postprocess,
                 )
                 notices.end()
-            rows = [_row(row, data.parent) for row in report.pop("images")]
+            rows = report.pop("images")
+            if columns:
+                paper = report.get("metrics") == "paper"
+                report["subgroups"] = {
+                    name: summarise_subgroups(rows, report["datasets"], values, paper)
+                    for name, values in columns.items()
+                }
+            rows = [_row(row, data.parent) for row in rows]
+            report["worst"] = worst_images(
+                rows, report["datasets"], DEFAULT_COUNT if worst is None else worst
+            )
             failures = sum(one["count"] for one in report.get("failed", ()))
             measured = len(rows)
             if "target" in rows[0]:  # Several rows per image.
@@ -218,13 +256,30 @@ def evaluate(
             files.write(report, rows, log)
         if not failures:
             files.remove_log()
-        print_report(report)
+        print_report(report, show_worst=worst is not None)
         if stdout_is_lost() and not files.reports:
-            print_report(report, stdout(lost=True))  # Or hours of measuring would be lost.
+            print_report(
+                report, stdout(lost=True), worst is not None
+            )  # Or hours of measuring would be lost.
         if failures:
             stderr().print(_failed(measured, failures, log))
     if failures:
         raise typer.Exit(SOME_FAILED)
+
+
+def _columns(data, names, records):
+    """Return the value of each image in the columns of --by."""
+    images = {str(record.image) for record in records}
+    found = {}
+    for name in names:
+        values = {str(image): value for image, value in read_column(data, name).items()}
+        found[name] = {image: value for image, value in values.items() if image in images}
+        if not any(found[name].values()):
+            raise InputError(
+                f"Received --by {shown(name)}, but this column of {data} is empty for all chosen "
+                "images; give another column, or other data sets."
+            )
+    return found
 
 
 def _row(row, folder):

@@ -5,8 +5,10 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from keras_espmedsam._shown import shown
 from keras_espmedsam.cli.console import stdout
 from keras_espmedsam.evaluation.report import NOT_METRICS, is_named, mean_or_none
 
@@ -16,14 +18,19 @@ _OBJECT_TITLES = {
     **{"pq": "PQ", "sq": "SQ", "rq": "RQ", "aji": "AJI", "dsb": "DSB"},
 }
 _POOLED = ("ap", "ap50", "ap75")
+# On the terminal, of each data set; the report has all.
+_MOST_SUBGROUPS = 30
 
 
-def print_report(report: dict[str, Any], console: Console | None = None) -> None:
+def print_report(
+    report: dict[str, Any], console: Console | None = None, show_worst: bool = False
+) -> None:
     """Print a report as a table, with the means over the data sets, or targets, and modalities.
 
     Args:
         report: the result of `keras_espmedsam.evaluation.evaluate`.
         console: the console to print on; stdout by default.
+        show_worst: whether the worst images are printed, too.
     """
     datasets = report["datasets"]
     measures = [name for name in next(iter(datasets.values())) if name not in NOT_METRICS]
@@ -46,6 +53,10 @@ def print_report(report: dict[str, Any], console: Console | None = None) -> None
     console.print(table)
     if "instances" in report:
         console.print(_objects(report["instances"], named))
+    for column, groups in report.get("subgroups", {}).items():
+        console.print(_subgroups(column, groups, report, measures, named))
+    if show_worst:
+        console.print(_worst(report, named))
 
 
 def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
@@ -98,6 +109,37 @@ def _objects(instances, named):
             for metric in _OBJECT_TITLES
         ]
         table.add_row(*_places(name, row, "split", *named), *map(str, counts), *cells)
+    return table
+
+
+def _subgroups(column, groups, report, measures, named):
+    """Return the table of the values of a column of the index."""
+    titles = [_TITLES.get(name, name.capitalize()) for name in measures]
+    table = _table(f"By {column}", ("data set", "split", *named, shown(column)), ("n", *titles))
+    for name, values in groups.items():
+        places = _places(name, report["datasets"][name], "split", *named)
+        for value, row in list(values.items())[:_MOST_SUBGROUPS]:
+            cells = [_cell(measure, row[measure]) for measure in measures]
+            table.add_row(*places, shown(value) or "-", str(row["n"]), *cells)
+        if len(values) > _MOST_SUBGROUPS:
+            table.add_row(*places, f"and {len(values) - _MOST_SUBGROUPS} more")
+    return table
+
+
+def _worst(report, named):
+    """Return the table of the worst images of each data set."""
+    listed = [one for ones in report["worst"].values() for one in ones]
+    metric = next(
+        (name for one in listed for name in one if name not in ("image", "index")), "dice"
+    )
+    title = _TITLES.get(metric, metric.capitalize())
+    table = _table("Worst images", ("data set", "split", *named), (title,))
+    table.add_column("image", overflow="fold")
+    for name, ones in report["worst"].items():
+        for one in ones:
+            places = _places(name, report["datasets"][name], "split", *named)
+            image = shown(one["image"], 200) + (f" [{one['index']}]" if one["index"] else "")
+            table.add_row(*places, _cell(metric, {"mean": one[metric]}), escape(image))
     return table
 
 

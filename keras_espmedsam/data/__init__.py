@@ -18,7 +18,7 @@ from keras_espmedsam.data.images import (
     read_image,
     read_images,
 )
-from keras_espmedsam.data.index import read_index
+from keras_espmedsam.data.index import read_column, read_index
 from keras_espmedsam.data.label_images import write_labels
 from keras_espmedsam.data.layout import Layout
 from keras_espmedsam.data.masks import read_mask, read_masks, write_mask
@@ -52,6 +52,7 @@ __all__ = [
     "draw_overlay",
     "inspect_image_file",
     "read_folder",
+    "read_column",
     "read_index",
     "read_mask",
     "read_masks",

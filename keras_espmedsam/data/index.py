@@ -21,7 +21,7 @@ from keras_espmedsam.data.target_rows import (
     named_target,
     row_targets,
 )
-from keras_espmedsam.errors import InputError, InputWarning
+from keras_espmedsam.errors import InputError, InputWarning, did_you_mean
 from keras_espmedsam.imaging.intensity import parse_intensity
 
 COLUMNS = ("split", "modality", "dataset", "image", "mask")
@@ -32,6 +32,8 @@ _OPTIONAL = ("group", "intensity", "target", "labels", "instances")
 # Other columns are ignored, but these are most likely meant as one that is not.
 _MISSPELT = {"targets": "target", "instance": "instances"}
 _MAX_BYTES = 256 * 2**20
+# The key of a row's number; no text, which may be the name of a column.
+_NUMBER: Any = 0
 
 
 def read_index(
@@ -87,7 +89,7 @@ def read_index(
         'drive'
     """
     path = Path(path)
-    rows = _rows(path, COLUMNS if labelled else UNLABELLED_COLUMNS)
+    rows, _ = _rows(path, COLUMNS if labelled else UNLABELLED_COLUMNS)
     rows = _chosen(path, rows, "split", splits)
     rows = _chosen(path, rows, "dataset", datasets)
     table = None if labels is None else parse_labels(labels)
@@ -100,8 +102,47 @@ def read_index(
     return records
 
 
+def read_column(path: str | os.PathLike, column: str) -> dict[Path, str]:
+    """Read any column of an index, such as one that names the hospital of each image.
+
+    Args:
+        path: the index, as for `read_index`.
+        column: the column's name.
+
+    Returns:
+        dict of the path of each image, as in its record, to its value; empty if it has none.
+
+    Raises:
+        InputError: when the index cannot be read, has no such column, or gives an image two values.
+
+    Example:
+        >>> import tempfile
+        >>> index = Path(tempfile.mkdtemp()) / "index.csv"
+        >>> text = "split,modality,dataset,image,mask,kind\\ntest,skin,isic,1.png,1m.png,benign\\n"
+        >>> _ = index.write_text(text)
+        >>> list(read_column(index, "kind").values())
+        ['benign']
+    """
+    path = Path(path)
+    rows, names = _rows(path, COLUMNS)
+    if column not in names:
+        raise InputError(
+            f"The index {path} has no column {shown(column)}{did_you_mean(column, names)} It has "
+            f"{_listed(names)}."
+        )
+    found: dict[Path, str] = {}
+    for row in rows:
+        image, value = find_file(path.parent, row["image"]), str(row[column] or "").strip()
+        if found.setdefault(image, value) != value:
+            raise InputError(
+                f"The index {path} gives {shown(image)} the values {shown(found[image])} and "
+                f"{shown(value)} in the column {shown(column)}; give all rows of an image the same."
+            )
+    return found
+
+
 def _row(path, row, table, target):
-    said = f"row {row['number']} of the index {path}"
+    said = f"row {row[_NUMBER]} of the index {path}"
     mask, instances = (
         find_file(path.parent, row[name]) if row[name] else None for name in ("mask", "instances")
     )
@@ -123,7 +164,8 @@ def _row(path, row, table, target):
     return Row(said, record)
 
 
-def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+def _rows(path: Path, columns: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the rows, and the names of the columns that the file has."""
     try:
         check_plain_file(path)
         if path.stat().st_size > _MAX_BYTES:
@@ -168,7 +210,7 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
                 stacklevel=3,
             )
     for number, row in enumerate(rows, start=1):
-        row["number"] = number
+        row[_NUMBER] = number
         empty = [name for name in columns if not (row[name] or "").strip()]
         if (row.get("instances") or "").strip():
             empty = [name for name in empty if name != "mask"]
@@ -180,7 +222,7 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         row.update({name: (row.get(name) or "").strip() for name in (*COLUMNS, *_OPTIONAL)})
         said = f"in row {number} of the index {path}"
         row["intensity"] = parse_intensity(row["intensity"] or None, said)
-    return rows
+    return rows, found
 
 
 def _listed(names, most=20):

@@ -1,5 +1,10 @@
 """Segmentation metrics, and the evaluation of a segmenter on a data set."""
 
+from keras_espmedsam.evaluation.choose_postprocessing import (
+    Choice,
+    choose_postprocessing,
+    postprocessing_of,
+)
 from keras_espmedsam.evaluation.cldice import cldice
 from keras_espmedsam.evaluation.evaluate import evaluate
 from keras_espmedsam.evaluation.instance_metrics import (
@@ -23,14 +28,18 @@ from keras_espmedsam.evaluation.metrics import (
     recall,
 )
 from keras_espmedsam.evaluation.paper_metrics import paper_image_measures, summarise_paper
+from keras_espmedsam.evaluation.subgroups import summarise_subgroups
 from keras_espmedsam.evaluation.surface_dice import DEFAULT_TOLERANCE, nsd
+from keras_espmedsam.evaluation.worst_images import worst_images
 
 __all__ = [
+    "Choice",
     "DEFAULT_METRICS",
     "DEFAULT_TOLERANCE",
     "INSTANCE_METRICS",
     "MetricError",
     "ObjectMatches",
+    "choose_postprocessing",
     "cldice",
     "dice",
     "evaluate",
@@ -44,8 +53,11 @@ __all__ = [
     "object_scores",
     "paper_image_measures",
     "pooled_measures",
+    "postprocessing_of",
     "precision",
     "recall",
     "summarise_instances",
     "summarise_paper",
+    "summarise_subgroups",
+    "worst_images",
 ]

@@ -42,7 +42,7 @@ def summarise_datasets(
         {'split': 'test', 'modality': 'fundus', 'n': 1, 'dice': {'mean': 0.5, 'std': 0.0}}
     """
     groups = _grouped(records, measured, targets, lambda one: one.values)
-    return _rows(records, groups, summarise_paper if paper_metrics else _summarise)
+    return _rows(records, groups, summarise_paper if paper_metrics else summarise_images)
 
 
 def summarise_objects(
@@ -124,6 +124,44 @@ def mean_or_none(values: Sequence[float | None]) -> float | None:
     """
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def summarise_images(measures: Sequence[Mapping[str, float]]) -> dict[str, dict]:
+    """Compute mean and standard deviation of each metric, and count undefined values (NaN).
+
+    Args:
+        measures: the metrics of each image, at least one.
+
+    Example:
+        >>> summarise_images([{"dice": 0.5}, {"dice": 1.0}])
+        {'dice': {'mean': 0.75, 'std': 0.25}}
+    """
+    return {name: _figures(np.array([one[name] for one in measures])) for name in measures[0]}
+
+
+def row_name(
+    datasets: Mapping[str, Mapping[str, Any]], dataset: str, split: str, target: str = ""
+) -> str:
+    """Return the name of the row of a report that an image belongs to.
+
+    Args:
+        datasets: as `summarise_datasets` returns it.
+        dataset, split, target: those of the image.
+
+    Raises:
+        KeyError: when there is no such row.
+
+    Example:
+        >>> datasets = {"drive/val": {"split": "val"}, "drive/test": {"split": "test"}}
+        >>> row_name(datasets, "drive", "test")
+        'drive/test'
+    """
+    names = (dataset, f"{dataset}/{split}", f"{dataset}:{target}", f"{dataset}/{split}:{target}")
+    for name in names:
+        row = datasets.get(name, {})
+        if (row.get("split"), row.get("target", "")) == (split, target):
+            return name
+    raise KeyError((dataset, split, target))
 
 
 def image_rows(records: Sequence[Record], measured: Measured) -> list[dict[str, Any]]:
@@ -222,10 +260,6 @@ def _mean_of_means(groups: list[list[dict[str, Any]]]) -> dict[str, float | None
         )
         for metric in metrics
     }
-
-
-def _summarise(measures: list[dict[str, float]]) -> dict[str, dict]:
-    return {name: _figures(np.array([one[name] for one in measures])) for name in measures[0]}
 
 
 def _figures(values: np.ndarray) -> dict[str, float | int | None]:

@@ -65,6 +65,71 @@ def test_chosen_metrics(run, index, segmenter):
     assert "IoU" not in result.stdout
 
 
+@pytest.fixture
+def hospitals(index):
+    """Three images of one data set from two hospitals; the second one's mask is the opposite."""
+    lines = [
+        f"test,xray,lungs,{i}.png,{i}_mask.png,{where}\n"
+        for i, where in zip("123", "ABA", strict=True)
+    ]
+    index.write_text("split,modality,dataset,image,mask,hospital\n" + "".join(lines))
+    mask = index.with_name("2_mask.png")
+    opposite = np.asarray(Image.open(mask)) == 0
+    Image.fromarray(255 * opposite.astype("uint8")).save(mask)
+    return index
+
+
+def test_subgroups_and_the_worst_images(run, hospitals, segmenter):
+    result = run(
+        *("evaluate", "--data", hospitals, "--by", "hospital", "--worst", "2"),
+        *("--output", "report.json"),
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads(Path("report.json").read_text())
+    of = report["subgroups"]["hospital"]["lungs"]
+    assert {name: (row["n"], row["dice"]["mean"]) for name, row in of.items()} == {
+        "A": (2, 1.0),
+        "B": (1, 0.0),
+    }
+    worst = report["worst"]["lungs"]
+    assert [(one["image"], one["dice"]) for one in worst] == [("2.png", 0.0), ("1.png", 1.0)]
+    assert "By hospital" in result.stdout and "Worst images" in result.stdout
+    row = next(line for line in result.stdout.splitlines() if "2.png" in line)
+    assert row.split() == ["lungs", "test", "0.000", "2.png"]
+
+
+def test_a_report_lists_the_worst_images_unasked(run, hospitals, segmenter):
+    result = run("evaluate", "--data", hospitals, "--output", "report.json")
+    assert len(json.loads(Path("report.json").read_text())["worst"]["lungs"]) == 3
+    assert "2.png" not in result.stdout and "By " not in result.stdout
+    result = run(
+        *("evaluate", "--data", hospitals, "--paper-metrics", "--by", "hospital"),
+        *("--output", "paper.json"),
+    )
+    assert result.exit_code == 0, result.output
+    of = json.loads(Path("paper.json").read_text())["subgroups"]["hospital"]["lungs"]
+    assert of["B"]["f1"]["mean"] < 0.1 < 0.9 < of["A"]["f1"]["mean"]
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        (
+            "hospitl",
+            "has no column hospitl; did you mean hospital or split? It has split, modality",
+        ),
+        ("note", "Received --by note, but this column of"),
+    ],
+)
+def test_subgroups_that_cannot_be_had(run, hospitals, segmenter, column, words):
+    lines = hospitals.read_text().splitlines()
+    hospitals.write_text("\n".join([lines[0] + ",note"] + [line + "," for line in lines[1:]]))
+    result = run("evaluate", "--data", hospitals, "--by", column)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.split())
+    assert not segmenter.loaded
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from keras_espmedsam.data import read_index
+from keras_espmedsam.data import read_column, read_index
 from keras_espmedsam.errors import InputError, InputWarning
 
 TEXT = """split,modality,dataset,image,mask,width,height,group
@@ -41,6 +41,31 @@ def test_splits_and_datasets(write):
     path = write()
     assert [r.split for r in read_index(path, ["unseen", "test"])] == ["test", "unseen"]
     assert [r.split for r in read_index(path, datasets=["drive"])] == ["test", "train"]
+
+
+def test_any_column_may_be_read(tmp_path, write):
+    assert read_column(write(), "group") == {
+        tmp_path / "a" / "1.png": "g1",
+        tmp_path / "a" / "2.png": "g2",
+        tmp_path / "b" / "3.png": "",
+    }
+    path = write("split,modality,dataset,image,mask, Hospital\ntest,x,d,a/1.png,a/1_mask.png, A \n")
+    assert list(read_column(path, "Hospital").values()) == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("hospital", r"has no column hospital.* It has split, modality, dataset, image"),
+        ("grop", r"has no column grop; did you mean group\? It has split"),
+        ("number", "has no column number"),
+        ("width", r"gives .*1\.png the values 5 and 6 in the column width; give all rows of an im"),
+    ],
+)
+def test_a_column_that_cannot_be_read(write, column, message):
+    path = write(TEXT + "test,fundus,drive,a/1.png,a/2_mask.png,6,5,g1\n")
+    with pytest.raises(InputError, match=message):
+        read_column(path, column)
 
 
 def test_spreadsheet_files(write):
