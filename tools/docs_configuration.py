@@ -152,6 +152,8 @@ def _kind(prop):
         return "section"
     if "prefixItems" in prop:
         return "list of two numbers"
+    if "anyOf" in prop:
+        return " or ".join(map(_kind, prop["anyOf"]))
     kind = prop.get("type", "text or mapping")
     if kind == "array":
         inner = _kind(prop["items"])
