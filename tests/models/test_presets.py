@@ -113,6 +113,16 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
         Segmenter.from_preset(tmp_path)
 
 
+def test_a_name_may_state_a_version():
+    load = kem.models.TiCImageConverter.from_preset
+    newest = builtin_presets()["tic_tiny_modality"]["version"]
+    assert (
+        load(f"tic_tiny_modality@{newest}").get_config() == load("tic_tiny_modality").get_config()
+    )
+    with pytest.raises(InputError, match=f"has no version '99'; it has .*{newest}"):
+        load("tic_tiny_modality@99")
+
+
 def test_a_damaged_preset_is_named(folder, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(folder, damaged)
