@@ -1,5 +1,6 @@
 """The pages of the public classes and functions: one for each room of the package."""
 
+import functools
 import importlib
 import inspect
 import posixpath
@@ -44,9 +45,43 @@ def room_page(room: str, names: list[str]) -> str:
     module = importlib.import_module(f"keras_espmedsam.{room}")
     opening = inspect.cleandoc(module.__doc__ or "")
     objects = "\n\n".join(
-        f"::: keras_espmedsam.{room}.{name}\n\n{_source(getattr(module, name))}" for name in names
+        f"::: keras_espmedsam.{room}.{name}\n{_options(getattr(module, name))}\n"
+        f"{_source(getattr(module, name))}"
+        for name in names
     )
     return f"# {room}\n\n`keras_espmedsam.{room}`\n\n{opening}\n\n{objects}\n"
+
+
+def inherited_methods(value: type, public: set[type]) -> list[str]:
+    """Methods with an example that a class has from bases of the package without a page.
+
+    Args:
+        value: the class.
+        public: the classes with a page.
+    """
+    found = {}
+    for base in value.__mro__[1:]:
+        if base.__module__.startswith("keras_espmedsam.") and base not in public:
+            for name, method in vars(base).items():
+                documented = inspect.isfunction(method) and "Example" in (method.__doc__ or "")
+                if documented and not name.startswith("_") and name not in vars(value):
+                    found[name] = None
+    return list(found)
+
+
+@functools.cache
+def _public_classes():
+    values = (
+        getattr(importlib.import_module(f"keras_espmedsam.{room}"), name)
+        for room, names in rooms().items()
+        for name in names
+    )
+    return {value for value in values if inspect.isclass(value)}
+
+
+def _options(value):
+    methods = inherited_methods(value, _public_classes()) if inspect.isclass(value) else []
+    return f"    options:\n      inherited_members: [{', '.join(methods)}]\n" if methods else ""
 
 
 def _source(value):

@@ -106,3 +106,33 @@ def test_examples_of_docstrings(tool):
     assert tool("docs_docstrings").griffe_sections(text) == text.replace(
         "\nExample:", "\nExamples:"
     )
+
+
+def test_methods_of_bases_without_a_page(tool):
+    class Shown:
+        def fit(self):
+            """Example: of another page."""
+
+    class Mixin:
+        def add_target(self):
+            """Example: of one."""
+
+        def twice(self):
+            """Example: of the base."""
+
+        def plain(self):
+            """Without one."""
+
+        def _hidden(self):
+            """Example: of nobody."""
+
+    class Segmenter(Shown, Mixin):
+        def twice(self):
+            """Example: of its own."""
+
+    for one in (Shown, Mixin):
+        one.__module__ = "keras_espmedsam.models.one"
+    inherited_methods = tool("docs_api").inherited_methods
+    assert inherited_methods(Segmenter, {Shown, Segmenter}) == ["add_target"]
+    Mixin.__module__ = "another.package"
+    assert inherited_methods(Segmenter, {Shown, Segmenter}) == []
