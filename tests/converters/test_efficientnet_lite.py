@@ -1,7 +1,6 @@
 """EfficientNet-Lite as keras-hub's backbone: published outputs, classes, cards and bad files."""
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import keras
@@ -20,9 +19,7 @@ from keras_espmedsam.converters.matching import check_tensors
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.checksums import check_checksums, file_sha256
 from keras_espmedsam.hub.origins import read_origins
-
-sys.path.insert(0, str(Path(__file__).parent))
-import efficientnet_lite_reference as reference
+from tests.converters import efficientnet_lite_reference as reference
 
 save_file = pytest.importorskip("safetensors.numpy").save_file
 
