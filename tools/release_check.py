@@ -109,10 +109,21 @@ def check_built(folder, version):
     extra = [name for name in names if name.startswith(NOT_IN_THE_WHEEL)]
     if extra:
         raise SystemExit(f"{wheel.name} holds {extra[0]}, which belongs in the sdist alone.")
+    _check_no_earlier_weights(wheel.name, names)
     with tarfile.open(sdist) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
     _check_names(sdist.name, names, IN_THE_SDIST)
+    _check_no_earlier_weights(sdist.name, names)
     return wheel, sdist
+
+
+def _check_no_earlier_weights(archive, names):
+    for name in names:
+        if "@" in name and name.endswith(".h5"):
+            raise SystemExit(
+                f"{archive} holds {name}, the weights of an earlier version; they belong in the "
+                "wheel of tools/earlier_presets.py."
+            )
 
 
 def use(file, place, project, options):

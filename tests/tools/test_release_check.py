@@ -64,6 +64,15 @@ def test_a_wheel_with_tests(release_check, write):
         release_check.check_built(folder, "1.2.0")
 
 
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_weights_of_an_earlier_version(release_check, write, kind):
+    name = "presets/eye@1/model.weights.h5"
+    name = f"keras_espmedsam/{name}" if kind == "wheel" else name
+    held = {"wheel": release_check.IN_THE_WHEEL, "sdist": release_check.IN_THE_SDIST}[kind]
+    with pytest.raises(SystemExit, match=r"eye@1/model\.weights\.h5, the weights of an earlier"):
+        release_check.check_built(write(**{kind: (*held, name)}), "1.2.0")
+
+
 def test_another_version(release_check, write):
     with pytest.raises(SystemExit, match=r"Found 0 files keras_espmedsam-1\.3\.0"):
         release_check.check_built(write(), "1.3.0")
