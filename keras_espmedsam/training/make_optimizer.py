@@ -4,6 +4,7 @@ import keras
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.optimizers import DecoupledOptimizer, layerwise_learning_rates
+from keras_espmedsam.training.part_learning_rates import part_learning_rates
 
 _OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
@@ -20,7 +21,7 @@ def make_optimizer(settings, learning_rate, model, precision="float32"):
     Args:
         settings: `OptimizerSettings`.
         learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`.
-        model: the model to train, for layerwise learning rates.
+        model: the model to train, for learning rates by layer or part.
         precision: str. With `"mixed_float16"` the loss is scaled.
 
     Returns:
@@ -48,6 +49,8 @@ def make_optimizer(settings, learning_rate, model, precision="float32"):
     multipliers = None
     if settings.layer_decay is not None:
         multipliers = layerwise_learning_rates(model, settings.layer_decay)
+    if settings.part_rates:
+        multipliers = part_learning_rates(model, settings.part_rates, multipliers)
     try:
         optimizer = DecoupledOptimizer(optimizer, multipliers)
     except ValueError as error:

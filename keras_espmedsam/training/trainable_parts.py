@@ -1,7 +1,7 @@
 """Select the trainable parts of a segmenter by name."""
 
 from keras_espmedsam.errors import InputError, did_you_mean
-from keras_espmedsam.models.image_encoder import as_image_encoder
+from keras_espmedsam.models.image_encoder import as_image_encoder, image_encoder_of
 from keras_espmedsam.training.config.parts import PARTS
 
 
@@ -35,28 +35,17 @@ def select_trainable(segmenter, parts="all", modalities="all"):
     Source: ESP-MedSAM (arXiv 2407.14153), whose phases train such parts.
     """
     backbone = getattr(segmenter, "backbone", segmenter)
-    encoder, decoder = backbone.image_encoder, backbone.mask_decoder
     names = backbone.modalities
     parts = PARTS if parts == "all" else _checked(parts, PARTS, "part")
     chosen = names if modalities == "all" else _checked(modalities, names, "modality")
-    controllers = [layer for i in range(len(names)) for layer in backbone.controller_layers(i)]
-    adapters = as_image_encoder(encoder).adapter_layers()
     # In models, freeze the layers one by one: Keras saves a model's own `trainable` in a preset.
-    for layers, part in (
-        (encoder.layers, "shared_encoder"),
-        (controllers, "controllers"),
-        (adapters, "adapters"),
-        ([backbone.prompt_generator], "prompt_generator"),
-        ([*backbone.decoding_layers()[1:]], "decoder"),
-    ):
+    for part, layers in layers_of_parts(backbone):
         for layer in layers:
             # Set twice: on TensorFlow, setting an attribute to its current value does nothing,
             # even if parts of the layer differ.
             layer.trainable = part not in parts
             layer.trainable = part in parts
-    further = [layer.query for i in range(len(names)) for layer in decoder.target_layers(i)]
-    added = [layer["query"] for layer in decoder.added_queries]
-    for query in (decoder.queries, *added, *further):
+    for query in queries_of(backbone):
         query.trainable = "queries" in parts
     for variable in backbone.variables:
         # -1: no modality reads it.
@@ -68,6 +57,37 @@ def select_trainable(segmenter, parts="all", modalities="all"):
             f"Received the parts {', '.join(parts)} of the modalities {', '.join(chosen)}, of "
             "which this model has none; nothing would be trained."
         )
+
+
+def layers_of_parts(model):
+    """Return pairs of a part's name and its layers; a later part takes layers from an earlier one.
+
+    Args:
+        model: `ESPMedSAMBackbone`, or an image encoder alone, which has only the first three.
+    """
+    encoder = as_image_encoder(image_encoder_of(model))
+    controllers = [
+        layer for i in range(encoder.num_modalities) for layer in encoder.controller_layers(i)
+    ]
+    parts = [
+        ("shared_encoder", encoder.layers),
+        ("controllers", controllers),
+        ("adapters", encoder.adapter_layers()),
+    ]
+    if hasattr(model, "mask_decoder"):
+        parts += [
+            ("prompt_generator", [model.prompt_generator]),
+            ("decoder", [*model.decoding_layers()[1:]]),
+        ]
+    return parts
+
+
+def queries_of(backbone):
+    """Return the variables of all queries of an `ESPMedSAMBackbone`."""
+    decoder = backbone.mask_decoder
+    modalities = range(len(backbone.modalities))
+    further = [layer.query for i in modalities for layer in decoder.target_layers(i)]
+    return [decoder.queries, *(layer["query"] for layer in decoder.added_queries), *further]
 
 
 def _checked(received, known, what):

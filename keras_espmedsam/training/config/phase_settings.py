@@ -6,6 +6,8 @@ import pydantic
 
 from keras_espmedsam.training.config.data_settings import DataSettings
 from keras_espmedsam.training.config.field_types import Count, Fraction, NonNegative, Positive
+from keras_espmedsam.training.config.known_names import check_names
+from keras_espmedsam.training.config.parts import PARTS
 from keras_espmedsam.training.config.settings import Settings
 
 
@@ -57,6 +59,9 @@ class OptimizerSettings(Settings):
     """Validate and keep moving averages of the weights, with a momentum such as 0.999."""
     layer_decay: Fraction | None = None
     """Factor of the learning rate from each encoder block to the one before it, such as 0.8."""
+    part_rates: dict[str, Positive] | None = None
+    """Factors of the learning rate by part, such as {shared_encoder: 0.3} for a pretrained encoder;
+    a part without one has 1. The parts are those that a phase's `parts` names."""
 
     @pydantic.model_validator(mode="after")
     def _that_go_together(self):
@@ -64,6 +69,7 @@ class OptimizerSettings(Settings):
             raise ValueError(f"momentum belongs to sgd; the optimizer is {self.name}.")
         if self.clipnorm is not None and self.global_clipnorm is not None:
             raise ValueError("give clipnorm or global_clipnorm, not both.")
+        check_names(self.part_rates or (), PARTS, "the part")
         return self
 
 
