@@ -1,8 +1,9 @@
 """Train a tiny segmenter on two devices, on PyTorch also on one, and write the outcome as JSON.
 
-    python several_devices.py OUTPUT
+    python several_devices.py OUTPUT [targets]
 
-On PyTorch `torchrun --nproc-per-node 2` in place of `python`.
+With `targets` the segmenter has several targets for a modality, and half of the images label only
+the first. On PyTorch `torchrun --nproc-per-node 2` in place of `python`.
 """
 
 import contextlib
@@ -37,12 +38,21 @@ MASKS = (RNG.random((4, 4, 32, 32, 1)) > 0.7).astype("uint8")
 MODALITIES = np.array([[0, 0, 1, 1], [0, 0, 0, 0], [1, 0, 1, 1], [0, 0, 0, 1]], "int32")
 
 
+# Of `skin`, two exclude each other; of `lung`, one lies in another, and one is labelled nowhere.
+TARGETS = {
+    "targets": {"skin": ("mole", "hair"), "lung": ("lobe", "node", "rib")},
+    "exclusive": {"skin": [("mole", "hair")]},
+    "nested": {"lung": {"node": "lobe"}},
+}
+
+
 class Batches(keras.utils.PyDataset):
     """Batches of these sizes: the first samples of each of the four."""
 
-    def __init__(self, *sizes):
+    def __init__(self, *sizes, targets=False):
         super().__init__()
         self.sizes = sizes
+        self.targets = targets
 
     @property
     def num_batches(self):
@@ -50,11 +60,20 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         rows = slice(self.sizes[index])
-        x = {"images": IMAGES[index][rows], "modalities": MODALITIES[index][rows]}
-        return x, MASKS[index][rows]
+        modalities, masks = MODALITIES[index][rows], MASKS[index][rows]
+        x = {"images": IMAGES[index][rows], "modalities": modalities}
+        return x, (partly_labelled(masks, modalities) if self.targets else masks)
 
 
-def make_segmenter():
+def partly_labelled(masks, modalities):
+    second = np.where(modalities[:, None, None, None] == 0, 1 - masks, masks)
+    second[:, 16:] = 0
+    labelled = np.ones((len(masks), 3), bool)
+    labelled[1::2, 1] = labelled[:, 2] = False
+    return {"masks": np.concatenate([masks, second, 0 * masks], axis=-1), "labelled": labelled}
+
+
+def make_segmenter(**options):
     image = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(8, 16, strides=16, name="stem")(image)
     x = keras.layers.BatchNormalization(name="stem_norm", trainable=False)(x)
@@ -66,6 +85,7 @@ def make_segmenter():
         transformer_num_heads=2,
         transformer_mlp_dim=8,
         shared_hypernetwork=False,
+        **options,
     )
     converter = kem.models.ESPMedSAMImageConverter(image_size=(32, 32))
     preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
@@ -76,21 +96,22 @@ def make_segmenter():
     return segmenter
 
 
-def train(count):
+def train(count, targets=False):
     keras.utils.set_random_seed(0)
     alone = contextlib.nullcontext(kem.training.Devices())
     with kem.training.distribute(count) if count > 1 else alone as devices:
-        segmenter = make_segmenter()
+        segmenter = make_segmenter(**(TARGETS if targets else {}))
         before = values(segmenter)
         optimizer = keras.optimizers.SGD(0.1, momentum=0.9, weight_decay=0.1, global_clipnorm=0.5)
         segmenter.compile(optimizer)
         devices.prepare(segmenter)
+        validation = Batches(2, 1, targets=targets)
         history = segmenter.fit(
-            devices.share(Batches(4, 4, 4, 4)),
+            devices.share(Batches(4, 4, 4, 4, targets=targets)),
             # Of JAX' two forms, the one that it compiles once: three batches of one sample.
-            validation_data=sharded_batches.IndivisibleFirst(Batches(2, 1), 2)
+            validation_data=sharded_batches.IndivisibleFirst(validation, 2)
             if keras.backend.backend() == "jax"
-            else devices.whole(Batches(2, 1)),
+            else devices.whole(validation),
             epochs=2,
             shuffle=False,
             verbose=0,
@@ -185,13 +206,16 @@ def values(segmenter):
 
 
 if __name__ == "__main__":
-    devices, history, before, after = train(2)
+    targets = "targets" in sys.argv[2:]
+    devices, history, before, after = train(2, targets)
     result = {"count": devices.count, "history": history, "before": before, "after": after}
-    if keras.backend.backend() == "torch":  # Which compiles nothing.
+    plain = keras.backend.backend() == "torch" and not targets  # It compiles nothing.
+    if plain:
         result["distilled"], result["targets"] = distil(2), distil_targets(2)
     if devices.is_main:
         if keras.backend.backend() == "torch":
-            _, result["history_alone"], _, result["after_alone"] = train(1)
+            _, result["history_alone"], _, result["after_alone"] = train(1, targets)
+        if plain:
             result["distilled_alone"] = distil(1)
             result["targets_alone"] = distil_targets(1)
         with open(sys.argv[1], "w", encoding="utf-8") as file:
