@@ -17,6 +17,7 @@ from keras_espmedsam.export.formats.onnx import ONNX
 from keras_espmedsam.export.formats.tflite import operators
 from keras_espmedsam.export.other_process import write
 from keras_espmedsam.export.request import make_request
+from keras_espmedsam.export.target_planes import draw_planes
 
 on_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="the formats are tested where they are written"
@@ -89,6 +90,31 @@ def test_int8_tflite_holds_quantised_weights_and_runs_masked_attention(classifie
     types = {one["dtype"] for one in runtime.interpreter.get_tensor_details()}
     assert np.int8 in types and size["int8"] < size["float32"]
     np.testing.assert_allclose(found["int8"], found["float32"], atol=0.05)
+
+
+@on_tensorflow
+def test_int8_tflite_of_several_targets_is_near_the_float_one(with_targets, tmp_path):
+    """Minus infinity and the softmax of a group are not quantised."""
+    image = comparison.made_image(np.random.default_rng(0), (64, 64))[None]
+    runtimes = {}
+    for precision in ("float32", "int8"):
+        path = tmp_path / f"{precision}.tflite"
+        request = make_request(with_targets, "tflite", path, (64, 64), precision=precision)
+        write(with_targets, request, path, {"licence": "test"}, [])
+        runtimes[precision] = get_format("tflite").load(path)
+    types = {one["dtype"] for one in runtimes["int8"].interpreter.get_tensor_details()}
+    assert np.int8 in types
+    for index, modality in enumerate(with_targets.modalities):
+        inputs = {"images": image, "modalities": np.array([index], "int32")}
+        exact, found = (runtimes[name](inputs) for name in ("float32", "int8"))
+        number = len(with_targets.target_set.channels(modality))
+        assert not found["probabilities"][..., number:].any()
+        difference = np.abs(found["probabilities"] - exact["probabilities"])[..., :number]
+        assert 0 < difference.max() < 0.01 and difference.mean() < 1e-3
+        drawn = draw_planes(found["probabilities"], 0.5, with_targets.target_set, [index])
+        for part in ("masks", "labels"):
+            assert (found[part] != drawn[part]).mean() < 1e-3  # Rounded at the threshold.
+            assert (found[part] == exact[part]).mean() > 0.99
 
 
 @on_tensorflow
