@@ -37,16 +37,30 @@ def keep_earlier(source, folder, weights):
 
 
 def same_model(source, folder, weights):
-    """Whether two presets have the same weights; of those without weights, the same configuration.
+    """Whether two presets give the same masks: by their weights and what is done before and after.
 
-    Names and dates, which change whenever a preset is saved, do not count.
+    Of presets without weights, the configurations are compared. Names and dates, which change
+    whenever a preset is saved, do not count.
     """
     if not weights:
-        return _configuration(source) == _configuration(folder)
-    return _weights(source) == _weights(folder)
+        return _configuration(source, "config.json") == _configuration(folder, "config.json")
+    one, other = (
+        _configuration(place, "image_converter.json").get("config", {})
+        for place in (source, folder)
+    )
+    return (
+        _weights(source) == _weights(folder)
+        and _postprocessing(source) == _postprocessing(folder)
+        # A key that one of them lacks is newer than that preset, and has its default.
+        and all(one[key] == other[key] for key in one.keys() & other.keys())
+    )
 
 
-def _configuration(folder):
+def _postprocessing(folder):
+    return _configuration(folder, "task.json").get("config", {}).get("postprocessing") or {}
+
+
+def _configuration(folder, file):
     def without_names(value):
         if isinstance(value, list):
             return [without_names(one) for one in value]
@@ -54,7 +68,8 @@ def _configuration(folder):
             return {key: without_names(one) for key, one in value.items() if key != "name"}
         return value
 
-    return without_names(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    path = folder / file
+    return without_names(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def _weights(folder):

@@ -49,6 +49,24 @@ def test_other_weights_are_a_new_version(versions, tmp_path):
     assert sorted(path.name for path in eye.parent.iterdir()) == ["eye@1", "eye@2"]
 
 
+def test_other_masks_of_the_same_weights_are_a_new_version(versions, tmp_path):
+    def written(name, postprocessing, intensity="auto"):
+        folder = write(tmp_path / name, [1, 2])
+        task = {"config": {"name": name, "postprocessing": postprocessing}}
+        (folder / "task.json").write_text(json.dumps(task))
+        converter = {"config": {"name": name, "intensity": intensity}}
+        (folder / "image_converter.json").write_text(json.dumps(converter))
+        return folder
+
+    eye = written("eye", {"fundus": {"disc": {"min_area": 4}}})
+    same = written("same", {"fundus": {"disc": {"min_area": 4}}})
+    assert versions.keep_earlier(same, eye, True) == 1
+    other = written("other", {"fundus": {"disc": {"min_area": 8}}})
+    assert not versions.same_model(other, eye, True)
+    other = written("brightness", {"fundus": {"disc": {"min_area": 4}}}, "full")
+    assert versions.keep_earlier(other, eye, True) == 2
+
+
 def test_without_weights_the_configuration_counts_but_not_its_names(versions, tmp_path):
     eye = write(tmp_path / "eye")
     assert versions.keep_earlier(write(tmp_path / "a", name="backbone_2"), eye, False) == 1
