@@ -97,9 +97,9 @@ def add_target(
 ) -> None:
     """Add targets to a modality of a preset: train a new query and network for each.
 
-    Everything else is frozen, so all masks that the preset gives stay the same, bit for bit. The
-    run's folder gets the weights, the learning curves and, at the end, the preset of the epoch with
-    the best validation Dice. If a run is killed, repeat the command to resume it. Nothing is
+    Everything else is frozen, so training leaves all other masks the same, bit for bit. The run's
+    folder gets the weights, the learning curves and, at the end, the preset of the epoch with the
+    best validation Dice. If a run is killed, repeat the command to resume it. Nothing is
     overwritten.
 
     This is short for `espmedsam train` with the keys model.add_targets and model.train_only, which
