@@ -320,3 +320,54 @@ def test_levels_that_nothing_is_computed_from_count_in_the_neck_alone(build):
         KerasHubImageEncoder(
             retina, num_modalities=2, neck_levels=("P5",), controller_levels=("P3", "P5")
         )
+
+
+# === In use ===
+
+
+def small_segmenter(build, **kwargs):
+    """A segmenter with controllers and a rescaling, weights other than 0 in all of them."""
+    encoder = KerasHubImageEncoder(
+        EFFICIENTNET, neck_dim=8, num_modalities=3, normalization=(127, 128), **kwargs
+    )
+    backbone = build.backbone(encoder, transformer_depth=1)
+    return build.randomize(build.segmenter(backbone, image_size=(64, 64)))
+
+
+@pytest.mark.slow_on("jax", "tensorflow")
+def test_training_a_modality_leaves_the_controllers_of_others_as_they_were(build):
+    segmenter = small_segmenter(build)
+    segmenter.compile(keras.optimizers.AdamW(1e-2, weight_decay=0.1))
+    rng = np.random.default_rng(0)
+    data = {
+        "images": rng.integers(0, 256, (2, 64, 64, 3)).astype("uint8"),
+        "modalities": np.array([1, 1], "int32"),
+    }
+    masks = rng.integers(0, 2, (2, 64, 64, 1)).astype("uint8")
+    controllers = [segmenter.backbone.controller_layers(k) for k in range(3)]
+    before = [[build.array(w) for one in own for w in one.weights] for own in controllers]
+    segmenter.fit(data, masks, batch_size=2, epochs=2, verbose=0)
+    after = [[build.array(w) for one in own for w in one.weights] for own in controllers]
+    for k in (0, 2):
+        for old, new in zip(before[k], after[k], strict=True):
+            np.testing.assert_array_equal(old, new)
+    assert all(not np.array_equal(*pair) for pair in zip(before[1], after[1], strict=True))
+
+
+def test_folding_keeps_the_backbones_norms_and_gives_the_same(build):
+    segmenter = small_segmenter(build)
+    inputs = {
+        "images": np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32"),
+        "modalities": np.array([1], "int32"),
+    }
+    expected = build.run(segmenter.backbone, inputs)["masks"]
+    found = build.run(segmenter.fold().backbone, inputs)["masks"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_lora_adapts_convolutions_that_are_named(build):
+    encoder = KerasHubImageEncoder(EFFICIENTNET, neck_dim=8, num_modalities=2)
+    with pytest.raises(InputError, match="give target_layer_names among its own: block1a_project"):
+        encoder.enable_lora(2)
+    encoder.enable_lora(2, ["block2a_project"])
+    assert {w.name for w in encoder.trainable_variables} == {"lora_kernel_a", "lora_kernel_b"}
