@@ -19,8 +19,11 @@ def distilled_from(config: DistillConfig) -> list[Origin]:
         InputError: for a preset whose origins cannot be read.
     """
     origins = begun_from(config.student)
-    for teacher in config.common_teachers:
-        origins += _of_teacher(teacher)
+    # A configuration may name teachers that none of its phases asks.
+    asked = {key for phase in config.phases for key in phase.kind.needs}
+    if "common_teachers" in asked:
+        for teacher in config.common_teachers:
+            origins += _of_teacher(teacher)
     if config.medical_teacher is not None:
         origins += begun_from(config.medical_teacher, TEACHER)
     return origins
