@@ -111,9 +111,6 @@ class DistillationDataset(keras.utils.PyDataset):
         common_caches=None,
         domain_cache=None,
         labels=False,
-        targets=None,
-        overlap="error",
-        self_prompt_targets="union",
         seed=0,
         cache=True,
         keep_common=None,
@@ -122,6 +119,10 @@ class DistillationDataset(keras.utils.PyDataset):
         workers=1,
         use_multiprocessing=False,
         max_queue_size=10,
+        # Last, so that what version 0.1.0 took by position stays in its place.
+        targets=None,
+        overlap="error",
+        self_prompt_targets="union",
     ):
         # Keras must start no workers: see `Prefetch`.
         super().__init__(workers=1, max_queue_size=max_queue_size)
