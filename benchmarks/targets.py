@@ -170,8 +170,8 @@ def measure(output, index):
     return report
 
 
-def shown(report):
-    """The report as Markdown tables."""
+def shown_dice(report):
+    """The Dice of each target and of the other sets as Markdown tables, a row for each system."""
     targets = [target for its in TARGETS.values() for target in its]
     lines = [f"| Dice on test | {' | '.join(targets)} | mean |", "|---" * (len(targets) + 2) + "|"]
     for name, row in report["dice"].items():
@@ -181,9 +181,14 @@ def shown(report):
     lines += ["", f"| Dice on test | {' | '.join(OLD)} |", "|---" * (len(OLD) + 1) + "|"]
     for name, row in report["others"].items():
         lines.append(f"| {name} | {' | '.join(f'{row[one]:.3f}' for one in OLD)} |")
+    return "\n".join(lines) + "\n"
+
+
+def shown(report):
+    """The report as Markdown."""
     took = report["seconds"]
-    return "\n".join(lines) + (
-        "\n\nLargest change of an old target's probability, on four test images of each modality: "
+    return shown_dice(report) + (
+        "\nLargest change of an old target's probability, on four test images of each modality: "
         f"{report['old_masks']['added']:.1e} for `added`, {report['old_masks']['all']:.1e} for "
         f"`all`.\n\nA fundus image of 256 x 256: {1000 * took['one']:.0f} ms for one target, "
         f"{1000 * took['three_at_once']:.0f} ms for three at once, which is {took['ratio']:.2f} of "
