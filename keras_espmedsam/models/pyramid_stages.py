@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError, did_you_mean
 
 # Finer levels have few channels and many pixels.
@@ -21,7 +22,7 @@ def chosen_levels(backbone, levels, names, coarsest=None):
         tuple of str.
 
     Raises:
-        InputError: for a name that is none of the levels', and for an empty list.
+        InputError: for anything but a list of names of levels.
     """
     if names is None:
         usual = [
@@ -30,19 +31,19 @@ def chosen_levels(backbone, levels, names, coarsest=None):
             if FINEST_STRIDE <= level.stride <= (coarsest or level.stride)
         ]
         return tuple(usual) or (list(levels)[-1],)
-    names = (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
-    if not names:
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list | tuple) or not names:
         raise InputError(
-            f"Received an empty list of levels of {type(backbone).__name__}; expected some of "
-            f"{', '.join(levels)}."
+            f"Received {shown_value(names)} for levels of {type(backbone).__name__}; expected some "
+            f"of {', '.join(levels)}."
         )
     for name in names:
-        if name not in levels:
+        if not isinstance(name, str) or name not in levels:
             raise InputError(
-                f"Received the level {name!r} of {type(backbone).__name__}; expected one of "
-                f"{', '.join(levels)}{did_you_mean(name, levels)}"
+                f"Received the level {shown_value(name)} of {type(backbone).__name__}; expected "
+                f"one of {', '.join(levels)}{did_you_mean(name, levels)}"
             )
-    return names
+    return tuple(dict.fromkeys(names))
 
 
 def cut_at(images, levels, names):

@@ -183,7 +183,7 @@ def test_the_images_size_is_the_backbones_or_asked_for():
         ({"backbone": "densenet"}, "Received a backbone of type str"),
         ({"backbone": DENSENET, "neck_levels": ("P9",)}, "'P9' of DenseNetBackbone; expected one"),
         ({"backbone": DENSENET, "neck_dim": None, "output_stride": 8}, "without a neck"),
-        ({"backbone": DENSENET, "neck_levels": ()}, "an empty list of levels"),
+        ({"backbone": DENSENET, "neck_levels": ()}, "expected some of P2, P3"),
         ({"backbone": DENSENET, "num_modalities": 2, "controller_levels": ["p3"]}, "one of P2, P3"),
         ({"preset": "./no_such_folder"}, "cannot be loaded"),
     ],

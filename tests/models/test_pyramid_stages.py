@@ -52,6 +52,12 @@ def test_the_usual_levels_have_strides_from_8_on():
     assert chosen_levels(model, {"P1": LEVELS["P1"], "P2": LEVELS["P2"]}, None) == ("P2",)
     assert chosen_levels(model, LEVELS, ["P4", "P2", "P4"]) == ("P4", "P2")
     assert chosen_levels(model, LEVELS, "P2") == ("P2",)
-    for wrong, words in ((["P9"], "'P9' of Model; expected one of P1, P2"), ([], "an empty list")):
+    refused = "of Model; expected some of P1"
+    for wrong, words in (
+        (["P9"], "'P9' of Model; expected one of P1, P2"),
+        ([["P1"]], "of Model; expected one of P1, P2"),
+        ([], refused),
+        (3, refused),
+    ):
         with pytest.raises(InputError, match=words):
             chosen_levels(model, LEVELS, wrong)
