@@ -17,25 +17,31 @@ DENSENET = {
     "class_name": "DenseNetBackbone",
     "config": {"stackwise_num_repeats": [1, 1, 1], "compression_ratio": 0.5, "growth_rate": 4},
 }
-STAGES = 5
-EFFICIENTNET = {
-    "class_name": "EfficientNetBackbone",
-    "config": {
-        "stackwise_width_coefficients": [1.0] * STAGES,
-        "stackwise_depth_coefficients": [1.0] * STAGES,
-        "stackwise_kernel_sizes": [3] * STAGES,
-        "stackwise_num_repeats": [1] * STAGES,
-        "stackwise_input_filters": [8] * STAGES,
-        "stackwise_output_filters": [8] * STAGES,
-        "stackwise_expansion_ratios": [1] * STAGES,
-        "stackwise_squeeze_and_excite_ratios": [0.25] * STAGES,
-        "stackwise_strides": [1, 2, 2, 2, 2],
-        "stackwise_block_types": ["v1"] * STAGES,
-        "stackwise_force_input_filters": [0] * STAGES,
-        "stackwise_nores_option": [False] * STAGES,
+
+
+def efficientnet(strides):
+    """The configuration of a small EfficientNet with one block of each stride."""
+    stages = len(strides)
+    config = {
+        "stackwise_width_coefficients": [1.0] * stages,
+        "stackwise_depth_coefficients": [1.0] * stages,
+        "stackwise_kernel_sizes": [3] * stages,
+        "stackwise_num_repeats": [1] * stages,
+        "stackwise_input_filters": [8] * stages,
+        "stackwise_output_filters": [8] * stages,
+        "stackwise_expansion_ratios": [1] * stages,
+        "stackwise_squeeze_and_excite_ratios": [0.25] * stages,
+        "stackwise_strides": strides,
+        "stackwise_block_types": ["v1"] * stages,
+        "stackwise_force_input_filters": [0] * stages,
+        "stackwise_nores_option": [False] * stages,
         "num_features": 24,
-    },
-}
+    }
+    return {"class_name": "EfficientNetBackbone", "config": config}
+
+
+EFFICIENTNET = efficientnet([1, 2, 2, 2, 2])
+SHALLOW = efficientnet([1, 2, 2])
 MIT = {
     "class_name": "MiTBackbone",
     "config": {
@@ -77,6 +83,7 @@ class TestKerasHub(ImageEncoderContract):
 )
 def test_other_backbones_are_saved_with_all_that_they_are(build, tmp_path, backbone, levels):
     encoder = build.randomize(KerasHubImageEncoder(backbone, neck_dim=8, output_stride=8))
+    assert encoder.neck_levels == tuple(name for name in levels if levels[name] >= 8)
     assert {name: level.stride for name, level in encoder.levels.items()} == {
         **levels,
         "embedding": 8,
@@ -110,7 +117,7 @@ def test_the_embedding_is_the_neck_of_the_backbones_own_levels(build):
 @pytest.fixture(scope="module")
 def preset(build, tmp_path_factory):
     """A preset of keras-hub whose images are normalised in a way of their own, and its backbone."""
-    backbone = build.randomize(keras_hub.models.EfficientNetBackbone(**EFFICIENTNET["config"]))
+    backbone = build.randomize(keras_hub.models.EfficientNetBackbone(**SHALLOW["config"]))
     folder = tmp_path_factory.mktemp("preset")
     backbone.save_to_preset(folder)
     converter = keras_hub.layers.EfficientNetImageConverter(
@@ -119,7 +126,7 @@ def preset(build, tmp_path_factory):
     converter.save_to_preset(folder)
     # keras-hub 0.32 leaves it out.
     config = json.loads((folder / "config.json").read_text())
-    config["config"]["num_features"] = EFFICIENTNET["config"]["num_features"]
+    config["config"]["num_features"] = SHALLOW["config"]["num_features"]
     (folder / "config.json").write_text(json.dumps(config))
     return str(folder), backbone
 
@@ -143,7 +150,7 @@ def test_a_preset_of_keras_hub_is_taken_with_its_weights(build, preset):
 def test_a_pretrained_encoder_starts_as_the_backbone_it_is_begun_from(build, preset):
     folder, backbone = preset
     encoder = KerasHubImageEncoder(preset=folder, neck_dim=None, num_modalities=3)
-    assert list(encoder.adapters) == ["P3", "P4", "P5"]
+    assert list(encoder.adapters) == ["P3"]
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("uint8")
     images = ESPMedSAMImageConverter()(pixels)
     found = build.run(encoder, {"images": images, "modalities": np.array([0, 2], "int32")})
@@ -242,8 +249,7 @@ def test_a_preset_is_an_encoder_in_one_line_of_a_configuration(preset):
     assert settings.encoder.kind == "keras_hub"
     segmenter = build_segmenter(settings, image_size=(64, 64))
     encoder = segmenter.backbone.image_encoder
-    assert encoder.levels["embedding"] == (16, 256) and encoder.num_modalities == 0
-    assert encoder.neck_levels == ("P3", "P4", "P5")
+    assert encoder.levels["embedding"] == (8, 256) and encoder.num_modalities == 0
     with pytest.raises(InputError, match="leave it out, or give encoder"):
         build_segmenter(settings.model_copy(update={"normalization": "released"}))
 
@@ -276,9 +282,10 @@ def test_a_controller_changes_the_levels_that_come_after(build):
     # By hand: the level of the backbone, the adapter's sum, and the rest of the backbone.
     shared = build.run(Features(encoder, controllers=False), images)
     adapted = shared["P3"] + build.array(encoder.adapters["P3"](shared["P3"], np.array([1])))
-    np.testing.assert_allclose(levels[1]["P3"], adapted, atol=1e-5)
+    scale = np.abs(adapted).max()
+    np.testing.assert_allclose(levels[1]["P3"], adapted, rtol=0, atol=1e-5 * scale)
     rest = build.array(encoder.stages[1](adapted)["P4"])
-    np.testing.assert_allclose(levels[1]["P4"], rest, atol=1e-5)
+    np.testing.assert_allclose(levels[1]["P4"], rest, rtol=0, atol=1e-5 * np.abs(rest).max())
     assert np.abs(levels[0]["P4"] - levels[1]["P4"]).max() > 1e-3
 
 
@@ -328,7 +335,7 @@ def test_levels_that_nothing_is_computed_from_count_in_the_neck_alone(build):
 def small_segmenter(build, **kwargs):
     """A segmenter with controllers and a rescaling, weights other than 0 in all of them."""
     encoder = KerasHubImageEncoder(
-        EFFICIENTNET, neck_dim=8, num_modalities=3, normalization=(127, 128), **kwargs
+        SHALLOW, neck_dim=8, num_modalities=3, normalization=(127, 128), **kwargs
     )
     backbone = build.backbone(encoder, transformer_depth=1)
     return build.randomize(build.segmenter(backbone, image_size=(64, 64)))
@@ -354,6 +361,7 @@ def test_training_a_modality_leaves_the_controllers_of_others_as_they_were(build
     assert all(not np.array_equal(*pair) for pair in zip(before[1], after[1], strict=True))
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_folding_keeps_the_backbones_norms_and_gives_the_same(build):
     segmenter = small_segmenter(build)
     inputs = {
@@ -366,7 +374,7 @@ def test_folding_keeps_the_backbones_norms_and_gives_the_same(build):
 
 
 def test_lora_adapts_convolutions_that_are_named(build):
-    encoder = KerasHubImageEncoder(EFFICIENTNET, neck_dim=8, num_modalities=2)
+    encoder = KerasHubImageEncoder(SHALLOW, neck_dim=8, num_modalities=2)
     with pytest.raises(InputError, match="give target_layer_names among its own: block1a_project"):
         encoder.enable_lora(2)
     encoder.enable_lora(2, ["block2a_project"])
