@@ -30,6 +30,7 @@ _WITHOUT_EXAMPLE = {
         + [
             "keras_espmedsam.converters.espmedsam.convert_espmedsam",
             "keras_espmedsam.converters.keras_hub_sam.convert_keras_hub_sam",
+            "keras_espmedsam.converters.efficientnet_lite.convert_efficientnet_lite",
         ],
         "it needs a published checkpoint; tests/converters makes small ones",
     ),

@@ -337,7 +337,7 @@ def changed(config, path, value):
         (
             "model.add_targets",
             {"eye": [{"name": "square", "init_from": "disk"}]},
-            "'disk' of eye; did you mean disc",
+            "init_from='disk' for square of eye; did you mean disc",
         ),
         ("model.add_targets", {"eye": ["square", "star"]}, "No image for training labels eye/star"),
         ("model.add_targets", {"eye": ["star"]}, "'square' of eye.*It is labelled in .*png"),
