@@ -14,10 +14,13 @@ TEST_BACKENDS := test-torch test-tensorflow test-jax
 SLOW_BACKENDS := test-slow-torch test-slow-tensorflow test-slow-jax
 # Tests of what works without Keras. They run once, and with a backend that does not exist, so
 # that they fail when something in them begins to need one.
-NO_BACKEND := $(addprefix tests/,converters/test_reader.py cli/test_main.py data imaging \
+NO_BACKEND := $(addprefix tests/,benchmarks/test_accuracy.py benchmarks/test_accuracy_report.py \
+	benchmarks/test_hostile_files.py benchmarks/test_leave_one_out.py converters/test_reader.py \
+	cli/test_interruption.py cli/test_main.py cli/test_standard_streams.py data imaging \
 	evaluation/test_metrics.py inference tools \
 	test_annotations.py test_backend_choice.py test_compile_cache.py test_compile_notice.py \
-	test_registries.py test_renamed.py test_systems.py training/data/appearance)
+	test_files.py test_registries.py test_renamed.py test_shown.py test_systems.py \
+	training/data/appearance)
 # Two processes on a thread each keep two cores busy; most tests use no more than one. A large
 # number of them costs memory: each holds Keras and the backend.
 WORKERS ?= 2
