@@ -97,8 +97,8 @@ difference of a point or two may be chance.
 
 CONCLUSION = """No image of a retina labels all three targets, so that the union is known nowhere
 there, and its self-prompts learn nothing new; those for each target learn from every image what it
-labels. A model with a map for each target cannot be given another target later (`add_target`): unless
-`each` is clearly better, `union` is the default."""
+labels. A model with a map for each target cannot be given another target later (`add_target`):
+unless `each` is clearly better, `union` is the default."""
 
 
 def main():
