@@ -14,7 +14,12 @@ from keras_espmedsam.cli.app import app
 pytest.importorskip("pydantic")
 pytest.importorskip("yaml")
 
-pytestmark = pytest.mark.usefixtures("untraced_tensorflow")
+# All need a run, which takes most of a minute to compile or trace; models/test_targets.py tests what
+# it does on each backend.
+pytestmark = [
+    pytest.mark.usefixtures("untraced_tensorflow"),
+    pytest.mark.slow_on("jax", "tensorflow"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,6 @@ def trained(tmp_path_factory, save_small_preset):
     return SimpleNamespace(run=run, folder=folder, first=first, result=run(*first))
 
 
-@pytest.mark.slow_on("tensorflow", "jax")
 def test_a_preset_with_the_new_targets_is_written(trained):
     assert trained.result.exit_code == 0, trained.result.output
     assert "Labelled for training: eye/disc 2, eye/cup 2." in trained.result.stderr
@@ -72,7 +76,6 @@ def test_the_same_command_again_says_that_it_is_done(trained):
     assert "is done" in again.stderr
 
 
-@pytest.mark.slow_on("jax", "tensorflow")
 def test_an_index_without_targets_shows_the_only_new_one(trained):
     result = trained.run("eye", "disc", "--output", trained.folder / "plain", index="plain.csv")
     assert result.exit_code == 0, result.output

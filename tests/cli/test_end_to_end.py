@@ -103,6 +103,7 @@ def test_a_damaged_preset(saved, run, image, command):
     assert not Path("masks").exists() and not Path("report.json").exists()
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_the_built_in_recogniser_finds_the_modality(saved, run):
     """A fundus photograph is recognised and segmented as one; a cup of coffee is refused."""
     segmenter, preset = saved

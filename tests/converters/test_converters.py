@@ -102,6 +102,7 @@ def test_one_file_gives_one_modality(universal):
     assert trainable == 5_743_892 + 3_144_202 + 3_505_024 + 65_793 + 1_024 + 1_792
 
 
+@pytest.mark.slow_on("jax")
 def test_files_are_merged_in_the_order_of_the_release(parts, universal):
     backbone = universal["both"].backbone
     encoder = backbone.image_encoder
@@ -284,6 +285,7 @@ def test_failed_write_leaves_nothing(released_file, tmp_path, monkeypatch):
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow_on("jax")
 def test_mobilesam(parts, tmp_path):
     """Every modality starts from MobileSAM's embeddings; an empty output folder is taken."""
     path, output = tmp_path / "mobile_sam.pt", tmp_path / "preset"

@@ -64,6 +64,7 @@ def check_outputs(backbone, name, record_property):
     assert difference < TOLERANCE
 
 
+@pytest.mark.slow_on("jax")
 def test_the_published_outputs_of_lite0(lite0, record_property):
     folder = lite0[0].parent / "preset"
     backbone = keras_hub.models.Backbone.from_preset(str(folder))

@@ -203,6 +203,7 @@ def test_tasks(build, capsys):
     assert lines(capsys) == []
 
 
+@pytest.mark.slow_on("jax")
 def test_a_distiller(capsys):
     def small(**kwargs):
         return kem.models.TinyViTBackbone(

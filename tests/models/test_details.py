@@ -34,6 +34,7 @@ def masks(segmenter, build, modalities=MODALITIES, images=IMAGES):
     return build.run(segmenter, {"images": images, "modalities": modalities})["masks"]
 
 
+@pytest.mark.slow_on("jax")
 def test_encode_and_decode_apart_give_the_whole(segmenter, build):
     encode, decode = (build.compiled(part) for part in (segmenter.encode, segmenter.decode))
     embeddings = encode(IMAGES, MODALITIES)
@@ -80,6 +81,7 @@ def test_a_turned_image_gives_what_turned_kernels_give_of_the_upright_one(segmen
     np.testing.assert_allclose(turned[:, ::-1, ::-1], upright, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow_on("jax")
 def test_one_modality_alone_and_one_more_leave_the_masks_as_they_were(segmenter, build):
     expected = masks(segmenter, build)
     single = build.run(segmenter.specialize("lung"), {"images": IMAGES[1:2]})["masks"]

@@ -31,6 +31,7 @@ def test_modalities_differ(backbone, build):
     assert np.abs(first - second).max() > 1e-3
 
 
+@pytest.mark.slow_on("jax")
 def test_encode_and_decode_apart_give_the_whole(backbone, build):
     batch = inputs([0, 1, 2])
     whole = build.run(backbone, batch)
@@ -115,6 +116,7 @@ def test_config_round_trip(backbone, build):
         np.testing.assert_array_equal(value, expected[name])
 
 
+@pytest.mark.slow_on("jax")
 def test_heads_stay_float32_under_mixed_precision(build):
     policy = "mixed_bfloat16"
     backbone = build.backbone(build.encoder(dtype=policy), dtype=policy)

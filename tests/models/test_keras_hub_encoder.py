@@ -81,6 +81,7 @@ class TestKerasHub(ImageEncoderContract):
     ],
     ids=["EfficientNet", "MiT"],
 )
+@pytest.mark.slow_on("jax")
 def test_other_backbones_are_saved_with_all_that_they_are(build, tmp_path, backbone, levels):
     encoder = build.randomize(KerasHubImageEncoder(backbone, neck_dim=8, output_stride=8))
     assert encoder.neck_levels == tuple(name for name in levels if levels[name] >= 8)
@@ -131,6 +132,7 @@ def preset(build, tmp_path_factory):
     return str(folder), backbone
 
 
+@pytest.mark.slow_on("jax")
 def test_a_preset_of_keras_hub_is_taken_with_its_weights(build, preset):
     folder, backbone = preset
     own = {weight.path: build.array(weight) for weight in backbone.weights}

@@ -95,7 +95,7 @@ def test_a_classifier(moved, outputs, tmp_path):
     assert classifier.min_confidence == 0.4
 
 
-@pytest.mark.parametrize("moved", (False, True))
+@pytest.mark.parametrize("moved", (pytest.param(False, marks=pytest.mark.slow_on("jax")), True))
 def test_a_compiled_segmenter(moved, outputs, tmp_path):
     path = unpack("compiled.keras", tmp_path)
     if moved:

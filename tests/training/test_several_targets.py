@@ -250,6 +250,7 @@ def old_masks(segmenter):
     return keras.ops.convert_to_numpy(segmenter(x)["masks"])[..., :1]
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_added_targets_alone_are_trained_and_old_masks_stay_bit_for_bit(config, data, capsys):
     told = []
     preset = train(config, report=told.append, verbose=2)
