@@ -14,8 +14,8 @@ from keras_espmedsam.cli.app import app
 pytest.importorskip("pydantic")
 pytest.importorskip("yaml")
 
-# All need a run, which takes most of a minute to compile or trace; models/test_targets.py tests what
-# it does on each backend.
+# All need a run, which takes most of a minute to compile or trace; models/test_targets.py tests
+# what it does on each backend.
 pytestmark = [
     pytest.mark.usefixtures("untraced_tensorflow"),
     pytest.mark.slow_on("jax", "tensorflow"),
