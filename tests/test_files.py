@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -329,6 +330,28 @@ def test_one_program_holds_a_file(tmp_path):
     with open(tmp_path / "a", "a") as first, open(tmp_path / "a", "a") as second:
         assert locked(first)
         assert not locked(second)
+
+
+def test_on_windows_msvcrt_locks_one_byte(tmp_path, monkeypatch):
+    held = []
+
+    def locking(handle, mode, number):
+        if held:
+            raise OSError(errno.EACCES, "Permission denied")
+        held.append((mode, number))
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    with open(tmp_path / "a", "a") as first, open(tmp_path / "a", "a") as second:
+        assert locked(first)
+        assert not locked(second)
+    assert held == [(2, 1)]
+
+
+def test_on_windows_folders_need_no_lock_to_be_entered(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    with alone_in(tmp_path, seconds=0), alone_in(tmp_path, seconds=0):
+        assert not list(tmp_path.iterdir())
 
 
 def test_one_at_a_time_is_alone_in_a_folder_and_leaves_nothing(tmp_path):
