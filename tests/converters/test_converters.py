@@ -285,7 +285,7 @@ def test_failed_write_leaves_nothing(released_file, tmp_path, monkeypatch):
     assert not list((tmp_path / "out").iterdir())
 
 
-@pytest.mark.slow_on("jax")
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_mobilesam(parts, tmp_path):
     """Every modality starts from MobileSAM's embeddings; an empty output folder is taken."""
     path, output = tmp_path / "mobile_sam.pt", tmp_path / "preset"

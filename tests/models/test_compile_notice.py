@@ -203,7 +203,7 @@ def test_tasks(build, capsys):
     assert lines(capsys) == []
 
 
-@pytest.mark.slow_on("jax")
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_a_distiller(capsys):
     def small(**kwargs):
         return kem.models.TinyViTBackbone(

@@ -81,7 +81,7 @@ def test_it_is_not_saved(build, tmp_path):
         folded.save_to_preset(str(tmp_path / "preset"))
 
 
-@pytest.mark.slow_on("jax")
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_classifier():
     backbone = kem.models.TiCBackbone(
         hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 4), kernel_size=3

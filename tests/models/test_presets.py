@@ -145,6 +145,7 @@ def test_a_damaged_preset_is_named(folder, tmp_path):
         Segmenter.from_preset(damaged)
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_a_preset_saved_anew_has_new_checksums(segmenter, tmp_path):
     segmenter.save_to_preset(tmp_path)
     (tmp_path / "SHA256SUMS").write_text("0  model.weights.h5\n")
