@@ -17,13 +17,11 @@ import pathlib
 
 import keras
 import numpy as np
-from targets import TARGETS, dice_by_target, load, others, shown_dice, train
+from targets import NAMES, TARGETS, dice_by_target, load, others, shown_dice, train
 
 import keras_espmedsam as kem
 
 KINDS = ("union", "each")
-NAMES = {"dermoscopy": "lesion", "ultrasound": "lesion", "microscopy": "nuclei"}
-NAMES |= {"colonoscopy": "polyp", "fundus": "vessels", "xray": "lungs"}
 
 
 def with_targets():

@@ -1,11 +1,6 @@
 """Two devices against one, each backend by its own means, in processes of their own."""
 
 import importlib
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,7 +14,6 @@ from keras_espmedsam.training.devices.sharded_batches import (
     ShardedBatches,
 )
 
-SCRIPT = Path(__file__).with_name("several_devices.py")
 # What one device gives, on every backend; on PyTorch it is computed each time.
 ALONE = {
     "loss": [1.1670863, 0.8856341],
@@ -32,25 +26,8 @@ ALONE = {
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory):
-    backend = keras.backend.backend()
-    output = tmp_path_factory.mktemp("devices") / "result.json"
-    command, environment = [sys.executable], {"KERAS_BACKEND": backend}
-    if backend == "torch":
-        command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    if backend == "jax":
-        environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
-    run = subprocess.run(
-        [*command, SCRIPT, output],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert run.returncode == 0, run.stderr[-4000:]
-    result = json.loads(output.read_text(encoding="utf-8"))
-    assert result["count"] == 2
-    return result
+def result(run_on_two_devices):
+    return run_on_two_devices()
 
 
 def test_losses_are_those_of_one_device_with_the_whole_batch(result):
