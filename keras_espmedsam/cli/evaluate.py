@@ -258,9 +258,8 @@ def evaluate(
             files.remove_log()
         print_report(report, show_worst=worst is not None)
         if stdout_is_lost() and not files.reports:
-            print_report(
-                report, stdout(lost=True), worst is not None
-            )  # Or hours of measuring would be lost.
+            # Or hours of measuring would be lost.
+            print_report(report, stdout(lost=True), worst is not None)
         if failures:
             stderr().print(_failed(measured, failures, log))
     if failures:

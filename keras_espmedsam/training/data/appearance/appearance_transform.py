@@ -56,7 +56,7 @@ class AppearanceTransform:
 
     def change(self, image, rng, partner):
         """Return the changed image; see the class."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} lacks the method change().")
 
 
 def is_grey(image):
