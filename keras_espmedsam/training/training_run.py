@@ -7,6 +7,7 @@ from keras_espmedsam import losses
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.write_preset import write_preset
 from keras_espmedsam.imaging.intensity import AUTO
+from keras_espmedsam.training.batch_norm import freeze_batch_norm
 from keras_espmedsam.training.build_segmenter import (
     build_segmenter,
     take_intensity,
@@ -163,6 +164,8 @@ def _say_nothing(sentence):
 def _compile(segmenter, phase, steps, precision):
     if (phase.parts, phase.modalities) != ("all", "all"):
         select_trainable(segmenter, phase.parts, phase.modalities)
+    if phase.batch_norm == "frozen":
+        freeze_batch_norm(segmenter)
     rate = make_learning_rate(phase.learning_rate, phase.epochs, steps)
     segmenter.compile(
         optimizer=make_optimizer(phase.optimizer, rate, segmenter, precision), loss=phase.loss

@@ -190,6 +190,22 @@ def test_an_interrupted_run_gives_the_weights_of_an_uninterrupted_one(
         train(config, ["phases.0.epochs=3"], report=said.append)
 
 
+@slow_to_compile
+def test_a_phase_with_frozen_batch_norm_keeps_its_statistics(config):
+    def built(*arguments):
+        keras.utils.set_random_seed(3)
+        return plain_segmenter(*arguments)
+
+    config["phases"] = [{**config["phases"][0], "epochs": 1, "batch_norm": "frozen"}]
+    trained = load(training_run.train(config, report=lambda _: None, verbose=0, build=built))
+    changed = {"moving": [], "other": []}
+    for new, old in zip(trained.weights, built().weights, strict=True):
+        same = np.array_equal(*map(keras.ops.convert_to_numpy, (new, old)))
+        changed["moving" if "moving" in new.path else "other"].append(not same)
+    assert changed["moving"] and not any(changed["moving"])
+    assert any(changed["other"])
+
+
 def test_strict_stops_before_the_first_step(config, tmp_path):
     with pytest.raises(InputError, match=r"bad\.png"):
         train(config, ["data.strict=true"], report=lambda _: None, verbose=0)

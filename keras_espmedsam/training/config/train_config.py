@@ -94,6 +94,9 @@ class TrainPhaseSettings(PhaseSettings):
     prompt_generator, decoder and queries. The rest is frozen, with its BatchNorm statistics."""
     modalities: list[str] | Literal["all"] = "all"
     """Modalities whose own parts, such as controllers, are trained."""
+    batch_norm: Literal["train", "frozen"] = "train"
+    """`frozen` keeps the statistics, scale and offset of BatchNorm as they are, such as those of a
+    pretrained encoder; a step then takes less time."""
     augmentation: AugmentationSettings | None = None
     """Augmentation of this phase; null is the run's."""
     appearance: AppearanceSettings | None = None
