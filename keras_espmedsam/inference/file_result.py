@@ -21,7 +21,7 @@ class FileResult:
         index: the image's number in the file, from 0; None if the whole file was rejected.
         count: the number of images in the file; 0 if it cannot be read.
         mask: bool `(height, width)`, upright like `image`; `write_mask` turns it back. With several
-            targets, `(height, width, targets)`; `masks` has each on its own.
+            targets or a list of them, `(height, width, targets)`; `masks` has each on its own.
         probabilities: float32 of the same shape; None if the segmenter gives only masks.
         modality: the modality's name.
         confidence: in [0, 1], the recogniser's confidence in the modality; None if you gave it.

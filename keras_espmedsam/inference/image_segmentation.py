@@ -21,6 +21,7 @@ from keras_espmedsam.inference.chosen_targets import (
     target_set_of,
     thresholds_of,
 )
+from keras_espmedsam.inference.guarantees import guaranteed_thresholds
 from keras_espmedsam.inference.image_batches import check_batch_size, filled_up, image_batches
 from keras_espmedsam.inference.modalities import modality_indices
 from keras_espmedsam.inference.target_masks import ImageMaps
@@ -41,7 +42,10 @@ class SegmentsImages:
 
     - `target_set`: `keras_espmedsam.data.Targets`, if it has several targets, or names for them;
     - `postprocessing`: dict of modality to dict of target to arguments of
-      `keras_espmedsam.imaging.instances.postprocess_mask`.
+      `keras_espmedsam.imaging.instances.postprocess_mask`;
+    - `probability_calibration`: dict of modality to dict of target to arguments of
+      `keras_espmedsam.imaging.probability_calibration.calibrated`;
+    - `guarantees`: see `keras_espmedsam.inference.guarantees.checked_guarantees`.
 
     Example:
         >>> class Bright(SegmentsImages):
@@ -81,6 +85,7 @@ class SegmentsImages:
         intensity: Intensity | None = None,
         targets: str | Sequence[str] | None = None,
         postprocess: bool = True,
+        guarantee: str | None = None,
     ) -> dict[str, Any]:
         """Segment images and return each mask at the image's own size.
 
@@ -102,14 +107,19 @@ class SegmentsImages:
                 augmentation); takes twice as long.
             intensity: the values shown as black and white: `"auto"`, `"full"` or a pair of values;
                 see `keras_espmedsam.data.read_images`. `None` uses the preset's choice.
-            targets: a name or several: only these targets, in this order. `None` for all that the
-                modality has.
+            targets: a name, or a list of names: only these targets, in this order. `None` for all
+                that the modality has.
             postprocess: bool. Whether small objects are removed and holes filled in the masks, if
                 the model's `postprocessing` says so.
+            guarantee: `"recall"`, `"false_discovery_rate"` or `"dice"`: make the masks with the
+                thresholds for which the model's `guarantees` hold. `threshold` and
+                `postprocess` then do nothing, and masks of targets may overlap or leave the one
+                that contains them, since any change could break what is guaranteed.
 
         Returns:
-            dict of `masks` (bool) and `probabilities` (float32), each `(height, width)`, or
-            `(height, width, targets)` if the model has several targets for a modality;
+            dict of `masks` (bool) and `probabilities` (float32), each `(height, width)` if the
+            image's modality has one target or one was given by its name, and
+            `(height, width, targets)` if the modality has several or a list was given;
             `modalities`, the modality's name; `confidences`, the classifier's confidence in it
             (float), or `None` if you gave it; `blank`, whether the image has nearly the same
             brightness everywhere; `targets`, a tuple of the names of the masks; and `instances`,
@@ -153,7 +163,15 @@ class SegmentsImages:
         check_used(wanted, target_set, names)
         chosen = {name: choose_targets(target_set, name, wanted) for name in dict.fromkeys(names)}
         channels = target_set.num_channels
-        rules = getattr(self, "postprocessing", None) if postprocess else None
+        cleaned = postprocess and guarantee is None
+        rules = getattr(self, "postprocessing", None) if cleaned else None
+        calibration = getattr(self, "probability_calibration", None) or {}
+        thresholds_by_name = {
+            name: thresholds
+            if guarantee is None
+            else guaranteed_thresholds(self, guarantee, name, one.names)
+            for name, one in chosen.items()
+        }
         found: list[Any] = [None] * len(images)  # Filled in below.
         blank = [False] * len(images)
         for batch, size in image_batches(converter, images, batch_size):
@@ -168,8 +186,21 @@ class SegmentsImages:
                 for one, other in zip(maps, others, strict=True):
                     one.average(other)
             for i, one in zip(batch, maps, strict=True):
-                found[i] = one.results(thresholds, (rules or {}).get(names[i], {}))
+                found[i] = one.results(
+                    thresholds_by_name[names[i]],
+                    (rules or {}).get(names[i], {}),
+                    calibration.get(names[i]),
+                    guarantee is not None,
+                )
         masks, probabilities, instances = ([one[k] for one in found] for k in range(3))
+        several_targets = [
+            not isinstance(targets, str) and (wanted is not None or len(chosen[name].names) > 1)
+            for name in names
+        ]
+        masks, probabilities = (
+            [_with_targets(array, axis) for array, axis in zip(maps, several_targets, strict=True)]
+            for maps in (masks, probabilities)
+        )
         result = {
             "masks": masks,
             "probabilities": probabilities,
@@ -204,6 +235,13 @@ class SegmentsImages:
             ImageMaps(one, value, converter.place(image.shape[:2]))
             for image, value, one in zip(images, values[: len(images)], chosen, strict=True)
         ]
+
+
+def _with_targets(array, axis):
+    """Return masks with or without an axis of targets."""
+    if axis:
+        return array if array.ndim == 3 else array[..., None]
+    return array[..., 0] if array.ndim == 3 else array
 
 
 def _warn_of_blank(blank):

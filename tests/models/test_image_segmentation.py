@@ -80,7 +80,7 @@ def test_modalities_have_their_own_targets_in_one_batch(model):
     images = [image, image[:20], image]
     result = model.segment(images, ["eye", "lung", "slide"], batch_size=2)
     assert result["targets"] == [("red", "green", "blue"), ("red", "grey"), ("nuclei",)]
-    assert [mask.shape for mask in result["masks"]] == [(32, 32, 3), (20, 32, 2), (32, 32, 1)]
+    assert [mask.shape for mask in result["masks"]] == [(32, 32, 3), (20, 32, 2), (32, 32)]
     assert [sorted(one) for one in result["instances"]] == [[], [], ["nuclei"]]
     assert result["instances"][2]["nuclei"].dtype == np.int32
     assert result["instances"][2]["nuclei"].max() == 1
@@ -103,9 +103,22 @@ def test_only_some_targets(model):
     assert some["targets"] == ("blue", "red")
     np.testing.assert_array_equal(some["masks"], every["masks"][..., [2, 0]])
     np.testing.assert_array_equal(some["probabilities"], every["probabilities"][..., [2, 0]])
-    assert model.segment(image, "slide", targets="nuclei")["masks"].shape == (32, 32, 1)
     mixed = model.segment([image, image], ["eye", "lung"], targets=("grey", "red"))
     assert mixed["targets"] == [("red",), ("grey", "red")]
+
+
+def test_one_target_has_an_axis_only_in_a_list(model):
+    image = squares((255, 0, 0), (0, 255, 0), (0, 255, 255))
+    every = model.segment(image, "eye")
+    for key in ("masks", "probabilities"):
+        for targets, shape in (("blue", (32, 32)), (["blue"], (32, 32, 1))):
+            found = model.segment(image, "eye", targets=targets)[key]
+            assert found.shape == shape
+            np.testing.assert_array_equal(found.reshape(32, 32), every[key][..., 2])
+        alone = model.segment(image, "slide")[key]
+        assert alone.shape == (32, 32)
+        of_list = model.segment(image, "slide", targets=["nuclei"])[key]
+        np.testing.assert_array_equal(of_list[..., 0], alone)
 
 
 @pytest.mark.parametrize(
@@ -169,10 +182,10 @@ def test_postprocessing_of_the_preset_can_be_left_out(model):
     image = squares((255, 255, 255))
     image[24, 24] = 255
     result = model.segment(image, "slide")
-    assert areas(result["masks"]) == [48] and result["instances"]["nuclei"].max() == 1
-    assert result["probabilities"][24, 24, 0] == 1
+    assert areas(result["masks"]) == 48 and result["instances"]["nuclei"].max() == 1
+    assert result["probabilities"][24, 24] == 1
     raw = model.segment(image, "slide", postprocess=False)
-    assert areas(raw["masks"]) == [49] and raw["instances"]["nuclei"].max() == 2
+    assert areas(raw["masks"]) == 49 and raw["instances"]["nuclei"].max() == 2
 
 
 def test_auto_gives_the_targets_of_the_recognised_modality(model):

@@ -59,7 +59,7 @@ def test_masks_are_close_to_those_in_float32(mixed, saved):
     a, v, disc, cup = np.moveaxis(found["masks"][0], -1, 0)
     assert not (a & v).any() and not (cup & ~disc).any() and cup.any()
     objects = found["instances"][3]["cells"]
-    np.testing.assert_array_equal(objects > 0, found["masks"][3][..., 0])
+    np.testing.assert_array_equal(objects > 0, found["masks"][3])
 
 
 @pytest.mark.slow_on("jax")
