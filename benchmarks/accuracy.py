@@ -1,10 +1,10 @@
-"""Train, measure and compare the systems of docs/reports/results.md.
+"""Train, measure and compare the systems of docs/reports/systems.md.
 
     python benchmarks/accuracy.py list
     python benchmarks/accuracy.py train SYSTEM        # its commands, one after the other
     python benchmarks/accuracy.py measure SYSTEM      # its preset, on test and unseen
     python benchmarks/accuracy.py time                # of one image by each that was measured
-    python benchmarks/accuracy.py report              # docs/reports/results.md from all of it
+    python benchmarks/accuracy.py report              # docs/reports/systems.md from all of it
 
 ESPMEDSAM_DATA is the folder that holds index.csv. Runs go to runs/SYSTEM, in the repository or in
 the folder ESPMEDSAM_WORK, and go on after any interruption; measures of each image go to

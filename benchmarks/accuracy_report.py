@@ -1,4 +1,4 @@
-"""docs/reports/results.md and its figures, from what `accuracy.py measure` wrote."""
+"""docs/reports/systems.md and its figures, from what `accuracy.py measure` wrote."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def load(folder, systems):
     for name, system in systems.items():
         path = pathlib.Path(folder) / f"{name}.json"
         if path.exists():
-            title = f"{system.title} (shipped)" if name == SHIPPED else system.title
+            title = f"{system.title} (version 1)" if name == SHIPPED else system.title
             found[name] = {**json.loads(path.read_text(encoding="utf-8")), "title": title}
     return found
 
@@ -115,13 +115,13 @@ def budget_table(results):
 
 
 def difference_table(results):
-    """The shipped preset minus each other system, and what that says."""
+    """Version 1 of the preset minus each other system, and what that says."""
     rows = []
     for name, result in results.items():
         if name != SHIPPED:
             found = _compared(results[SHIPPED], result)
             rows.append([result["title"], *(cell for pair in found for cell in pair)])
-    return _table(["the shipped preset against", "test", "", "unseen", ""], rows)
+    return _table(["version 1 against", "test", "", "unseen", ""], rows)
 
 
 def claim_table(results):
@@ -274,7 +274,7 @@ def draw_patches(path):
     import keras_espmedsam as kem
     from keras_espmedsam.inference.image_segmentation import sigmoid
 
-    segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
+    segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256@1")
     cells = np.repeat(data.cell()[..., None], 3, axis=-1)
     images = {"fundus": data.retina(), "microscopy": cells}
     figure = Figure(figsize=(9, 6), layout="constrained")
@@ -304,9 +304,11 @@ def _save(figure, path):
 
 
 DOCUMENT = """\
-# Results
+# Systems
 
-How well the shipped preset does, and what each part of it is worth. Written by
+What each part of `espmedsam_nano_256@1` is worth: the preset beside its variants, six specialists
+and a U-Net, all trained on the data of version 1, one set of each modality. How well the newest
+version does, on all sets: [results](results.md). Written by
 
     ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/accuracy.py train
     ESPMEDSAM_DATA=DATA KERAS_BACKEND=torch python benchmarks/accuracy.py measure
@@ -328,7 +330,7 @@ the unseen mean.
 
 Minutes are of the commands below, on one core; milliseconds on all. "Labels only" is the teacher of
 the distilled systems and where "{longer}" starts: its minutes come on top of
-theirs. All systems but the shipped one have at most 90 minutes, the teacher's apart.
+theirs. All systems but the preset have at most 90 minutes, the teacher's apart.
 
 {systems}
 
@@ -342,7 +344,7 @@ Unseen:
 
 {dice_unseen}
 
-## The shipped preset against the others
+## The preset against the others
 
 Mean over the sets of the paired differences of Dice, image by image; "better" and "worse" where the
 interval does not hold 0.
@@ -377,11 +379,11 @@ Unseen:
 
 ## The same from the wheel
 
-In new environments with the wheel alone, the shipped preset on each backend; the measures above are
+In new environments with the wheel alone, version 1 on each backend; the measures above are
 kept to four digits.
 
-    KERAS_BACKEND=BACKEND espmedsam evaluate --data INDEX.csv --split test --split unseen \\
-        --output docs/reports/reports/results/wheel/BACKEND.json
+    KERAS_BACKEND=BACKEND espmedsam evaluate --preset espmedsam_nano_256@1 --data INDEX.csv \\
+        --split test --split unseen --output docs/reports/results/wheel/BACKEND.json
 
 {wheel}
 
@@ -389,8 +391,8 @@ kept to four digits.
 
 `--mirror` of `espmedsam segment` and `evaluate` takes twice the time:
 
-    KERAS_BACKEND=torch espmedsam evaluate --mirror --data INDEX.csv --split test --split unseen \\
-        --per-image docs/reports/results/mirrored.csv
+    KERAS_BACKEND=torch espmedsam evaluate --mirror --preset espmedsam_nano_256@1 \\
+        --data INDEX.csv --split test --split unseen --per-image docs/reports/results/mirrored.csv
 
 {mirror}
 
@@ -410,14 +412,14 @@ Expected calibration error over all pixels of a set ({bins} bins):
 
 ![Patches](results/patches.png)
 
-## The shipped preset's worst images
+## The preset's worst images
 
 {worst}
 """
 
 
 def write(docs, folder, systems):
-    """Write results.md into `docs` and the figures into `folder`."""
+    """Write systems.md into `docs` and the figures into `folder`."""
     results = load(folder, systems)
     if SHIPPED not in results:
         raise SystemExit(f"{SHIPPED} is not measured yet: python benchmarks/accuracy.py measure")
@@ -450,5 +452,5 @@ def write(docs, folder, systems):
         worst=worst(shipped),
         **tables,
     )
-    with atomic_path(docs / "results.md") as temporary:
+    with atomic_path(docs / "systems.md") as temporary:
         temporary.write_text(text, encoding="utf-8")

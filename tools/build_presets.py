@@ -2,15 +2,16 @@
 
     python tools/build_presets.py tinyvit
     python tools/build_presets.py tic
-    python tools/build_presets.py nano --run runs/nano_long --commit COMMIT
+    python tools/build_presets.py nano --run runs/pretrained --minutes M --commit COMMIT
     python tools/build_presets.py modality --run runs/modality --commit COMMIT
     python tools/build_presets.py native --run runs/tic_native --nano-report R --commit COMMIT
 
 `tinyvit` writes the published configuration without weights, `tic` those of TiC. `nano` copies the
-preset of `benchmarks/accuracy.py train nano_long` and writes its model card from what `measure
-nano_long` wrote, so that no number in the card is typed by hand; `native` does the same with a run
-of `examples/configs/tic_native` and the report of `espmedsam evaluate`, `modality` with one of
-`tools/train_modality.py`. `make presets` runs all of it; see `tools/rebuild_presets.py`.
+preset of a run of `examples/configs/pretrained.yaml` and writes its model card from what
+`benchmarks/preset_accuracy.py measure` wrote of it and of the version before, so that no number in
+the card is typed by hand; `native` does the same with a run of `examples/configs/tic_native` and
+the report of `espmedsam evaluate`, `modality` with one of `tools/train_modality.py`. `make presets`
+runs all of it; see `tools/rebuild_presets.py`.
 """
 
 import argparse
@@ -23,9 +24,11 @@ import shutil
 import tempfile
 
 import modality_card
-import nano_card
+import nano_card  # Finds benchmarks/.
 import native_card
+import preset_statistics
 from card_origins import published_origins, with_origins
+from card_sources import source_table
 from preset_versions import keep_earlier
 
 import keras_espmedsam as kem
@@ -37,52 +40,13 @@ from keras_espmedsam.hub.origins import write_origins
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 
 PRESETS = pathlib.Path(__file__).resolve().parents[1] / "presets"
+RESULTS = PRESETS.parent / "docs" / "reports" / "results" / "presets"
 CLASSES = [
     "ESPMedSAMImageSegmenter",
     "ESPMedSAMImageSegmenterPreprocessor",
     "ESPMedSAMImageConverter",
     "ESPMedSAMBackbone",
 ]
-
-# What each data set is, its terms as far as known, and what to cite.
-SOURCES = {
-    "isic2018": (
-        "skin lesions, dermoscopy; CC BY-NC 4.0, masks CC0",
-        "Codella et al. 2018, arXiv 1902.03368; Tschandl et al. 2018, Sci. Data 5:180161",
-    ),
-    "shenzhen": (
-        "lungs, X-ray; NLM, research use with citation; masks CC BY-NC-SA 4.0",
-        "Jaeger et al. 2014, QIMS 4(6):475; Stirenko et al. 2018, arXiv 1803.01199",
-    ),
-    "montgomery": (
-        "lungs, X-ray; NLM, research use with citation",
-        "Jaeger et al. 2014, QIMS 4(6):475; Candemir et al. 2014, IEEE TMI 33(2):577",
-    ),
-    "busi": (
-        "breast lesions, ultrasound; research use with citation",
-        "Al-Dhabyani et al. 2020, Data in Brief 28:104863",
-    ),
-    "drive": (
-        "vessels, fundus; research use with citation",
-        "Staal et al. 2004, IEEE TMI 23(4):501",
-    ),
-    "chase_db1": (
-        "vessels, fundus; CC BY 4.0 (not verified)",
-        "Fraz et al. 2012, IEEE TBME 59(9):2538",
-    ),
-    "dsb2018": (
-        "nuclei, microscopy; CC0 (BBBC038)",
-        "Caicedo et al. 2019, Nature Methods 16:1247",
-    ),
-    "cvc_clinicdb": (
-        "polyps, colonoscopy; research and education only",
-        "Bernal et al. 2015, CMIG 43:99",
-    ),
-    "etis_larib": (
-        "polyps, colonoscopy; research use with citation",
-        "Silva et al. 2014, IJCARS 9(2):283",
-    ),
-}
 
 
 def write_tinyvit():
@@ -130,23 +94,22 @@ def write_tic():
         print(f"Wrote {folder}: {params:,} parameters")
 
 
-def write_nano(run, results_file, commit):
+def write_nano(run, commit, minutes):
     """The trained nano preset with its card."""
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
     params = segmenter.count_params()
-    folder = save_preset("espmedsam_nano_256", segmenter, CLASSES, nano_card.DESCRIPTION, run=run)
+    folder = save_preset(nano_card.NAME, segmenter, CLASSES, nano_card.DESCRIPTION, run=run)
     weights = folder / WEIGHTS_FILE
-    results = json.loads(results_file.read_text(encoding="utf-8"))
-    # The teacher's, and those of the commands.
-    outputs = [command.split("output=")[1].split()[0] for command in results["commands"]]
+    version = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))["version"]
     card = nano_card.nano_card(
-        results=results,
-        runs=[run.with_name(pathlib.Path(name).name) for name in ("labels", *outputs)],
+        results=preset_statistics.load(RESULTS, f"{nano_card.NAME}@{version}"),
+        earlier=preset_statistics.load(RESULTS, f"{nano_card.NAME}@{version - 1}"),
+        run=run,
         params=params,
         size=weights.stat().st_size / 1e6,
         digest=hashlib.sha256(weights.read_bytes()).hexdigest(),
         commit=commit,
-        sources=source_table(),
+        minutes=minutes,
     )
     write_text(folder / "README.md", with_origins(card, run))
     print(f"Wrote {folder}: {params:,} parameters")
@@ -277,12 +240,6 @@ def phase_table(run):
     return "\n".join(lines)
 
 
-def source_table():
-    lines = ["| data set | what, and terms | cite |", "|---|---|---|"]
-    lines += [f"| {name} | {terms} | {cite} |" for name, (terms, cite) in SOURCES.items()]
-    return "\n".join(lines)
-
-
 def weaknesses(report):
     """The sets on which more is missed than found, in words."""
     entries = {**rows(report, "test"), **rows(report, "unseen")}
@@ -345,6 +302,7 @@ def main():
     parser.add_argument("--report", type=pathlib.Path)
     parser.add_argument("--nano-report", type=pathlib.Path, help="evaluation of the nano preset")
     parser.add_argument("--commit", help="of the package that trained it")
+    parser.add_argument("--minutes", type=int, help="that nano's training took on one core")
     arguments = parser.parse_args()
     if arguments.preset == "tinyvit":
         write_tinyvit()
@@ -352,15 +310,16 @@ def main():
     if arguments.preset == "tic":
         write_tic()
         return
-    names = {"native": "tic_native", "nano": "nano_long"}
+    names = {"native": "tic_native", "nano": "pretrained"}
     run = arguments.run or pathlib.Path("runs") / names.get(arguments.preset, arguments.preset)
-    results = PRESETS.parent / "docs" / "reports" / "results" / f"{run.name}.json"
-    report = arguments.report or (results if arguments.preset == "nano" else run / "report.json")
+    if arguments.preset == "nano":
+        write_nano(run, arguments.commit, arguments.minutes)
+        return
+    report = arguments.report or run / "report.json"
     if arguments.preset == "native":
         write_native(run, report, arguments.commit, arguments.nano_report)
         return
-    write = {"nano": write_nano, "modality": write_modality}[arguments.preset]
-    write(run, report, arguments.commit)
+    write_modality(run, report, arguments.commit)
 
 
 if __name__ == "__main__":

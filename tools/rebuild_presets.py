@@ -4,12 +4,13 @@
     python tools/rebuild_presets.py --work FOLDER --list
     ESPMEDSAM_DATA=DATA python tools/rebuild_presets.py --work FOLDER --preset tic_tiny_modality
 
-`make presets` is short for it. Trainings go to FOLDER/runs, outside of the repository. If it is
-stopped, repeat the command: steps that are done are passed over, and a training goes on from its
-last epoch. `--list` runs nothing and prints the steps. The last step of a preset writes its folder
-in `presets/` with its card; where its weights have changed, that is a new version, and the one
-before stays as NAME@VERSION. Look at `git status`, then store the outputs of the new ones with
-`python tools/preset_outputs.py NAME`.
+`make presets` is short for it. EFFICIENTNET_LITE0 is the file with ImageNet's weights that
+docs/how-to/convert_checkpoints.md tells how to get. Trainings go to FOLDER/runs, outside of the
+repository. If it is stopped, repeat the command: steps that are done are passed over, and a
+training goes on from its last epoch. `--list` runs nothing and prints the steps. The last step of a
+preset writes its folder in `presets/` with its card; where its weights have changed, that is a new
+version, and the one before stays as NAME@VERSION. Look at `git status`, then store the outputs of
+the new ones with `python tools/preset_outputs.py NAME`.
 """
 
 import argparse
@@ -28,22 +29,31 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 COMMIT = "COMMIT"
 """Stands for the commit with which a preset's first step was done."""
 DATA = "$ESPMEDSAM_DATA/index.csv"
+ALL_DATA = "$ESPMEDSAM_DATA/index2.csv"
 BOTH = "--split test --split unseen"
 TIC = ("python tools/build_presets.py tic",)
-NANO = (
+# Version 1 of the nano preset, which a card compares with.
+FIRST_NANO = (
     "python benchmarks/accuracy.py train labels",
     "python benchmarks/accuracy.py train nano_long",
-    "python benchmarks/accuracy.py measure nano_long",
 )
+NANO = "espmedsam_nano_256"
 # Of each preset, the commands in their order; a command that several have is run once. Paths of
 # programs and configurations are those of the repository, all others those of the work folder.
 RECIPES = {
-    "espmedsam_nano_256": (
-        *NANO,
-        f"python tools/build_presets.py nano --run runs/nano_long --commit {COMMIT}",
+    NANO: (
+        "espmedsam convert efficientnet-lite $EFFICIENTNET_LITE0 "
+        "--output weights/efficientnet_lite0",
+        "espmedsam train examples/configs/pretrained.yaml",
+        f"python tools/choose_postprocessing.py runs/pretrained/preset --data {ALL_DATA} --write",
+        f"python benchmarks/preset_accuracy.py measure {NANO}@1",
+        f"python benchmarks/preset_accuracy.py measure runs/pretrained/preset --name {NANO}@2",
+        f"python benchmarks/error_kinds.py runs/pretrained/preset --name {NANO}@2",
+        f"python tools/build_presets.py nano --run runs/pretrained --commit {COMMIT}",
+        "python benchmarks/preset_accuracy.py report",
     ),
     "espmedsam_tic_native": (
-        *NANO[:2],
+        *FIRST_NANO,
         "espmedsam train examples/configs/tic_native/train.yaml",
         # Its card compares the two.
         f"espmedsam evaluate --preset runs/nano_long/preset --data {DATA} {BOTH} "
@@ -141,7 +151,7 @@ def main(arguments=None):
             state = f"done in {done[command]['seconds']} s" if command in done else "to do"
             print(f"{', '.join(presets)}: {state}\n    {command}")
         return
-    if any(DATA in command or "train" in command for command in wanted):
+    if any("$ESPMEDSAM_DATA" in command or "train" in command for command in wanted):
         data = pathlib.Path(os.environ.get("ESPMEDSAM_DATA", "")).resolve()
         if not (data / "index.csv").is_file():
             parser.error("set ESPMEDSAM_DATA to the folder that holds index.csv.")

@@ -1,4 +1,4 @@
-"""The statistics of docs/reports/results.md."""
+"""The statistics of docs/reports/systems.md."""
 
 import json
 
