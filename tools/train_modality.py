@@ -3,16 +3,18 @@
     ESPMEDSAM_DATA=/path/to/data python tools/train_modality.py --output runs/modality
     ESPMEDSAM_DATA=/path/to/data python tools/train_modality.py --output runs/modality --evaluate
 
-The data folder holds an `index.csv` with the columns split, modality, dataset, image, mask. Only
+The data folder holds an `index2.csv` with a row per image and target: split, modality, target,
+dataset, image, mask. Training begins from version 1 of the preset, which knows six data sets. Only
 the train split is learnt from; val chooses the weights and the least confidence. A share of each
 batch are images that are no medical image, with equal probabilities as their target (outlier
-exposure, Hendrycks et al., arXiv 1812.04606). The phases go from small images to the preset's
-size, which one set of weights allows. Stopped at any moment, the same command goes on from the
-last finished epoch. `--evaluate` prints the confusion matrices and writes report.json.
+exposure, Hendrycks et al., arXiv 1812.04606). Stopped at any moment, the same command goes on from
+the last finished epoch. `--evaluate` prints the confusion matrices and writes report.json.
+
+`--leave-out DATASET ...` trains without some data sets, and `--evaluate` with it names what was
+made of all their images: that chose the augmentation.
 """
 
 import argparse
-import io
 import json
 import os
 import pathlib
@@ -20,168 +22,34 @@ import pathlib
 import keras
 import numpy as np
 import outliers
-from PIL import Image
+from modality_batches import STORED, ModalityBatches, read_images, read_rgb
 
 import keras_espmedsam as kem
-from keras_espmedsam.data import atomic_path, read_image, read_index
-from keras_espmedsam.imaging.pixels import to_rgb
-from keras_espmedsam.imaging.placement import resize
+from keras_espmedsam.data import atomic_path, read_index
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
-from keras_espmedsam.training import Augmentation
 
+BEGIN = "tic_tiny_modality@1"
 SIZE = 128
-STORED = 160  # Side of the images that are kept in memory and cropped from.
-OUTLIERS_PER_BATCH = 0.3
+WARMUP = 10  # Steps.
 TEST_OF_REFUSAL = ("astronaut.png", "coffee.png", "page.png")
 MUST_ACCEPT = 0.995  # Share of val.
+# Images of transfer_test show what no training image does: fetal heads and rows of teeth.
+SPLITS = ("val", "test", "unseen", "transfer_test")
 
-# Shares of the modalities, in the order of MODALITIES. Fundus has 16 images to train on; they are
-# not shown more often than this.
-EQUAL = (0.18, 0.18, 0.18, 0.11, 0.18, 0.17)
-HARD_ONES = (0.20, 0.14, 0.16, 0.12, 0.20, 0.18)
+# Shares of the modalities, in the order of MODALITIES.
+SHARES = (0.17, 0.17, 0.17, 0.14, 0.18, 0.17)
 
-COMMON = dict(scale=(0.75, 1.7), shift=0.15, stretch=0.3, brightness=0.35, contrast=0.35)
-AUGMENT = {
-    "dermoscopy": Augmentation(vertical_flip=0.5, right_angles=True, saturation=0.4, **COMMON),
-    "xray": Augmentation(rotation=12, **COMMON),
-    "ultrasound": Augmentation(rotation=12, **COMMON),
-    "fundus": Augmentation(vertical_flip=0.5, rotation=45, saturation=0.4, **COMMON),
-    "microscopy": Augmentation(
-        vertical_flip=0.5, right_angles=True, saturation=0.6, **{**COMMON, "scale": (0.8, 3)}
-    ),
-    "colonoscopy": Augmentation(vertical_flip=0.5, right_angles=True, saturation=0.4, **COMMON),
-}
-OTHER = Augmentation(vertical_flip=0.3, rotation=20, saturation=0.5, **COMMON)
-
-# `broken` and `photographs` are shares of the outliers; the rest are synthetic. The last two phases
-# were added, and what they show changed, because val asked for more training.
-FIRST = dict(shares=EQUAL, broken=0.25, photographs=0.4)
-LATER = dict(shares=HARD_ONES, broken=0.2, photographs=0.35)
+# `broken` and `photographs` are shares of the outliers; the rest are synthetic.
+COMMON = dict(shares=SHARES, broken=0.2, photographs=0.4)
 PHASES = (
-    dict(name="1", size=64, batch_size=64, epochs=5, steps=80, rate=2e-3, final=8e-4, **FIRST),
-    dict(name="2", size=SIZE, batch_size=32, epochs=4, steps=65, rate=8e-4, final=1e-6, **FIRST),
-    dict(name="3", size=96, batch_size=48, epochs=5, steps=80, rate=1.2e-3, final=5e-4, **LATER),
-    dict(name="4", size=SIZE, batch_size=48, epochs=3, steps=60, rate=5e-4, final=1e-6, **LATER),
+    dict(name="1", size=96, batch_size=48, epochs=6, steps=30, rate=8e-4, final=2e-4, **COMMON),
+    dict(name="2", size=SIZE, batch_size=48, epochs=3, steps=15, rate=3e-4, final=1e-6, **COMMON),
 )
 
 
 def build_classifier():
-    """The configuration `tic_tiny_modality` (ours), randomly initialised."""
-    backbone = kem.models.TiCBackbone(
-        hidden_dims=(24, 48, 96, 160),
-        depths=(1, 1, 4, 2),
-        num_heads=(1, 1, 2, 4),
-        kernel_size=5,
-        shift_size=5,
-        pool_size=4,
-    )
-    converter = kem.models.TiCImageConverter(image_size=(SIZE, SIZE))
-    preprocessor = kem.models.TiCImageClassifierPreprocessor(converter)
-    return kem.models.TiCImageClassifier(
-        backbone, class_names=MODALITIES, preprocessor=preprocessor, dropout=0.1
-    )
-
-
-# === Data ===
-
-
-def read_rgb(path):
-    """An image as uint8 RGB."""
-    return np.round(to_rgb(read_image(path).array) * 255).astype("uint8")
-
-
-def stretched(image, size):
-    values = resize(image.astype("float32"), size, size)
-    return np.clip(np.round(values), 0, 255).astype("uint8")
-
-
-def disturb(image, rng, grey=0.0):
-    """What other cameras, programs and screens do to an image: borders, values, compression."""
-    size = image.shape[0]
-    if rng.random() < 0.15:
-        # A frame or bars, black, white or of a random grey.
-        level = (0, 255, int(rng.integers(256)))[rng.integers(3)]
-        margins = (rng.uniform(0, 0.22, 4) * (rng.random(4) < 0.6) * size).astype(int)
-        top, left, bottom, right = margins
-        inner = stretched(image, size)[top : size - bottom, left : size - right]
-        if rng.random() < 0.5:
-            inner = np.asarray(Image.fromarray(image).resize(inner.shape[1::-1]))
-        image = np.full_like(image, level)
-        image[top : size - bottom, left : size - right] = inner
-    values = image.astype("float32") / 255
-    if rng.random() < 0.5:
-        values = values ** np.exp(rng.uniform(-0.5, 0.5))
-    if rng.random() < 0.4:
-        values = values * rng.uniform(0.85, 1.12, 3)
-    if rng.random() < grey:
-        values = np.repeat(values.mean(axis=-1, keepdims=True), 3, axis=-1)
-    if rng.random() < 0.15:
-        values = values + rng.normal(size=values.shape[:2] + (1,)) * rng.uniform(0, 0.06)
-    image = Image.fromarray((np.clip(values, 0, 1) * 255).astype("uint8"))
-    if rng.random() < 0.25:
-        side = int(size * rng.uniform(0.3, 0.9))
-        image = image.resize((side, side), Image.Resampling.BILINEAR)
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    if rng.random() < 0.25:
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=int(rng.integers(20, 90)))
-        image = Image.open(file)
-    return np.asarray(image)
-
-
-class ModalityBatches(keras.utils.PyDataset):
-    """Batches of augmented training images and outliers, drawn by seed, `epoch` and number."""
-
-    def __init__(self, images, labels, photographs, made, phase, seed):
-        super().__init__(workers=1)
-        self.images, self.labels = images, labels
-        self.photographs, self.made = photographs, made
-        self.size, self.steps = phase["size"], phase["steps"]
-        self.batch_size, self.seed, self.epoch = phase["batch_size"], seed, 0
-        self.members = [np.flatnonzero(labels == k) for k in range(len(MODALITIES))]
-        self.shares, self.broken = phase["shares"], phase["broken"]
-        self.photographed = phase["photographs"]
-
-    @property
-    def num_batches(self):
-        return self.steps
-
-    def __getitem__(self, index):
-        rng = np.random.default_rng([self.seed, self.epoch, index])
-        others = round(self.batch_size * OUTLIERS_PER_BATCH)
-        images, targets = [], []
-        for k in range(self.batch_size):
-            if k < others:
-                images.append(self.outlier(rng))
-                targets.append(np.full(len(MODALITIES), 1 / len(MODALITIES)))
-            else:
-                image, label = self.image(rng)
-                name = MODALITIES[label]
-                grey = {"microscopy": 0.3, "dermoscopy": 0.03, "colonoscopy": 0.03}.get(name, 0.03)
-                images.append(self.ready(image, AUGMENT[name], rng, grey))
-                targets.append(np.eye(len(MODALITIES))[label])
-        return np.stack(images), np.stack(targets).astype("float32")
-
-    def image(self, rng):
-        label = rng.choice(len(MODALITIES), p=self.shares)
-        return self.images[rng.choice(self.members[label])], label
-
-    def outlier(self, rng):
-        kind, image = rng.random(), None
-        if kind < self.broken:
-            image, label = self.image(rng)
-            image = outliers.broken(image, MODALITIES[label], rng)
-        if image is None and kind < self.broken + self.photographed:
-            photograph = self.photographs[rng.integers(len(self.photographs))]
-            image = outliers.crop(photograph, STORED, rng, least=0.2)
-        if image is None:
-            image = self.made[rng.integers(len(self.made))]
-        return self.ready(image, OTHER, rng, grey=0.2)
-
-    def ready(self, image, augmentation, rng, grey):
-        image, _ = augmentation(image, np.zeros(image.shape[:2], bool), rng)
-        image = Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BILINEAR)
-        return disturb(np.asarray(image), rng, grey)
+    """Version 1 of the preset, to be trained on."""
+    return kem.models.TiCImageClassifier.from_preset(BEGIN, dropout=0.1)
 
 
 class DrawNewImages(keras.callbacks.Callback):
@@ -208,12 +76,6 @@ class ImageAccuracy(keras.metrics.Mean):
         super().update_state(keras.ops.cast(hit, "float32"), sample_weight=medical)
 
 
-def read_split(index, split, size):
-    records = read_index(index, [split])
-    images = np.stack([stretched(read_rgb(record.image), size) for record in records])
-    return images, np.array([MODALITIES.index(record.modality) for record in records])
-
-
 def held_out_outliers(size, seed):
     """(kind, image) pairs: known kinds from other random numbers, new kinds, photographs."""
     rng = np.random.default_rng([seed, 1])
@@ -237,16 +99,16 @@ def run_phase(classifier, phase, first_epoch, datasets, output, seed):
     size = phase["size"]
     if done.exists():
         return best
-    images, labels, photographs, made, val_images, val_targets = datasets()
+    images, photographs, made, val_images, val_targets = datasets()
     classifier.preprocessor.image_converter.image_size = (size, size)
-    train = ModalityBatches(images, labels, photographs, made, phase, seed)
+    train = ModalityBatches(images, photographs, made, phase, seed)
     total = phase["epochs"] * phase["steps"]
     schedule = keras.optimizers.schedules.CosineDecay(
         phase["rate"] * 0.05,
-        decay_steps=total - 50,
+        decay_steps=total - WARMUP,
         alpha=phase["final"] / phase["rate"],
         warmup_target=phase["rate"],
-        warmup_steps=50,
+        warmup_steps=WARMUP,
     )
     classifier.compile(
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=0.05, global_clipnorm=1.0),
@@ -283,23 +145,22 @@ def once(function):
     return call
 
 
-def read_datasets(index, seed):
+def read_datasets(index, seed, without):
     """All that is learnt from, and val with the held-out outliers."""
-    images, labels = read_split(index, "train", STORED)
+    images, val = (read_images(index, split, without) for split in ("train", "val"))
     photographs = outliers.read_photographs()
     rng = np.random.default_rng([seed, 0])
     made = [image for _, image in outliers.synthetic(1500, STORED, rng, photographs)]
-    val_images, val_labels = read_split(index, "val", STORED)
     others = np.stack([image for _, image in held_out_outliers(STORED, seed)])[::2]
     uniform = np.full((len(others), len(MODALITIES)), 1 / len(MODALITIES))
-    targets = np.concatenate([np.eye(len(MODALITIES))[val_labels], uniform]).astype("float32")
-    return images, labels, photographs, made, np.concatenate([val_images, others]), targets
+    targets = np.concatenate([np.eye(len(MODALITIES))[val.labels], uniform]).astype("float32")
+    return images, photographs, made, np.concatenate([val.pixels, others]), targets
 
 
-def train(index, output, seed):
+def train(index, output, seed, without):
     keras.utils.set_random_seed(seed)
     classifier = build_classifier()
-    datasets = once(lambda: read_datasets(index, seed))
+    datasets = once(lambda: read_datasets(index, seed, without))
     first_epoch = 0
     for phase in PHASES:
         best = run_phase(classifier, phase, first_epoch, datasets, output, seed)
@@ -308,7 +169,7 @@ def train(index, output, seed):
         classifier = build_classifier()
         classifier.load_weights(best)
         first_epoch += phase["epochs"]
-    records = read_index(index, ["val"])
+    records = [one for one in read_index(index, ["val"]) if one.dataset not in without]
     sure = confidences(classifier, [read_rgb(record.image) for record in records])
     others = confidences(classifier, [image for _, image in held_out_outliers(STORED, seed)])
     classifier.min_confidence = least_confidence(sure, others)
@@ -335,27 +196,41 @@ def least_confidence(val, others):
 # === Evaluation ===
 
 
-def confusion(classifier, records):
-    """6 x 7 counts: rows are true, columns recognised modalities, the last one refused."""
-    counts = np.zeros((len(MODALITIES), len(MODALITIES) + 1), int)
-    errors = []
+def recognised(classifier, records):
+    """What is made of each data set: dict of its name to its modality and counts.
+
+    `as` counts the recognised modalities, in the order of MODALITIES, and the refused images last.
+    """
+    report = {}
     found = classifier.classify([read_rgb(record.image) for record in records])
-    for record, name, sure, value in zip(
-        records, found["class_names"], found["confident"], found["confidences"], strict=True
-    ):
-        column = MODALITIES.index(name) if sure else len(MODALITIES)
-        counts[MODALITIES.index(record.modality), column] += 1
-        if name != record.modality or not sure:
-            errors.append(
-                {
-                    "dataset": record.dataset,
-                    "modality": record.modality,
-                    "recognised": name,
-                    "confidence": round(float(value), 4),
-                    "refused": not sure,
-                }
-            )
-    return counts, errors
+    for record, name, sure in zip(records, found["class_names"], found["confident"], strict=True):
+        entry = report.setdefault(
+            record.dataset,
+            {"modality": record.modality, "images": 0, "as": [0] * (len(MODALITIES) + 1)},
+        )
+        entry["images"] += 1
+        entry["as"][MODALITIES.index(name) if sure else len(MODALITIES)] += 1
+    return report
+
+
+def right_and_refused(report):
+    """The images, and how many of them are right and refused, of what `recognised` gave."""
+    counts = np.zeros(3, int)
+    for one in report.values():
+        right = one["as"][MODALITIES.index(one["modality"])]
+        counts += one["images"], right, one["as"][-1]
+    return counts.tolist()
+
+
+def recognised_by_split(classifier, index, splits, datasets=None):
+    report = {}
+    for split in splits:
+        report[split] = recognised(classifier, read_index(index, [split], datasets))
+        images, right, refused = right_and_refused(report[split])
+        print(f"{split}: {right} of {images} right, {refused} refused", flush=True)
+        for name, one in report[split].items():
+            print(f"  {name:16}{one['modality']:12}{one['as']}")
+    return report
 
 
 def evaluate(index, output, seed):
@@ -365,22 +240,11 @@ def evaluate(index, output, seed):
         "modalities": list(MODALITIES),
         "min_confidence": classifier.min_confidence,
         "params": classifier.count_params(),
-        "splits": {},
+        "trained_on": sorted({one.dataset for one in read_index(index, ["train"])}),
+        "splits": recognised_by_split(classifier, index, SPLITS),
+        "outliers": {},
+        "test_of_refusal": {},
     }
-    for split in ("val", "test", "unseen"):
-        counts, errors = confusion(classifier, read_index(index, [split]))
-        right = int(np.trace(counts[:, :-1]))
-        report["splits"][split] = {
-            "images": int(counts.sum()),
-            "right": right,
-            "refused": int(counts[:, -1].sum()),
-            "confusion": counts.tolist(),
-            "errors": errors,
-        }
-        print(f"{split}: {right} of {counts.sum()} right, {counts[:, -1].sum()} refused")
-        print("\n".join(f"  {name:12}{row}" for name, row in zip(MODALITIES, counts, strict=True)))
-        print("\n".join(f"  wrong: {error}" for error in errors))
-    report["outliers"] = {}
     pairs = held_out_outliers(STORED, seed)
     found = classifier.classify([image for _, image in pairs])
     for (kind, _), sure in zip(pairs, found["confident"], strict=True):
@@ -388,7 +252,6 @@ def evaluate(index, output, seed):
         entry["images"] += 1
         entry["refused"] += not sure
     print({kind: f"{e['refused']}/{e['images']}" for kind, e in report["outliers"].items()})
-    report["test_of_refusal"] = {}
     for name in TEST_OF_REFUSAL:
         image = outliers.read_photographs({"skimage.data": [name]}, longest=10_000)[0]
         found = classifier.classify(image)
@@ -398,6 +261,25 @@ def evaluate(index, output, seed):
             "confidence": round(float(found["confidences"]), 4),
         }
         print(name, report["test_of_refusal"][name])
+    print(BEGIN)
+    report["before"] = recognised_by_split(build_classifier(), index, SPLITS)
+    with atomic_path(output / "report.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def evaluate_left_out(index, output, datasets):
+    """What is made of all images of data sets that were left out, and of val; version 1 beside."""
+    classifiers = {
+        "left out": kem.models.TiCImageClassifier.from_preset(output / "preset"),
+        BEGIN: build_classifier(),
+    }
+    report = {}
+    for name, classifier in classifiers.items():
+        print(name)
+        report[name] = {
+            **recognised_by_split(classifier, index, ["train"], datasets),
+            **recognised_by_split(classifier, index, ["val"]),
+        }
     with atomic_path(output / "report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n")
 
@@ -407,13 +289,18 @@ def main():
     parser.add_argument("--data", default=os.environ.get("ESPMEDSAM_DATA"))
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/modality"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--leave-out", nargs="+", default=[], metavar="DATASET")
     parser.add_argument("--evaluate", action="store_true", help="the preset of a finished run")
     arguments = parser.parse_args()
     if not arguments.data:
-        parser.error("give --data, or set ESPMEDSAM_DATA, to the folder that holds index.csv")
-    index = pathlib.Path(arguments.data) / "index.csv"
-    run = evaluate if arguments.evaluate else train
-    run(index, arguments.output, arguments.seed)
+        parser.error("give --data, or set ESPMEDSAM_DATA, to the folder that holds index2.csv")
+    index = pathlib.Path(arguments.data) / "index2.csv"
+    if not arguments.evaluate:
+        train(index, arguments.output, arguments.seed, arguments.leave_out)
+    elif arguments.leave_out:
+        evaluate_left_out(index, arguments.output, arguments.leave_out)
+    else:
+        evaluate(index, arguments.output, arguments.seed)
 
 
 if __name__ == "__main__":
