@@ -135,6 +135,9 @@ def _targets(task):
     rules = checked_postprocessing(task.postprocessing, targets)
     if rules:
         found["postprocessing"] = rules
+    for name in ("probability_calibration", "guarantees"):
+        if getattr(task, name, None):
+            found[name] = getattr(task, name)
     return found
 
 
@@ -193,8 +196,8 @@ def preset_name(preset):
         version; others unchanged.
 
     Example:
-        >>> preset_name("/home/somebody/trials/eye_7/"), preset_name("espmedsam_nano_256")
-        ('eye_7', 'espmedsam_nano_256@1')
+        >>> preset_name("/home/somebody/trials/eye_7/"), preset_name("tic_tiny")
+        ('eye_7', 'tic_tiny@1')
     """
     if preset is None:
         return None

@@ -44,8 +44,8 @@ class ExportedSegmenter(SegmentsImages):
     Example:
         >>> import tempfile
         >>> segmenter = ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
-        >>> path = tempfile.mkdtemp() + "/fundus"
-        >>> _ = segmenter.export_for("saved_model", path, modality="fundus")
+        >>> path = tempfile.mkdtemp() + "/mole"
+        >>> _ = segmenter.export_for("saved_model", path, modality="dermoscopy")
         >>> image = np.zeros((300, 400, 3), "uint8")
         >>> ExportedSegmenter(path).segment(image)["masks"].shape
         (300, 400)
@@ -85,6 +85,8 @@ class ExportedSegmenter(SegmentsImages):
         self.modalities = tuple(description["modalities"])
         self.target_set = targets_of(description)
         self.postprocessing = description.get("postprocessing") or {}
+        self.probability_calibration = description.get("probability_calibration") or {}
+        self.guarantees = description.get("guarantees") or {}
         self.runtime = runtime
         self.batch_size, height, width, _ = description["inputs"]["images"]["shape"]
         try:

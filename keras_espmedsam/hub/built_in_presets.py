@@ -108,8 +108,8 @@ def versioned_name(preset: str | os.PathLike) -> str:
         str. `NAME@VERSION`, of the newest version if none is given; anything else as it is.
 
     Example:
-        >>> versioned_name("espmedsam_nano_256"), versioned_name("my_run/preset")
-        ('espmedsam_nano_256@1', 'my_run/preset')
+        >>> versioned_name("tic_tiny"), versioned_name("my_run/preset")
+        ('tic_tiny@1', 'my_run/preset')
     """
     preset = os.fspath(preset)
     entry = builtin_presets().get(preset)

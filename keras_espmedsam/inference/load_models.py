@@ -153,7 +153,7 @@ def stored_targets(preset: str | os.PathLike) -> Targets | None:
         `Targets`, or None where the preset or the exported model does not tell.
 
     Example:
-        >>> stored_targets("espmedsam_nano_256").of("fundus")
+        >>> stored_targets("espmedsam_nano_256@1").of("fundus")
         ('mask',)
     """
     try:

@@ -53,13 +53,13 @@ class ResultWriter:
         >>> from PIL import Image
         >>> from keras_espmedsam.inference import ResultWriter, expand_inputs, segment_files
         >>> folder = Path(tempfile.mkdtemp())
-        >>> Image.linear_gradient("L").save(folder / "eye.png")
+        >>> Image.linear_gradient("L").save(folder / "mole.png")
         >>> files = expand_inputs(folder).files
         >>> writer = ResultWriter(folder / "masks", files, overlay=True)
-        >>> for result in segment_files("espmedsam_nano_256", files, "fundus"):
+        >>> for result in segment_files("espmedsam_nano_256", files, "dermoscopy"):
         ...     for path in writer.write(result):
         ...         print(path.name)
-        eye_mask.png
+        mole_mask.png
     """
 
     def __init__(

@@ -275,7 +275,7 @@ def test_a_folder_that_cannot_be_written_is_told(segmenter, tmp_path, written):
     "given, kept",
     [
         (None, None),
-        ("espmedsam_nano_256", "espmedsam_nano_256@1"),
+        ("tic_tiny", "tic_tiny@1"),
         ("espmedsam_nano_256@1", "espmedsam_nano_256@1"),
         ("hf://lab/eye", "hf://lab/eye"),
         ("kaggle://lab/eye/keras/nano", "kaggle://lab/eye/keras/nano"),

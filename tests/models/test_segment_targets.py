@@ -84,7 +84,7 @@ def test_damaged_weights_are_found_and_absent_channels_are_no_damage(model):
 def test_a_preset_tells_its_targets_before_it_is_loaded(model, tmp_path):
     model.save_to_preset(str(tmp_path))
     assert stored_targets(tmp_path) == model.target_set
-    assert stored_targets("espmedsam_nano_256").is_default
+    assert stored_targets("espmedsam_nano_256@1").is_default
     assert stored_targets("tic_tiny_modality") is None
     path = tmp_path / "eye.onnx"
     assert stored_targets(path) is None

@@ -4,6 +4,7 @@ import pytest
 
 from keras_espmedsam.distillation.config import DistillConfig
 from keras_espmedsam.distillation.distilled_from import distilled_from
+from keras_espmedsam.hub.built_in_presets import versioned_name
 from keras_espmedsam.hub.checksums import file_sha256
 from keras_espmedsam.hub.origins import Origin, write_origins
 from keras_espmedsam.training.config.model_settings import ModelSettings
@@ -26,7 +27,7 @@ def test_of_a_model(lite0):
     assert begun_from(ModelSettings(encoder=encoder)) == [LITE0]
     assert begun_from(ModelSettings(encoder={**encoder, "load_weights": False})) == []
     settings = ModelSettings(preset="espmedsam_nano_256")
-    assert [one[:2] for one in begun_from(settings)] == [("model", "espmedsam_nano_256@1")]
+    assert begun_from(settings)[0][:2] == ("model", versioned_name(settings.preset))
     assert begun_from(settings.model_copy(update={"load_weights": False})) == []
 
 
