@@ -201,6 +201,20 @@ def test_prepared_masks_say_what_is_not_labelled(extended):
     assert (y["masks"].min(axis=(1, 2)) >= 0).sum(axis=1).tolist() == [3, 2, 2]
 
 
+def test_masks_of_one_channel_show_the_first_target(extended):
+    x = {"images": RAW, "modalities": MODALITIES}
+    truth = np.zeros((3, *SIZE, 1), "uint8")
+    truth[:, :4, :4] = 1
+    _, expected = extended.prepare_batch(x, truth)
+    known = expected["masks"].min(axis=(1, 2)) >= 0
+    assert known.tolist() == [[True, False, False]] * 3
+    assert (expected["masks"].sum(axis=(1, 2))[:, 0] == 16).all()
+    for alike in (truth[..., 0], list(truth), list(truth[..., 0]), {"masks": truth}):
+        _, y = extended.prepare_batch(x, alike)
+        np.testing.assert_array_equal(y["masks"], expected["masks"])
+        np.testing.assert_array_equal(y["patches"], expected["patches"])
+
+
 def test_images_of_several_sizes_with_several_targets(extended):
     x = {"images": [RAW[0], RAW[1, :20]], "modalities": ["skin", "lung"]}
     truth = [np.ones((32, 32, 3), "uint8"), np.ones((20, 32, 3), "uint8")]
@@ -269,7 +283,7 @@ def test_a_loss_of_one_target_is_computed_for_each(build):
         (lambda m: m.add_instances("skin", "mole", "edges"), "boundary, core, components"),
         (lambda m: m.train_only_target("skin", "mask"), "first target"),
         (lambda m: m.train_only_target("skin", "heart"), "target of lung"),
-        (lambda m: m.prepare_batch(_x(), np.ones((3, *SIZE))), "3 channels"),
+        (lambda m: m.prepare_batch(_x(), [np.ones((9, 32))] * 3), "or \\(32, 32, 1\\) for the"),
         (lambda m: m.prepare_batch(_x(), np.ones((3, *SIZE, 2))), "3 channels"),
         (
             lambda m: m.prepare_batch(_x(), {"labelled": np.ones((3, 3))}),

@@ -9,7 +9,7 @@ from keras_espmedsam import losses
 from keras_espmedsam.data.targets import UNLABELLED, Targets
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
-from keras_espmedsam.imaging.host_call import host_call
+from keras_espmedsam.imaging.host_call import host_call, rank
 from keras_espmedsam.imaging.postprocessing import checked_postprocessing
 from keras_espmedsam.imaging.raw_batch import batch_parts, check_batch, named_inputs
 from keras_espmedsam.inference.modalities import no_modality
@@ -142,7 +142,8 @@ class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter):
             x: dict of raw `images` and `modalities` (indices or names, or one for all), or only
                 images for a model of one modality; see `fit`.
             y: raw masks, or a dict of them as `masks` and, with several targets, `labelled`
-                `(batch, channels)` bool; or `None`.
+                `(batch, channels)` bool; or `None`. Masks of one channel show the first target of
+                their modality, and the others are not labelled.
             sample_weight: `(batch,)`, or one per pixel: `(batch, height, width[, 1])` or a list
                 of maps of the images' own sizes, or a dict of these as `masks`, or `None`.
             class_weight: dict of 0 (background) and 1 (foreground) to weights of their pixels,
@@ -235,17 +236,20 @@ class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter):
         if channels == 1:
             return masks
         size = None if isinstance(masks, list | tuple) else getattr(masks, "shape", (None,))[-1]
-        if size not in (None, channels):
+        if size is not None and rank(masks) == 3:  # Without an axis of channels.
+            size = 1
+        if size not in (None, 1, channels):
             raise InputError(
                 f"Received masks of shape {tuple(masks.shape)} for a model with {channels} "
                 f"channels; expected (batch, height, width, {channels}), one for each target of "
-                "a modality, or a list of such maps of the images' own sizes."
+                "a modality, or (batch, height, width, 1), the first target, or a list of such "
+                "maps of the images' own sizes."
             )
         targets = self.target_set
         inputs = {
             "images": x["images"],
-            # Only to check what is excluded or nested.
-            "masks": masks if targets.exclusive or targets.nested else None,
+            # Only to check what is excluded or nested, and for the number of their channels.
+            "masks": masks if targets.exclusive or targets.nested or size != channels else None,
             "modalities": x.get("modalities"),
             "given": y.get("labelled") if isinstance(y, dict) else None,
         }

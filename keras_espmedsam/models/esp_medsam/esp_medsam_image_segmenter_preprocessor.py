@@ -32,6 +32,7 @@ from keras_espmedsam.models.esp_medsam.pixel_weights import (
     weight_map,
     weights_as,
 )
+from keras_espmedsam.models.esp_medsam.raw_targets import shows_first_target
 from keras_espmedsam.models.sample_weights import image_weights
 
 # Foreground values that may differ between masks of a batch: 1, and the 8-bit and 16-bit maximum.
@@ -50,9 +51,9 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
     one modality). Images are `(batch, height, width, channels)` or a list of images of any sizes.
     `y`, masks of the images' own sizes, `(batch, height, width[, 1])` or a list of them, in
     {0, 1} (or 0 to 255 in uint8), or `None`; with several targets a dict of `masks`,
-    `(batch, height, width, channels)` or a list of such maps, and `labelled`, `(batch, channels)`
-    bool. `sample_weight`: `(batch,)`, or one per pixel,
-    `(batch, height, width[, 1])` or a list of maps of the images' own sizes, or a dict of these as
+    `(batch, height, width, channels)` or a list of such maps, or of maps of one channel for the
+    first target of a modality, and `labelled`, `(batch, channels)` bool. `sample_weight`:
+    `(batch,)`, or one per pixel, `(batch, height, width[, 1])` or a list of maps of the images' own sizes, or a dict of these as
     `masks` and, if the patches need their own weights, `patches`; or `None`.
     Returns `x`, `(x, y)` or `(x, y, sample_weight)`. `y` is a dict of `masks`,
     `(batch, height, width, channels)`, and `patches`, the masks max-pooled by 32; both are -1 in
@@ -170,10 +171,15 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
         size = image.shape[:2]
         image, place = converter.convert(image), converter.place(size)
         mask = mask_array(mask) if isinstance(mask, Image.Image) else as_array(mask)
+        if mask.shape[:2] == size and shows_first_target(mask, channels):
+            wide = np.zeros((*size, channels), mask.dtype)
+            wide[..., 0] = mask.reshape(size)
+            mask = wide
         if channels > 1 and mask.shape != (*size, channels):
             raise InputError(
                 f"Received masks of shape {mask.shape} for an image of {size[0]} x {size[1]} and "
-                f"{channels} channels; expected {(*size, channels)}."
+                f"{channels} channels; expected {(*size, channels)}, or {(*size, 1)} for the "
+                "modality's first target."
             )
         if channels == 1 and mask.shape not in (size, (*size, 1)):
             front = "; its channel axis comes first" if mask.shape == (1, *size) else ""

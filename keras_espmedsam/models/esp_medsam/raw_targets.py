@@ -15,7 +15,8 @@ def labelled_channels(targets, count, masks=None, modalities=None, given=None):
         targets: `Targets` of the model.
         count: int. Number of images.
         masks: `(batch, height, width, channels)`, or a list of such maps; foreground is above half
-            of a map's largest value. `None` to check nothing. What is no such map is not checked
+            of a map's largest value. A map of one channel, `(height, width[, 1])`, shows the first
+            target of its modality. `None` to check nothing. What is no such map is not checked
             here.
         modalities: int array `(batch,)`, or `None` for the first.
         given: `(batch, channels)` of bool, or of 0 and 1; `None` for all channels of an image's
@@ -35,8 +36,27 @@ def labelled_channels(targets, count, masks=None, modalities=None, given=None):
         labelled &= _flags(given, labelled.shape)
     if masks is not None:
         for i in range(min(count, len(masks))):
+            if shows_first_target(masks[i], targets.num_channels):
+                labelled[i, 1:] = False
             _check_conflicts(targets, targets.modalities[rows[i]], masks[i], labelled[i], i, count)
     return labelled
+
+
+def shows_first_target(mask, channels):
+    """Return whether an image's mask has one channel, though the model has several.
+
+    Args:
+        mask: array, tensor or Pillow image.
+        channels: int. The number of channels of the model.
+
+    Example:
+        >>> shows_first_target(np.zeros((4, 4, 1)), 3), shows_first_target(np.zeros((4, 4, 3)), 3)
+        (True, False)
+    """
+    shape = getattr(mask, "shape", None)
+    if shape is None:
+        shape = as_array(mask).shape
+    return channels > 1 and (len(shape) == 2 or (len(shape) == 3 and shape[-1] == 1))
 
 
 def first_channels(counts, channels):
