@@ -163,7 +163,7 @@ def _draw(folder, record, image, found, labels):
         for name, truth in zip(names, truths, strict=True)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    write_overlay(folder / f"{stem}.png", both, np.stack(masks, axis=-1))
+    write_overlay(folder / f"{stem}.png", both, np.stack(masks, axis=-1), names)
 
 
 def main():
