@@ -53,8 +53,9 @@ class ESPMedSAMImageSegmenterPreprocessor(ImageSegmenterPreprocessor):
     {0, 1} (or 0 to 255 in uint8), or `None`; with several targets a dict of `masks`,
     `(batch, height, width, channels)` or a list of such maps, or of maps of one channel for the
     first target of a modality, and `labelled`, `(batch, channels)` bool. `sample_weight`:
-    `(batch,)`, or one per pixel, `(batch, height, width[, 1])` or a list of maps of the images' own sizes, or a dict of these as
-    `masks` and, if the patches need their own weights, `patches`; or `None`.
+    `(batch,)`, or one per pixel, `(batch, height, width[, 1])` or a list of maps of the images' own
+    sizes, or a dict of these as `masks` and, if the patches need their own weights, `patches`; or
+    `None`.
     Returns `x`, `(x, y)` or `(x, y, sample_weight)`. `y` is a dict of `masks`,
     `(batch, height, width, channels)`, and `patches`, the masks max-pooled by 32; both are -1 in
     channels that are not labelled. Weights per pixel
