@@ -12,6 +12,7 @@ _PLACES = {
     "ESPMedSAMImageSegmenter": "keras_espmedsam.models",
     "TiCImageClassifier": "keras_espmedsam.models",
     "ExportedSegmenter": "keras_espmedsam.export",
+    "calibrate_targets": "keras_espmedsam.evaluation",
     "export_like_keras": "keras_espmedsam.export",
     "export_model": "keras_espmedsam.export",
     "format_of": "keras_espmedsam.export.formats",

@@ -5,6 +5,7 @@ import typer
 from keras_espmedsam.cli import convert
 from keras_espmedsam.cli.add_modality import add_modality
 from keras_espmedsam.cli.add_target import add_target
+from keras_espmedsam.cli.calibrate import calibrate
 from keras_espmedsam.cli.command import Command
 from keras_espmedsam.cli.distill import distill
 from keras_espmedsam.cli.doctor import doctor
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for _command in (
-    *(segment, evaluate, presets, train, distill),
+    *(segment, evaluate, calibrate, presets, train, distill),
     *(add_modality, add_target, export, doctor),
 ):
     app.command(cls=Command)(_command)

@@ -36,6 +36,7 @@ from keras_espmedsam.errors import InputError, NoImageError
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.inference import FileResult, ResultWriter, expand_inputs, segment_files
 from keras_espmedsam.inference.chosen_targets import check_used, checked_targets, target_set_of
+from keras_espmedsam.inference.guarantees import GUARANTEES, check_guarantee
 from keras_espmedsam.inference.input_files import RESULT_NAMES, Inputs
 from keras_espmedsam.inference.load_models import check_name as check_preset
 from keras_espmedsam.inference.load_models import stored_targets
@@ -105,6 +106,15 @@ def segment(
         ),
     ] = None,
     threshold: Annotated[list[str] | None, THRESHOLD_OPTION] = None,
+    guarantee: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(GUARANTEES),
+            help="Make masks of which this is guaranteed, if espmedsam calibrate has put it into "
+            "the preset.",
+            show_default=False,
+        ),
+    ] = None,
     no_postprocess: Annotated[
         bool,
         typer.Option(
@@ -173,6 +183,13 @@ def segment(
 
     with _listed(masks), errors_reported(done):
         thresholds = GivenThresholds(threshold)
+        if guarantee is not None:
+            check_guarantee(guarantee)
+            if threshold:
+                raise InputError(
+                    "Received --guarantee with --threshold; a guarantee has thresholds of its own, "
+                    "so give one of the two."
+                )
         said = parse_intensity(intensity, "--intensity")
         check_preset(preset, precision)  # Before the files, which may be many.
         known = stored_targets(preset)
@@ -204,6 +221,7 @@ def segment(
             intensity=said,
             targets=target or None,
             postprocess=not no_postprocess,
+            guarantee=guarantee,
         )
         if target_set != known:  # An exported model tells its targets when it is loaded.
             writer.check(files, target_set, modalities, target or None)

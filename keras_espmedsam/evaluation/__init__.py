@@ -1,5 +1,6 @@
 """Segmentation metrics, and the evaluation of a segmenter on a data set."""
 
+from keras_espmedsam.evaluation.calibrate import CalibratedTarget, calibrate_targets
 from keras_espmedsam.evaluation.choose_postprocessing import (
     Choice,
     choose_postprocessing,
@@ -33,12 +34,14 @@ from keras_espmedsam.evaluation.surface_dice import DEFAULT_TOLERANCE, nsd
 from keras_espmedsam.evaluation.worst_images import worst_images
 
 __all__ = [
+    "CalibratedTarget",
     "Choice",
     "DEFAULT_METRICS",
     "DEFAULT_TOLERANCE",
     "INSTANCE_METRICS",
     "MetricError",
     "ObjectMatches",
+    "calibrate_targets",
     "choose_postprocessing",
     "cldice",
     "dice",

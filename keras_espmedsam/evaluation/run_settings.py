@@ -77,6 +77,8 @@ def _segmenter_checksum(segmenter):
         values.append(target_set.config())
     if getattr(segmenter, "postprocessing", None):
         values.append(segmenter.postprocessing)
+    if getattr(segmenter, "probability_calibration", None):
+        values.append(segmenter.probability_calibration)
     text = json.dumps(values, sort_keys=True, default=lambda value: type(value).__name__)
     weights = segmenter.get_weights() if hasattr(segmenter, "get_weights") else []
     return _checksum(text.encode(), *(np.ascontiguousarray(weight).tobytes() for weight in weights))

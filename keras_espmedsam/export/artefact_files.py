@@ -15,6 +15,8 @@ from keras_espmedsam.hub.json_file import read_json
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.imaging.placement import RESIZE_MODES
 from keras_espmedsam.imaging.postprocessing import checked_postprocessing
+from keras_espmedsam.imaging.probability_calibration import checked_calibration
+from keras_espmedsam.inference.guarantees import checked_guarantees
 
 TOGETHER = "keep the two together, as `espmedsam export` writes them, or export it again"
 # Far more than any model here takes at a time.
@@ -70,7 +72,10 @@ def read_description(path):
             f"which {shown(path.name)} is not; {TOGETHER}."
         )
     try:
-        checked_postprocessing(description.get("postprocessing"), targets_of(description))
+        targets = targets_of(description)
+        checked_postprocessing(description.get("postprocessing"), targets)
+        checked_calibration(description.get("probability_calibration"), targets)
+        checked_guarantees(description.get("guarantees"), targets)
     except InputError as error:
         raise InputError(
             f"The description {shown(beside.name)} of an artefact contradicts itself: {error} "

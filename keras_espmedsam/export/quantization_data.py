@@ -152,6 +152,7 @@ class _AtSize(SegmentsImages):
         self.modalities = task.modalities
         self.target_set = target_set_of(task)
         self.postprocessing = getattr(task, "postprocessing", {})
+        self.probability_calibration = getattr(task, "probability_calibration", {})
         self.predict_probabilities = task.predict_probabilities
 
 

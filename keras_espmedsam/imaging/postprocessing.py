@@ -10,6 +10,7 @@ import numpy as np
 from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.imaging.objects import connected_components, holes_of, without_small
+from keras_espmedsam.imaging.options_by_target import options_by_target
 from keras_espmedsam.imaging.placement import Placement
 
 if TYPE_CHECKING:
@@ -92,32 +93,8 @@ def checked_postprocessing(given: Any, targets: "Targets") -> dict[str, dict[str
         >>> checked_postprocessing({"microscopy": {"nuclei": {"min_area": 20}}}, targets)
         {'microscopy': {'nuclei': {'min_area': 20}}}
     """
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for modality, of_modality in _mapping(given, "modality", "postprocessing").items():
-        targets.of(modality)
-        where = f"postprocessing of {modality}"
-        for target, options in _mapping(of_modality, "target", where).items():
-            if not isinstance(target, str):
-                raise InputError(
-                    f"Received the target {shown_value(target)} in the {where}; expected one of "
-                    f"{', '.join(targets.of(modality))}."
-                )
-            target = targets.of(modality)[targets.index(modality, target)]
-            own = _options(options, f"{where}'s {target}")
-            if own:
-                found.setdefault(modality, {})[target] = own
-    return found
-
-
-def _mapping(given, key, where):
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
-        raise InputError(
-            f"Received {shown_value(given)} as the {where}; expected a dict with a {key} as each "
-            'key, such as {"microscopy": {"nuclei": {"min_area": 20, "fill_holes": True}}}.'
-        )
-    return given
+    example = '{"microscopy": {"nuclei": {"min_area": 20, "fill_holes": True}}}'
+    return options_by_target(given, targets, "postprocessing", _options, example)
 
 
 def _options(given, where):

@@ -21,6 +21,7 @@ from keras_espmedsam.inference.chosen_targets import (
     target_set_of,
     thresholds_of,
 )
+from keras_espmedsam.inference.guarantees import guaranteed_thresholds
 from keras_espmedsam.inference.image_batches import check_batch_size, filled_up, image_batches
 from keras_espmedsam.inference.modalities import modality_indices
 from keras_espmedsam.inference.target_masks import ImageMaps
@@ -41,7 +42,10 @@ class SegmentsImages:
 
     - `target_set`: `keras_espmedsam.data.Targets`, if it has several targets, or names for them;
     - `postprocessing`: dict of modality to dict of target to arguments of
-      `keras_espmedsam.imaging.instances.postprocess_mask`.
+      `keras_espmedsam.imaging.instances.postprocess_mask`;
+    - `probability_calibration`: dict of modality to dict of target to arguments of
+      `keras_espmedsam.imaging.probability_calibration.calibrated`;
+    - `guarantees`: see `keras_espmedsam.inference.guarantees.checked_guarantees`.
 
     Example:
         >>> class Bright(SegmentsImages):
@@ -81,6 +85,7 @@ class SegmentsImages:
         intensity: Intensity | None = None,
         targets: str | Sequence[str] | None = None,
         postprocess: bool = True,
+        guarantee: str | None = None,
     ) -> dict[str, Any]:
         """Segment images and return each mask at the image's own size.
 
@@ -106,6 +111,10 @@ class SegmentsImages:
                 that the modality has.
             postprocess: bool. Whether small objects are removed and holes filled in the masks, if
                 the model's `postprocessing` says so.
+            guarantee: `"recall"`, `"false_discovery_rate"` or `"dice"`: make the masks with the
+                thresholds for which the model's `guarantees` hold. `threshold` and
+                `postprocess` then do nothing, and masks of targets may overlap or leave the one
+                that contains them, since any change could break what is guaranteed.
 
         Returns:
             dict of `masks` (bool) and `probabilities` (float32), each `(height, width)` if the
@@ -154,7 +163,15 @@ class SegmentsImages:
         check_used(wanted, target_set, names)
         chosen = {name: choose_targets(target_set, name, wanted) for name in dict.fromkeys(names)}
         channels = target_set.num_channels
-        rules = getattr(self, "postprocessing", None) if postprocess else None
+        cleaned = postprocess and guarantee is None
+        rules = getattr(self, "postprocessing", None) if cleaned else None
+        calibration = getattr(self, "probability_calibration", None) or {}
+        thresholds_by_name = {
+            name: thresholds
+            if guarantee is None
+            else guaranteed_thresholds(self, guarantee, name, one.names)
+            for name, one in chosen.items()
+        }
         found: list[Any] = [None] * len(images)  # Filled in below.
         blank = [False] * len(images)
         for batch, size in image_batches(converter, images, batch_size):
@@ -169,7 +186,12 @@ class SegmentsImages:
                 for one, other in zip(maps, others, strict=True):
                     one.average(other)
             for i, one in zip(batch, maps, strict=True):
-                found[i] = one.results(thresholds, (rules or {}).get(names[i], {}))
+                found[i] = one.results(
+                    thresholds_by_name[names[i]],
+                    (rules or {}).get(names[i], {}),
+                    calibration.get(names[i]),
+                    guarantee is not None,
+                )
         masks, probabilities, instances = ([one[k] for one in found] for k in range(3))
         several_targets = [
             not isinstance(targets, str) and (wanted is not None or len(chosen[name].names) > 1)

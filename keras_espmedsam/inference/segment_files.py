@@ -30,6 +30,7 @@ from keras_espmedsam.inference.chosen_targets import (
     thresholds_of,
 )
 from keras_espmedsam.inference.file_result import FileResult
+from keras_espmedsam.inference.guarantees import check_guaranteed
 from keras_espmedsam.inference.image_batches import check_batch_size
 from keras_espmedsam.inference.input_files import expand_inputs
 from keras_espmedsam.inference.item_batches import batches
@@ -56,6 +57,7 @@ def segment_files(
     precision: str | None = None,
     targets: str | Sequence[str] | None = None,
     postprocess: bool = True,
+    guarantee: str | None = None,
 ) -> Results:
     """Segment files, and yield a result for each of their images as soon as it is done.
 
@@ -92,6 +94,7 @@ def segment_files(
             for all. A file whose modality has none of them gives an error.
         postprocess: whether small objects are removed and holes filled in the masks, if the
             segmenter's `postprocessing` says so.
+        guarantee: one of the segmenter's `guarantees` that the masks shall have; see `segment`.
 
     Yields:
         `FileResult`: path, index, count, mask, probabilities, modality, confidence, blank,
@@ -140,7 +143,9 @@ def segment_files(
         requests = ((path, index) for path in paths)
         indices = np.array([index])
     if not needed:
-        check_used(wanted, target_set, [known[i] for i in indices])
+        used = [known[i] for i in indices]
+        check_used(wanted, target_set, used)
+        check_guaranteed(segmenter, guarantee, used, wanted)
     found = FileRecognizer(load_recognizer(recognizer), known, batch_size) if needed else None
     said: Intensity = intensity or getattr(segmenter, "intensity", None) or AUTO_INTENSITY
     options: dict[str, Any] = {
@@ -150,6 +155,7 @@ def segment_files(
         "mirror": mirror,
         # A custom segmenter need not have this argument.
         **({} if postprocess else {"postprocess": False}),
+        **({} if guarantee is None else {"guarantee": guarantee}),
     }
     run = _Run(segmenter, known, target_set, wanted, found, said, max_pixels, batch_size, options)
     return run.results(requests)

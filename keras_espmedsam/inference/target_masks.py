@@ -1,5 +1,6 @@
 """Turn the probability maps of an image's targets into masks and objects."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from keras_espmedsam.imaging.instances import split_instances
 from keras_espmedsam.imaging.objects import numbered
 from keras_espmedsam.imaging.placement import Placement
 from keras_espmedsam.imaging.postprocessing import options_at_image_size, postprocess_mask
+from keras_espmedsam.imaging.probability_calibration import calibrated
 from keras_espmedsam.inference.chosen_targets import ChosenTargets
 
 Planes = dict[str, np.ndarray]
@@ -53,13 +55,20 @@ class ImageMaps:
             plane /= 2
 
     def results(
-        self, thresholds: Mapping[str, float], rules: Mapping[str, Mapping[str, Any]]
+        self,
+        thresholds: Mapping[str, float],
+        rules: Mapping[str, Mapping[str, Any]],
+        calibration: Mapping[str, Mapping[str, float]] | None = None,
+        guaranteed: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, Planes]:
         """Return the masks, the probabilities and the objects, and let go of all other maps.
 
         Args:
             thresholds: dict of target to threshold.
             rules: dict of target to its options of `checked_postprocessing`; empty for none.
+            calibration: dict of target to its options of `checked_calibration`.
+            guaranteed: whether the thresholds are those of a guarantee: for probabilities before
+                calibration, and for masks that no other target and no rule changes.
 
         Returns:
             Masks (bool) and probabilities (float32), `(height, width)` or
@@ -67,16 +76,37 @@ class ImageMaps:
         """
         chosen, planes = self.chosen, self.planes
         # The model's outputs are so, but resizing and averaging may round them apart.
-        for inner, outer in chosen.nested:
-            np.minimum(planes[inner], planes[outer], out=planes[inner])
+        self._nest()
+        if not guaranteed:
+            self._calibrate(calibration)
         every = None if self._all is None else np.empty(self._all.shape, bool)
         out = {} if every is None else dict(zip(chosen.names, every, strict=True))
         scaled = {name: options_at_image_size(one, self._place) for name, one in rules.items()}
+        if guaranteed:
+            chosen = dataclasses.replace(chosen, helpers=(), groups=(), nested=())
         masks, objects = target_masks(chosen, planes, thresholds, scaled, out)
+        if guaranteed:
+            self._calibrate(calibration)
         self.planes = {}
         if self._all is None or every is None:
             return masks[chosen.names[0]], planes[chosen.names[0]], objects
         return np.moveaxis(every, 0, -1), np.moveaxis(self._all, 0, -1), objects
+
+    def _nest(self):
+        for inner, outer in self.chosen.nested:
+            np.minimum(self.planes[inner], self.planes[outer], out=self.planes[inner])
+
+    def _calibrate(self, calibration):
+        """Calibrate the probabilities, in place where they are written to one array."""
+        for name, options in (calibration or {}).items():
+            if name in self.planes:
+                found = calibrated(self.planes[name], **options)
+                if self._all is None:
+                    self.planes[name] = found
+                else:
+                    self.planes[name][...] = found
+        if calibration:
+            self._nest()
 
 
 def _own(plane):

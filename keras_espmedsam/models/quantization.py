@@ -70,6 +70,7 @@ def keeps_quantization(decorated):
         Source: Keras' `quantize`.
         """
         layers = _checked(self, mode, filters)
+        getattr(self, "weights_change", lambda: None)()  # A backbone has nothing to remove.
         optimizer = _without_state(self)
         chosen = {id(layer) for layer in layers}
         with _quick_collection():

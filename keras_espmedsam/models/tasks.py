@@ -59,6 +59,9 @@ class _ImageTask:
         """Return the targets of one prepared batch that metrics compare with the outputs."""
         return y
 
+    def weights_change(self):
+        """Called before the weights are trained or quantised."""
+
     def check_arrays(self, x, y):
         """Refuse what is wrong in the rows of all images and targets, before the first batch."""
 

@@ -16,6 +16,7 @@ from keras_espmedsam.inference.modalities import no_modality
 from keras_espmedsam.losses.per_target_loss import of_modalities
 from keras_espmedsam.metrics import DiceScore, ForegroundIoU, TargetDice
 from keras_espmedsam.models.class_weights import weights_by_class
+from keras_espmedsam.models.esp_medsam.calibrated_segmenter import CalibratedSegmenter
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import ESPMedSAMBackbone
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     ESPMedSAMImageSegmenterPreprocessor,
@@ -37,7 +38,7 @@ from keras_espmedsam.optimizers import decoupled
 @keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 # keras-hub writes the name of the first base class into presets.
-class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter):
+class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter, CalibratedSegmenter):
     """Segment medical images of several modalities without prompts.
 
     Args:
@@ -47,6 +48,12 @@ class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter):
         postprocessing: dict of modality to dict of target to what `segment` does with its mask:
             `min_area`, `fill_holes` and `max_objects`; see
             `keras_espmedsam.imaging.postprocessing.postprocess_mask`. Empty by default.
+        probability_calibration: dict of modality to dict of target to what `segment` does with its
+            probabilities: `temperature` and `bias`; see
+            `keras_espmedsam.imaging.probability_calibration.calibrated`. Empty by default.
+        guarantees: dict of modality to dict of target to what is guaranteed of its masks; see
+            `keras_espmedsam.inference.guarantees.checked_guarantees`. Empty by default;
+            `calibrate` makes them.
 
     Call: like the backbone, returning `masks` and `patches`. For raw images use `segment`.
 
@@ -67,13 +74,22 @@ class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter):
     backbone_cls = ESPMedSAMBackbone
     preprocessor_cls = ESPMedSAMImageSegmenterPreprocessor
 
-    def __init__(self, backbone, preprocessor=None, postprocessing=None, **kwargs):
+    def __init__(
+        self,
+        backbone,
+        preprocessor=None,
+        postprocessing=None,
+        probability_calibration=None,
+        guarantees=None,
+        **kwargs,
+    ):
         # === Layers ===
         self.backbone = backbone
         self.preprocessor = checked_preprocessor(type(self), preprocessor)
-        # A property, since Keras would wrap a dict in an attribute.
+        # Properties, since Keras would wrap a dict in an attribute.
         rules = checked_postprocessing(postprocessing, _targets_of(backbone))
         self._postprocessing = lambda: rules
+        self._set_calibration(probability_calibration, guarantees)
 
         # === Functional Model ===
         super().__init__(
@@ -106,7 +122,14 @@ class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter):
         config = super().get_config()
         if self.postprocessing:  # Left out by default, so that version 0.1.0 loads such presets.
             config["postprocessing"] = self.postprocessing
+        for name in ("probability_calibration", "guarantees"):
+            if getattr(self, name):
+                config[name] = getattr(self, name)
         return config
+
+    def weights_change(self):
+        """Remove what holds for the present weights only."""
+        self.forget_calibration()
 
     def encode(self, images, modalities=None):
         """Compute image embeddings: the expensive pass. See `ESPMedSAMBackbone.encode`.

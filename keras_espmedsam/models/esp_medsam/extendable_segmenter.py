@@ -282,8 +282,13 @@ class ExtendableSegmenter:
             modality: {new(modality, name): dim for name, dim in dims.items()}
             for modality, dims in backbone.target_adapters.items()
         }
-        rules = {
-            modality: {new(modality, name): rule for name, rule in of.items()}
-            for modality, of in self.postprocessing.items()
-        }
+
+        def renamed(given):
+            return {
+                modality: {new(modality, name): one for name, one in of.items()}
+                for modality, of in given.items()
+            }
+
+        rules = renamed(self.postprocessing)
         self._postprocessing = lambda: rules
+        self._set_calibration(renamed(self.probability_calibration), renamed(self.guarantees))

@@ -56,12 +56,20 @@ def rebuilt(segmenter, targets, **changes):
     preprocessor = segmenter.preprocessor
     if preprocessor is not None:
         preprocessor = type(preprocessor).from_config(preprocessor.get_config())
-    rules = {
-        modality: {name: rule for name, rule in of.items() if name in targets.of(modality)}
-        for modality, of in segmenter.postprocessing.items()
+    kept = {
+        option: _of_targets(getattr(segmenter, option), targets)
+        for option in ("postprocessing", "probability_calibration", "guarantees")
+    }
+    return type(segmenter)(backbone=new, preprocessor=preprocessor, **kept)
+
+
+def _of_targets(options, targets):
+    """Return those options of modalities and targets that the new segmenter still has."""
+    return {
+        modality: {name: one for name, one in of.items() if name in targets.of(modality)}
+        for modality, of in options.items()
         if modality in targets.names
     }
-    return type(segmenter)(backbone=new, preprocessor=preprocessor, postprocessing=rules)
 
 
 def shared_weights(backbone):

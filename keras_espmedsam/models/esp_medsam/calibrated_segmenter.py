@@ -1,0 +1,118 @@
+"""A segmenter's calibrated probabilities, and what is guaranteed of its masks."""
+
+from keras_espmedsam._upward import upward
+from keras_espmedsam.errors import warn_of_input
+from keras_espmedsam.imaging.probability_calibration import checked_calibration
+from keras_espmedsam.inference.guarantees import checked_guarantees
+
+
+class CalibratedSegmenter:
+    """The properties and the method. A subclass is an `ImageSegmenter` with `target_set`.
+
+    Example:
+        >>> encoder = TinyViTBackbone(
+        ...     hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2),
+        ...     window_sizes=(4, 4, 4), neck_dim=32, num_modalities=6)
+        >>> backbone = ESPMedSAMBackbone(encoder, transformer_num_heads=2, transformer_mlp_dim=64)
+        >>> converter = ESPMedSAMImageConverter(image_size=(64, 64))
+        >>> segmenter = ESPMedSAMImageSegmenter(
+        ...     backbone, ESPMedSAMImageSegmenterPreprocessor(converter))
+    """
+
+    @property
+    def probability_calibration(self):
+        """dict of modality to dict of target to the temperature and bias of its probabilities."""
+        return self._calibration()[0]
+
+    @property
+    def guarantees(self):
+        """dict of modality to dict of target to what is guaranteed of its masks."""
+        return self._calibration()[1]
+
+    def _set_calibration(self, probability_calibration, guarantees):
+        targets = self.target_set
+        both = (
+            checked_calibration(probability_calibration, targets),
+            checked_guarantees(guarantees, targets),
+        )
+        # A function, since Keras would wrap a dict in an attribute.
+        self._calibration = lambda: both
+
+    def calibrate(
+        self,
+        data,
+        recall=None,
+        false_discovery_rate=None,
+        dice=None,
+        confidence=0.9,
+        probabilities=True,
+        bias=False,
+        **options,
+    ):
+        """Calibrate the probabilities on labelled images, and guarantee masks.
+
+        Give images that the model was not trained on, of the place where it is used: 9 of each
+        target are enough to guarantee a recall of 0.9. What was calibrated before stays for targets
+        that the images do not show. Training changes a model, and ends what is guaranteed: `fit`
+        removes both, so calibrate last.
+
+        Args:
+            data: path of an index of images and masks, or a list of
+                `keras_espmedsam.data.Record`.
+            recall: float or None. The share of a target's true pixels that is inside of the mask,
+                at least, as the mean over new images.
+            false_discovery_rate: float or None. The share of the mask that is background, at most,
+                as the mean over new images.
+            dice: float or None. The mean Dice of new images, at least.
+            confidence: float. How sure the last two are. Recall holds on average over the images
+                that it is calibrated on.
+            probabilities: bool. Whether to fit a temperature for the probabilities of each target.
+                Masks at threshold 0.5 stay the same.
+            bias: bool. Whether to fit a bias, too, which changes these masks; see
+                `calibrate_targets`.
+            **options: see `keras_espmedsam.evaluation.calibrate_targets`.
+
+        Returns:
+            list of `keras_espmedsam.evaluation.CalibratedTarget`, one for each target.
+
+        Raises:
+            InputError: for images that cannot be used, and if nothing could be guaranteed that was
+                asked for.
+
+        Warns:
+            InputWarning: for each target of which a guarantee could not be given, with the reason.
+
+        Source: Angelopoulos et al., Conformal risk control (arXiv 2208.02814), for recall; Learn
+            then test (arXiv 2110.01052), for the others; Guo et al. (arXiv 1706.04599), for the
+            temperature.
+        """
+        found = upward("calibrate_targets")(
+            self,
+            data,
+            recall=recall,
+            false_discovery_rate=false_discovery_rate,
+            dice=dice,
+            confidence=confidence,
+            probabilities=probabilities,
+            bias=bias,
+            **options,
+        )
+        calibration = {name: dict(of) for name, of in self.probability_calibration.items()}
+        guarantees = {name: dict(of) for name, of in self.guarantees.items()}
+        for one in found:
+            if probabilities:
+                calibration.setdefault(one.modality, {})[one.target] = one.options
+            of = guarantees.setdefault(one.modality, {})
+            of[one.target] = {**of.get(one.target, {}), **one.guarantees}
+        self._set_calibration(calibration, guarantees)
+        return found
+
+    def forget_calibration(self):
+        """Remove the calibration and the guarantees, because the weights are about to change."""
+        if self.probability_calibration or self.guarantees:
+            self._set_calibration(None, None)
+            warn_of_input(
+                "The model was calibrated with other weights; its calibration and its guarantees "
+                "are removed. Calibrate it again when its weights are final.",
+                stacklevel=4,
+            )
