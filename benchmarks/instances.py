@@ -30,7 +30,7 @@ from keras_espmedsam.imaging.instances import split_instances
 from keras_espmedsam.imaging.placement import Placement
 from keras_espmedsam.training import Augmentation, SegmentationDataset
 
-PRESET, MODALITY, TARGET, SIZE = "espmedsam_nano_256", "microscopy", "nuclei", (256, 256)
+PRESET, MODALITY, TARGET, SIZE = "espmedsam_nano_256@1", "microscopy", "nuclei", (256, 256)
 TRAINED_ON = ("dsb2018", "gbm40", "tcga_glioma", "neuroblastoma")
 MEASURED_ON = ("dsb2018", "gbm40", "tcga_glioma")
 HELD_OUT = (("dsb2018", "test"), ("miccai15_nuclei", "unseen"))

@@ -150,7 +150,7 @@ def in_words(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--preset", default="espmedsam_nano_256", help="name or folder")
+    parser.add_argument("--preset", default="espmedsam_nano_256@1", help="name or folder")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/reports"))
     parser.add_argument("--images", type=int, default=20, help="the most of each data set")
     arguments = parser.parse_args()

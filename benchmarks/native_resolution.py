@@ -115,7 +115,7 @@ def table(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--preset", default="espmedsam_tic_native", help="name or folder")
-    parser.add_argument("--fixed", default="espmedsam_nano_256", help="name or folder")
+    parser.add_argument("--fixed", default="espmedsam_nano_256@1", help="name or folder")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("docs/reports"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", type=pathlib.Path, help=argparse.SUPPRESS)

@@ -26,7 +26,7 @@ KINDS = ("union", "each")
 
 def with_targets():
     """The preset with its further targets, all begun as the first of their modality."""
-    segmenter = load("espmedsam_nano_256")
+    segmenter = load("espmedsam_nano_256@1")
     segmenter.name_targets(NAMES)
     for modality, (first, *further) in TARGETS.items():
         nested = {"optic_cup": "optic_disc"} if modality == "fundus" else None

@@ -2,7 +2,7 @@
 
     ESPMEDSAM_DATA=/path/to/data KERAS_BACKEND=torch python benchmarks/targets.py
 
-Every model begins as `espmedsam_nano_256` and is trained by `espmedsam train`:
+Every model begins as `espmedsam_nano_256@1` and is trained by `espmedsam train`:
 
 - `all`: six targets (vessels, optic disc and cup; lungs, heart and clavicles), everything trained,
   by examples/configs/targets.yaml, which draws the four other modalities at times;
@@ -44,7 +44,7 @@ SETS = {
     "heart": ("jsrt",),
     "clavicles": ("jsrt",),
 }
-PRESET = "espmedsam_nano_256"
+PRESET = "espmedsam_nano_256@1"
 
 
 def commands(steps, batch_size, output):

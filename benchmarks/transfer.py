@@ -25,7 +25,7 @@ import keras_espmedsam as kem
 from keras_espmedsam.data import atomic_path, read_index
 from keras_espmedsam.training import Augmentation, SegmentationDataset
 
-PRESET, NAME, SOURCE, SIZE = "espmedsam_nano_256", "fetal_ultrasound", "ultrasound", (256, 256)
+PRESET, NAME, SOURCE, SIZE = "espmedsam_nano_256@1", "fetal_ultrasound", "ultrasound", (256, 256)
 EPOCHS, STEPS, BATCH_SIZE, SEED = 4, 30, 8, 0
 COUNTS = (10, 30, 120)
 # A rate for each way, by custom and not tuned: new weights learn fast, trained ones slowly.

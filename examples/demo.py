@@ -27,17 +27,19 @@ def main():
     )
     OUTPUT.mkdir(exist_ok=True)
     for i, (name, (image, _)) in enumerate(images.items()):
-        mask, confidence = results["masks"][i], results["confidences"][i]
-        mask_file, overlay_file = OUTPUT / f"{name}_mask.png", OUTPUT / f"{name}_overlay.png"
-        write_mask(mask_file, mask)
-        write_overlay(overlay_file, image, mask)
+        mask, targets = results["masks"][i], results["targets"][i]
+        confidence = results["confidences"][i]
         how = "given" if confidence is None else f"recognised, {confidence:.3f}"
-        height, width = mask.shape
-        print(
-            f"{name} ({results['modalities'][i]}: {how}; {width} x {height}): "
-            f"{mask.mean():.1%} foreground"
-        )
-        print(f"  {mask_file.resolve()}\n  {overlay_file.resolve()}")
+        height, width = mask.shape[:2]
+        print(f"{name} ({results['modalities'][i]}: {how}; {width} x {height})")
+        for number, target in enumerate(targets):
+            plane = mask if mask.ndim == 2 else mask[..., number]
+            file = OUTPUT / f"{name}{f'_{target}' if len(targets) > 1 else ''}_mask.png"
+            write_mask(file, plane)
+            print(f"  {target}: {plane.mean():.1%} of the image, {file.resolve()}")
+        file = OUTPUT / f"{name}_overlay.png"
+        write_overlay(file, image, mask, targets if len(targets) > 1 else ())
+        print(f"  {file.resolve()}")
 
 
 if __name__ == "__main__":
