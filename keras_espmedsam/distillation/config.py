@@ -8,6 +8,7 @@ import pydantic
 
 from keras_espmedsam.distillation.phases import DistillationPhase, named_phase
 from keras_espmedsam.distillation.phases.named_phase import phases_with
+from keras_espmedsam.distillation.teacher_size import check_teacher_size
 from keras_espmedsam.distillation.variants import VARIANTS
 from keras_espmedsam.registries import distillation_phases, feature_losses, losses
 from keras_espmedsam.training.config.data_settings import DataSettings
@@ -229,6 +230,10 @@ needs data.
     own."""
     resize_mode: Literal["pad", "stretch"] | None = None
     """`pad` or `stretch`; null is the student's own."""
+    teacher_image_size: Size | None = None
+    """Size at which the teachers see images, if it is larger: images are read and augmented at this
+    size, and made smaller for the student. Of the same shape; null is `image_size`. Not with a
+    cache."""
     common_teachers: list[TeacherSettings] = []
     """Teachers of common knowledge: any image encoders, which stay frozen."""
     medical_teacher: ModelSettings | None = None
@@ -254,6 +259,9 @@ needs data.
             raise ValueError(
                 "no phase trains the student; add one, or train the teacher with espmedsam train."
             )
+        if self.teacher_image_size is not None:
+            own = self.image_size or self.teacher_image_size
+            check_teacher_size(self.teacher_image_size, own, self.cache is not None)
         names = [teacher.name for teacher in self.common_teachers]
         if len(set(names)) < len(names):
             raise ValueError("two common teachers have the same name.")

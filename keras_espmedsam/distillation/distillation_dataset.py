@@ -8,12 +8,15 @@ import numpy as np
 from keras_espmedsam.data.targets import UNLABELLED
 from keras_espmedsam.distillation.part_drawing import PartDrawing
 from keras_espmedsam.distillation.teacher_cache import TeacherCache, check_converter
+from keras_espmedsam.distillation.teacher_size import check_teacher_size
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import AUTO
+from keras_espmedsam.imaging.placement import Placement
 from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor import (
     any_target,
     max_pool_patches,
 )
+from keras_espmedsam.models.image_converter import check_image_size
 from keras_espmedsam.training.data.image_store import ImageStore
 from keras_espmedsam.training.data.prefetch import Prefetch
 from keras_espmedsam.training.data.sampling_weights import check_weights, levels_of
@@ -57,6 +60,9 @@ class DistillationDataset(keras.utils.PyDataset):
         targets: `Targets` of the student, as `segmenter.target_set`; None for one in each
             modality. What a record does not label is unknown.
         overlap: see `SegmentationDataset`.
+        teacher_size: (height, width) at which the teachers see images, or None for the student's.
+            Images are then read and augmented at this size, and made smaller for the student with
+            their masks. It has the shape of the converter's `image_size`; not with a cache.
         self_prompt_targets: that of the student's backbone, `"union"` or `"each"`: whether its
             `patches` are those of any target.
         seed: int.
@@ -65,15 +71,17 @@ class DistillationDataset(keras.utils.PyDataset):
         workers, use_multiprocessing, max_queue_size: see `SegmentationDataset`.
 
     Yields `(x,)`, or `(x, y)` with labels: `x` a dict of `common` (`{"images": (n, height, width,
-    3) float32, "targets"}`) and `domain` (`{"images", "modalities": (m,) int32, "targets"}`),
-    `targets` a dict of teacher to dict of feature to `(n, h, w, channels)` float16, if there is
-    a cache; `y` a dict of `masks` `(m, height, width, channels)` and `patches`, float32, -1 in
-    whole channels that are not labelled.
+    3) float32, "targets"}`) and `domain` (`{"images", "modalities": (m,) int32, "targets"}`), both
+    with `teacher_images` if there is a `teacher_size`; `targets`, if there is a cache, a dict of
+    teacher to dict of feature to `(n, h, w, channels)` float16; `y` a dict of `masks`
+    `(m, height, width, channels)` and `patches`, float32, -1 in whole channels that are not
+    labelled.
 
     Raises:
-        InputError: for no records, bad files, an unknown modality, an augmentation of cached
-            images, a cache that is incomplete or made from other images or with another converter,
-            labels without masks, or `one_modality_per_batch` or weights without `steps`.
+        InputError: for no records, bad files, an unknown modality, an augmentation or a teacher's
+            size of cached images, such a size of another shape or below the student's, a cache that
+            is incomplete or made from other images or with another converter, labels without
+            masks, or `one_modality_per_batch` or weights without `steps`.
 
     Example:
         >>> import tempfile
@@ -123,6 +131,7 @@ class DistillationDataset(keras.utils.PyDataset):
         targets=None,
         overlap="error",
         self_prompt_targets="union",
+        teacher_size=None,
     ):
         # Keras must start no workers: see `Prefetch`.
         super().__init__(workers=1, max_queue_size=max_queue_size)
@@ -143,6 +152,13 @@ class DistillationDataset(keras.utils.PyDataset):
         _check_caches(domain_caches, converter)
         _check_domain(domain or (), modalities, labels, balance)
         self.converter = converter
+        self.teacher_converter = None
+        if teacher_size is not None and tuple(teacher_size) != tuple(converter.image_size):
+            cached = bool(common_caches or domain_caches)
+            check_teacher_size(teacher_size, converter.image_size, cached)
+            self.teacher_converter = type(converter).from_config(converter.get_config())
+            own_size = check_image_size(teacher_size, converter.size_multiple)
+            self.teacher_converter.image_size = own_size
         self.labels = labels
         self.self_prompt_targets = self_prompt_targets
         self._counts = np.array([1 if targets is None else len(targets.of(m)) for m in modalities])
@@ -152,7 +168,7 @@ class DistillationDataset(keras.utils.PyDataset):
         def images(records, cache, masks=False, options=None, **changes):
             records = [record if masks else record.without_masks() for record in records]
             records = [dataclasses.replace(record, **changes) for record in records]
-            size, mode = converter.image_size, converter.resize_mode
+            size, mode = (self.teacher_converter or converter).image_size, converter.resize_mode
             threads = workers if workers > 1 else None
             placed = ImageStore(
                 records, size, mode, cache, scan, strict=strict, workers=threads,
@@ -207,10 +223,17 @@ class DistillationDataset(keras.utils.PyDataset):
         drawn = self._prefetch(self.epoch, index, self._num_batches)
         x = {}
         for name, (part, *_) in drawn.items():
+            # It also makes images of the teachers' size smaller.
             x[name] = {**part, "images": self.converter.convert_batch(part["images"], AUTO)}
+            if self.teacher_converter is not None:
+                large = self.teacher_converter.convert_batch(part["images"], AUTO)
+                x[name]["teacher_images"] = large
         if not self.labels:
             return (x,)
         _, masks, labelled = drawn["domain"]
+        if self.teacher_converter is not None:
+            place = Placement.of(masks.shape[1:3], self.converter.image_size)
+            masks = np.stack([place.forward_mask(one) for one in masks])
         return x, self._truth(masks.astype("float32"), labelled, x["domain"]["modalities"])
 
     def _truth(self, masks, labelled, modalities):

@@ -135,23 +135,24 @@ class DistillationRun:
 
     def student(self, precision=None):
         """Return the student with its best weights so far; `None` is the run's precision."""
-        student = self._model(self.config.student, precision)
+        student = self._model(self.config.student, precision, self.config.image_size)
         if self.student_run is not None:
             self.student_run.load_best(student)
         return student
 
     def medical_teacher(self, precision=None):
         """Return the medical teacher, with the best weights of its phase if it was trained."""
-        teacher = self._model(self.config.medical_teacher, precision)
+        size = self.config.teacher_image_size or self.config.image_size
+        teacher = self._model(self.config.medical_teacher, precision, size)
         if self.teacher_run is not None:
             self.teacher_run.load_best(teacher)
         return teacher
 
-    def _model(self, settings, precision):
+    def _model(self, settings, precision, image_size):
         config = self.config
         return build_segmenter(
-            with_position_grid(settings, config.image_size),
-            config.image_size,
+            with_position_grid(settings, image_size),
+            image_size,
             config.resize_mode,
             precision or config.precision,
             config.gradient_checkpointing and precision is None,
@@ -302,6 +303,8 @@ class DistillationRun:
             labels=labels,
             seed=config.seed,
             workers=max(data.workers for data in (domain, common) if data is not None),
+            # Of the teacher's own phase it is the converter's.
+            teacher_size=config.teacher_image_size,
         )
         if domain is not None:
             options |= dict(

@@ -27,6 +27,7 @@ from keras_espmedsam.distillation.teacher_targets import (
     domain_targets,
     on_grid,
     part_of,
+    teachers_images,
 )
 from keras_espmedsam.losses.per_target_loss import of_modalities
 from keras_espmedsam.models.compile_notice import compile_notices
@@ -72,7 +73,8 @@ class DecoupledDistiller(Steps, keras.Model):
 
     Data: `x`, a dict of `common` (`{"images": (n, height, width, 3)}`) and `domain` (`{"images":
     ..., "modalities": (m,) int}`), or the one that the phase needs; images are normalised as the
-    student expects. A part may hold `targets`, `{teacher: {feature: array}}` with the key
+    student expects. With `teacher_images`, such as the same images in a higher resolution, the
+    teachers see these. A part may hold `targets`, `{teacher: {feature: array}}` with the key
     `"domain"` for all teachers of the domain; these teachers then do not run. `y`, in the joint
     phase: `{"masks": (m, height, width, channels), "patches": (m, height / 32, width / 32, 1)}`,
     -1 in whole masks that are not labelled.
@@ -227,8 +229,9 @@ class DecoupledDistiller(Steps, keras.Model):
                 check_targets(part["targets"], self.losses_by_teacher[stream], stream)
                 targets[stream] = part["targets"]
             elif stream == "common":
+                images = teachers_images(part)
                 targets[stream] = {
-                    name: teacher(part["images"]) for name, teacher in self.common_teachers.items()
+                    name: teacher(images) for name, teacher in self.common_teachers.items()
                 }
             elif self.domain_teachers:
                 teachers = list(self.domain_teachers.values())

@@ -60,13 +60,14 @@ def domain_targets(teachers, own_modalities, part):
     Args:
         teachers: list of `Teacher`: one for all modalities, or one for each in their order.
         own_modalities: tuple, the student's modalities.
-        part: dict of `images`, `(batch, height, width, 3)`, and `modalities`, `(batch,)` int,
-            indices into the student's, which a student with one modality does not need.
+        part: dict of `images`, `(batch, height, width, 3)`, or `teacher_images` of another size,
+            and `modalities`, `(batch,)` int, indices into the student's, which a student with one
+            modality does not need.
 
     Returns:
         dict of feature to tensor.
     """
-    images, modalities = part["images"], part.get("modalities")
+    images, modalities = teachers_images(part), part.get("modalities")
     found = [
         teacher(images, _indices_of(teacher, own_modalities, images, modalities))
         for teacher in teachers
@@ -84,6 +85,11 @@ def domain_targets(teachers, own_modalities, part):
         values = [ops.where(mask, f[name], nothing) for mask, f in zip(own, found, strict=True)]
         targets[name] = sum(values[1:], values[0])
     return targets
+
+
+def teachers_images(part):
+    """Return the images that teachers see: those of their size, if a part of a batch has them."""
+    return part.get("teacher_images", part["images"])
 
 
 def on_grid(target, feature):

@@ -43,6 +43,7 @@ def changed(config, path, value):
         ("phases.0.losses", [{"teacher": "masks"}], "masks learn from masks"),
         ("phases.0.losses", [{"loss": None}], "a name, or its name and arguments"),
         ("cache", {"folder": "x", "variants": ["flip"]}, "the variant flip is unknown"),
+        ("teacher_image_size", [384], "teacher_image_size"),
         ("common_teachers", [{"name": "sam"}], "give one of preset, keras_hub and file"),
         ("common_teachers", [{"name": "sam", "keras_hub": "a"}] * 2, "the same name"),
     ],
@@ -50,6 +51,15 @@ def changed(config, path, value):
 def test_what_distillation_cannot_use_is_told(path, value, words):
     with pytest.raises(InputError, match=re.escape(words)):
         load_settings(DistillConfig, changed(DISTILL, path, value))
+
+
+def test_a_teachers_size_that_does_not_fit_is_told_at_once():
+    config = {**DISTILL, "cache": {"folder": "x"}, "teacher_image_size": 384}
+    with pytest.raises(InputError, match="together with a cache"):
+        load_settings(DistillConfig, config)
+    config = {**DISTILL, "image_size": 256, "teacher_image_size": [256, 384]}
+    with pytest.raises(InputError, match="of 256 x 384 for the teachers and of 256 x 256 for"):
+        load_settings(DistillConfig, config)
 
 
 def test_the_phases_of_distillation_have_the_published_rates():

@@ -5,11 +5,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_espmedsam.data import read_image
+from keras_espmedsam.data import read_image, read_mask
 from keras_espmedsam.distillation import DecoupledDistiller, DistillationDataset, TeacherCache
 from keras_espmedsam.distillation.variants import vary
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.pixels import to_rgb
+from keras_espmedsam.imaging.placement import Placement
 from keras_espmedsam.models import ESPMedSAMImageConverter
 from keras_espmedsam.training import Augmentation
 
@@ -203,6 +204,32 @@ def test_augmentation_without_a_cache(make, records):
     np.testing.assert_allclose(x["common"]["images"], expected, rtol=1e-5, atol=1e-5)
 
 
+def test_teachers_see_images_in_a_higher_resolution(make, write, converter):
+    records = [write("a", "xray", size=(96, 96)), write("b", "fundus", size=(96, 48))]
+    options = dict(augment={"xray": FLIPPED}, labels=True)
+    x, y = make(records, common=records[:1], teacher_size=(96, 96), **options)[0]
+    large = ESPMedSAMImageConverter(image_size=(96, 96))
+    shown, masks = [], []
+    for record, step in zip(records, (-1, 1), strict=True):
+        array = (to_rgb(read_image(record.image).array) * 255).astype("uint8")
+        shown.append(array[:, ::step])
+        masks.append(read_mask(record.mask)[:, ::step])
+    part = x["domain"]
+    assert part["teacher_images"].shape == (2, 96, 96, 3)
+    assert x["common"]["teacher_images"].shape == (1, 96, 96, 3)
+    np.testing.assert_allclose(part["teacher_images"][0], large.convert_batch(shown[0]), atol=1e-5)
+    # Made from the same pixels, and not from an image of the student's size.
+    np.testing.assert_allclose(part["images"][0], converter.convert_batch(shown[0]), atol=1e-5)
+    assert part["images"].shape == (2, 32, 32, 3)
+    place = Placement.of((96, 96), (32, 32))
+    np.testing.assert_array_equal(y["masks"][0, ..., 0], place.forward_mask(masks[0]))
+    # Half as wide as high: its left half is a quarter of the canvas.
+    assert y["masks"][1, 0, :, 0].tolist() == [1.0] * 8 + [0.0] * 24
+    assert y["patches"].shape == (2, 1, 1, 1)
+    same = make(records, teacher_size=(32, 32), **options)[0][0]
+    assert "teacher_images" not in same["domain"]
+
+
 def test_cached_features_give_the_losses_of_the_teacher(make, records, build, tiny):
     teacher, student = (tiny.randomize(tiny.convolution(), seed) for seed in (2, 3))
     distiller = DecoupledDistiller(student, common_teachers=teacher, phase="common")
@@ -232,6 +259,11 @@ def test_unusable_arguments_are_refused(make, records, build, conv_teacher, conv
         make(records, domain_cache=cache, augment={"xray": FLIPPED})
     with pytest.raises(InputError, match=r"new.png is not among the 5 images"):
         make([*records, write("new", "xray")], domain_cache=cache)
+    with pytest.raises(InputError, match="a size of the teachers' images together with a cache"):
+        make(records, domain_cache=cache, teacher_size=(64, 64))
+    for size in ((64, 32), (16, 16)):
+        with pytest.raises(InputError, match="the same shape, and at least the student's size"):
+            make(records, teacher_size=size)
     more = TeacherCache(cache.folder, conv_teacher(), records, converter, ("identity", "vflip"))
     with pytest.raises(InputError, match="is not complete; call its build"):
         make(records, domain_cache=more)
@@ -244,6 +276,8 @@ def test_unusable_arguments_are_refused(make, records, build, conv_teacher, conv
     with pytest.raises(InputError, match=r"a cache of images of \(32, 32\) \(pad\)"):
         DistillationDataset(larger, domain=records, modalities=MODALITIES, domain_cache=cache)
     bad = dataclasses.replace(records[0], image=records[0].image.with_name("nothing.png"))
+    with pytest.raises(ValueError, match=r"image_size=.*expected .*multiples of 32"):
+        make(records, teacher_size=(48, 48))
     with pytest.raises(InputError, match=r"nothing.png does not exist"):
         make([*records, bad])
     assert len(make([*records, bad], strict=False).left_out) == 1

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import keras_espmedsam as kem
-from keras_espmedsam.distillation import distill, distillation_run
+from keras_espmedsam.distillation import Teacher, distill, distillation_run
 from keras_espmedsam.distillation.config import TeacherSettings
 from keras_espmedsam.distillation.named_teacher import named_teacher
 from keras_espmedsam.errors import InputError
@@ -238,6 +238,31 @@ def test_targets_that_only_the_teacher_knows_are_learnt_interrupted_and_cached(
                 for pair in zip(old.get_weights(), new.get_weights(), strict=True)
             ]
             assert all(same) != moves
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="as above")
+def test_a_teacher_is_trained_and_asked_in_a_higher_resolution(config, tmp_path, monkeypatch):
+    phase = {"epochs": 1, "steps": 1, "batch_size": 2}
+    config["phases"] = [
+        {"phase": "teacher", "parts": "all", **phase},
+        {"phase": "joint", **phase, "losses": [{}, {"student": "masks"}]},
+    ]
+    seen, call = [], Teacher.call
+    monkeypatch.setattr(
+        Teacher,
+        "call",
+        lambda own, images, *rest: (
+            seen.append(tuple(images.shape[1:3])) or call(own, images, *rest)
+        ),
+    )
+    config["teacher_image_size"] = 64
+    preset = distill(config, report=lambda _: None, verbose=0)
+    assert set(seen) == {(64, 64)}
+    sizes = [
+        load(path).preprocessor.image_converter.image_size
+        for path in (preset, tmp_path / "run" / "medical_teacher")
+    ]
+    assert sizes == [(32, 32), (64, 64)]
 
 
 def test_teachers_from_a_preset_a_file_and_what_is_neither(tmp_path):

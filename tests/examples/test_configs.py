@@ -33,7 +33,7 @@ def test_all_can_be_read(recipe):
     names = [str(path.relative_to(CONFIGS)) for path in CONFIGS.glob("*/*.yaml")]
     assert len(names) >= 4
     # The two others show every key; tests/training and tests/distillation read them.
-    for name in (*names, "targets.yaml", "pretrained.yaml"):
+    for name in (*names, "targets.yaml", "pretrained.yaml", "pretrained_distill.yaml"):
         assert recipe(name).phases
 
 
