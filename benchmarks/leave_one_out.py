@@ -5,11 +5,15 @@
         python benchmarks/leave_one_out.py run --output runs/leave_one_out --steps 600
     python benchmarks/leave_one_out.py report --output runs/leave_one_out
 
-`leave_one_out.yaml` lists the recipes. Each is trained once for each fold, without one data set of
-every modality that has several, and then measured on images of these sets (elsewhere) and on the
-validation images of the sets that it was trained on (at home). Both are for choosing: no image of
-another split than those that the configuration trains and validates on is read, so that test and
-unseen images stay unseen.
+`leave_one_out.yaml` lists the recipes, and `recipes.yaml` those of students with and without
+teachers (`--recipes benchmarks/recipes.yaml`). Each is trained for each fold and seed, without one
+data set of every modality that has several, and then measured on images of these sets (elsewhere)
+and on the validation images of the sets that it was trained on (at home). Both are for choosing: no
+image of another split than those that the configuration trains and validates on is read, so that
+test and unseen images stay unseen.
+
+A teacher is trained once for each fold, without the sets that the fold holds out; recipes and seeds
+share it. Its steps come on top of a recipe's, which are those of the student alone.
 
 A target can be measured in a set if another set that is trained on labels it, too. Modalities with
 one set are trained on in every fold, and measured at home alone. Repeat a command to resume it:
@@ -18,6 +22,7 @@ what is trained and measured is kept, and a training goes on after its last epoc
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -25,6 +30,7 @@ import platform
 import re
 import subprocess
 import sys
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,6 +48,10 @@ CONFIGS = {"train": TrainConfig, "distill": DistillConfig}
 ELSEWHERE, HOME = "elsewhere", "home"
 
 
+# In a change of a recipe: the preset of a teacher of the same file.
+TEACHER = re.compile(r"\{teacher ([^}]+)\}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """One command of a recipe: `train` or `distill`, its configuration and what it changes."""
@@ -57,23 +67,59 @@ class Stage:
         return load_settings(CONFIGS[self.command], ROOT / self.path, list(merged.items()))
 
 
-def read_recipes(path):
-    """Return dict of a recipe's name to its tuple of `Stage`."""
+class Recipe(NamedTuple):
+    """Its stages, and the recipe of the same student that it is compared with."""
+
+    stages: tuple
+    base: str
+
+    @property
+    def teachers(self):
+        """Names of the teachers that its stages learn from."""
+        return set(TEACHER.findall(json.dumps([stage.changes for stage in self.stages])))
+
+
+class Plan(NamedTuple):
+    """What a file of recipes lists: `Recipe` by name, and the stages of each teacher."""
+
+    name: str
+    recipes: dict
+    teachers: dict
+
+
+def read_plan(path):
+    """Return the `Plan` of a YAML file."""
     plan = read_yaml(path, f"The file {path}")
+    teachers = {name: _stages(own) for name, own in plan.get("teachers", {}).items()}
     recipes = {}
-    for name, changes in plan["recipes"].items():
-        of_stages = changes if isinstance(changes, list) else [changes] * len(plan["stages"])
-        if len(of_stages) != len(plan["stages"]):
-            raise InputError(
-                f"The recipe {name} changes {len(of_stages)} stages, and there are "
-                f"{len(plan['stages'])}; give a mapping for each, or one for all."
-            )
-        stages = []
-        for stage, own in zip(plan["stages"], of_stages, strict=True):
-            (command,) = (key for key in stage if key in CONFIGS)
-            stages.append(Stage(command, stage[command], {**stage.get("set", {}), **own}))
-        recipes[name] = tuple(stages)
-    return recipes
+    for student, of_student in plan.get("students", {"": {}}).items():
+        base = None
+        for name, changes in plan["recipes"].items():
+            of_stages = changes if isinstance(changes, list) else [changes] * len(plan["stages"])
+            if len(of_stages) != len(plan["stages"]):
+                raise InputError(
+                    f"The recipe {name} changes {len(of_stages)} stages, and there are "
+                    f"{len(plan['stages'])}; give a mapping for each, or one for all."
+                )
+            name = f"{student}, {name}" if student else name
+            base = base or name
+            changes = [{**of_student, **own} for own in of_stages]
+            recipes[name] = Recipe(_stages(plan["stages"], changes), base)
+            unknown = recipes[name].teachers - set(teachers)
+            if unknown:
+                raise InputError(
+                    f"The recipe {name} names the teacher {min(unknown)}; the file has "
+                    f"{', '.join(teachers) or 'none'}."
+                )
+    return Plan(path.name, recipes, teachers)
+
+
+def _stages(given, changes=None):
+    stages = []
+    for stage, own in zip(given, changes or [{}] * len(given), strict=True):
+        (command,) = (key for key in stage if key in CONFIGS)
+        stages.append(Stage(command, stage[command], {**stage.get("set", {}), **own}))
+    return tuple(stages)
 
 
 def labelled_by_set(records):
@@ -164,14 +210,24 @@ def steps_of(settings):
     return sum(phase.epochs * (phase.steps or 0) for phase in settings.phases)
 
 
-def commands_of(stages, folder, held, steps=None):
-    """Return the argument lists of `espmedsam` for a recipe and a fold, and their presets."""
+def commands_of(stages, folder, held, steps=None, seed=0, presets=None):
+    """Return the argument lists of `espmedsam` for some stages and a fold, and the last preset.
+
+    Args:
+        stages: tuple of `Stage`.
+        folder: `pathlib.Path` of the runs.
+        held: a fold of `folds_of`.
+        steps: int or None, of all stages together.
+        seed: int.
+        presets: dict of what the stages' changes write in braces, as `"teacher lite0"`, to a path.
+    """
     datasets = sorted(dataset for _, dataset in held)
     settings = [stage.settings() for stage in stages]
     total = sum(map(steps_of, settings))
-    presets, commands = [], []
+    presets, commands = dict(presets or {}), []
     for number, (stage, own) in enumerate(zip(stages, settings, strict=True), start=1):
-        changes = {**stage.changes, "output": str(folder / f"stage{number}")}
+        output = folder / f"stage{number}"
+        changes = {**stage.changes, "output": str(output), "seed": seed}
         if steps is not None:
             changes |= budget_changes(own, steps / total)
         for key in ("data", "common_data"):
@@ -183,38 +239,54 @@ def commands_of(stages, folder, held, steps=None):
         command = [stage.command, str(ROOT / stage.path)]
         for key, value in changes.items():
             text = json.dumps(value)
-            for earlier, preset in enumerate(presets, start=1):
-                text = text.replace(f"{{stage{earlier}}}", preset)
+            for name, preset in presets.items():
+                text = text.replace(f"{{{name}}}", preset)
             command += ["--set", f"{key}={text}"]
         commands.append(command)
-        presets.append(str(folder / f"stage{number}" / "preset"))
-    return commands, presets
+        presets[f"stage{number}"] = str(output / "preset")
+    return commands, str(folder / f"stage{len(stages)}" / "preset")
 
 
-def run(recipes, output, steps=None, count=None, only_folds=None):
-    """Train and measure each recipe in each fold; results go to OUTPUT/RECIPE/foldK.json."""
-    for name, stages in recipes.items():
-        settings = stages[-1].settings()
-        chosen = read_sources(settings.data)
+def run(plan, output, steps=None, count=None, only_folds=None, seeds=(0,)):
+    """Train and measure each recipe; results go to OUTPUT/RECIPE/foldF-seedS.json."""
+    for seed, (name, recipe) in itertools.product(seeds, plan.recipes.items()):
+        chosen = read_sources(recipe.stages[-1].settings().data)
         for fold, held in enumerate(folds_of(chosen["train"])):
-            folder = output / re.sub(r"[^\w.-]+", "_", name) / f"fold{fold}"
-            result = folder.with_suffix(".json")
+            folder = output / file_name(name) / f"fold{fold}-seed{seed}"
+            result = folder.parent / f"{folder.name}.json"
             if fold not in (only_folds or (fold,)):
                 continue
             if result.exists():
                 _check_same(json.loads(result.read_text(encoding="utf-8")), steps, count)
                 continue
-            commands, presets = commands_of(stages, folder, held, steps)
-            print(f"{name}, fold {fold}, without {', '.join(name for _, name in held)}", flush=True)
-            for command in commands:
-                argv = [sys.executable, "-m", "keras_espmedsam.cli.main", *command]
-                if subprocess.run(argv).returncode:
-                    raise SystemExit("The training failed; repeat the command to resume it.")
-            found = measure(presets[-1], to_measure(chosen, held, count))
-            how = {"recipe": name, "fold": fold, "steps": steps, "images_of_a_set": count}
-            found = {**how, **found, "commands": commands}
+            without = ", ".join(name for _, name in held)
+            print(f"{name}, fold {fold}, seed {seed}, without {without}", flush=True)
+            teachers = {}
+            for one in sorted(recipe.teachers):
+                where = output / "teachers" / file_name(one) / f"fold{fold}"
+                commands = commands_of(plan.teachers[one], where, held)
+                teachers[f"teacher {one}"] = _trained(*commands)
+            commands, preset = commands_of(recipe.stages, folder, held, steps, seed, teachers)
+            _trained(commands, preset)
+            found = {"plan": plan.name, "recipe": name, "base": recipe.base, "fold": fold}
+            found |= {"seed": seed, "steps": steps, "images_of_a_set": count, "commands": commands}
+            found |= measure(preset, to_measure(chosen, held, count))
             with atomic_path(result) as temporary:
                 temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def file_name(name):
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def _trained(commands, preset):
+    """Run the commands unless they are done, and return their preset."""
+    if not pathlib.Path(preset).exists():
+        for command in commands:
+            argv = [sys.executable, "-m", "keras_espmedsam.cli.main", *command]
+            if subprocess.run(argv).returncode:
+                raise SystemExit("The training failed; repeat the command to resume it.")
+    return preset
 
 
 def _check_same(result, steps, count):
@@ -255,13 +327,16 @@ def measure(preset, records):
     }
 
 
-def _plan(recipes):
-    for name, stages in recipes.items():
-        settings = stages[-1].settings()
-        train = read_sources(settings.data)["train"]
+def _print_plan(plan):
+    for name, recipe in plan.recipes.items():
+        train = read_sources(recipe.stages[-1].settings().data)["train"]
         folds = folds_of(train)
-        total = sum(steps_of(stage.settings()) for stage in stages)
-        print(f"{name}: {len(stages)} stages, {total} steps, {len(folds)} folds")
+        total = sum(steps_of(stage.settings()) for stage in recipe.stages)
+        taught = f", taught by {', '.join(sorted(recipe.teachers))}" if recipe.teachers else ""
+        stages = len(recipe.stages)
+        print(f"{name}: {stages} stages, {total} steps, {len(folds)} folds{taught}")
+    for name, stages in plan.teachers.items():
+        print(f"Teacher {name}: {sum(steps_of(stage.settings()) for stage in stages)} steps")
     held = {key for fold in folds for key in fold}
     for number, fold in enumerate(folds):
         print(f"fold {number} holds out:")
@@ -269,6 +344,23 @@ def _plan(recipes):
             print(f"  {dataset} ({modality}{': ' if any(targets) else ''}{', '.join(targets)})")
     alone = [f"{name} ({m})" for m, name in labelled_by_set(train) if (m, name) not in held]
     print("Never held out, since no other set has its targets:", ", ".join(alone) or "none")
+
+
+def _report(given):
+    import leave_one_out_report as report
+
+    results = report.read_results(given.output)
+    results = {n: own for n, own in results.items() if n in (given.only or results)}
+    if not results:
+        raise InputError(f"No results in {given.output}.")
+    text = report.page(results, given.output, given.base)
+    if given.page is None:
+        print(text)
+        return
+    figures = json.dumps(report.figures(results, given.base), indent=1) + "\n"
+    for path, own in ((given.page, text), (given.page.with_suffix(".json"), figures)):
+        with atomic_path(path) as temporary:
+            temporary.write_text(own, encoding="utf-8")
 
 
 def main(arguments=None):
@@ -279,37 +371,26 @@ def main(arguments=None):
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/leave_one_out"))
     parser.add_argument("--steps", type=int, help="of a recipe in each fold, all phases together")
     parser.add_argument("--folds", type=int, nargs="+", help="these; all by default")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="0 by default")
     parser.add_argument("--images", type=int, default=60, help="measured of each set, at most")
-    parser.add_argument("--base", help="the recipe that others are compared with; the first one")
-    parser.add_argument("--page", type=pathlib.Path, help="write the report here; else print it")
+    parser.add_argument("--base", help="that others are compared with; their student's first")
+    parser.add_argument("--page", type=pathlib.Path, help="where the report and a JSON file go")
     given = parser.parse_args(arguments)
-    if given.what == "report":
-        import leave_one_out_report as report
-
-        results = report.read_results(given.output)
-        results = {n: own for n, own in results.items() if n in (given.only or results)}
-        if not results or (given.base or next(iter(results))) not in results:
-            parser.error(f"no results of {given.base or 'a recipe'} in {given.output}")
-        try:
-            text = report.page(results, given.output, given.base)
-        except InputError as error:
-            parser.error(str(error))
-        if given.page is None:
-            print(text)
-        else:
-            with atomic_path(given.page) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        return
     try:
-        recipes = read_recipes(given.recipes)
-        unknown = [name for name in given.only or () if name not in recipes]
+        if given.what == "report":
+            _report(given)
+            return
+        plan = read_plan(given.recipes)
+        unknown = [name for name in given.only or () if name not in plan.recipes]
         if unknown:
-            parser.error(f"unknown recipe {unknown[0]}; known: {', '.join(recipes)}")
-        recipes = {n: own for n, own in recipes.items() if n in (given.only or recipes)}
+            parser.error(f"unknown recipe {unknown[0]}; known: {', '.join(plan.recipes)}")
+        kept = {n: own for n, own in plan.recipes.items() if n in (given.only or plan.recipes)}
+        plan = plan._replace(recipes=kept)
         if given.what == "plan":
-            _plan(recipes)
+            _print_plan(plan)
         else:
-            run(recipes, given.output, given.steps, given.images or None, given.folds)
+            images = given.images or None
+            run(plan, given.output, given.steps, images, given.folds, given.seeds)
     except InputError as error:
         parser.error(str(error))
 
