@@ -116,7 +116,7 @@ def interval(means):
     return float(means[0]), float(low), float(high)
 
 
-def subgroup_rows(result, least=2):
+def subgroup_rows(result, least=3):
     """What differs within the data sets.
 
     Returns:

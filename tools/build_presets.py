@@ -105,6 +105,7 @@ def write_nano(run, commit, minutes):
         results=preset_statistics.load(RESULTS, f"{nano_card.NAME}@{version}"),
         earlier=preset_statistics.load(RESULTS, f"{nano_card.NAME}@{version - 1}"),
         run=run,
+        postprocessing=segmenter.postprocessing,
         params=params,
         size=weights.stat().st_size / 1e6,
         digest=hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -148,12 +149,13 @@ def write_modality(run, report_file, commit):
         "tic_tiny_modality", classifier, modality_card.CLASSES, modality_card.DESCRIPTION, run=run
     )
     files = sorted(folder.glob("*.weights.h5"))
+    report = json.loads(report_file.read_text(encoding="utf-8"))
     card = modality_card.modality_card(
-        report=json.loads(report_file.read_text(encoding="utf-8")),
+        report=report,
         run=run,
         size=sum(file.stat().st_size for file in files),
         digests={file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
-        sources=source_table(),
+        sources=source_table(modality_card.uses(report)),
         commit=commit,
     )
     write_text(folder / "README.md", with_origins(card, run))

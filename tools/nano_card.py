@@ -21,13 +21,14 @@ MEASURES = ("iou", "precision", "recall", "hd95")
 WEAK = 0.7
 
 
-def nano_card(results, earlier, run, params, size, digest, commit, minutes):
+def nano_card(results, earlier, run, postprocessing, params, size, digest, commit, minutes):
     """The card's text.
 
     Args:
         results: dict, what `measure` wrote of this version.
         earlier: dict, the same of the version before.
         run: path of the training's folder.
+        postprocessing: dict of modality to dict of target to options, as the preset has it.
         params, size, digest: of the weights: int, megabytes, SHA-256.
         commit: str. Of the package that trained them.
         minutes: int or None. Of the training, on one core.
@@ -37,6 +38,7 @@ def nano_card(results, earlier, run, params, size, digest, commit, minutes):
     return CARD.format(
         metadata=_metadata(results),
         targets=_targets(configuration["model"]["targets"]),
+        postprocessing=_postprocessing(postprocessing),
         params=params,
         size=size,
         digest=digest,
@@ -58,17 +60,20 @@ def _metadata(results):
     """What hub tools read."""
     evaluated = []
     for split in SPLITS:
-        for measure, name in (("dice", "Dice"), ("iou", "IoU")):
+        for measure, title in (("dice", "Dice"), ("iou", "IoU")):
             means = Means(rows_of(results, split), measure, draws=1)
+            several = [key[2] for key in means.sets]
             for key in means.sets:
+                # Hubs put all results of one data set together.
+                name = key[2] if several.count(key[2]) == 1 else f"{key[2]}:{key[1]}"
                 evaluated.append(
                     EvalResult(
                         task_type="image-segmentation",
-                        dataset_type=key[2],
-                        dataset_name=f"{key[2]}: {key[1]}",
+                        dataset_type=name,
+                        dataset_name=name,
                         dataset_split=split,
                         metric_type=measure,
-                        metric_name=name,
+                        metric_name=title,
                         metric_value=round(means.of_set(*key)[0], 4),
                     )
                 )
@@ -91,6 +96,18 @@ def _targets(by_modality):
         names = [names] if isinstance(names, str) else names
         rows.append([modality, ", ".join(f"`{name}`" for name in names)])
     return table(["modality", "targets, in their order"], rows)
+
+
+def _postprocessing(rules):
+    rows = [
+        [f"{modality}: {target}", ", ".join(f"`{name}` {value}" for name, value in one.items())]
+        for modality, of_targets in rules.items()
+        for target, one in of_targets.items()
+        if one
+    ]
+    if not rows:
+        return "Nothing is done to the masks: on val, no option helped."
+    return table(["target", "what is done to its masks, as chosen on val"], rows)
 
 
 def _table(results, earlier, split):
@@ -161,6 +178,8 @@ encoder, embeddings at a stride of 8, masks at the image's own resolution by a d
 {targets}
 
 The optic cup lies in the disc, arteries and veins in the vessels. Nuclei are told apart.
+
+{postprocessing}
 
 **Research use only; not a medical device.** The weights were trained on data whose terms forbid
 other use (below). Intended for research and teaching: comparing methods, a start for fine-tuning,
