@@ -11,7 +11,11 @@ that is used, in place of epochs; it trains on the split of the index and does n
 
 import contextlib
 import json
+import multiprocessing
+import multiprocessing.pool
 import os
+import types
+from unittest import mock
 
 import numpy as np
 from budgeted_training import train_within
@@ -91,7 +95,10 @@ def _name(modality):
 
 @contextlib.contextmanager
 def _settings(folder):
-    """Tell nnU-Net its folders, and to use no further processes."""
+    """Tell nnU-Net its folders, and to use no further processes.
+
+    Each of its pools would start a process that imports PyTorch again; a thread does the same.
+    """
     own = {
         **{f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")},
         "nnUNet_n_proc_DA": "0",
@@ -100,8 +107,10 @@ def _settings(folder):
     }
     before = {name: os.environ.get(name) for name in own}
     os.environ.update(own)
+    threads = types.SimpleNamespace(Pool=multiprocessing.pool.ThreadPool)
     try:
-        yield
+        with mock.patch.object(multiprocessing, "get_context", lambda _: threads):
+            yield
     finally:
         for name, value in before.items():
             if value is None:
