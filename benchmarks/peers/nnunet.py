@@ -44,7 +44,7 @@ class NnUNet(Peer):
     install = "nnunetv2 keras pydantic pyyaml"
 
     def prepare(self, data, folder):
-        with _settings(folder):
+        with _settings(folder, augmenters=1):
             for modality in MODALITIES:
                 if not (folder / "raw" / _name(modality) / READY).exists():
                     _prepare(data, folder, modality)
@@ -94,14 +94,18 @@ def _name(modality):
 
 
 @contextlib.contextmanager
-def _settings(folder):
+def _settings(folder, augmenters=0):
     """Tell nnU-Net its folders, and to use no further processes.
 
     Each of its pools would start a process that imports PyTorch again; a thread does the same.
+
+    Args:
+        folder: path.
+        augmenters: int. Processes that augment. Planning takes as many threads, so at least 1.
     """
     own = {
         **{f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")},
-        "nnUNet_n_proc_DA": "0",
+        "nnUNet_n_proc_DA": str(augmenters),
         "nnUNet_def_n_proc": "1",
         "nnUNet_compile": "f",
     }
