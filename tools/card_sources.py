@@ -98,6 +98,14 @@ SOURCES = {
         "Kumar et al. 2020, IEEE TMI 39:1380",
     ),
     "miccai15_nuclei": ("nuclei, histology; data of a challenge, research", "MICCAI 2015"),
+    "hc18": (
+        "fetal heads, ultrasound; CC BY 4.0 (not verified)",
+        "van den Heuvel et al. 2018, PLoS ONE 13(8):e0200412",
+    ),
+    "ufba425": (
+        "teeth, X-ray; CC BY 4.0",
+        "Budagam et al. 2024, arXiv 2406.03747; Silva et al. 2018, ESWA 107:15",
+    ),
 }
 # Labels that others added.
 _MORE = {"drive": "arteries and veins: Hu et al. 2013, MICCAI (RITE)"}
