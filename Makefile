@@ -16,10 +16,12 @@ SLOW_BACKENDS := test-slow-torch test-slow-tensorflow test-slow-jax
 # that they fail when something in them begins to need one.
 NO_BACKEND := $(addprefix tests/,benchmarks/test_accuracy.py benchmarks/test_accuracy_report.py \
 	benchmarks/test_preset_accuracy.py \
-	benchmarks/test_hostile_files.py benchmarks/test_leave_one_out.py benchmarks/test_peers.py \
+	benchmarks/test_guarantees.py benchmarks/test_hostile_files.py benchmarks/test_leave_one_out.py \
+	benchmarks/test_peers.py \
 	converters/test_reader.py \
 	cli/test_interruption.py cli/test_main.py cli/test_standard_streams.py data imaging \
-	evaluation/test_metrics.py inference tools \
+	evaluation/test_metrics.py evaluation/test_probability_quality.py \
+	evaluation/test_risk_control.py inference tools \
 	test_annotations.py test_backend_choice.py test_compile_cache.py test_compile_notice.py \
 	test_files.py test_registries.py test_renamed.py test_shown.py test_systems.py \
 	training/data/appearance)

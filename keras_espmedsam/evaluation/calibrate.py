@@ -195,10 +195,10 @@ def _guarantee(risk, level, confidence, counts, of):
     needed = images_needed(risk, rate, confidence)
     told = f"{risk}={level:g} of {target} ({modality})"
     if len(each) < needed:
-        show = "show" if risk == "recall" else "label"
+        verb = "show" if risk == "recall" else "label"
+        images = f"1 image that {verb}s" if len(each) == 1 else f"{len(each)} images that {verb}"
         return (
-            f"Received {len(each)} images that {show} {target} ({modality}); {risk}={level:g} "
-            f"needs at least {needed}."
+            f"Received {images} {target} ({modality}); {risk}={level:g} needs at least {needed}."
         )
     number = choose_threshold(risk, each, rate, confidence)
     if number is None:

@@ -77,3 +77,23 @@ def test_targets_that_do_not_fit_are_one_sentence(changes, words):
 )
 def test_no_path_of_the_machine_is_in_it(preset, name):
     assert preset_name(preset) == name
+
+
+def test_calibration_and_guarantees_are_described(with_targets, tmp_path):
+    recall = {"level": 0.9, "threshold": 0.25, "num_images": 20, "datasets": ["clinic"]}
+    calibration = {"eye": {"disc": {"temperature": 1.5}}}
+    guarantees = {"eye": {"disc": {"recall": recall}}}
+    task = type(with_targets)(
+        with_targets.backbone,
+        with_targets.preprocessor,
+        probability_calibration=calibration,
+        guarantees=guarantees,
+    )
+    found = _described(task, tmp_path)
+    assert found["probability_calibration"] == calibration
+    assert found["guarantees"] == guarantees
+    rounded = _described(task, tmp_path, precision="int8", size=(64, 64))
+    assert rounded["probability_calibration"] == calibration
+    assert "guarantees" not in rounded  # It is another model's.
+    plain = _described(with_targets, tmp_path)
+    assert not {"probability_calibration", "guarantees"} & set(plain)
