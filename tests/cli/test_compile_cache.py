@@ -91,7 +91,7 @@ def test_no_backend_is_told_when_keras_starts(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["segment", "evaluate", "train", "distill", "add-modality", "add-target", "export"]
+    ["segment", "evaluate", "calibrate", "train", "distill", "add-modality", "add-target", "export"]
     + [f"convert {what}" for what in ("espmedsam", "mobilesam", "sam", "keras-hub")],
 )
 def test_every_command_that_starts_keras_has_it(run, monkeypatch, command):

@@ -13,6 +13,7 @@ import pytest
         ([], ["segment", "evaluate", "presets", "convert", "train", "distill", "export"]),
         (["segment"], ["Examples", "--modality", "--recognizer", "--overlay", "--max-pixels"]),
         (["evaluate"], ["Examples", "--data", "--split", "--paper-metrics"]),
+        (["calibrate"], ["Examples", "--data", "--recall", "--false-discovery-rate", "--bias"]),
         (["presets"], ["Examples"]),
         (["train"], ["Examples", "CONFIG.yaml", "--set", "--output", "--strict"]),
         (["distill"], ["Examples", "CONFIG.yaml", "--set", "--output", "--strict"]),
