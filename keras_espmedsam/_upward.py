@@ -15,6 +15,7 @@ _PLACES = {
     "calibrate_targets": "keras_espmedsam.evaluation",
     "export_like_keras": "keras_espmedsam.export",
     "export_model": "keras_espmedsam.export",
+    "fit_quality": "keras_espmedsam.evaluation",
     "format_of": "keras_espmedsam.export.formats",
 }
 

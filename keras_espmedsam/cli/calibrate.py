@@ -80,6 +80,14 @@ def calibrate(
     no_probabilities: Annotated[
         bool, typer.Option("--no-probabilities", help="Leave the probabilities as they are.")
     ] = False,
+    quality: Annotated[
+        bool,
+        typer.Option(
+            "--quality",
+            help="Also fit a prediction of how good each mask is, for targets with 8 images or "
+            "more.",
+        ),
+    ] = False,
     split: Annotated[
         list[str] | None, typer.Option(help="Split to use; may be repeated. Default: val.")
     ] = None,
@@ -150,6 +158,8 @@ def calibrate(
                 max_pixels=max_pixels,
                 progress=advance,
             )
+            if quality:
+                segmenter = segmenter.fit_quality(records, max_pixels=max_pixels)
         stdout().print(_table(found))
         stderr().print(write_preset(segmenter, output, origins_of(preset, MODEL)))
 

@@ -18,8 +18,9 @@ from keras_espmedsam._shown import printable, shown
 from keras_espmedsam.cli.interruption import check_interrupted, exit_code, told
 from keras_espmedsam.errors import InputError, InputWarning
 
-SOME_FAILED, NOTHING_DONE = 1, 2
-"""Exit codes other than 0: some of the work failed; wrong usage, or nothing was done."""
+SOME_FAILED, NOTHING_DONE, SOME_SET_ASIDE = 1, 2, 3
+"""Exit codes other than 0: some of the work failed; wrong usage, or nothing was done; all is done,
+but some results are predicted to be worse than was asked for."""
 
 # The errors of a disk that is full or cannot be written.
 _OF_A_DISK = {errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}

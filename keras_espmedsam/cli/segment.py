@@ -13,6 +13,7 @@ from keras_espmedsam.cli.console import (
     NOTHING_DONE,
     PRECISION_OPTION,
     SOME_FAILED,
+    SOME_SET_ASIDE,
     Notices,
     errors_reported,
     print_error,
@@ -28,6 +29,7 @@ from keras_espmedsam.cli.loading import (
     load_segmenter,
     prepare_for,
 )
+from keras_espmedsam.cli.quality_report import SET_ASIDE, QualityReport
 from keras_espmedsam.cli.target_summary import TargetSummary
 from keras_espmedsam.cli.thresholds import THRESHOLD_OPTION, GivenThresholds
 from keras_espmedsam.data.formats.unread import described
@@ -115,6 +117,24 @@ def segment(
             show_default=False,
         ),
     ] = None,
+    min_quality: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="DICE",
+            help="Set aside, in OUTPUT/set_aside, images with a mask whose predicted Dice is less.",
+            show_default=False,
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write a CSV table of all masks with their predicted Dice.",
+            show_default=False,
+        ),
+    ] = None,
     no_postprocess: Annotated[
         bool,
         typer.Option(
@@ -162,8 +182,12 @@ def segment(
     TIFF, DICOM and NIfTI need the extra "medical". The paths of the masks and of the label images
     are printed on stdout.
 
-    Exit code: 0, all done; 1, some files failed; 2, wrong usage or nothing done; 130 or 143,
-    interrupted.
+    With --min-quality, paths of what is set aside are not printed, and its objects are not in
+    --counts and --polygons. A file whose images have one mask file stays, and only the report says
+    which of its images are too bad.
+
+    Exit code: 0, all done; 1, some files failed; 2, wrong usage or nothing done; 3, all done, but
+    some set aside; 130 or 143, interrupted.
 
     \b
     Examples:
@@ -197,18 +221,23 @@ def segment(
             _check_targets(known, modality, target, thresholds)
         inputs = expand_inputs(images, output)
         writer = ResultWriter(output, inputs.files, overlay, overwrite, polygons, counts)
+        aside = ResultWriter(output / SET_ASIDE, inputs.files, overlay, overwrite)
+        quality = QualityReport(min_quality, report, overwrite)
+        writers = (writer,) if min_quality is None else (writer, aside)
         files, no_images = _inspected(inputs, max_pixels)
         _tell_left_out(inputs, no_images)
         if not files:
             raise InputError("None of the files can be read, so nothing was done.")
         modalities = None if modality in (None, AUTO) else [modality]
         if known is not None:
-            writer.check(files, known, modalities, target or None)
+            for one in writers:
+                one.check(files, known, modalities, target or None)
         count = sum(file.count for file in files)
         keep_compiled(compile_cache)
         segmenter, classifier = _loaded(
             preset, modality, recognizer, count, precision, trust, known
         )
+        quality.check(segmenter, f"The model {preset}")
         target_set = target_set_of(segmenter)
         results = segment_files(
             segmenter,
@@ -224,21 +253,28 @@ def segment(
             guarantee=guarantee,
         )
         if target_set != known:  # An exported model tells its targets when it is loaded.
-            writer.check(files, target_set, modalities, target or None)
+            for one in writers:
+                one.check(files, target_set, modalities, target or None)
         writer.make_folder()
         summary = TargetSummary()
-        _write(results, writer, count, segmenter, masks, summary)
+        _write(results, writer, aside, quality, count, segmenter, masks, summary)
         if masks:
             for path in writer.finish():
                 stderr().print(f"Written: {path}")
         summary.print(stderr())
+        quality.write()
     failures = len(inputs.files) - len(no_images) - len(masks)
     stderr().print(
         f"{len(masks)} of {len(masks) + failures} files segmented into {output}"
         + (f"; {failures} failed." if failures else ".")
     )
+    if quality.count:
+        those = "1 image is" if quality.count == 1 else f"{quality.count} images are"
+        stderr().print(f"{those} predicted to be below {min_quality:g}.")
     if failures:
         raise typer.Exit(SOME_FAILED if masks else NOTHING_DONE)
+    if quality.count:
+        raise typer.Exit(SOME_SET_ASIDE)
 
 
 @contextlib.contextmanager
@@ -254,6 +290,8 @@ def _listed(masks: dict[Path, list[Path]]) -> Iterator[None]:
 def _write(
     results: Iterable[FileResult],
     writer: ResultWriter,
+    aside: ResultWriter,
+    quality: QualityReport,
     count: int,
     segmenter: Any,
     masks: dict[Path, list[Path]],
@@ -277,7 +315,12 @@ def _write(
             try:
                 if result.error is not None:
                     raise result.error
-                begun.setdefault(result.path, []).extend(writer.write(result))
+                paths = begun.setdefault(result.path, [])
+                one_file = result.file is not None and result.file.one_mask_file
+                if quality.sets_aside(result) and not one_file:
+                    aside.write(result)
+                else:
+                    paths += writer.write(result)
                 summary.add(result)
                 if result.index == result.count - 1:
                     masks[result.path] = begun.pop(result.path)

@@ -1,4 +1,4 @@
-"""A table of how much of the images each target covers."""
+"""A table of how much of the images each target covers, and of the predicted quality."""
 
 import dataclasses
 
@@ -14,6 +14,7 @@ class _Row:
     images: int = 0
     share: float = 0.0
     objects: int | None = None
+    quality: float | None = None
 
 
 class TargetSummary:
@@ -33,8 +34,8 @@ class TargetSummary:
         self.rows: dict[tuple[str, str], _Row] = {}
 
     def add(self, result: FileResult) -> None:
-        """Add an image's masks; those of a modality's only target without objects are left out."""
-        if len(result.known_targets) < 2 and not result.instances:
+        """Add an image's masks; leave out those of an only target without objects and quality."""
+        if len(result.known_targets) < 2 and not result.instances and not result.quality:
             return
         for name, mask in result.masks.items():
             row = self.rows.setdefault((result.modality or "", name), _Row())
@@ -42,6 +43,8 @@ class TargetSummary:
             row.share += float(mask.mean())
             if name in result.instances:
                 row.objects = (row.objects or 0) + int(result.instances[name].max(initial=0))
+            if name in result.quality:
+                row.quality = (row.quality or 0) + result.quality[name]
 
     def print(self, console: Console) -> None:
         """Print the table, if there is anything in it."""
@@ -51,10 +54,14 @@ class TargetSummary:
         for title in ("modality", "target"):
             table.add_column(title, no_wrap=True)
         counted = any(row.objects is not None for row in self.rows.values())
-        for title in ("images", "mean area", *(["objects"] if counted else [])):
+        predicted = any(row.quality is not None for row in self.rows.values())
+        further = [*(["objects"] if counted else []), *(["mean quality"] if predicted else [])]
+        for title in ("images", "mean area", *further):
             table.add_column(title, justify="right", no_wrap=True)
         for (modality, target), row in self.rows.items():
             objects = ["" if row.objects is None else str(row.objects)] if counted else []
             share = f"{row.share / row.images:.1%}"
-            table.add_row(modality, target, str(row.images), share, *objects)
+            quality = "" if row.quality is None else f"{row.quality / row.images:.2f}"
+            cells = [*objects, *([quality] if predicted else [])]
+            table.add_row(modality, target, str(row.images), share, *cells)
         console.print(table)

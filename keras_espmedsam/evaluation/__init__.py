@@ -8,6 +8,7 @@ from keras_espmedsam.evaluation.choose_postprocessing import (
 )
 from keras_espmedsam.evaluation.cldice import cldice
 from keras_espmedsam.evaluation.evaluate import evaluate
+from keras_espmedsam.evaluation.fit_quality import fit_quality
 from keras_espmedsam.evaluation.instance_metrics import (
     INSTANCE_METRICS,
     ObjectMatches,
@@ -46,6 +47,7 @@ __all__ = [
     "cldice",
     "dice",
     "evaluate",
+    "fit_quality",
     "hausdorff_distance",
     "hd95",
     "image_measures",

@@ -37,6 +37,8 @@ class FileResult:
         targets: the names of the masks.
         instances: dict of target to its label image, int32 `(height, width)`, 0 for the background
             and a number for each object, for targets whose objects are told apart.
+        quality: dict of target to the Dice that its mask is predicted to have, for targets of which
+            the segmenter predicts it.
         known_targets: the names of all targets of the modality, of which `targets` are those that
             were asked for.
 
@@ -61,6 +63,7 @@ class FileResult:
     targets: tuple[str, ...] = (UNNAMED,)
     instances: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     known_targets: tuple[str, ...] = ()
+    quality: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def masks(self) -> dict[str, np.ndarray]:

@@ -24,6 +24,7 @@ from keras_espmedsam.inference.chosen_targets import (
 from keras_espmedsam.inference.guarantees import guaranteed_thresholds
 from keras_espmedsam.inference.image_batches import check_batch_size, filled_up, image_batches
 from keras_espmedsam.inference.modalities import modality_indices
+from keras_espmedsam.inference.quality import predicted_quality
 from keras_espmedsam.inference.target_masks import ImageMaps
 
 
@@ -45,7 +46,10 @@ class SegmentsImages:
       `keras_espmedsam.imaging.instances.postprocess_mask`;
     - `probability_calibration`: dict of modality to dict of target to arguments of
       `keras_espmedsam.imaging.probability_calibration.calibrated`;
-    - `guarantees`: see `keras_espmedsam.inference.guarantees.checked_guarantees`.
+    - `guarantees`: see `keras_espmedsam.inference.guarantees.checked_guarantees`;
+    - `quality`: dict of modality to the targets whose quality it predicts, and then
+      `predict_with_quality`, which returns the predicted Dice, `(batch, channels)`, after what
+      `predict_probabilities` does.
 
     Example:
         >>> class Bright(SegmentsImages):
@@ -60,6 +64,7 @@ class SegmentsImages:
     modalities: tuple[str, ...]
     image_converter: Any  # Its class is in models, which this package cannot import.
     predict_probabilities: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    predict_with_quality: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
     @property
     def takes_modalities(self) -> bool:
@@ -124,9 +129,11 @@ class SegmentsImages:
             (float), or `None` if you gave it; `blank`, whether the image has nearly the same
             brightness everywhere; `targets`, a tuple of the names of the masks; and `instances`,
             a dict of target to its label image, int32 `(height, width)`, 0 for the background and
-            a number for each object, for targets whose objects are told apart. For several
-            images, each is a list. Masks of targets that exclude each other never overlap, and a
-            target that is contained in another one never leaves it.
+            a number for each object, for targets whose objects are told apart; and `quality`, a
+            dict of target to the Dice that its mask is predicted to have, for targets of which the
+            model predicts it (none, for presets without `quality`). It is that of the mask at a
+            threshold of 0.5. For several images, each is a list. Masks of targets that exclude each
+            other never overlap, and a target that is contained in another one never leaves it.
 
         Warns:
             InputWarning: for images with nearly the same brightness everywhere, and for uint16
@@ -174,18 +181,31 @@ class SegmentsImages:
         }
         found: list[Any] = [None] * len(images)  # Filled in below.
         blank = [False] * len(images)
-        for batch, size in image_batches(converter, images, batch_size):
+        able = getattr(self, "quality", None) or {}
+        quality: list[dict[str, float]] = [{}] * len(images)
+        # A converter may know other sizes for some modalities; one of another kind does not.
+        of_modality = getattr(converter, "for_modality", lambda name: converter)
+        converters = {name: of_modality(name) for name in chosen}
+        every = [converters[name] for name in names]
+        for batch, size in image_batches(every, images, batch_size):
+            converter = every[batch[0]]
             rows = [read_row(converter, images, i, intensity) for i in batch]
             for i, image in zip(batch, rows, strict=True):
                 blank[i] = is_blank(image)
             of = [chosen[names[i]] for i in batch]
-            maps = self._at_own_size(rows, indices[batch], size, of, channels)
+            maps, predicted = self._at_own_size(
+                converter, rows, indices[batch], size, of, channels
+            )
             if mirror:
                 mirrored = [image[:, ::-1] for image in rows]
-                others = self._at_own_size(mirrored, indices[batch], size, of, channels)
+                others, again = self._at_own_size(
+                    converter, mirrored, indices[batch], size, of, channels
+                )
+                predicted = (predicted + again) / 2
                 for one, other in zip(maps, others, strict=True):
                     one.average(other)
-            for i, one in zip(batch, maps, strict=True):
+            for i, one, values in zip(batch, maps, predicted, strict=True):
+                quality[i] = predicted_quality(able, target_set, names[i], values)
                 found[i] = one.results(
                     thresholds_by_name[names[i]],
                     (rules or {}).get(names[i], {}),
@@ -209,17 +229,22 @@ class SegmentsImages:
             "blank": blank,
             "targets": [chosen[name].names for name in names],
             "instances": instances,
+            "quality": [
+                {name: one[name] for name in chosen[modality].names if name in one}
+                for one, modality in zip(quality, names, strict=True)
+            ],
         }
         _warn_of_blank(blank)
         return result if several else {name: values[0] for name, values in result.items()}
 
-    def _at_own_size(self, images, indices, size, chosen, channels):
-        """Predict the probabilities of one batch of RGB images, each at its own size."""
-        converter = self.image_converter
+    def _at_own_size(self, converter, images, indices, size, chosen, channels):
+        """Predict the maps of one batch of RGB images, each at its own size, and their quality."""
         placed = [converter.convert(image) for image in images]
-        values = self.predict_probabilities(
-            np.stack(filled_up(placed, size)), np.array(filled_up(list(indices), size))
-        )
+        batch = np.stack(filled_up(placed, size)), np.array(filled_up(list(indices), size))
+        if getattr(self, "quality", None):
+            values, quality = self.predict_with_quality(*batch)
+        else:
+            values, quality = self.predict_probabilities(*batch), np.zeros((size, 0), "float32")
         # NaN is below every threshold, so the masks would be empty as if nothing was found.
         if not all_finite(values):
             raise InputError(
@@ -231,10 +256,11 @@ class SegmentsImages:
                 f"The model gives probabilities of shape {values.shape}; expected {channels} "
                 "channels, for the targets of its target_set."
             )
-        return [
+        maps = [
             ImageMaps(one, value, converter.place(image.shape[:2]))
             for image, value, one in zip(images, values[: len(images)], chosen, strict=True)
         ]
+        return maps, quality[: len(images)]
 
 
 def _with_targets(array, axis):

@@ -98,7 +98,7 @@ def segment_files(
 
     Yields:
         `FileResult`: path, index, count, mask, probabilities, modality, confidence, blank,
-        notices, image, targets and instances, or the error.
+        notices, image, targets, instances and quality, or the error.
 
     Raises:
         InputError: immediately, for arguments that cannot be used or a model that cannot be
@@ -327,14 +327,15 @@ class _Run:
         probabilities = found.get("probabilities", [None] * len(batch))
         targets = found.get("targets", [one.names for one in chosen])
         instances = found.get("instances", [{}] * len(batch))
+        quality = found.get("quality", [{}] * len(batch))
         counts = {len(found["masks"]), len(probabilities), len(blank)}
-        if counts | {len(targets), len(instances)} != {len(batch)}:
+        if counts | {len(targets), len(instances), len(quality)} != {len(batch)}:
             raise InputError(
                 f"The segmenter {type(self.segmenter).__name__} returned {len(found['masks'])} "
                 f"masks, {len(probabilities)} probability maps and {len(blank)} entries of 'blank' "
                 f"for {len(batch)} images; expected one of each per image."
             )
-        rows = zip(found["masks"], probabilities, blank, targets, instances, strict=True)
+        rows = zip(found["masks"], probabilities, blank, targets, instances, quality, strict=True)
         for item, row in zip(batch, rows, strict=True):
             mask, names = np.asarray(row[0]), tuple(row[3])
             if (mask.shape[2:] or (1,)) != (len(names),):
@@ -343,7 +344,7 @@ class _Run:
                     f"{mask.shape} for the targets {', '.join(names)}; expected (height, width), "
                     "or (height, width, targets) with one for each."
                 )
-            item.found = (*row[:3], names, row[4])
+            item.found = (*row[:3], names, *row[4:])
 
     def _attempt(self, function: Callable[[list[_Item]], None], batch: list[_Item]) -> None:
         batch = [item for item in batch if not item.of.failed]
@@ -373,7 +374,7 @@ class _Run:
             return FileResult(of.path, item.index, count, error=item.error, file=of.file)
         # Items without an error were segmented.
         assert item.found is not None and item.image is not None and item.index is not None
-        mask, probabilities, blank, targets, instances = item.found
+        mask, probabilities, blank, targets, instances, quality = item.found
         of.blank += bool(blank)
         notices = [item.image.notice] if item.index == 0 and item.image.notice else []
         if of.blank == count == item.index + 1:
@@ -393,6 +394,7 @@ class _Run:
             targets=targets,
             instances=instances,
             known_targets=self.target_set.of(self.known[of.modality]),
+            quality=quality,
         )
 
 

@@ -8,6 +8,7 @@ from keras_espmedsam.layers.feature_neck import FeatureNeck
 from keras_espmedsam.layers.fourier_positional_encoding import FourierPositionalEncoding
 from keras_espmedsam.layers.inter_pooling import InterPooling
 from keras_espmedsam.layers.key_value_tokens import KeyValueTokens
+from keras_espmedsam.layers.mask_quality import MaskQuality
 from keras_espmedsam.layers.mbconv import MBConv
 from keras_espmedsam.layers.mlp import MLP
 from keras_espmedsam.layers.modality_adapter import ModalityAdapter
@@ -46,6 +47,7 @@ __all__ = [
     "InterPooling",
     "KeyValueTokens",
     "MBConv",
+    "MaskQuality",
     "MSAConv2D",
     "ModalityAdapter",
     "ModalityVariables",

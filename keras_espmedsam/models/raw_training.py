@@ -82,6 +82,7 @@ class _RawTraining:
     # With the actual arguments: a subclass may compute its loss from other targets.
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """As Keras', in the task's `loss_scope`; on TensorFlow losses get their variables first."""
+        y_pred = self.trained_outputs(y_pred)
         compute = functools.partial(
             keras.Model.compute_loss, self, x, y, y_pred, sample_weight, training
         )
@@ -96,7 +97,7 @@ class _RawTraining:
 
         On TensorFlow the first call creates their variables.
         """
-        y = self.metric_targets(x, y)
+        y, y_pred = self.metric_targets(x, y), self.trained_outputs(y_pred)
         compute = functools.partial(keras.Model.compute_metrics, self, x, y, y_pred, sample_weight)
         with self.loss_scope(x):
             if keras.backend.backend() == "tensorflow" and _is_first(self, "metrics"):

@@ -19,6 +19,7 @@ from keras_espmedsam.inference.image_segmentation import SegmentsImages, sigmoid
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.input_size import follow_input_size
 from keras_espmedsam.models.keras_export import exports_from_any_backend
+from keras_espmedsam.ops.mask_statistics import mask_statistics
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -58,6 +59,10 @@ class _ImageTask:
     def metric_targets(self, x, y):
         """Return the targets of one prepared batch that metrics compare with the outputs."""
         return y
+
+    def trained_outputs(self, outputs):
+        """Return those of the model's outputs that losses and metrics see."""
+        return outputs
 
     def weights_change(self):
         """Called before the weights are trained or quantised."""
@@ -161,9 +166,31 @@ class ImageSegmenter(_ImageTask, SegmentsImages, keras_hub.models.ImageSegmenter
             `(batch, height, width)` float32, or `(batch, height, width, channels)` for a model
             with several targets; channels beyond those of a sample's own modality are 0.
         """
+        return _probabilities(self.predict_prepared(self.model_inputs(images, indices)))
+
+    def predict_with_quality(self, images, indices):
+        """Like `predict_probabilities`, with the predicted Dice of each mask.
+
+        Returns:
+            The probabilities, and float32 `(batch, channels)`; only for a model with `quality`.
+        """
         outputs = self.predict_prepared(self.model_inputs(images, indices))
-        logits = keras.ops.convert_to_numpy(outputs["masks"])
-        return sigmoid(logits[..., 0] if logits.shape[-1] == 1 else logits)
+        return _probabilities(outputs), keras.ops.convert_to_numpy(outputs["quality"])
+
+    def predict_with_statistics(self, images, indices):
+        """Like `predict_probabilities`, with what the quality of each mask is predicted from.
+
+        Returns:
+            The probabilities, and float32 `(batch, channels, 5)`; see
+            `keras_espmedsam.ops.mask_statistics`.
+        """
+        outputs = self.predict_prepared(self.model_inputs(images, indices))
+        logits = keras.ops.convert_to_tensor(outputs["masks"])
+        return _probabilities(outputs), keras.ops.convert_to_numpy(mask_statistics(logits))
+
+    def trained_outputs(self, outputs):
+        """Return the outputs without the predicted quality, which is not trained."""
+        return {name: value for name, value in outputs.items() if name != "quality"}
 
     def model_inputs(self, images, indices):
         """Return the model's input dict, with the modalities if they are an input."""
@@ -171,6 +198,11 @@ class ImageSegmenter(_ImageTask, SegmentsImages, keras_hub.models.ImageSegmenter
         if self.takes_modalities:
             inputs["modalities"] = indices
         return inputs
+
+
+def _probabilities(outputs):
+    logits = keras.ops.convert_to_numpy(outputs["masks"])
+    return sigmoid(logits[..., 0] if logits.shape[-1] == 1 else logits)
 
 
 class ImageClassifier(_ImageTask, ClassifiesImages, keras_hub.models.ImageClassifier):

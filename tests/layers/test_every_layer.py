@@ -39,6 +39,11 @@ CASES = {
         (),
     ),
     "MBConv": (dict(expand_ratio=2), (MAP,), ()),
+    "MaskQuality": (
+        dict(coefficients=(((0.5, 1.0, 0.2, 0.3, 0.1, 0.4), ()), ((), (0.5,) * 6))),
+        ((2, 8, 8, 2),),
+        (MODALITIES,),
+    ),
     "ModalityAdapter": (
         dict(num_modalities=2, hidden_dim=4, zero_init=True),
         (MAP,),
@@ -230,6 +235,7 @@ def test_round_trip(name, run, randomize, unbuilt_parts):
 HEADS_IN_FLOAT32 = {
     "FourierPositionalEncoding": None,
     "InterPooling": 1,
+    "MaskQuality": None,
     "QueryDecoupledModalityDecoder": None,
     "SelfPatchPromptGenerator": "patches",
     "TargetQuery": None,

@@ -24,6 +24,7 @@ from keras_espmedsam.models.esp_medsam.esp_medsam_image_segmenter_preprocessor i
 )
 from keras_espmedsam.models.esp_medsam.extendable_segmenter import ExtendableSegmenter
 from keras_espmedsam.models.esp_medsam.pixel_weights import weigh_classes
+from keras_espmedsam.models.esp_medsam.quality_segmenter import QualitySegmenter
 from keras_espmedsam.models.esp_medsam.raw_targets import first_channels, labelled_channels
 from keras_espmedsam.models.jit_compilation import check_jit_compile
 from keras_espmedsam.models.quantization import keeps_quantization
@@ -38,7 +39,9 @@ from keras_espmedsam.optimizers import decoupled
 @keeps_quantization
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 # keras-hub writes the name of the first base class into presets.
-class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter, CalibratedSegmenter):
+class ESPMedSAMImageSegmenter(
+    ImageSegmenter, ExtendableSegmenter, CalibratedSegmenter, QualitySegmenter
+):
     """Segment medical images of several modalities without prompts.
 
     Args:
@@ -54,8 +57,12 @@ class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter, CalibratedSeg
         guarantees: dict of modality to dict of target to what is guaranteed of its masks; see
             `keras_espmedsam.inference.guarantees.checked_guarantees`. Empty by default;
             `calibrate` makes them.
+        quality: dict of modality to dict of target to the coefficients from which the Dice of its
+            mask is predicted; see `keras_espmedsam.inference.quality.checked_quality`. Empty by
+            default; `fit_quality` makes them.
 
-    Call: like the backbone, returning `masks` and `patches`. For raw images use `segment`.
+    Call: like the backbone, returning `masks` and `patches`, and with `quality` also `quality`,
+    `(batch, channels)`, see `keras_espmedsam.layers.MaskQuality`. For raw images use `segment`.
 
     Example, a small untrained model (`from_preset` loads a trained one):
         >>> encoder = TinyViTBackbone(
@@ -81,6 +88,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter, CalibratedSeg
         postprocessing=None,
         probability_calibration=None,
         guarantees=None,
+        quality=None,
         **kwargs,
     ):
         # === Layers ===
@@ -91,12 +99,12 @@ class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter, CalibratedSeg
         self._postprocessing = lambda: rules
         self._set_calibration(probability_calibration, guarantees)
 
+        self._set_quality(quality)
+
         # === Functional Model ===
-        super().__init__(
-            inputs=backbone.input,
-            outputs={name: backbone.output[name] for name in ("masks", "patches")},
-            **kwargs,
-        )
+        outputs = {name: backbone.output[name] for name in ("masks", "patches")}
+        outputs |= self.quality_output(outputs["masks"], backbone.input.get("modalities"))
+        super().__init__(inputs=backbone.input, outputs=outputs, **kwargs)
 
     @property
     def target_set(self):
@@ -122,7 +130,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter, CalibratedSeg
         config = super().get_config()
         if self.postprocessing:  # Left out by default, so that version 0.1.0 loads such presets.
             config["postprocessing"] = self.postprocessing
-        for name in ("probability_calibration", "guarantees"):
+        for name in ("probability_calibration", "guarantees", "quality"):
             if getattr(self, name):
                 config[name] = getattr(self, name)
         return config
@@ -130,6 +138,7 @@ class ESPMedSAMImageSegmenter(ImageSegmenter, ExtendableSegmenter, CalibratedSeg
     def weights_change(self):
         """Remove what holds for the present weights only."""
         self.forget_calibration()
+        self.forget_quality()
 
     def encode(self, images, modalities=None):
         """Compute image embeddings: the expensive pass. See `ESPMedSAMBackbone.encode`.

@@ -292,3 +292,4 @@ class ExtendableSegmenter:
         rules = renamed(self.postprocessing)
         self._postprocessing = lambda: rules
         self._set_calibration(renamed(self.probability_calibration), renamed(self.guarantees))
+        self._set_quality(renamed(self.quality))

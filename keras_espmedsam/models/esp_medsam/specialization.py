@@ -29,6 +29,11 @@ def specialize(segmenter, index):
         target_adapters={name: adapters[name]} if name in adapters else {},
     )
     copy_modality(backbone, index, single.backbone, 0)
+    if single.preprocessor is not None:
+        converter = single.preprocessor.image_converter
+        # Its only images have the size that they have in the larger model.
+        converter.image_size = converter.for_modality(name).image_size
+        converter.image_sizes = {}
     return single
 
 
@@ -58,7 +63,7 @@ def rebuilt(segmenter, targets, **changes):
         preprocessor = type(preprocessor).from_config(preprocessor.get_config())
     kept = {
         option: _of_targets(getattr(segmenter, option), targets)
-        for option in ("postprocessing", "probability_calibration", "guarantees")
+        for option in ("postprocessing", "probability_calibration", "guarantees", "quality")
     }
     return type(segmenter)(backbone=new, preprocessor=preprocessor, **kept)
 

@@ -1,0 +1,116 @@
+"""What `segment --min-quality` sets aside, and the table of `--report`."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from keras_espmedsam._files import atomic_path, check_writable
+from keras_espmedsam._shown import cell
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.inference import FileResult
+from keras_espmedsam.inference.quality import check_min_quality
+
+SET_ASIDE = "set_aside"
+"""The folder, in that of the results, of those that are set aside."""
+
+_COLUMNS = ("file", "image", "modality", "target", "area", "quality", "set_aside")
+
+
+class QualityReport:
+    """Decides which results are set aside, and lists all masks with their predicted quality.
+
+    Args:
+        min_quality: results with a mask that is predicted to have a smaller Dice are set aside;
+            None for none.
+        path: the CSV table, or None.
+        overwrite: whether an existing table may be replaced.
+
+    Raises:
+        InputError: for a wrong number, and a table that exists or cannot be written.
+
+    Example:
+        >>> mask = np.array([[True, False]])
+        >>> report = QualityReport(min_quality=0.8)
+        >>> bad = FileResult(Path("x.png"), index=0, count=1, mask=mask, quality={"mask": 0.6})
+        >>> report.sets_aside(bad), report.count
+        (True, 1)
+    """
+
+    def __init__(
+        self, min_quality: float | None = None, path: Path | None = None, overwrite: bool = False
+    ):
+        if min_quality is not None:
+            check_min_quality(min_quality)
+        if path is not None and path.exists() and (path.is_dir() or not overwrite):
+            raise InputError(
+                f"The report {path} already exists; choose another --report, or give --overwrite "
+                "to replace it."
+            )
+        self.min_quality = min_quality
+        self.path = path
+        self.count = 0
+        self._rows: list[tuple[Any, ...]] = []
+
+    def check(self, segmenter: Any, name: str) -> None:
+        """Refuse a least quality for a model that predicts none.
+
+        Args:
+            segmenter: the model.
+            name: its name, for the message.
+
+        Raises:
+            InputError: see above; and for a table that cannot be written.
+        """
+        if self.min_quality is not None and not getattr(segmenter, "quality", None):
+            raise InputError(
+                f"{name} does not predict the quality of its masks, which --min-quality needs; "
+                "leave it out, or add the prediction with fit_quality() on labelled images."
+            )
+        if self.path is not None:
+            try:
+                check_writable(self.path.parent)
+            except OSError as error:
+                raise InputError(
+                    f"The report {self.path} cannot be written: {error.strerror}."
+                ) from error
+
+    def sets_aside(self, result: FileResult) -> bool:
+        """Note an image's masks; return whether one of them is predicted to be too bad."""
+        least = self.min_quality
+        aside = least is not None and any(value < least for value in result.quality.values())
+        self.count += aside
+        for target, mask in result.masks.items():
+            quality = result.quality.get(target)
+            row = (
+                result.path,
+                (result.index or 0) + 1,
+                result.modality,
+                target,
+                f"{float(mask.mean()):.4f}",
+                "" if quality is None else f"{quality:.4f}",
+                "yes" if aside else "no",
+            )
+            self._rows.append(row)
+        return aside
+
+    def write(self) -> None:
+        """Write the table, if one was asked for.
+
+        Raises:
+            InputError: when it cannot be written.
+        """
+        if self.path is None:
+            return
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(_COLUMNS)
+        table.writerows(map(cell, row) for row in self._rows)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(self.path) as temporary:
+                temporary.write_text(text.getvalue(), encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"The report {self.path} cannot be written: {error.strerror}."
+            ) from error

@@ -1,0 +1,61 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def able(segmenter, monkeypatch):
+    """The segmenter predicts the quality: that of the smaller image is better."""
+    plain = type(segmenter).segment
+
+    def segment(self, images, *args, **options):
+        found = plain(self, images, *args, **options)
+        quality = [{"mask": 0.9 if image.shape[1] == 6 else 0.4} for image in images]
+        return {**found, "quality": quality}
+
+    monkeypatch.setattr(type(segmenter), "segment", segment)
+    monkeypatch.setattr(type(segmenter), "quality", {"fundus": ["mask"]}, raising=False)
+    return segmenter
+
+
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir() if path.is_file())
+
+
+def test_what_is_predicted_to_be_bad_is_set_aside(run, image, able):
+    image("eye.png")
+    image("dark.png", size=(4, 8))
+    given = ("segment", "eye.png", "dark.png", "--modality", "fundus")
+    result = run(*given, "--min-quality", "0.7", "--report", "report.csv", "--overlay")
+    assert result.exit_code == 3, result.output
+    assert names("masks") == ["eye_mask.png", "eye_overlay.png"]
+    assert names("masks/set_aside") == ["dark_mask.png", "dark_overlay.png"]
+    assert result.stdout.splitlines() == [str(Path("masks/eye_mask.png"))]
+    assert "1 image is predicted to be below 0.7" in result.stderr
+    with open("report.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = [(row["file"], row["target"], row["quality"], row["set_aside"]) for row in rows]
+    assert found == [
+        ("eye.png", "mask", "0.9000", "no"),
+        ("dark.png", "mask", "0.4000", "yes"),
+    ]
+    again = run(*given, "--report", "report.csv", "--output", "more")
+    assert again.exit_code == 2 and "report.csv already exists" in again.stderr
+
+
+def test_the_table_has_the_mean_quality(run, image, able):
+    image("eye.png")
+    image("dark.png", size=(4, 8))
+    result = run("segment", "eye.png", "dark.png", "--modality", "fundus")
+    assert result.exit_code == 0 and names("masks") == ["dark_mask.png", "eye_mask.png"]
+    assert "mean quality" in result.stderr and "0.65" in result.stderr
+
+
+def test_a_model_that_predicts_none_is_refused(run, image, segmenter):
+    image("eye.png")
+    given = ("segment", "eye.png", "--modality", "fundus")
+    result = run(*given, "--min-quality", "0.7")
+    assert result.exit_code == 2 and "does not predict the quality" in result.stderr
+    assert not Path("masks").exists()
+    assert run(*given, "--min-quality", "1.5").exit_code == 2

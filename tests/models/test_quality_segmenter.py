@@ -1,0 +1,90 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_espmedsam as kem
+from keras_espmedsam.inference.quality import COEFFICIENTS
+
+NUMBERS = dict(zip(COEFFICIENTS, (0.5, 0.3, 0.1, 0.2, -0.1, 0.2), strict=True))
+IMAGE = np.random.default_rng(0).integers(0, 255, (50, 60, 3), dtype="uint8")
+
+
+@pytest.fixture(scope="module")
+def plain():
+    encoder = kem.models.TinyViTBackbone(
+        hidden_dims=(8, 8),
+        depths=(1, 1),
+        num_heads=(2,),
+        window_sizes=(4,),
+        strides=(2,),
+        neck_dim=16,
+        num_modalities=2,
+    )
+    backbone = kem.models.ESPMedSAMBackbone(
+        encoder,
+        ("xray", "fundus"),
+        transformer_depth=1,
+        transformer_num_heads=2,
+        transformer_mlp_dim=16,
+        targets={"xray": ("lungs", "heart")},
+    )
+    converter = kem.models.ESPMedSAMImageConverter(image_size=(64, 64))
+    preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
+    return kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor)
+
+
+@pytest.fixture(scope="module")
+def segmenter(plain):
+    return plain.with_quality({"xray": {"heart": NUMBERS}})
+
+
+def test_segment_predicts_the_dice_of_its_masks(plain, segmenter):
+    both = [IMAGE, IMAGE], ["xray", "fundus"]
+    found, before = segmenter.segment(*both), plain.segment(*both)
+    for name in ("masks", "probabilities"):
+        for one, other in zip(found[name], before[name], strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert before["quality"] == [{}, {}] and plain.quality == {}
+    assert list(found["quality"][0]) == ["heart"] and found["quality"][1] == {}
+    indices = np.array([0, 1], "int32")
+    images = np.stack([segmenter.image_converter.convert(IMAGE)] * 2)
+    _, statistics = segmenter.predict_with_statistics(images, indices)
+    logit = 0.5 + statistics[0, 1] @ list(NUMBERS.values())[1:]
+    np.testing.assert_allclose(found["quality"][0]["heart"], 1 / (1 + np.exp(-logit)), atol=1e-5)
+    mirrored = segmenter.segment(*both, mirror=True)["quality"][0]["heart"]
+    other = segmenter.segment([IMAGE[:, ::-1]] * 2, ["xray", "fundus"])["quality"][0]["heart"]
+    np.testing.assert_allclose(mirrored, (found["quality"][0]["heart"] + other) / 2, atol=1e-5)
+    assert segmenter.segment(*both, targets=["lungs", "mask"])["quality"] == [{}, {}]
+
+
+def test_it_is_saved_and_kept(plain, segmenter, tmp_path):
+    segmenter.save_to_preset(tmp_path / "preset")
+    loaded = kem.models.ESPMedSAMImageSegmenter.from_preset(str(tmp_path / "preset"))
+    assert loaded.quality == segmenter.quality == {"xray": {"heart": NUMBERS}}
+    assert "quality" not in plain.get_config()
+    single = segmenter.specialize("xray")
+    expected = segmenter.segment(IMAGE, "xray")["quality"]["heart"]
+    for one in (loaded, single):
+        found = one.segment(IMAGE, "xray")["quality"]["heart"]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert segmenter.specialize("fundus").quality == {}
+
+
+@pytest.mark.slow_on("jax", "tensorflow")
+def test_training_does_not_see_it(segmenter, plain):
+    x = {"images": IMAGE[None], "modalities": ["xray"]}
+    masks = np.zeros((1, 50, 60, 2), "uint8")
+    masks[:, :20] = 1
+    values = []
+    for one in (plain, segmenter):
+        one.compile(optimizer=keras.optimizers.SGD(0.0))
+        values.append(one.evaluate(x, masks, verbose=0, return_dict=True))
+    assert values[0].keys() == values[1].keys()
+    np.testing.assert_allclose(values[0]["loss"], values[1]["loss"], rtol=1e-5)
+    trained = plain.with_quality(segmenter.quality)
+    trained.compile(optimizer=keras.optimizers.SGD(0.0))
+    with pytest.warns(kem.errors.InputWarning, match="fitted for other weights"):
+        trained.fit(x, masks, verbose=0)
+    # It was fitted for other weights.
+    assert trained.quality == {} and trained.segment(IMAGE, "xray")["quality"] == {}
+    assert "quality" not in trained.get_config()
