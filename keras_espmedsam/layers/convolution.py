@@ -2,12 +2,12 @@
 
 import keras
 
-from keras_espmedsam.ops.convolution import conv2d, depthwise_conv2d
+from keras_espmedsam.ops.convolution import border_zeros, conv2d, depthwise_conv2d
 
 
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 class Conv2D(keras.layers.Conv2D):
-    """A convolution with the same padding on all sides, as in PyTorch, whatever the stride.
+    """A convolution that pads as in PyTorch, on all sides alike, whatever the stride.
 
     It has the name of Keras' layer because files name the weights of layers in lists by class.
 
@@ -15,7 +15,7 @@ class Conv2D(keras.layers.Conv2D):
         filters: int. Output channels.
         kernel_size: int. Side of the square kernel.
         strides: int.
-        pad: int. Zeros on each side of the input.
+        pad: int. Zeros on each side of the input; or what else `ops.convolution` takes.
         **kwargs: `use_bias`, initializers, `name`, `dtype`.
 
     Input shape: `(batch, height, width, channels)`.
@@ -36,13 +36,13 @@ class Conv2D(keras.layers.Conv2D):
 
     def build(self, input_shape):
         # Include the padding: Keras rejects a map smaller than the kernel.
-        super().build(_padded(input_shape, self.pad))
+        super().build(_padded(input_shape, self))
 
     def call(self, x):
         return conv2d(x, self.kernel, self.bias, self.strides[0], self.pad)
 
     def compute_output_shape(self, input_shape):
-        return super().compute_output_shape(_padded(input_shape, self.pad))
+        return super().compute_output_shape(_padded(input_shape, self))
 
     def get_config(self):
         return _config(super().get_config(), self.pad)
@@ -72,22 +72,27 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
         self.pad = pad
 
     def build(self, input_shape):
-        super().build(_padded(input_shape, self.pad))
+        super().build(_padded(input_shape, self))
 
     def call(self, x):
         return depthwise_conv2d(x, self.kernel, self.bias, self.strides[0], self.pad)
 
     def compute_output_shape(self, input_shape):
-        return super().compute_output_shape(_padded(input_shape, self.pad))
+        return super().compute_output_shape(_padded(input_shape, self))
 
     def get_config(self):
         return _config(super().get_config(), self.pad)
 
 
-def _padded(shape, pad):
-    batch, height, width, channels = shape
-    height, width = (None if size is None else size + 2 * pad for size in (height, width))
-    return (batch, height, width, channels)
+def _padded(shape, layer):
+    batch, *sizes, channels = shape
+    # Only the shapes of known sides are computed; "same" needs some number for the others.
+    known = [size or layer.kernel_size[0] for size in sizes]
+    zeros = border_zeros(layer.pad, known, layer.kernel_size, layer.strides[0])
+    padded = [
+        None if size is None else size + sum(two) for size, two in zip(sizes, zeros, strict=True)
+    ]
+    return (batch, *padded, channels)
 
 
 def _config(config, pad):

@@ -10,16 +10,24 @@ SHAPE = (2, 9, 12, 4)
 
 
 def _reference(x, kernel, bias, strides, pad, depthwise):
-    x = keras.ops.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
+    if pad != "same":
+        pad = ((pad, pad), (pad, pad)) if isinstance(pad, int) else pad
+        x = keras.ops.pad(x, [(0, 0), *pad, (0, 0)])
     function = keras.ops.depthwise_conv if depthwise else keras.ops.conv
+    padding = "same" if pad == "same" else "valid"
     return function(
-        x, kernel, strides=strides, data_format="channels_last"
+        x, kernel, strides=strides, padding=padding, data_format="channels_last"
     ) + keras.ops.convert_to_tensor(bias)
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize(
-    "side, strides, pad", [(1, 1, 0), (3, 1, 1), (3, 2, 1), (2, 2, 0), (3, 1, 0)]
+    "side, strides, pad",
+    [
+        *[(1, 1, 0), (3, 1, 1), (3, 2, 1), (2, 2, 0), (3, 1, 0)],
+        *[(1, 1, "same"), (3, 1, "same"), (3, 2, "same"), (5, 2, "same"), (2, 1, "same")],
+        *[(3, 2, ((0, 1), (1, 0))), (2, 1, ((0, 3), (2, 1)))],
+    ],
 )
 def test_values_and_gradients(input_gradient, depthwise, side, strides, pad):
     rng = np.random.default_rng(0)
