@@ -168,6 +168,16 @@ class ImageEncoder:
         """Return lists of layers from the input on, for learning rates by depth; may be empty."""
         return []
 
+    def folded(self):
+        """Return a copy for inference without the batch normalisation of other packages' layers.
+
+        `models.folding.fold` calls it, and itself folds the normalisation of `ConvNorm`.
+
+        Returns:
+            `ImageEncoder` with its own weights, equal up to rounding; `None` if there is none.
+        """
+        return None
+
     def rematerializable_layers(self):
         """Return layers that can be recomputed instead of stored; see `rematerializable`."""
         return [layer for layer in self.layers if is_rematerializable(layer)]

@@ -7,7 +7,9 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.sizes import check_sizes
 from keras_espmedsam.layers import ModalityAdapter
 from keras_espmedsam.models.encoder_stages import connect, make_neck
+from keras_espmedsam.models.folding import copy_weights
 from keras_espmedsam.models.image_encoder import FeatureLevel, ImageEncoder, probed_levels
+from keras_espmedsam.models.inference_graph import folded_graph
 from keras_espmedsam.models.keras_export import exports_from_any_backend
 from keras_espmedsam.models.keras_hub_backbones import (
     image_shape_of,
@@ -163,7 +165,10 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
         if num_modalities:
             adapted = chosen_levels(backbone, levels, controller_levels)
         maps = levels_of(backbone)
-        self.stages = cut_at(backbone.input, {name: maps[name] for name in levels}, adapted)
+        # `folded` gives the stages.
+        self.stages = kwargs.pop("stages", None) or cut_at(
+            backbone.input, {name: maps[name] for name in levels}, adapted
+        )
         self._stage_levels = [tuple(stage.output) for stage in self.stages]
         # A level that the next ones are not computed from counts only if the neck takes it.
         read = {*neck_levels, *(names[-1] for names in self._stage_levels)}
@@ -243,6 +248,12 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
     def controller_layers(self, index):
         return [adapter.adapters[index] for adapter in self.adapters.values()]
 
+    def folded(self):
+        config = {**self.get_config(), "stages": list(map(folded_graph, self.stages))}
+        copy = type(self).from_config(config)
+        copy_weights(self, copy, _layers_besides_stages)
+        return copy
+
     def layers_by_depth(self):
         """Return the backbone's layers by the level that first needs them, with its adapter."""
         depths, seen = [], set()
@@ -269,6 +280,10 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
             "normalization": self.normalization,
             "image_shape": self.image_shape,
         }
+
+
+def _layers_besides_stages(encoder):
+    return [layer for layer in encoder.layers if layer not in encoder.stages]
 
 
 def _hidden_widths(widths, ratio):

@@ -4,6 +4,7 @@ import keras
 
 from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError, did_you_mean
+from keras_espmedsam.models.inference_graph import inference_graph
 
 # Finer levels have few channels and many pixels.
 FINEST_STRIDE = 8
@@ -46,6 +47,30 @@ def chosen_levels(backbone, levels, names, coarsest=None):
     return tuple(dict.fromkeys(names))
 
 
+class Functional(keras.Model):
+    """A part of a graph that has a faster form for inference.
+
+    It has the name of Keras' class because files name the weights of layers in lists by class.
+
+    Example:
+        >>> image = keras.Input((8, 8, 3))
+        >>> y = keras.layers.Conv2D(4, 2, strides=2)(image)
+        >>> stage = Functional(image, {"P1": y})
+        >>> tuple(stage(np.zeros((1, 8, 8, 3), "float32"))["P1"].shape)
+        (1, 4, 4, 4)
+    """
+
+    def __init__(self, inputs, outputs, **kwargs):
+        super().__init__(inputs, outputs, **kwargs)
+        # Not the model itself, whose layers would become this one's, and be saved twice.
+        self._infer = inference_graph(self).call
+
+    def call(self, inputs, training=None, mask=None):
+        if training:
+            return super().call(inputs, training=training, mask=mask)
+        return self._infer(inputs, training=False)
+
+
 def cut_at(images, levels, names):
     """Cut the graph of a pyramid at some of its levels.
 
@@ -60,7 +85,7 @@ def cut_at(images, levels, names):
             whole. The last level needs no cut.
 
     Returns:
-        list of `keras.Model` that share the graph's layers. The first takes the input, each other
+        list of `Functional` that share the graph's layers. The first takes the input, each other
         one the last level of the one before; each returns a dict of its levels.
 
     Example:
@@ -79,7 +104,7 @@ def cut_at(images, levels, names):
             continue
         own = order[first : i + 1]
         stages.append(
-            keras.Model(start, {one: levels[one] for one in own}, name=f"stage_{len(stages)}")
+            Functional(start, {one: levels[one] for one in own}, name=f"stage_{len(stages)}")
         )
         start, first = levels[name], i + 1
     return stages

@@ -366,15 +366,19 @@ def test_training_a_modality_leaves_the_controllers_of_others_as_they_were(build
 
 
 @pytest.mark.slow_on("jax", "tensorflow")
-def test_folding_keeps_the_backbones_norms_and_gives_the_same(build):
+def test_folding_takes_the_norms_of_the_backbone_and_gives_the_same(build):
     segmenter = small_segmenter(build)
     inputs = {
         "images": np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32"),
         "modalities": np.array([1], "int32"),
     }
     expected = build.run(segmenter.backbone, inputs)["masks"]
-    found = build.run(segmenter.fold().backbone, inputs)["masks"]
+    folded = segmenter.fold()
+    found = build.run(folded.backbone, inputs)["masks"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    assert not [weight for weight in folded.weights if "moving" in weight.path]
+    assert not {id(w) for w in segmenter.weights} & {id(w) for w in folded.weights}
+    assert folded.backbone.image_encoder.levels == segmenter.backbone.image_encoder.levels
 
 
 def test_lora_adapts_convolutions_that_are_named(build):
