@@ -118,8 +118,8 @@ def _of_segmenter(model, has_weights):
     }
     return {
         "placed": placed,
-        "probabilities": np.stack(segmented["probabilities"]),
-        "areas": np.stack(segmented["masks"]).sum((1, 2)),
+        "probabilities": np.stack(_planes(segmented["probabilities"])),
+        "areas": np.stack(_planes(segmented["masks"])).sum((1, 2)),
         **_predict(model, inputs),
     }
 
@@ -153,6 +153,11 @@ def _predict(model, inputs):
         return keras.Model.predict_on_batch(model, inputs)
     outputs = model(inputs, training=False)
     return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
+
+
+def _planes(maps):
+    """The map of each target of each image, `(height, width)`."""
+    return [plane for one in maps for plane in np.moveaxis(np.atleast_3d(one), -1, 0)]
 
 
 def _small(output, values):
