@@ -50,14 +50,17 @@ def same_model(source, folder, weights):
     )
     return (
         _weights(source) == _weights(folder)
-        and _postprocessing(source) == _postprocessing(folder)
+        and _after(source) == _after(folder)
         # A key that one of them lacks is newer than that preset, and has its default.
         and all(one[key] == other[key] for key in one.keys() & other.keys())
     )
 
 
-def _postprocessing(folder):
-    return _configuration(folder, "task.json").get("config", {}).get("postprocessing") or {}
+def _after(folder):
+    """Return what is done to the outputs of a preset's network; None where nothing is."""
+    config = _configuration(folder, "task.json").get("config", {})
+    names = ("postprocessing", "probability_calibration", "guarantees")
+    return [config.get(name) or None for name in names]
 
 
 def _configuration(folder, file):
