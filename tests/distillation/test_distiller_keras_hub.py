@@ -23,6 +23,7 @@ def segmenter(tiny, growth, stride, size, seed):
     return tiny.randomize(kem.models.ESPMedSAMImageSegmenter(backbone), seed)
 
 
+@pytest.mark.slow_on("jax")
 def test_features_masks_and_labels_are_learnt_together(tiny):
     student, teacher = segmenter(tiny, 4, 8, 32, 1), segmenter(tiny, 6, 4, 64, 2)
     distiller = DecoupledDistiller(
