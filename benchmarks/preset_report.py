@@ -192,7 +192,7 @@ def draw_datasets(newest, earlier, path):
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
         axes.set(title=split, xlabel="Dice, 95 % interval", xlim=(0, 1))
-    figure.axes[0].legend(loc="lower left")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     _save(figure, path)
 
 
