@@ -42,6 +42,13 @@ class CalibratedTarget(NamedTuple):
         means: dict of what is guaranteed to the means at its threshold on these images: recall,
             false discovery rate and Dice.
         refusals: why other guarantees could not be given, a sentence each.
+
+    Example:
+        >>> quality = probability_quality(np.ones((1, 2, 442), int))
+        >>> found = CalibratedTarget(
+        ...     "xray", "lungs", 20, ("jsrt",), {"temperature": 1.6}, quality, quality, {}, {}, ())
+        >>> round(found.before.brier, 2), found.options["temperature"]
+        (0.45, 1.6)
     """
 
     modality: str

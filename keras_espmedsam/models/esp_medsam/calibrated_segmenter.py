@@ -7,17 +7,7 @@ from keras_espmedsam.inference.guarantees import checked_guarantees
 
 
 class CalibratedSegmenter:
-    """The properties and the method. A subclass is an `ImageSegmenter` with `target_set`.
-
-    Example:
-        >>> encoder = TinyViTBackbone(
-        ...     hidden_dims=(16, 16, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2),
-        ...     window_sizes=(4, 4, 4), neck_dim=32, num_modalities=6)
-        >>> backbone = ESPMedSAMBackbone(encoder, transformer_num_heads=2, transformer_mlp_dim=64)
-        >>> converter = ESPMedSAMImageConverter(image_size=(64, 64))
-        >>> segmenter = ESPMedSAMImageSegmenter(
-        ...     backbone, ESPMedSAMImageSegmenterPreprocessor(converter))
-    """
+    """The properties and the methods. A subclass is an `ImageSegmenter` with `target_set`."""
 
     @property
     def probability_calibration(self):
