@@ -36,7 +36,7 @@ class DeepLab(Peer):
         keras.utils.set_random_seed(seed)
         # A second size would be traced anew, which costs minutes.
         batches = TrainingBatches(data, seed, small_share=0)
-        return train_within(seconds, folder, _Training(build(_preset())), batches)
+        return train_within(seconds, folder, KerasTraining(build(_preset())), batches)
 
     def load(self, data, folder):
         self._network = build(_preset())
@@ -77,8 +77,14 @@ def build(preset, size=SIZE):
     return keras_hub.models.DeepLabV3ImageSegmenter(backbone, num_classes=len(MODALITIES))
 
 
-class _Training:
-    """The steps of a training, for `train_within`."""
+class KerasTraining:
+    """The steps of a training of a Keras network, for `train_within`.
+
+    Args:
+        network: `keras.Model` of images `(batch, height, width, 3)` to a channel of logits for each
+            modality.
+        rate: float. The highest learning rate.
+    """
 
     suffix = ".weights.h5"
 
@@ -90,7 +96,7 @@ class _Training:
         self.optimizer = keras.optimizers.AdamW(
             rate, weight_decay=0.05, global_clipnorm=1.0, use_ema=True, ema_momentum=AVERAGE
         )
-        network.compile(optimizer=self.optimizer, loss=_channel_loss())
+        network.compile(optimizer=self.optimizer, loss=_channel_loss(), metrics=None)
 
     def step(self, batch, share):
         images, modalities, masks = batch

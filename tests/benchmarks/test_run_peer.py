@@ -109,6 +109,41 @@ def test_squares_are_mapped_back_to_the_images(module):
     np.testing.assert_allclose(found[0], images[0][..., 0] / 255)
 
 
+def _batch(seed=0):
+    """Two images of 8 x 8, of the second and the fourth modality, and their masks."""
+    rng = np.random.default_rng(seed)
+    masks = (rng.random((2, 8, 8, 1)) > 0.5).astype("float32")
+    return rng.integers(256, size=(2, 8, 8, 3)).astype("uint8"), np.array([1, 3]), masks
+
+
+def test_a_network_of_keras_learns_the_channel_of_the_modality_and_resumes(module, tmp_path):
+    import keras
+
+    deeplab = module("keras_hub_deeplab")
+
+    def begin():
+        keras.utils.set_random_seed(0)
+        network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(6, 1)])
+        return network, deeplab.KerasTraining(network)
+
+    network, training = begin()
+    before = [np.array(one) for one in network.get_weights()]
+    training.step(_batch(), 0.1)
+    moved = np.abs(network.get_weights()[1] - before[1]) > 0
+    assert moved.tolist() == [False, True, False, True, False, False]
+    training.save(tmp_path / "checkpoint.weights.h5")
+    again, resumed = begin()
+    resumed.load(tmp_path / "checkpoint.weights.h5")
+    losses = [one.step(_batch(1), 0.5) for one in (training, resumed)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    for one, other in zip(network.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-7)
+    # What is kept is the average of the weights after each step.
+    after = [np.array(one) for one in network.get_weights()]
+    training.finish(tmp_path)
+    assert np.abs(network.get_weights()[1] - after[1]).max() > 0
+
+
 def test_timms_encoder_with_the_packages_weights_has_its_features(module):
     pytest.importorskip("timm", reason="of the peers' own environment")
     pytest.importorskip("efficientnet_lite_pytorch", reason="of the peers' own environment")
