@@ -204,9 +204,7 @@ def _guarantee(risk, level, confidence, counts, of):
     if len(each) < needed:
         verb = "show" if risk == "recall" else "label"
         images = f"1 image that {verb}s" if len(each) == 1 else f"{len(each)} images that {verb}"
-        return (
-            f"Received {images} {target} ({modality}); {risk}={level:g} needs at least {needed}."
-        )
+        return f"Received {images} {target} ({modality}); {risk}={level:g} needs at least {needed}."
     number = choose_threshold(risk, each, rate, confidence)
     if number is None:
         best = each.mean(axis=0).min()
