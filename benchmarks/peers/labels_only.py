@@ -25,6 +25,8 @@ CLOCK = "cpu.json"
 SHARES = (0.004, 0.016)
 # What a training may differ from its timing.
 MARGIN = 0.97
+# Of the averages of the weights, in the second phase: it is shorter than the configuration's.
+AVERAGE = 0.99
 # Epochs of each phase, and so how often val is measured: as its CPU time counts, seldom.
 EPOCHS = (1, 2)
 
@@ -66,7 +68,11 @@ class _EspMedSam(Peer):
             for i, phase in enumerate(_phases(data, share))
             for key, value in phase.items()
         }
-        common = {"output": str(output), "seed": seed}
+        common = {
+            "output": str(output),
+            "seed": seed,
+            "phases.1.optimizer.ema_momentum": AVERAGE,
+        }
         return {**data.changes(), **common, **self.own_changes(), **phases}
 
     def load(self, data, folder):

@@ -91,6 +91,34 @@ def test_steps_that_fit_into_a_budget(module):
         share_within(5, points)
 
 
+@pytest.mark.parametrize("kind", ["PretrainedLite", "RandomTinyViT"])
+def test_our_trainings_are_valid_for_any_share_of_the_steps(module, tmp_path, monkeypatch, kind):
+    pytest.importorskip("pydantic")
+    pytest.importorskip("yaml")
+    from keras_espmedsam.training.config.settings import load_settings
+    from keras_espmedsam.training.config.train_config import TrainConfig
+
+    monkeypatch.setenv("ESPMEDSAM_LITE0", str(tmp_path))
+    (tmp_path / "index.csv").touch()
+    data = module("peer_data").PeerData(tmp_path / "index.csv")
+    peer = getattr(module("labels_only"), kind)()
+    changes = peer._changes(data, tmp_path / "run", 0.5, 3)
+    given = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    config = load_settings(TrainConfig, module("peer_data").CONFIG, given)
+    assert [phase.epochs for phase in config.phases] == [1, 2]
+    # As many as the configuration's, which the timing assumes.
+    whole = data.config.phases
+    assert [phase.epochs * phase.steps for phase in config.phases] == [
+        pytest.approx(0.5 * phase.epochs * phase.steps, abs=2) for phase in whole
+    ]
+    frozen = [phase.batch_norm for phase in config.phases]
+    assert frozen == (["train", "frozen"] if kind == "PretrainedLite" else ["train", "train"])
+    assert config.phases[1].optimizer.ema_momentum == 0.99
+    assert config.model.targets is None
+    assert config.data.sources[0].targets["fundus"] == ["vessels"]
+    assert (config.seed, config.output) == (3, tmp_path / "run")
+
+
 def test_every_peer_says_what_the_report_needs(module):
     table = module("peer_table")
     for name in table.PEERS:
