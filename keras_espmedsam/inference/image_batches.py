@@ -1,18 +1,20 @@
 """Group images of different sizes into batches of one size."""
 
 import numbers
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.raw_batch import Rows, height_and_width, read_row
 
 
-def image_batches(converter: Any, images: Rows, batch_size: int) -> Iterator[tuple[list[int], int]]:
+def image_batches(
+    converters: Sequence[Any], images: Rows, batch_size: int
+) -> Iterator[tuple[list[int], int]]:
     """Group images whose canvases have the same size.
 
     Args:
-        converter: `HostImageConverter`.
+        converters: the `HostImageConverter` of each image.
         images: list or array of images in any form that `to_rgb` accepts.
         batch_size: int. The most images in a batch.
 
@@ -22,12 +24,14 @@ def image_batches(converter: Any, images: Rows, batch_size: int) -> Iterator[tup
     Raises:
         InputError: for an entry that is not an image.
     """
-    by_canvas: dict[tuple[int, int], list[int]] = {}
-    for i, image in enumerate(images):
+    by_canvas: dict[tuple[Any, tuple[int, int]], list[int]] = {}
+    for i, (image, converter) in enumerate(zip(images, converters, strict=True)):
         size = height_and_width(image)
         if size is None:
             read_row(converter, images, i)  # Raises the right error.
-        by_canvas.setdefault(converter.place(size).canvas, []).append(i)
+        # Converters of several sizes may give equal canvases, but place an image differently.
+        canvas = converter.image_size, converter.place(size).canvas
+        by_canvas.setdefault(canvas, []).append(i)
     for members in by_canvas.values():
         for start in range(0, len(members), batch_size):
             yield members[start : start + batch_size], min(batch_size, len(members))

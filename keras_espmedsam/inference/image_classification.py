@@ -66,7 +66,7 @@ class ClassifiesImages:
         intensity = parse_intensity(intensity)
         probabilities: list[Any] = [None] * len(images)  # Filled in below.
         blank = [False] * len(images)
-        for rows, size in image_batches(converter, images, batch_size):
+        for rows, size in image_batches([converter] * len(images), images, batch_size):
             inputs = []
             for i in rows:
                 image = read_row(converter, images, i, intensity)

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_espmedsam import losses
 from keras_espmedsam.data.targets import UNLABELLED, Targets
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.hub.from_preset import knows_builtin_presets
 from keras_espmedsam.imaging.host_call import host_call, rank
 from keras_espmedsam.imaging.postprocessing import checked_postprocessing
@@ -94,6 +94,8 @@ class ESPMedSAMImageSegmenter(
         # === Layers ===
         self.backbone = backbone
         self.preprocessor = checked_preprocessor(type(self), preprocessor)
+        if preprocessor is not None:
+            _check_image_sizes(preprocessor.image_converter, backbone)
         # Properties, since Keras would wrap a dict in an attribute.
         rules = checked_postprocessing(postprocessing, _targets_of(backbone))
         self._postprocessing = lambda: rules
@@ -391,6 +393,19 @@ class ESPMedSAMImageSegmenter(
         return losses.get(
             identifier, num_channels=targets.num_channels, groups=targets.group_numbers()
         )
+
+
+def _check_image_sizes(converter, backbone):
+    """Check the sizes of single modalities; a model of one size has none."""
+    sizes = getattr(converter, "image_sizes", None) or {}
+    for name in sizes:
+        if name not in backbone.modalities:
+            raise InputError(
+                f"Received image_sizes of {name!r}{did_you_mean(name, backbone.modalities)} This "
+                f"model's modalities are {', '.join(backbone.modalities)}."
+            )
+    if sizes and None not in tuple(backbone.input["images"].shape[1:3]):
+        converter.image_sizes = {}
 
 
 def _targets_of(backbone):

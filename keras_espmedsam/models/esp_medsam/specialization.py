@@ -29,9 +29,9 @@ def specialize(segmenter, index):
         target_adapters={name: adapters[name]} if name in adapters else {},
     )
     copy_modality(backbone, index, single.backbone, 0)
-    if single.preprocessor is not None:
-        converter = single.preprocessor.image_converter
-        # Its only images have the size that they have in the larger model.
+    converter = getattr(single.preprocessor, "image_converter", None)
+    if getattr(converter, "image_sizes", None):
+        # Its only images keep the size that they have in the larger model.
         converter.image_size = converter.for_modality(name).image_size
         converter.image_sizes = {}
     return single
@@ -61,6 +61,11 @@ def rebuilt(segmenter, targets, **changes):
     preprocessor = segmenter.preprocessor
     if preprocessor is not None:
         preprocessor = type(preprocessor).from_config(preprocessor.get_config())
+        converter = preprocessor.image_converter
+        sizes = getattr(converter, "image_sizes", None)
+        if sizes:
+            kept = {name: size for name, size in sizes.items() if name in new.modalities}
+            converter.image_sizes = kept
     kept = {
         option: _of_targets(getattr(segmenter, option), targets)
         for option in ("postprocessing", "probability_calibration", "guarantees", "quality")
