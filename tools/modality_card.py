@@ -38,6 +38,7 @@ def modality_card(report, run, size, digests, sources, commit):
         params=report["params"],
         size=size / 1e6,
         least=report["min_confidence"],
+        mix=report["mix"],
         summary=summary_table(report),
         datasets=dataset_table(report),
         test=confusion_table(report, "test"),
@@ -236,7 +237,9 @@ scikit-image and matplotlib, and training images cut up or in wrong colours.
 
 {phases}
 
-The least confidence is set on val: at least 99.5 % of it is accepted.
+The weights are a mean, {mix:.0%} of the trained ones and the rest of version 1's (Wortsman et al.,
+arXiv 2109.01903): the share for which the loss on val is least. The least confidence is set on
+val: at least 99.5 % of it is accepted.
 
 Package at {commit}.
 
