@@ -45,6 +45,7 @@ RECIPES = {
         "espmedsam convert efficientnet-lite $EFFICIENTNET_LITE0 "
         "--output weights/efficientnet_lite0",
         "espmedsam train examples/configs/pretrained.yaml",
+        f"python tools/choose_image_sizes.py runs/pretrained/preset --data {ALL_DATA} --write",
         f"python tools/choose_postprocessing.py runs/pretrained/preset --data {ALL_DATA} --write",
         f"python benchmarks/preset_accuracy.py measure {NANO}@1",
         f"python benchmarks/preset_accuracy.py measure runs/pretrained/preset --name {NANO}@2",
