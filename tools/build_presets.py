@@ -106,6 +106,7 @@ def write_nano(run, commit, minutes):
         earlier=preset_statistics.load(RESULTS, f"{nano_card.NAME}@{version - 1}"),
         run=run,
         postprocessing=segmenter.postprocessing,
+        image_sizes=segmenter.preprocessor.image_converter.image_sizes,
         params=params,
         size=weights.stat().st_size / 1e6,
         digest=hashlib.sha256(weights.read_bytes()).hexdigest(),

@@ -1,8 +1,7 @@
 """Choose at which size each modality is segmented, and write it into the preset if asked to.
 
-    python tools/choose_image_sizes.py runs/nano/preset --data DATA/index2.csv --sizes 256 384 512
-    python tools/choose_image_sizes.py runs/nano/preset --data DATA/index2.csv --sizes 256 384 512 \\
-        --write
+    python tools/choose_image_sizes.py runs/nano/preset --data DATA/index2.csv
+    python tools/choose_image_sizes.py runs/nano/preset --data DATA/index2.csv --write
 
 It prints a table of each modality's mean Dice (of targets, each the mean of its data sets) at each
 size. A larger size costs time with its square, so a modality gets one only if the mean gains at
@@ -85,9 +84,7 @@ def main():
         row = " | ".join(f"{values[size]:.4f}" for size in sizes)
         print(f"| {name} | {row} | {chosen[name]} |")
     if options.write:
-        converter.image_sizes = {
-            name: (size, size) for name, size in chosen.items() if size != own
-        }
+        converter.image_sizes = {name: (size, size) for name, size in chosen.items() if size != own}
         segmenter.save_to_preset(options.preset)
         print(f"Wrote {options.preset}")
 

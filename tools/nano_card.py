@@ -21,7 +21,9 @@ MEASURES = ("iou", "precision", "recall", "hd95")
 WEAK = 0.7
 
 
-def nano_card(results, earlier, run, postprocessing, params, size, digest, commit, minutes):
+def nano_card(
+    results, earlier, run, postprocessing, image_sizes, params, size, digest, commit, minutes
+):
     """The card's text.
 
     Args:
@@ -29,6 +31,7 @@ def nano_card(results, earlier, run, postprocessing, params, size, digest, commi
         earlier: dict, the same of the version before.
         run: path of the training's folder.
         postprocessing: dict of modality to dict of target to options, as the preset has it.
+        image_sizes: dict of modality to (height, width), of those that are not segmented at 256.
         params, size, digest: of the weights: int, megabytes, SHA-256.
         commit: str. Of the package that trained them.
         minutes: int or None. Of the training, on one core.
@@ -39,6 +42,7 @@ def nano_card(results, earlier, run, postprocessing, params, size, digest, commi
         metadata=_metadata(results),
         targets=_targets(configuration["model"]["targets"]),
         postprocessing=_postprocessing(postprocessing),
+        image_sizes=_image_sizes(image_sizes),
         params=params,
         size=size,
         digest=digest,
@@ -53,6 +57,21 @@ def nano_card(results, earlier, run, postprocessing, params, size, digest, commi
         phases=_phases(run),
         **{f"modalities_{split}": modality_table(results, earlier, split) for split in SPLITS},
         **{split: _table(results, earlier, split) for split in SPLITS},
+    )
+
+
+def _image_sizes(sizes):
+    """Say which modalities are segmented at another size."""
+    if not sizes:
+        return "Images of all modalities are segmented at 256 x 256."
+    of = ", ".join(
+        f"{name} at {height} x {width} (about {height * width / 256**2:.1f} times the time)"
+        for name, (height, width) in sizes.items()
+    )
+    return (
+        f"Images are segmented at 256 x 256, but those of {of}: val gained by it. An exported "
+        "model of several modalities has one size, 256 x 256 by default; one of a single modality "
+        "has its own."
     )
 
 
@@ -171,13 +190,16 @@ CARD = """\
 ---
 # espmedsam_nano_256
 
-A small ESP-MedSAM (configuration ours) for images of 256 x 256 pixels, six modalities and twelve
-targets. {params:,} parameters with all modality controllers, {size:.1f} MB. EfficientNet-Lite0
-encoder, embeddings at a stride of 8, masks at the image's own resolution by a detail branch (ours).
+A small ESP-MedSAM (configuration ours) for six modalities and twelve targets, trained on images of
+256 x 256 pixels. {params:,} parameters with all modality controllers, {size:.1f} MB.
+EfficientNet-Lite0 encoder, embeddings at a stride of 8, masks at the image's own resolution by a
+detail branch (ours).
 
 {targets}
 
 The optic cup lies in the disc, arteries and veins in the vessels. Nuclei are told apart.
+
+{image_sizes}
 
 {postprocessing}
 
@@ -233,7 +255,7 @@ the weights and the post-processing; test and unseen were looked at for these ta
 
 {weaknesses}
 - An image without a target gets a mask all the same: nearly all training images hold one.
-- At 256 x 256 a vessel one pixel wide in a large photograph is lost.
+- Vessels that are one pixel wide in a large photograph are lost when it is made smaller.
 - The modality must be named rightly; a wrong one gives a confident wrong mask.
 
 ## Data

@@ -38,6 +38,7 @@ def card(monkeypatch, tmp_path):
         earlier=results(1, 0.625, ["vessels"]),
         run=run,
         postprocessing={"fundus": {"optic_disc": {"max_objects": 1}, "vessels": {}}},
+        image_sizes={"fundus": (512, 512)},
         params=1234567,
         size=5.0,
         digest="abc",
