@@ -84,7 +84,7 @@ def calibrate(
         bool,
         typer.Option(
             "--quality",
-            help="Also fit a prediction of how good each mask is, for targets with 8 images or "
+            help="Also fit a prediction of how good each mask is, for targets with 4 images or "
             "more.",
         ),
     ] = False,

@@ -19,7 +19,7 @@ from keras_espmedsam.inference.chosen_targets import target_set_of
 from keras_espmedsam.inference.image_segmentation import SegmentsImages
 from keras_espmedsam.inference.quality import Quality
 
-FEWEST = 8
+FEWEST = 4
 """The fewest masks of which a target's prediction is fitted."""
 
 
@@ -62,13 +62,13 @@ def fit_quality(
         progress: called with each record when it is done.
 
     Returns:
-        dict of modality to dict of target to its coefficients, for targets with at least 8 masks.
+        dict of modality to dict of target to its coefficients, for targets with at least 4 masks.
 
     Raises:
         InputError: for an image or a mask that cannot be read, a target that the model does not
-            have, and if no target has 8 masks.
+            have, and if no target has 4 masks.
 
-    Source: predicting quality without the truth, arXiv 1702.03407 and 1811.08513. The regression
+    Source: predicting quality without the truth, arXiv 1702.03407 and 1807.00502. The regression
         and its statistics are this project's.
     """
     if isinstance(data, str | os.PathLike):

@@ -32,7 +32,7 @@ class MaskQuality(keras.layers.Layer):
         True
 
     Source: predicting a mask's quality without the truth, arXiv 1702.03407; from the model's own
-    uncertainty, arXiv 1811.08513. The statistics are this project's.
+    uncertainty, arXiv 1807.00502. The statistics are this project's.
     """
 
     def __init__(self, coefficients, **kwargs):

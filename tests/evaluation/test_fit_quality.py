@@ -72,8 +72,8 @@ def test_masks_are_measured_and_fitted(tmp_path):
 
 
 def test_too_few_images_and_exported_models_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"at most 7 masks of a target.*at least 8"):
-        fit_quality(Disc(), records(tmp_path, 7))
+    with pytest.raises(InputError, match=r"at most 3 masks of a target.*at least 4"):
+        fit_quality(Disc(), records(tmp_path, 3))
 
     class Exported(SegmentsImages):
         modalities = ("fundus",)
