@@ -39,6 +39,7 @@ def modality_card(report, run, size, digests, sources, commit):
         size=size / 1e6,
         least=report["min_confidence"],
         mix=report["mix"],
+        count=len(report["trained_on"]),
         summary=summary_table(report),
         datasets=dataset_table(report),
         test=confusion_table(report, "test"),
@@ -225,7 +226,7 @@ on one CPU core, Keras backend {backend}.
 
 ## Training
 
-Plain `model.fit` on the train split of 14 data sets, from the weights of version 1, on part of one
+Plain `model.fit` on the train split of {count} data sets, from the weights of version 1, on part of one
 core of a two-core CPU machine (Keras on {backend}). Within a modality a data set is drawn as often
 as the root of its number of images. Some images are made to look as from other devices: ultrasound
 as of a curved probe, other hues of stains, X-rays inverted, the colours and light of another
