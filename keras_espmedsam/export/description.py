@@ -68,7 +68,7 @@ def describe(task, request, preset=None, licence=None):
                 "shape": [request.batch_size],
                 "values": "index into `modalities` of this file, one per image",
             }
-        found |= _targets(task, request.precision)
+        found |= _targets(task, request)
         found["outputs"] = _outputs(request, task.target_set, task.backbone.self_prompt_targets)
         found["threshold"] = 0.5
     else:
@@ -123,7 +123,7 @@ def _number(count, what):
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _targets(task, precision):
+def _targets(task, request):
     """Return what differs from one unnamed target for each modality, as in version 0.1.0."""
     targets = task.target_set
     found = {}
@@ -137,8 +137,9 @@ def _targets(task, precision):
         found["postprocessing"] = rules
     if getattr(task, "probability_calibration", None):
         found["probability_calibration"] = task.probability_calibration
-    # They hold for the masks of the weights that they were found with.
-    if getattr(task, "guarantees", None) and precision != "int8":
+    # They hold for the weights and the size that they were found with.
+    own_size = request.size == task.preprocessor.image_converter.image_size
+    if getattr(task, "guarantees", None) and own_size and request.precision != "int8":
         found["guarantees"] = task.guarantees
     return found
 

@@ -170,6 +170,11 @@ class SegmentsImages:
         check_used(wanted, target_set, names)
         chosen = {name: choose_targets(target_set, name, wanted) for name in dict.fromkeys(names)}
         channels = target_set.num_channels
+        if guarantee is not None and mirror:
+            raise InputError(
+                "Received guarantee with mirror=True; what is guaranteed was measured without it, "
+                "so leave one of them out."
+            )
         cleaned = postprocess and guarantee is None
         rules = getattr(self, "postprocessing", None) if cleaned else None
         calibration = getattr(self, "probability_calibration", None) or {}

@@ -95,5 +95,6 @@ def test_calibration_and_guarantees_are_described(with_targets, tmp_path):
     rounded = _described(task, tmp_path, precision="int8", size=(64, 64))
     assert rounded["probability_calibration"] == calibration
     assert "guarantees" not in rounded  # It is another model's.
+    assert "guarantees" not in _described(task, tmp_path, size=(96, 96))
     plain = _described(with_targets, tmp_path)
     assert not {"probability_calibration", "guarantees"} & set(plain)

@@ -33,6 +33,26 @@ def test_a_sound_one_gives_its_numbers(stranger):
         assert [one.all() for one in found["masks"]] == [False, True]
 
 
+def test_its_calibration_and_guarantees_are_used(stranger):
+    recall = {"level": 0.9, "threshold": 0.3, "num_images": 20, "datasets": ["clinic"]}
+    segmenter = ExportedSegmenter(
+        stranger(
+            probability_calibration={"fundus": {"mask": {"temperature": 2.0}}},
+            guarantees={"fundus": {"mask": {"recall": recall}}},
+        )
+    )
+    found = segmenter.segment(IMAGE)
+    np.testing.assert_allclose(found["probabilities"], 1 / (1 + (0.6 / 0.4) ** 0.5), atol=1e-6)
+    assert not found["masks"].any()
+    assert segmenter.segment(IMAGE, guarantee="recall")["masks"].all()
+    with pytest.raises(InputError, match=r"contradicts itself: Received temperature=0 in the pro"):
+        ExportedSegmenter(
+            stranger(probability_calibration={"fundus": {"mask": {"temperature": 0}}})
+        )
+    with pytest.raises(InputError, match=r"contradicts itself: .* lack 'threshold'"):
+        ExportedSegmenter(stranger(guarantees={"fundus": {"mask": {"recall": {"level": 0.9}}}}))
+
+
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_no_number_makes_no_mask(stranger, factor):
     segmenter = ExportedSegmenter(stranger(factor))

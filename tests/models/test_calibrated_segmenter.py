@@ -67,6 +67,8 @@ def test_segment_uses_them(plain, calibrated):
     held = calibrated.segment(image, "skin", guarantee="recall")
     np.testing.assert_array_equal(held["masks"], before["probabilities"] >= np.float32(0.25))
     np.testing.assert_array_equal(held["probabilities"], after["probabilities"])
+    with pytest.raises(InputError, match="guarantee with mirror=True"):
+        calibrated.segment(image, "skin", guarantee="recall", mirror=True)
     with pytest.raises(InputError, match="does not have for mask of eye"):
         calibrated.segment(image, "eye", guarantee="recall")
 
