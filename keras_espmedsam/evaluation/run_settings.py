@@ -72,8 +72,9 @@ def _segmenter_checksum(segmenter):
     # Not its whole configuration, because Keras imports TensorFlow to serialise it.
     values.append({name: getattr(converter, name, None) for name in _CONVERTER})
     # Only if there are any, to accept logs of earlier versions.
-    if getattr(converter, "image_sizes", None):
-        values.append(converter.image_sizes)
+    image_sizes = getattr(converter, "image_sizes", None)
+    if image_sizes:
+        values.append(image_sizes)
     target_set = getattr(segmenter, "target_set", None)
     if isinstance(target_set, Targets) and not target_set.is_default:
         values.append(target_set.config())
