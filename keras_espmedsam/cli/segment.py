@@ -209,10 +209,11 @@ def segment(
         thresholds = GivenThresholds(threshold)
         if guarantee is not None:
             check_guarantee(guarantee)
-            if threshold:
+            if threshold or mirror:
                 raise InputError(
-                    "Received --guarantee with --threshold; a guarantee has thresholds of its own, "
-                    "so give one of the two."
+                    f"Received --guarantee with {'--threshold' if threshold else '--mirror'}; a "
+                    "guarantee holds for its own thresholds and without mirroring, so leave one of "
+                    "the two out."
                 )
         said = parse_intensity(intensity, "--intensity")
         check_preset(preset, precision)  # Before the files, which may be many.

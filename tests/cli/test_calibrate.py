@@ -116,6 +116,8 @@ def test_an_output_that_exists_is_refused_before_anything(run, loaded, index, tm
 def test_a_guarantee_and_a_threshold_contradict_each_other(run, segmenter, image):
     result = run("segment", image("a.png"), "--guarantee", "recall", "--threshold", "0.3")
     assert result.exit_code == 2 and "--guarantee with --threshold" in result.stderr
+    result = run("segment", image("a.png"), "--guarantee", "recall", "--mirror")
+    assert result.exit_code == 2 and "--guarantee with --mirror" in result.stderr
     result = run("segment", image("a.png"), "--modality", "xray", "--guarantee", "recal")
     assert result.exit_code == 2 and "did you mean recall?" in result.stderr
     result = run("segment", image("a.png"), "--modality", "xray", "--guarantee", "recall")
