@@ -88,6 +88,7 @@ def test_other_weights_end_them(calibrated, monkeypatch, change):
     assert calibrated.probability_calibration == calibrated.guarantees == {}
 
 
+@pytest.mark.slow_on("jax")
 def test_what_is_calibrated_joins_what_was(plain, calibrated, tmp_path):
     rng = np.random.default_rng(0)
     records = []
