@@ -226,12 +226,12 @@ on one CPU core, Keras backend {backend}.
 
 ## Training
 
-Plain `model.fit` on the train split of {count} data sets, from the weights of version 1, on part of one
-core of a two-core CPU machine (Keras on {backend}). Within a modality a data set is drawn as often
-as the root of its number of images. Some images are made to look as from other devices: ultrasound
-as of a curved probe, other hues of stains, X-rays inverted, the colours and light of another
-image of the modality. Three in ten images of a batch are outliers with equal probabilities as
-target (Hendrycks et al., arXiv 1812.04606): synthetic ones, photographs that come with
+Plain `model.fit` on the train split of {count} data sets, from the weights of version 1, on part of
+one core of a two-core CPU machine (Keras on {backend}). Within a modality a data set is drawn as
+often as the root of its number of images. Some images are made to look as from other devices:
+ultrasound as of a curved probe, other hues of stains, X-rays inverted, the colours and light of
+another image of the modality. Three in ten images of a batch are outliers with equal probabilities
+as target (Hendrycks et al., arXiv 1812.04606): synthetic ones, photographs that come with
 scikit-image and matplotlib, and training images cut up or in wrong colours.
 
     ESPMEDSAM_DATA=DATA python tools/train_modality.py --output runs/modality
