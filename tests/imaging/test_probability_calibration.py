@@ -63,9 +63,9 @@ def test_it_is_plain_data_without_defaults():
     [
         (1.5, "Received 1.5 as the probability_calibration; expected a dict with a modality"),
         ({"xrey": {}}, "did you mean xray?"),
-        ({"xray": {"hart": {}}}, "did you mean heart?"),
+        ({"xray": {"hearts": {}}}, "did you mean heart?"),
         ({"xray": {"heart": 1.5}}, "Received 1.5 as the probability_calibration of xray's heart"),
-        ({"xray": {"heart": {"temprature": 2}}}, "'temprature' in the probability_calibration of"),
+        ({"xray": {"heart": {"temperatures": 2}}}, "'temperatures' in the probability_calibration"),
         ({"xray": {"heart": {"temperature": 0}}}, "temperature=0 in the"),
         ({"xray": {"heart": {"temperature": -1}}}, "expected a number from 0.01 to 100"),
         ({"xray": {"heart": {"temperature": True}}}, "temperature=True"),

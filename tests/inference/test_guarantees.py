@@ -43,8 +43,8 @@ def _changed(**fields):
     [
         ({"ear": {}}, "'ear'"),
         ({"eye": {"disc": 1}}, "Received 1 as the guarantees of eye's disc"),
-        ({"eye": {"disc": {"recal": RECALL}}}, "did you mean recall?"),
-        ({"eye": {"disc": {"recall": 0.9}}}, "Received 0.9 as the guarantees of eye's disc, recal"),
+        ({"eye": {"disc": {"recalls": RECALL}}}, "did you mean recall?"),
+        ({"eye": {"disc": {"recall": 0.9}}}, "Received 0.9 as the guarantees of eye's disc, re"),
         ({"eye": {"disc": {"recall": {"level": 0.9}}}}, "lack 'threshold'"),
         (_changed(levels=2), "have 'levels'"),
         (_changed(level=1.5), "level=1.5"),
@@ -72,8 +72,8 @@ def test_thresholds_are_found_or_their_lack_is_said():
         check_guaranteed(model, "recall", ["eye"], None)
     with pytest.raises(InputError, match=r"for disc of eye; it has none for this modality\. Choo"):
         guaranteed_thresholds(types.SimpleNamespace(), "dice", "eye", ["disc"])
-    with pytest.raises(InputError, match=r"guarantee='recal'; did you mean recall\?"):
-        check_guarantee("recal")
+    with pytest.raises(InputError, match=r"guarantee='recalls'; did you mean recall\?"):
+        check_guarantee("recalls")
 
 
 def _maps(values):

@@ -51,9 +51,9 @@ def test_they_are_saved_and_follow_the_targets(plain, calibrated, tmp_path):
     skin.name_targets({"skin": "lesion"})
     assert skin.guarantees == {"skin": {"lesion": {"recall": RECALL}}}
     assert not {"probability_calibration", "guarantees"} & set(plain.get_config())
-    with pytest.raises(InputError, match="'recal'"):
+    with pytest.raises(InputError, match="'recalls'"):
         kem.models.ESPMedSAMImageSegmenter(
-            plain.backbone, plain.preprocessor, guarantees={"eye": {"mask": {"recal": RECALL}}}
+            plain.backbone, plain.preprocessor, guarantees={"eye": {"mask": {"recalls": RECALL}}}
         )
 
 
