@@ -105,7 +105,8 @@ class KerasTraining:
         for row, modality in enumerate(modalities):
             labels[row, ..., modality] = masks[row, ..., 0]
         self.optimizer.learning_rate = self.rate * rate_factor(share)
-        return float(self.network.train_on_batch(_inputs(images), labels))
+        found = self.network.train_on_batch(_inputs(images), labels, return_dict=True)
+        return float(found["loss"])
 
     def save(self, path):
         self.network.save_weights(path)
