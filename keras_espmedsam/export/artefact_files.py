@@ -200,7 +200,7 @@ def _are_lists(value):
 def _are_outputs(value):
     for one in value.values():
         shape = one.get("shape")
-        if shape is not None and not (isinstance(shape, list) and len(shape) in (3, 4)):
+        if shape is not None and not (isinstance(shape, list) and len(shape) in (2, 3, 4)):
             return False
     return True
 
@@ -259,6 +259,7 @@ _FIELDS = {
     ),
     "targets": (False, "lists of names by modality", _are_lists),
     "channels": (False, "lists of names by modality", _are_lists),
+    "predicts_quality": (False, "lists of targets by modality", _are_lists),
     "outputs": (False, "an object of outputs, each with its shape", _are_outputs),
     "sha256": (
         False,

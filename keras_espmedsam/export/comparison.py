@@ -77,7 +77,7 @@ def _compared(task, request, found, expected, inputs):
                 f"expected {want.shape}. Nothing was kept."
             )
     differences = [
-        _difference(request, found[name], want)
+        _difference(request, found[name], want, name == "quality")
         for name, want in expected.items()
         if want.dtype != np.uint8
     ]
@@ -86,7 +86,7 @@ def _compared(task, request, found, expected, inputs):
     return float("inf") if np.isnan(differences).any() else max(differences)
 
 
-def _difference(request, got, want):
+def _difference(request, got, want, is_quality=False):
     """Return the difference of an output of floating-point numbers."""
     # The logits of channels that a modality does not have.
     closed = np.isneginf(want)
@@ -95,10 +95,10 @@ def _difference(request, got, want):
     got, want = np.where(closed, 0, got), np.where(closed, 0, want)
     if request.precision != "float16":
         return float(np.abs(got - want).max()) / max(1.0, float(np.abs(want).max()))
-    if request.flavor != "images":
+    if request.flavor != "images" and not is_quality:
         got, want = sigmoid(got), sigmoid(want)
     # A mean of its own for each channel, so that many that are equal do not hide one.
-    axes = tuple(range(min(want.ndim, 3)))
+    axes = 0 if is_quality else tuple(range(min(want.ndim, 3)))
     count = np.maximum(np.sum(~closed, axis=axes), 1)
     return float(np.max(np.sum(np.abs(got - want), axis=axes) / count))
 
@@ -201,15 +201,16 @@ def expected_outputs(task, request, outputs, modalities=None):
         outputs = {name: np.asarray(value) for name, value in outputs.items()}
         if request.flavor == "logits":
             return outputs
+        further = {name: outputs[name] for name in ("quality",) if name in outputs}
         if task.target_set.num_channels > 1:
             logits = outputs["masks"]
             if modalities is None:
                 modalities = np.zeros(len(logits), int)
             drawn = draw_planes(logits, 0, task.target_set, modalities)
-            return {**drawn, "probabilities": sigmoid(logits)}
+            return {**drawn, "probabilities": sigmoid(logits), **further}
         probabilities = sigmoid(outputs["masks"][..., 0])
         masks = (outputs["masks"][..., 0] >= 0).astype("uint8")
-        return {"masks": masks, "probabilities": probabilities}
+        return {"masks": masks, "probabilities": probabilities, **further}
     outputs = np.asarray(outputs)
     if request.flavor == "logits":
         return {"logits": outputs}

@@ -70,6 +70,14 @@ def describe(task, request, preset=None, licence=None):
             }
         found |= _targets(task, request)
         found["outputs"] = _outputs(request, task.target_set, task.backbone.self_prompt_targets)
+        if task.quality:
+            found["predicts_quality"] = {name: list(of) for name, of in task.quality.items()}
+            found["outputs"]["quality"] = {
+                "dtype": "float32",
+                "shape": [None, task.target_set.num_channels],
+                "values": "the Dice that each mask is predicted to have, 0 to 1; 0 for a target "
+                "that is not in `predicts_quality`",
+            }
         found["threshold"] = 0.5
     else:
         found["class_names"] = list(task.class_names or map(str, range(task.num_classes)))

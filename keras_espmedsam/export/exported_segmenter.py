@@ -85,6 +85,7 @@ class ExportedSegmenter(SegmentsImages):
         self.modalities = tuple(description["modalities"])
         self.target_set = targets_of(description)
         self.postprocessing = description.get("postprocessing") or {}
+        self.quality = description.get("predicts_quality") or {}
         self.probability_calibration = description.get("probability_calibration") or {}
         self.guarantees = description.get("guarantees") or {}
         self.runtime = runtime
@@ -106,9 +107,17 @@ class ExportedSegmenter(SegmentsImages):
 
     def predict_probabilities(self, images, indices):
         """Like `ESPMedSAMImageSegmenter.predict_probabilities`, in the artefact's batch size."""
+        return self._predict(images, indices)[0]
+
+    def predict_with_quality(self, images, indices):
+        """Like `ESPMedSAMImageSegmenter.predict_with_quality`, in the artefact's batch size."""
+        return self._predict(images, indices)
+
+    def _predict(self, images, indices):
         size = self.batch_size or len(images)
         starts = range(0, len(images), size)
-        return np.concatenate([self._batch(images, indices, start, size) for start in starts])
+        found = [self._batch(images, indices, start, size) for start in starts]
+        return tuple(map(np.concatenate, zip(*found, strict=True)))
 
     def _batch(self, images, indices, start, size):
         images, indices = images[start : start + size], indices[start : start + size]
@@ -130,7 +139,11 @@ class ExportedSegmenter(SegmentsImages):
         values = self._checked(outputs, name, shape, own)[:count]
         if not self._takes_pixels:
             values = sigmoid(values[..., 0] if channels == 1 else values)
-        return values if own is None else np.where(own[:count], values, np.float32(0))
+        values = values if own is None else np.where(own[:count], values, np.float32(0))
+        if not self.quality:
+            return values, np.zeros((count, 0), "float32")
+        quality = self._checked(outputs, "quality", (len(images), channels))[:count]
+        return values, quality.clip(0, 1)
 
     def _own_channels(self, indices):
         """Return which channels each image has, `(batch, 1, 1, channels)`; `None` for all."""

@@ -24,7 +24,8 @@ def make_function(task, request):
         Function and list of `tf.TensorSpec`. It takes `images` and, for a segmenter of several
         modalities, `modalities`, and returns a dict:
 
-        - a segmenter's logits: `masks` `(batch, height, width, channels)` and `patches`;
+        - a segmenter's logits: `masks` `(batch, height, width, channels)` and `patches`; if it
+          predicts its quality, also `quality` `(batch, channels)`, and so for its images;
         - a segmenter's images: `masks` `(batch, height, width)`, uint8 0 or 1, and
           `probabilities`, float32; with several channels these are `(batch, height, width, masks)`
           and `(batch, height, width, channels)`, and exclusive groups have `labels`, see
@@ -59,14 +60,16 @@ def make_function(task, request):
             is_logits = task.activation != "softmax"
             return {"probabilities": tf.nn.softmax(outputs) if is_logits else outputs}
         if not from_images:
-            return {name: outputs[name] for name in ("masks", "patches")}
+            return outputs
+        further = {name: outputs[name] for name in ("quality",) if name in outputs}
         if task.target_set.num_channels > 1:
-            return _planes(outputs["masks"], task.target_set, modalities)
+            return {**_planes(outputs["masks"], task.target_set, modalities), **further}
         logits = outputs["masks"][..., 0]
         # From the logits: their sigmoid is 0.5 or more exactly if they are 0 or more.
         return {
             "masks": tf.cast(logits >= 0, "uint8"),
             "probabilities": tf.sigmoid(logits),
+            **further,
         }
 
     # The parameters' names are those of the artefact's inputs.

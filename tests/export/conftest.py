@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_espmedsam as kem
+from keras_espmedsam.inference.quality import COEFFICIENTS
 
 NAMES = ("skin", "lung", "eye")
 
@@ -33,7 +34,9 @@ def segmenter():
     )
     converter = kem.models.ESPMedSAMImageConverter(image_size=(64, 64))
     preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
-    return _randomized(kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor))
+    numbers = dict(zip(COEFFICIENTS, (0.5, 0.3, 0.1, 0.2, -0.1, 0.2), strict=True))
+    quality = {"skin": {"mask": numbers}, "eye": {"mask": numbers}}
+    return _randomized(kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor, quality=quality))
 
 
 @pytest.fixture(scope="session")

@@ -128,12 +128,15 @@ def test_exported_segmenter_segments_as_the_model(artefact, segmenter, image):
         # Its images are rounded to eight bits after they are resized.
         assert np.abs(one - other).max() < 0.02
         assert one.shape == other.shape
+    assert list(found["quality"][0]) == ["mask"] and found["quality"][1] == {}
+    assert abs(found["quality"][0]["mask"] - expected["quality"][0]["mask"]) < 1e-3
 
 
 def _native(segmenter):
     converter = kem.models.ESPMedSAMImageConverter()
     preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
-    return kem.models.ESPMedSAMImageSegmenter(segmenter.backbone, preprocessor)
+    quality = segmenter.quality
+    return kem.models.ESPMedSAMImageSegmenter(segmenter.backbone, preprocessor, quality=quality)
 
 
 def test_a_description_of_version_0_1_0_is_read_as_it_was(artefact, image, tmp_path):

@@ -56,6 +56,7 @@ def test_an_artefact_that_differs_is_not_kept(segmenter, tmp_path, monkeypatch):
             return {
                 "masks": np.ones(shape, "uint8"),
                 "probabilities": np.ones(shape, "float32"),
+                "quality": np.ones((shape[0], 1), "float32"),
             }
 
     module = "keras_espmedsam.export._export_model._write"
