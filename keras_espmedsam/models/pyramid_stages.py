@@ -62,11 +62,14 @@ class Functional(keras.Model):
 
     def __init__(self, inputs, outputs, **kwargs):
         super().__init__(inputs, outputs, **kwargs)
-        # Not the model itself, whose layers would become this one's, and be saved twice.
-        self._infer = inference_graph(self).call
+        self._infer = None
+        # TensorFlow and XLA compile the layers; a gain there is not measured.
+        if keras.backend.backend() == "torch":
+            # Not the model itself, whose layers would become this one's, and be saved twice.
+            self._infer = inference_graph(self).call
 
     def call(self, inputs, training=None, mask=None):
-        if training:
+        if training or self._infer is None:
             return super().call(inputs, training=training, mask=mask)
         return self._infer(inputs, training=False)
 
