@@ -138,6 +138,7 @@ class DistillationRun:
         student = self._model(self.config.student, precision, self.config.image_size)
         if self.student_run is not None:
             self.student_run.load_best(student)
+            student.weights_change()  # What its preset held for its own weights.
         return student
 
     def medical_teacher(self, precision=None):
@@ -146,6 +147,7 @@ class DistillationRun:
         teacher = self._model(self.config.medical_teacher, precision, size)
         if self.teacher_run is not None:
             self.teacher_run.load_best(teacher)
+            teacher.weights_change()  # The same.
         return teacher
 
     def _model(self, settings, precision, image_size):

@@ -117,6 +117,7 @@ def _trained(config, model, run, sets, build):
     last = config.phases[-1]
     segmenter = build(model, last.image_size, last.resize_mode)
     run.load_best(segmenter)
+    segmenter.weights_change()  # What the preset held for its own weights.
     take_intensity(segmenter, config.data.intensity or sets.common_intensity())
     return segmenter
 

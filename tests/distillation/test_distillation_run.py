@@ -9,9 +9,11 @@ import keras_espmedsam as kem
 from keras_espmedsam.distillation import Teacher, distill, distillation_run
 from keras_espmedsam.distillation.config import TeacherSettings
 from keras_espmedsam.distillation.named_teacher import named_teacher
-from keras_espmedsam.errors import InputError
+from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.hub.origins import read_origins
 from keras_espmedsam.training import RunFolder
+from keras_espmedsam.training.build_segmenter import build_segmenter
+from keras_espmedsam.training.config.model_settings import ModelSettings
 from keras_espmedsam.training.run import learning_curves
 from keras_espmedsam.training.run.folder_lock import RUN_LOCK, only_program
 
@@ -256,7 +258,16 @@ def test_a_teacher_is_trained_and_asked_in_a_higher_resolution(config, tmp_path,
         ),
     )
     config["teacher_image_size"] = 64
-    preset = distill(config, report=lambda _: None, verbose=0)
+    student = build_segmenter(ModelSettings(**config["student"]), (32, 32))
+    kem.models.ESPMedSAMImageSegmenter(
+        student.backbone,
+        student.preprocessor,
+        probability_calibration={NAMES[0]: {"mask": {"temperature": 2.0}}},
+    ).save_to_preset(tmp_path / "calibrated")
+    config["student"] = {"preset": str(tmp_path / "calibrated")}
+    with pytest.warns(InputWarning, match="calibrated with other weights"):
+        preset = distill(config, report=lambda _: None, verbose=0)
+    assert load(preset).probability_calibration == {}
     assert set(seen) == {(64, 64)}
     sizes = [
         load(path).preprocessor.image_converter.image_size

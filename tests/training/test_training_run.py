@@ -25,6 +25,7 @@ from keras_espmedsam.training.make_optimizer import make_learning_rate, make_opt
 from keras_espmedsam.training.run import learning_curves
 
 NAMES = ["xray", "fundus"]
+RECALL = {"level": 0.9, "threshold": 0.25, "num_images": 20, "datasets": ["clinic"]}
 
 
 def plain_segmenter(settings=None, image_size=None, *_):
@@ -447,7 +448,11 @@ def test_a_presets_black_and_white_are_applied_once_in_training(twelve_bits, tmp
     """By the data sets, and not by the model's converter again; the new preset keeps them."""
     twelve_bits["data"]["intensity"] = [0, 4080]
     first = train(twelve_bits, verbose=0)
-    assert load(first).intensity == (0.0, 4080.0)
+    begun = load(first)
+    assert begun.intensity == (0.0, 4080.0)
+    kem.models.ESPMedSAMImageSegmenter(
+        begun.backbone, begun.preprocessor, guarantees={"xray": {"mask": {"recall": RECALL}}}
+    ).save_to_preset(first)
     fed = []
     fit = training_run.fit
 
@@ -466,7 +471,9 @@ def test_a_presets_black_and_white_are_applied_once_in_training(twelve_bits, tmp
     assert abs(float(images[0, :19].max()) - stored.max()) < 30
     expected = kem.models.ESPMedSAMImageConverter(image_size=(32, 32))(images)
     np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (inputs, expected)), atol=1e-5)
-    assert load(preset).intensity == (0.0, 4080.0)
+    trained = load(preset)
+    assert trained.intensity == (0.0, 4080.0)
+    assert (load(first).guarantees != {}, trained.guarantees) == (True, {})  # Of other weights.
     assert (read_origins(first), read_origins(preset)[0].name) == ([], "run/preset")
 
 
