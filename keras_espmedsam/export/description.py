@@ -145,11 +145,24 @@ def _targets(task, request):
         found["postprocessing"] = rules
     if getattr(task, "probability_calibration", None):
         found["probability_calibration"] = task.probability_calibration
-    # They hold for the weights and the size that they were found with.
-    own_size = request.size == task.preprocessor.image_converter.image_size
-    if getattr(task, "guarantees", None) and own_size and request.precision != "int8":
-        found["guarantees"] = task.guarantees
+    guarantees = _guarantees(task, request)
+    if guarantees:
+        found["guarantees"] = guarantees
     return found
+
+
+def _guarantees(task, request):
+    """Return the guarantees that hold for the exported weights and size."""
+    if request.precision == "int8":
+        return {}
+    converter = task.preprocessor.image_converter
+    # A converter of another kind has one size for all modalities.
+    of_modality = getattr(converter, "for_modality", lambda name: converter)
+    return {
+        name: of_targets
+        for name, of_targets in (getattr(task, "guarantees", None) or {}).items()
+        if of_modality(name).image_size == request.size
+    }
 
 
 def _outputs(request, targets, self_prompts):

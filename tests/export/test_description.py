@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import keras_espmedsam as kem
 from keras_espmedsam.data import Targets
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.description import describe, preset_name, targets_of
@@ -96,5 +97,16 @@ def test_calibration_and_guarantees_are_described(with_targets, tmp_path):
     assert rounded["probability_calibration"] == calibration
     assert "guarantees" not in rounded  # It is another model's.
     assert "guarantees" not in _described(task, tmp_path, size=(96, 96))
+    converter = kem.models.ESPMedSAMImageConverter(
+        image_size=(64, 64), image_sizes={"eye": (96, 96)}
+    )
+    preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
+    of_sizes = type(task)(
+        task.backbone,
+        preprocessor,
+        guarantees={**guarantees, "skin": {"mask": {"recall": recall}}},
+    )
+    assert list(_described(of_sizes, tmp_path)["guarantees"]) == ["skin"]
+    assert list(_described(of_sizes, tmp_path, size=(96, 96))["guarantees"]) == ["eye"]
     plain = _described(with_targets, tmp_path)
     assert not {"probability_calibration", "guarantees"} & set(plain)

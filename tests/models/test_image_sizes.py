@@ -70,6 +70,9 @@ def test_converters_without_sizes_are_saved_as_in_0_1_0():
     converter.image_sizes = {"eye": [64, 64]}
     again = kem.models.ESPMedSAMImageConverter.from_config(converter.get_config())
     assert again.for_modality("eye").image_size == (64, 64)
+    again.image_size = None  # Each image keeps its own size, those of eyes, too.
+    assert again.image_sizes == {} and again.for_modality("eye") is again
+    assert "image_sizes" not in again.get_config()
 
 
 @pytest.mark.parametrize(

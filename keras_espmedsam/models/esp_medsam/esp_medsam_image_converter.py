@@ -62,8 +62,11 @@ class ESPMedSAMImageConverter(HostImageConverter):
 
     @property
     def image_sizes(self):
-        """dict of modality to (height, width), of those that are not segmented at `image_size`."""
-        return dict(self._image_sizes())
+        """dict of modality to (height, width), of those that are not segmented at `image_size`.
+
+        Empty as long as `image_size` is `None`.
+        """
+        return {} if self.image_size is None else dict(self._image_sizes())
 
     @image_sizes.setter
     def image_sizes(self, sizes):
