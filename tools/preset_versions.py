@@ -53,13 +53,15 @@ def same_model(source, folder, weights):
         and _after(source) == _after(folder)
         # A key that one of them lacks is newer than that preset, and has its default.
         and all(one[key] == other[key] for key in one.keys() & other.keys())
+        # Sizes of single modalities are left out where there are none.
+        and (one.get("image_sizes") or {}) == (other.get("image_sizes") or {})
     )
 
 
 def _after(folder):
-    """Return what is done to the outputs of a preset's network; None where nothing is."""
+    """Return what is made of the outputs of a preset's network; None where nothing is."""
     config = _configuration(folder, "task.json").get("config", {})
-    names = ("postprocessing", "probability_calibration", "guarantees")
+    names = ("postprocessing", "probability_calibration", "guarantees", "quality")
     return [config.get(name) or None for name in names]
 
 

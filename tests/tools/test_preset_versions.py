@@ -50,11 +50,11 @@ def test_other_weights_are_a_new_version(versions, tmp_path):
 
 
 def test_other_masks_of_the_same_weights_are_a_new_version(versions, tmp_path):
-    def written(name, postprocessing, intensity="auto", **options):
+    def written(name, postprocessing, intensity="auto", sizes=None, **options):
         folder = write(tmp_path / name, [1, 2])
         task = {"config": {"name": name, "postprocessing": postprocessing, **options}}
         (folder / "task.json").write_text(json.dumps(task))
-        converter = {"config": {"name": name, "intensity": intensity}}
+        converter = {"config": {"name": name, "intensity": intensity, **(sizes or {})}}
         (folder / "image_converter.json").write_text(json.dumps(converter))
         return folder
 
@@ -63,10 +63,15 @@ def test_other_masks_of_the_same_weights_are_a_new_version(versions, tmp_path):
     assert versions.keep_earlier(same, eye, True) == 1
     other = written("other", {"fundus": {"disc": {"min_area": 8}}})
     assert not versions.same_model(other, eye, True)
-    for number, option in enumerate(("probability_calibration", "guarantees")):
+    for number, option in enumerate(("probability_calibration", "guarantees", "quality")):
         cleaned = {"fundus": {"disc": {"min_area": 4}}}
         other = written(f"calibrated_{number}", cleaned, **{option: {"fundus": {"disc": {}}}})
         assert not versions.same_model(other, eye, True)
+    cleaned = {"fundus": {"disc": {"min_area": 4}}}
+    none = written("no_sizes", cleaned, sizes={"image_sizes": {}})
+    assert versions.same_model(none, eye, True)
+    other = written("sizes", cleaned, sizes={"image_sizes": {"fundus": [512, 512]}})
+    assert not versions.same_model(other, eye, True)
     other = written("brightness", {"fundus": {"disc": {"min_area": 4}}}, "full")
     assert versions.keep_earlier(other, eye, True) == 2
 
