@@ -40,7 +40,7 @@ class CalibratedTarget(NamedTuple):
         guarantees: dict of what is guaranteed to its level, threshold, `num_images` and
             `datasets`, as the segmenter's `guarantees` hold them.
         means: dict of what is guaranteed to the means at its threshold on these images: recall,
-            false discovery rate and Dice.
+            false discovery rate and Dice. Recall is NaN if none of them shows the target.
         refusals: why other guarantees could not be given, a sentence each.
 
     Example:
@@ -83,8 +83,8 @@ def calibrate_targets(
 
     Args:
         segmenter: an `ESPMedSAMImageSegmenter` or an `ExportedSegmenter`.
-        data: path of an index, or labelled images from `keras_espmedsam.data.read_index`, that the
-            model was not trained on.
+        data: path of an index, whose val split is used, or labelled images from
+            `keras_espmedsam.data.read_index`, that the model was not trained on.
         recall: the share of a target's true pixels that is inside of the mask, at least, as the
             mean over new images that show the target. Images without it are left out.
         false_discovery_rate: the share of the mask that is background, at most, as the mean over
@@ -135,7 +135,9 @@ def calibrate_targets(
             "Received nothing to calibrate; leave probabilities on, or give recall, "
             "false_discovery_rate or dice."
         )
-    records = read_index(data) if isinstance(data, str | os.PathLike) else list(data)
+    if isinstance(data, str | os.PathLike):
+        data = read_index(data, ("val",))
+    records = list(data)
     if not records:
         raise InputError("Received no images to calibrate on; choose a split that has some.")
     found: dict[tuple[str, str], list[TargetCounts]] = {}
@@ -210,8 +212,8 @@ def _guarantee(risk, level, confidence, counts, of):
         best = each.mean(axis=0).min()
         best = best if risk == "false_discovery_rate" else 1 - best
         return (
-            f"No threshold could be shown to hold {told} on {len(each)} images, of which the best "
-            f"has {best:.3f}; ask for less, or give more images."
+            f"No threshold could be shown to hold {told}: on these {len(each)} images the best one "
+            f"has {best:.3f}. Ask for less, or give more images."
         )
     found = {
         "level": level,
@@ -221,9 +223,13 @@ def _guarantee(risk, level, confidence, counts, of):
     }
     if risk != "recall":
         found["confidence"] = confidence
-    means = {name: float(losses(name, counts)[:, number].mean()) for name in RISKS}
+    means = {name: _mean(losses(name, counts)[:, number]) for name in RISKS}
     means |= {name: 1 - means[name] for name in ("recall", "dice")}
     return found, means
+
+
+def _mean(values):
+    return float(values.mean()) if values.size else float("nan")
 
 
 def _levels(recall, false_discovery_rate, dice):

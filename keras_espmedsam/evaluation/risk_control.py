@@ -5,8 +5,9 @@ import math
 import numpy as np
 
 from keras_espmedsam.evaluation.pixel_counts import THRESHOLDS, positives
+from keras_espmedsam.inference.guarantees import GUARANTEES
 
-RISKS = ("recall", "false_discovery_rate", "dice")
+RISKS = GUARANTEES
 """What can be guaranteed."""
 
 

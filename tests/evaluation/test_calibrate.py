@@ -123,6 +123,29 @@ def test_what_cannot_be_guaranteed_is_said(records):
         calibrate_targets(Sure(), few, dice=0.7)
 
 
+def test_of_an_index_the_val_split_is_used(records, tmp_path):
+    lines = ["split,modality,dataset,image,mask,target"]
+    for number, record in enumerate(records(3)):
+        names = record.image.name, record.target_masks[0].mask.name
+        lines.append(
+            ",".join(("val" if number else "train", "fundus", "clinic", *names, "vessels"))
+        )
+    path = tmp_path / "index.csv"
+    path.write_text("\n".join(lines) + "\n")
+    (one,) = calibrate_targets(Sure(), path)
+    assert one.num_images == 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_the_target_in_any_image_there_is_no_mean_recall(records):
+    given = records(4)
+    for record in given:
+        Image.new("L", SIZE).save(record.target_masks[0].mask)
+    (one,) = calibrate_targets(Sure(), given, false_discovery_rate=0.45, probabilities=False)
+    means = one.means["false_discovery_rate"]
+    assert np.isnan(means["recall"]) and means["false_discovery_rate"] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
