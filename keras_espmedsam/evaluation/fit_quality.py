@@ -147,6 +147,8 @@ class _WithStatistics(SegmentsImages):
         self.intensity = getattr(task, "intensity", AUTO)
         self.target_set = target_set_of(task)
         self.postprocessing = getattr(task, "postprocessing", None)
+        # A bias changes the masks.
+        self.probability_calibration = getattr(task, "probability_calibration", None)
         self.statistics = np.zeros((0, 0), "float32")
 
     def predict_probabilities(self, images, indices):

@@ -71,6 +71,21 @@ def test_masks_are_measured_and_fitted(tmp_path):
     assert np.abs(predicted(found, statistics) - expected).max() < 0.12
 
 
+def test_masks_are_those_that_segment_returns(tmp_path):
+    class Doubtful(Disc):
+        def predict_with_statistics(self, images, indices):
+            values, statistics = super().predict_with_statistics(images, indices)
+            return values * np.float32(0.6), statistics
+
+    (record,) = records(tmp_path, 1)
+    model = Doubtful()
+    (plain,) = measure_masks(model, [record])
+    model.probability_calibration = {"fundus": {"mask": {"bias": -2.0}}}
+    (biased,) = measure_masks(model, [record])
+    assert (plain.dice, biased.dice) == (1, 0)  # At 0.5 the calibrated mask is empty.
+    np.testing.assert_array_equal(plain.statistics, biased.statistics)
+
+
 def test_too_few_images_and_exported_models_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"at most 3 masks of a target.*at least 4"):
         fit_quality(Disc(), records(tmp_path, 3))
