@@ -51,7 +51,7 @@ def calibrated(
         return probabilities
     p = np.clip(np.asarray(probabilities, np.float64), _SMALLEST, 1 - _SMALLEST)
     logits = (np.log(p) - np.log1p(-p)) / temperature + bias
-    found = (0.5 * (1 + np.tanh(0.5 * logits))).astype(np.float32)
+    found = np.asarray(0.5 * (1 + np.tanh(0.5 * logits)), np.float32)
     if bias == 0:  # Rounding may carry a probability to 0.5 that was just below.
         np.minimum(found, _BELOW_HALF, out=found, where=p < 0.5)
     return found

@@ -28,6 +28,12 @@ def test_by_hand():
     )
 
 
+def test_a_single_probability_has_no_shape():
+    found = calibrated(np.float32(0.9), temperature=2)
+    assert found.shape == () and found.dtype == np.float32
+    np.testing.assert_allclose(found, 0.75, atol=1e-6)
+
+
 def test_nothing_changes_by_default():
     assert calibrated(NUMBERS) is NUMBERS
 
