@@ -104,19 +104,27 @@ def check_guaranteed(
         guaranteed_thresholds(model, guarantee, modality, names)
 
 
-def check_guarantee(guarantee: Any) -> None:
-    """Check the name of a guarantee.
+def check_guarantee(guarantee: Any, mirror: bool = False) -> None:
+    """Check the name of a guarantee, and that it is not asked for mirrored images.
 
     Args:
-        guarantee: anything.
+        guarantee: anything; None for no guarantee.
+        mirror: whether probabilities are averaged with those of the mirrored image.
 
     Raises:
-        InputError: if it is none of `GUARANTEES`.
+        InputError: if it is none of `GUARANTEES`, and with `mirror`.
     """
+    if guarantee is None:
+        return
     if not isinstance(guarantee, str) or guarantee not in GUARANTEES:
         raise InputError(
             f"Received guarantee={shown_value(guarantee)}"
             f"{did_you_mean(str(guarantee), GUARANTEES)} Expected one of {', '.join(GUARANTEES)}."
+        )
+    if mirror:
+        raise InputError(
+            "Received guarantee with mirror=True; what is guaranteed was measured without it, so "
+            "leave one of them out."
         )
 
 
@@ -128,7 +136,7 @@ def _of_target(given, where):
                 f"Received {shown_value(name)} in the {where}{did_you_mean(str(name), GUARANTEES)} "
                 f"Expected {', '.join(GUARANTEES)}."
             )
-        found[name] = _fields(one, f"{where}, {name},")
+        found[name] = _fields(one, f"{where}, {name}")
     return found
 
 
@@ -138,7 +146,7 @@ def _fields(given, where):
     wrong += [name for name in given if name not in _FIELDS]
     if wrong:
         raise InputError(
-            f"The {where} {'lack' if wrong[0] in _NEEDED else 'have'} {shown_value(wrong[0])}; "
+            f"The {where}, {'lack' if wrong[0] in _NEEDED else 'have'} {shown_value(wrong[0])}; "
             f"expected {', '.join(_FIELDS)}."
         )
     found: dict[str, Any] = {}
@@ -148,7 +156,7 @@ def _fields(given, where):
             number = isinstance(value, numbers.Real) and not isinstance(value, bool)
             if not number or not 0 <= float(value) <= 1:
                 raise InputError(
-                    f"Received {name}={shown_value(value)} in the {where} expected a number from "
+                    f"Received {name}={shown_value(value)} in the {where}; expected a number from "
                     "0 to 1."
                 )
             found[name] = float(value)
@@ -156,13 +164,13 @@ def _fields(given, where):
     whole = isinstance(count, int) and not isinstance(count, bool)
     if not whole or count < 1:
         raise InputError(
-            f"Received num_images={shown_value(count)} in the {where} expected a number of images."
+            f"Received num_images={shown_value(count)} in the {where}; expected a number of images."
         )
     datasets = given.get("datasets", ())
     listed = isinstance(datasets, list | tuple)
     if not listed or not all(isinstance(one, str) for one in datasets):
         raise InputError(
-            f"Received datasets={shown_value(datasets)} in the {where} expected a list of names."
+            f"Received datasets={shown_value(datasets)} in the {where}; expected a list of names."
         )
     return found | {"num_images": int(count), "datasets": list(datasets)}
 
@@ -170,6 +178,6 @@ def _fields(given, where):
 def _mapping(given, where):
     if not isinstance(given, Mapping):
         raise InputError(
-            f"Received {shown_value(given)} as the {where} expected a dict, as in {_EXAMPLE}."
+            f"Received {shown_value(given)} as the {where}; expected a dict, as in {_EXAMPLE}."
         )
     return given

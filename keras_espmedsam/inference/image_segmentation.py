@@ -21,7 +21,7 @@ from keras_espmedsam.inference.chosen_targets import (
     target_set_of,
     thresholds_of,
 )
-from keras_espmedsam.inference.guarantees import guaranteed_thresholds
+from keras_espmedsam.inference.guarantees import check_guarantee, guaranteed_thresholds
 from keras_espmedsam.inference.image_batches import check_batch_size, filled_up, image_batches
 from keras_espmedsam.inference.modalities import modality_indices
 from keras_espmedsam.inference.quality import predicted_quality
@@ -43,7 +43,7 @@ class SegmentsImages:
 
     - `target_set`: `keras_espmedsam.data.Targets`, if it has several targets, or names for them;
     - `postprocessing`: dict of modality to dict of target to arguments of
-      `keras_espmedsam.imaging.instances.postprocess_mask`;
+      `keras_espmedsam.imaging.postprocessing.postprocess_mask`;
     - `probability_calibration`: dict of modality to dict of target to arguments of
       `keras_espmedsam.imaging.probability_calibration.calibrated`;
     - `guarantees`: see `keras_espmedsam.inference.guarantees.checked_guarantees`;
@@ -127,12 +127,12 @@ class SegmentsImages:
             `(height, width, targets)` if the modality has several or a list was given;
             `modalities`, the modality's name; `confidences`, the classifier's confidence in it
             (float), or `None` if you gave it; `blank`, whether the image has nearly the same
-            brightness everywhere; `targets`, a tuple of the names of the masks; and `instances`,
+            brightness everywhere; `targets`, a tuple of the names of the masks; `instances`,
             a dict of target to its label image, int32 `(height, width)`, 0 for the background and
             a number for each object, for targets whose objects are told apart; and `quality`, a
-            dict of target to the Dice that its mask is predicted to have, for targets of which the
-            model predicts it (none, for presets without `quality`). It is that of the mask at a
-            threshold of 0.5. For several images, each is a list. Masks of targets that exclude each
+            dict of target to the Dice that its mask at a threshold of 0.5 is predicted to have, for
+            targets of which the model predicts it (none, for presets without `quality`). For
+            several images, each is a list. Without `guarantee`, masks of targets that exclude each
             other never overlap, and a target that is contained in another one never leaves it.
 
         Warns:
@@ -147,7 +147,7 @@ class SegmentsImages:
                 `classify` first.
 
         Example:
-            >>> segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
+            >>> segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256@1")
             >>> image = np.zeros((300, 400, 3), "uint8")
             >>> result = segmenter.segment(image, "fundus")
             >>> result["masks"].shape, result["modalities"], result["confidences"]
@@ -160,6 +160,7 @@ class SegmentsImages:
         thresholds = thresholds_of(threshold, target_set)
         wanted = checked_targets(targets, target_set)
         check_batch_size(batch_size)
+        check_guarantee(guarantee, mirror)
         images, several = image_rows(images)
         intensity = parse_intensity(intensity)
         indices = modality_indices(self.modalities, modalities, len(images), auto=True)
@@ -170,11 +171,6 @@ class SegmentsImages:
         check_used(wanted, target_set, names)
         chosen = {name: choose_targets(target_set, name, wanted) for name in dict.fromkeys(names)}
         channels = target_set.num_channels
-        if guarantee is not None and mirror:
-            raise InputError(
-                "Received guarantee with mirror=True; what is guaranteed was measured without it, "
-                "so leave one of them out."
-            )
         cleaned = postprocess and guarantee is None
         rules = getattr(self, "postprocessing", None) if cleaned else None
         calibration = getattr(self, "probability_calibration", None) or {}
@@ -198,9 +194,7 @@ class SegmentsImages:
             for i, image in zip(batch, rows, strict=True):
                 blank[i] = is_blank(image)
             of = [chosen[names[i]] for i in batch]
-            maps, predicted = self._at_own_size(
-                converter, rows, indices[batch], size, of, channels
-            )
+            maps, predicted = self._at_own_size(converter, rows, indices[batch], size, of, channels)
             if mirror:
                 mirrored = [image[:, ::-1] for image in rows]
                 others, again = self._at_own_size(

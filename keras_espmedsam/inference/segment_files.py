@@ -30,7 +30,7 @@ from keras_espmedsam.inference.chosen_targets import (
     thresholds_of,
 )
 from keras_espmedsam.inference.file_result import FileResult
-from keras_espmedsam.inference.guarantees import check_guaranteed
+from keras_espmedsam.inference.guarantees import check_guarantee, check_guaranteed
 from keras_espmedsam.inference.image_batches import check_batch_size
 from keras_espmedsam.inference.input_files import expand_inputs
 from keras_espmedsam.inference.item_batches import batches
@@ -142,6 +142,7 @@ def segment_files(
         needed = index == TO_RECOGNIZE
         requests = ((path, index) for path in paths)
         indices = np.array([index])
+    check_guarantee(guarantee, mirror)
     if not needed:
         used = [known[i] for i in indices]
         check_used(wanted, target_set, used)

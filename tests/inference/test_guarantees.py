@@ -16,6 +16,8 @@ from keras_espmedsam.inference.guarantees import (
     checked_guarantees,
     guaranteed_thresholds,
 )
+from keras_espmedsam.inference.image_segmentation import SegmentsImages
+from keras_espmedsam.inference.segment_files import segment_files
 from keras_espmedsam.inference.target_masks import ImageMaps
 
 TARGETS = Targets({"eye": ("disc", "cup"), "lung": ("mask",)}, nested={"eye": {"cup": "disc"}})
@@ -42,12 +44,15 @@ def _changed(**fields):
     ("given", "message"),
     [
         ({"ear": {}}, "'ear'"),
-        ({"eye": {"disc": 1}}, "Received 1 as the guarantees of eye's disc"),
+        ({"eye": {"disc": 1}}, "Received 1 as the guarantees of eye's disc; expected a dict"),
         ({"eye": {"disc": {"recalls": RECALL}}}, "did you mean recall?"),
-        ({"eye": {"disc": {"recall": 0.9}}}, "Received 0.9 as the guarantees of eye's disc, re"),
+        (
+            {"eye": {"disc": {"recall": 0.9}}},
+            "Received 0.9 as the guarantees of eye's disc, recall;",
+        ),
         ({"eye": {"disc": {"recall": {"level": 0.9}}}}, "lack 'threshold'"),
         (_changed(levels=2), "have 'levels'"),
-        (_changed(level=1.5), "level=1.5"),
+        (_changed(level=1.5), "level=1.5 in the guarantees of eye's disc, recall; expected"),
         (_changed(threshold=float("nan")), "threshold=nan"),
         (_changed(confidence="high"), "confidence='high'"),
         (_changed(num_images=0), "num_images=0"),
@@ -74,6 +79,25 @@ def test_thresholds_are_found_or_their_lack_is_said():
         guaranteed_thresholds(types.SimpleNamespace(), "dice", "eye", ["disc"])
     with pytest.raises(InputError, match=r"guarantee='recalls'; did you mean recall\?"):
         check_guarantee("recalls")
+
+
+class Dark(SegmentsImages):
+    modalities = TARGETS.modalities
+    image_converter = None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"guarantee": "recalls"}, "did you mean recall"),
+        ({"guarantee": "recall", "mirror": True}, "guarantee with mirror=True"),
+    ],
+)
+def test_what_contradicts_a_guarantee_is_said_before_any_image_is_read(options, message):
+    with pytest.raises(InputError, match=message):
+        segment_files(Dark(), [], "auto", **options)
+    with pytest.raises(InputError, match=message):
+        Dark().segment(np.zeros((4, 4), "uint8"), "auto", **options)
 
 
 def _maps(values):
