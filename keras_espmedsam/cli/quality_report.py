@@ -27,7 +27,9 @@ class QualityReport:
         overwrite: whether an existing table may be replaced.
 
     Raises:
-        InputError: for a wrong number, and a table that exists or cannot be written.
+        InputError: for a wrong number, and a table that exists or is a folder.
+
+    The attribute `count` is how many images have a mask that is predicted to be too bad.
 
     Example:
         >>> mask = np.array([[True, False]])
@@ -42,7 +44,9 @@ class QualityReport:
     ):
         if min_quality is not None:
             check_min_quality(min_quality)
-        if path is not None and path.exists() and (path.is_dir() or not overwrite):
+        if path is not None and path.is_dir():
+            raise InputError(f"The report {path} is a folder; give a file for the table.")
+        if path is not None and path.exists() and not overwrite:
             raise InputError(
                 f"The report {path} already exists; choose another --report, or give --overwrite "
                 "to replace it."
@@ -50,6 +54,7 @@ class QualityReport:
         self.min_quality = min_quality
         self.path = path
         self.count = 0
+        self._unpredicted: dict[str, None] = {}
         self._rows: list[tuple[Any, ...]] = []
 
     def check(self, segmenter: Any, name: str) -> None:
@@ -82,6 +87,8 @@ class QualityReport:
         self.count += aside
         for target, mask in result.masks.items():
             quality = result.quality.get(target)
+            if quality is None:
+                self._unpredicted[f"{target} ({result.modality})"] = None
             row = (
                 result.path,
                 (result.index or 0) + 1,
@@ -93,6 +100,19 @@ class QualityReport:
             )
             self._rows.append(row)
         return aside
+
+    def sentences(self) -> list[str]:
+        """Return what is to be said at the end: how many are too bad, and what was not judged."""
+        said = []
+        if self.count:
+            those = "1 image is" if self.count == 1 else f"{self.count} images are"
+            said.append(f"{those} predicted to be below {self.min_quality:g}.")
+        if self.min_quality is not None and self._unpredicted:
+            said.append(
+                "Not judged by --min-quality, since the model does not predict their quality: "
+                f"{', '.join(self._unpredicted)}."
+            )
+        return said
 
     def write(self) -> None:
         """Write the table, if one was asked for.

@@ -183,8 +183,8 @@ def segment(
     are printed on stdout.
 
     With --min-quality, paths of what is set aside are not printed, and its objects are not in
-    --counts and --polygons. A file whose images have one mask file stays, and only the report says
-    which of its images are too bad.
+    --counts and --polygons. Slices of a volume share one mask file, which is not set aside; the
+    report says which slices are below.
 
     Exit code: 0, all done; 1, some files failed; 2, wrong usage or nothing done; 3, all done, but
     some set aside; 130 or 143, interrupted.
@@ -269,9 +269,8 @@ def segment(
         f"{len(masks)} of {len(masks) + failures} files segmented into {output}"
         + (f"; {failures} failed." if failures else ".")
     )
-    if quality.count:
-        those = "1 image is" if quality.count == 1 else f"{quality.count} images are"
-        stderr().print(f"{those} predicted to be below {min_quality:g}.")
+    for sentence in quality.sentences():
+        stderr().print(sentence)
     if failures:
         raise typer.Exit(SOME_FAILED if masks else NOTHING_DONE)
     if quality.count:

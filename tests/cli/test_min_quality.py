@@ -42,6 +42,26 @@ def test_what_is_predicted_to_be_bad_is_set_aside(run, image, able):
     ]
     again = run(*given, "--report", "report.csv", "--output", "more")
     assert again.exit_code == 2 and "report.csv already exists" in again.stderr
+    Path("folder").mkdir()
+    again = run(*given, "--report", "folder", "--overwrite")
+    assert again.exit_code == 2 and "folder is a folder" in again.stderr
+
+
+def test_a_target_without_a_prediction_is_named(run, image, able, monkeypatch):
+    image("eye.png")
+    given = ("segment", "eye.png", "--modality", "fundus", "--min-quality", "0.1")
+    assert "Not judged" not in run(*given).stderr
+    predicted = type(able).segment
+
+    def segment(self, *args, **options):
+        found = predicted(self, *args, **options)
+        return {**found, "quality": [{} for _ in found["quality"]]}
+
+    monkeypatch.setattr(type(able), "segment", segment)
+    result = run(*given, "--overwrite")
+    assert result.exit_code == 0 and names("masks") == ["eye_mask.png"]
+    told = " ".join(result.stderr.split())
+    assert "Not judged by --min-quality" in told and "mask (fundus)" in told
 
 
 def test_the_table_has_the_mean_quality(run, image, able):
