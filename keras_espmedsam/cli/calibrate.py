@@ -1,6 +1,6 @@
 """`espmedsam calibrate`: fit a preset's probabilities to labelled images, and guarantee masks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -139,28 +139,38 @@ def calibrate(
         records = read_index(data, split or ["val"], dataset or None, targets=target or None)
         keep_compiled(compile_cache)
         segmenter = load_segmenter(preset)
+        found = []
+        levels = {"recall": recall, "false_discovery_rate": false_discovery_rate, "dice": dice}
+        only_quality = quality and no_probabilities and set(levels.values()) == {None}
         with progress_bar() as bar, compile_notice(segmenter, bar.console.print) as first:
-            task = bar.add_task("Calibrating", total=len(records))
 
-            def advance(count: int) -> None:
-                first.end()
-                bar.advance(task, count)
+            def progress(title: str) -> Callable[[int], None]:
+                task = bar.add_task(title, total=len(records))
 
-            found = segmenter.calibrate(
-                records,
-                recall=recall,
-                false_discovery_rate=false_discovery_rate,
-                dice=dice,
-                confidence=confidence,
-                probabilities=not no_probabilities,
-                bias=bias,
-                batch_size=batch_size,
-                max_pixels=max_pixels,
-                progress=advance,
-            )
+                def advance(count: int) -> None:
+                    first.end()
+                    bar.advance(task, count)
+
+                return advance
+
+            if not only_quality:
+                found = segmenter.calibrate(
+                    records,
+                    **levels,
+                    confidence=confidence,
+                    probabilities=not no_probabilities,
+                    bias=bias,
+                    batch_size=batch_size,
+                    max_pixels=max_pixels,
+                    progress=progress("Calibrating"),
+                )
             if quality:
-                segmenter = segmenter.fit_quality(records, max_pixels=max_pixels)
-        stdout().print(_table(found))
+                advance = progress("Fitting the predicted quality")
+                segmenter = segmenter.fit_quality(
+                    records, max_pixels=max_pixels, progress=lambda record: advance(1)
+                )
+        if found:
+            stdout().print(_table(found))
         stderr().print(write_preset(segmenter, output, origins_of(preset, MODEL)))
 
 

@@ -19,7 +19,7 @@ class Bright(SegmentsImages):
 
     def __init__(self):
         self.image_converter = kem.models.ESPMedSAMImageConverter(image_size=(32, 32))
-        self.options = None
+        self.options = self.fitted = None
 
     def predict_probabilities(self, images, indices):
         return (0.5 + images[..., 0] / 8).clip(0, 1).astype("float32")
@@ -27,6 +27,11 @@ class Bright(SegmentsImages):
     def calibrate(self, records, **options):
         self.options = {**options, "progress": None}
         return kem.evaluation.calibrate_targets(self, records, **options)
+
+    def fit_quality(self, records, max_pixels, progress):
+        self.fitted = len(records)
+        progress(records[0])
+        return self
 
 
 @pytest.fixture
@@ -86,6 +91,16 @@ def test_options_reach_it(run, loaded, index):
     wanted |= {"probabilities": False, "bias": True, "batch_size": 3}
     assert wanted.items() <= loaded.options.items()
     assert "xray" not in result.stdout
+
+
+def test_the_prediction_of_quality_is_fitted_alone(run, loaded, index):
+    given = ("calibrate", "--data", index, "--output", "new", "--no-probabilities", "--quality")
+    result = run(*given)
+    assert result.exit_code == 0, result.output
+    assert loaded.options is None and loaded.fitted == 10 and not result.stdout.strip()
+    assert [output for _, output, _ in loaded.written] == [Path("new")]
+    assert run(*given, "--dice", "0.5").exit_code == 0
+    assert loaded.options["dice"] == 0.5 and loaded.options["probabilities"] is False
 
 
 @pytest.mark.parametrize(
