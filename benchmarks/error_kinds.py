@@ -2,10 +2,11 @@
 
     ESPMEDSAM_DATA=DATA python benchmarks/error_kinds.py PRESET [--name NAME] [--overlays FOLDER]
 
-Writes docs/reports/results/presets/error_kinds.json, from which `preset_accuracy.py report` makes a
-table. Of each data set at most `--images` images are segmented, evenly spread. `--overlays` writes
-what was found and what is true beside each other, to be looked at: outside of the repository, as
-images of the data sets must not be published.
+NAME is the preset's name with its version; give it for a folder. Writes
+docs/reports/results/presets/error_kinds.json, from which `preset_accuracy.py report` makes a table.
+Of each data set at most `--images` images are segmented, evenly spread. `--overlays` writes what
+was found and what is true beside each other, to be looked at: outside of the repository, as images
+of the data sets must not be published.
 """
 
 import argparse
@@ -178,7 +179,11 @@ def main():
         parser.error(f"set ESPMEDSAM_DATA to the folder that holds {INDEX}.")
     if options.overlays and options.overlays.resolve().is_relative_to(ROOT):
         parser.error(f"{options.overlays} is in the repository; give a folder outside of it.")
-    name = options.name or options.preset
+    from keras_espmedsam.hub.built_in_presets import versioned_name
+
+    name = options.name or versioned_name(options.preset)
+    if os.sep in name:
+        parser.error(f"give a folder a name: --name NAME@VERSION; received {options.preset}")
     count(options.preset, name, pathlib.Path(data) / INDEX, options.images, options.overlays)
 
 

@@ -17,6 +17,7 @@ import platform
 
 import numpy as np
 
+from keras_espmedsam.data import atomic_path
 from keras_espmedsam.evaluation.fit_calibration import fit_calibration
 from keras_espmedsam.evaluation.pixel_counts import THRESHOLDS
 from keras_espmedsam.evaluation.probability_quality import probability_quality
@@ -46,6 +47,7 @@ def predict(preset, index, output):
 
     import keras_espmedsam as kem
     from keras_espmedsam.evaluation.target_counts import target_counts
+    from keras_espmedsam.export.description import preset_name
 
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(preset)
     records = preset_accuracy.records_of(index, segmenter, SPLITS)
@@ -61,14 +63,15 @@ def predict(preset, index, output):
         record = one.record
         keys.append((record.split, record.modality, one.target, record.dataset, record.group))
         counts.append(one.counts.astype("int32"))
-    np.savez_compressed(
-        output,
-        keys=json.dumps(keys),
-        counts=np.stack(counts),
-        preset=pathlib.Path(preset).name if "/" in preset else preset,
-        machine=f"{platform.machine()}, one of {os.cpu_count()} CPU cores",
-        keras=f"{keras.__version__} on {keras.backend.backend()}",
-    )
+    with atomic_path(output) as temporary:
+        np.savez_compressed(
+            temporary,
+            keys=json.dumps(keys),
+            counts=np.stack(counts),
+            preset=preset_name(preset),
+            machine=f"{platform.machine()}, one of {os.cpu_count()} CPU cores",
+            keras=f"{keras.__version__} on {keras.backend.backend()}",
+        )
     print(f"Wrote {output}: {len(keys)} images and targets.")
 
 
@@ -224,9 +227,12 @@ def report(path, output=REPORTS):
         "places": place_rows(stored),
     }
     text = json.dumps(found, indent=1, default=float)
-    (output / "guarantees.json").write_text(text + "\n", encoding="utf-8")
-    (output / "guarantees.md").write_text(written(json.loads(text)), encoding="utf-8")
-    draw(stored, output / "guarantees.png")
+    page = written(json.loads(text))
+    for path, own in (("guarantees.json", text + "\n"), ("guarantees.md", page)):
+        with atomic_path(output / path) as temporary:
+            temporary.write_text(own, encoding="utf-8")
+    with atomic_path(output / "guarantees.png") as temporary:
+        draw(stored, temporary)
 
 
 if __name__ == "__main__":
@@ -236,7 +242,9 @@ if __name__ == "__main__":
     parser.add_argument("--counts", type=pathlib.Path, default=COUNTS)
     arguments = parser.parse_args()
     if arguments.step == "predict":
-        index = pathlib.Path(os.environ["ESPMEDSAM_DATA"]) / "index2.csv"
+        index = pathlib.Path(os.environ.get("ESPMEDSAM_DATA", "")) / "index2.csv"
+        if not index.is_file():
+            parser.error("set ESPMEDSAM_DATA to the folder that holds index2.csv.")
         predict(arguments.preset, index, arguments.counts)
     else:
         report(arguments.counts)

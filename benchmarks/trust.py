@@ -121,10 +121,10 @@ def seconds_of_a_pass(segmenter, rounds=15):
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def measure(preset, output, count):
+def measure(preset, index, output, count):
+    from keras_espmedsam.export.description import preset_name
     from keras_espmedsam.models import ESPMedSAMImageSegmenter
 
-    index = pathlib.Path(os.environ["ESPMEDSAM_DATA"]) / "index2.csv"
     segmenter = ESPMedSAMImageSegmenter.from_preset(preset)
     records = [one for one in read_index(index, SPLITS) if one.modality in segmenter.modalities]
     records = chosen(records, count)
@@ -150,7 +150,7 @@ def measure(preset, output, count):
                     how = {"kind": kind, "strength": strength}
                     corrupted += measured(segmenter, worse, record, masks, **how)
     found = {
-        "preset": pathlib.Path(preset).name,
+        "preset": preset_name(preset),
         "images_of_a_group": count,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "seconds": seconds_of_a_pass(segmenter),
@@ -307,8 +307,10 @@ def main(arguments=None):
     parser.add_argument("--page", type=pathlib.Path, help="beside it, a JSON file; else print it")
     given = parser.parse_args(arguments)
     if given.what == "measure":
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        measure(given.preset, given.output, given.images)
+        index = pathlib.Path(os.environ.get("ESPMEDSAM_DATA", "")) / "index2.csv"
+        if not index.is_file():
+            parser.error("set ESPMEDSAM_DATA to the folder that holds index2.csv.")
+        measure(given.preset, index, given.output, given.images)
         return
     made = figures(json.loads(given.input.read_text(encoding="utf-8")))
     text = "\n".join(page(made)) + "\n"

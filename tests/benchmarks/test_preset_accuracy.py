@@ -161,3 +161,7 @@ def test_overlays_stay_out_of_the_repository(module, tmp_path, monkeypatch, caps
     with pytest.raises(SystemExit):
         kinds.main()
     assert "give a folder outside of it" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["error_kinds.py", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        kinds.main()
+    assert "give a folder a name: --name NAME@VERSION" in capsys.readouterr().err
