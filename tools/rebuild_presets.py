@@ -154,9 +154,17 @@ def main(arguments=None):
         return
     if any("$ESPMEDSAM_DATA" in command or "train" in command for command in wanted):
         data = pathlib.Path(os.environ.get("ESPMEDSAM_DATA", "")).resolve()
-        if not (data / "index.csv").is_file():
-            parser.error("set ESPMEDSAM_DATA to the folder that holds index.csv.")
+        if not all((data / name).is_file() for name in ("index.csv", "index2.csv")):
+            parser.error("set ESPMEDSAM_DATA to the folder that holds index.csv and index2.csv.")
         os.environ["ESPMEDSAM_DATA"] = str(data)
+    if any("$EFFICIENTNET_LITE0" in command for command in wanted.keys() - done_steps(work)):
+        weights = pathlib.Path(os.environ.get("EFFICIENTNET_LITE0", "")).resolve()
+        if not weights.is_file():
+            parser.error(
+                "set EFFICIENTNET_LITE0 to the file with ImageNet's weights; "
+                "docs/how-to/convert_checkpoints.md tells how to get it."
+            )
+        os.environ["EFFICIENTNET_LITE0"] = str(weights)
     work.mkdir(parents=True, exist_ok=True)
     now = head()
     for command, presets in wanted.items():

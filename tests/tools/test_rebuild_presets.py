@@ -89,3 +89,16 @@ def test_what_is_missing_is_said(rebuild, arguments, says, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         rebuild.main(arguments)
     assert says in capsys.readouterr().err
+
+
+def test_imagenets_weights_are_asked_for_before_anything_runs(
+    rebuild, tmp_path, capsys, monkeypatch
+):
+    for name in ("index.csv", "index2.csv"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("ESPMEDSAM_DATA", str(tmp_path))
+    monkeypatch.delenv("EFFICIENTNET_LITE0", raising=False)
+    with pytest.raises(SystemExit):
+        rebuild.main(["--work", str(tmp_path / "work"), "--preset", rebuild.NANO])
+    assert "set EFFICIENTNET_LITE0 to the file" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
