@@ -30,10 +30,10 @@ def trains_on_raw_images(decorated):
         decorated: keras-hub `Task` with `prepare_batch(x, y=None, sample_weight=None,
             class_weight=None)`, which checks one raw batch and returns inputs of the model, and
             `raw_inputs`, the names of a raw batch's parts; `loss_scope(x)`, a context in which
-            the loss and the metrics are computed; `metric_targets(x, y)`, what metrics compare
-            with the outputs; and `check_arrays(x, y)`, which checks the rows of all images before
-            the first batch; and `weights_change()`, called before training. It overrides
-            `compile`.
+            the loss and the metrics are computed; `trained_outputs(outputs)`, the outputs that
+            they see; `metric_targets(x, y)`, what metrics compare with these;
+            `check_arrays(x, y)`, which checks the rows of all images before the first batch; and
+            `weights_change()`, called before training. It overrides `compile`.
 
     Example:
         >>> kem.models.TiCImageClassifier.fit is kem.models.ESPMedSAMImageSegmenter.fit
