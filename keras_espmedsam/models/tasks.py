@@ -190,6 +190,8 @@ class ImageSegmenter(_ImageTask, SegmentsImages, keras_hub.models.ImageSegmenter
 
     def trained_outputs(self, outputs):
         """Return the outputs without the predicted quality, which is not trained."""
+        if not isinstance(outputs, dict):  # Of a program that computes a loss by itself.
+            return outputs
         return {name: value for name, value in outputs.items() if name != "quality"}
 
     def model_inputs(self, images, indices):

@@ -68,7 +68,8 @@ def test_dice_beside_the_keras_models(segmenter, records, tmp_path, monkeypatch,
 
     def runtime(inputs):
         assert inputs["images"].dtype == "uint8" and len(inputs["modalities"]) == 1
-        return {"probabilities": np.full((1, 64, 64), value, "float32")}
+        probabilities = np.full((1, 64, 64), value, "float32")
+        return {"probabilities": probabilities, "quality": np.ones((1, 1), "float32")}
 
     request = make_request(segmenter, "onnx", tmp_path / "m.onnx", batch_size=1, precision="int8")
     monkeypatch.setattr(

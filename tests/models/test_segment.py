@@ -121,7 +121,7 @@ def test_no_images_give_no_masks(segmenter):
     result = segmenter.segment([], [])
     names = (
         *("masks", "probabilities", "modalities", "confidences", "blank"),
-        *("targets", "instances"),
+        *("targets", "instances", "quality"),
     )
     assert result == {name: [] for name in names}
 
