@@ -3,7 +3,7 @@
     import keras_espmedsam as kem
 
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
-    masks = segmenter.segment(image, "fundus")["masks"]
+    masks = segmenter.segment(image, "fundus", targets="vessels")["masks"]
 
 The parts are loaded when they are first used, because `import keras` takes seconds and
 `espmedsam --help` does not need it.

@@ -149,11 +149,11 @@ class SegmentsImages:
         Example:
             >>> segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256@1")
             >>> image = np.zeros((300, 400, 3), "uint8")
-            >>> result = segmenter.segment(image, "fundus")
+            >>> result = segmenter.segment(image, "fundus", targets="vessels")
             >>> result["masks"].shape, result["modalities"], result["confidences"]
             ((300, 400), 'fundus', None)
             >>> result["targets"], result["instances"]
-            (('mask',), {})
+            (('vessels',), {})
         """
         converter = self.image_converter
         target_set = target_set_of(self)
