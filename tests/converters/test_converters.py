@@ -92,7 +92,7 @@ def assert_holds(entries, tensors):
         np.testing.assert_array_equal(held, layout.to_keras(tensors[name]), err_msg=name)
 
 
-@pytest.mark.slow_on("jax")
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_one_file_gives_one_modality(universal):
     backbone = universal["fundus"].backbone
     assert backbone.modalities == ("fundus",)
@@ -144,7 +144,7 @@ def tiny_segmenter(modalities, query_indices, **converter):
     return ESPMedSAMImageSegmenter(backbone, ESPMedSAMImageSegmenterPreprocessor(converter))
 
 
-@pytest.mark.slow_on("jax")
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_universal_mask_is_that_of_the_single_preset(tmp_path, monkeypatch):
     monkeypatch.setattr(espmedsam, "published_segmenter", tiny_segmenter)
     parts = Parts(tiny_segmenter(("fundus",), (3,)).backbone)
@@ -163,6 +163,7 @@ def test_universal_mask_is_that_of_the_single_preset(tmp_path, monkeypatch):
     assert np.abs(xray - alone).max() > 0.1
 
 
+@pytest.mark.slow_on("jax")
 def test_preset_properties(universal):
     converter = universal["fundus"].preprocessor.image_converter
     assert tuple(converter.image_size) == (1024, 1024)

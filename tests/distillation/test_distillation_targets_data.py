@@ -170,6 +170,7 @@ def test_caches_of_teachers_with_other_numbers_of_targets_share_a_batch(
     assert np.isneginf(masks[2, ..., 2]).all() and np.isfinite(masks[:2]).all()
 
 
+@pytest.mark.slow_on("jax")
 def test_a_decoder_is_copied_target_by_target(tiny):
     teacher = make_segmenter(
         tiny, 1, {"xray": ("lungs", "ribs", "clavicles"), "fundus": ("mask",)}, side=32,

@@ -53,7 +53,7 @@ def test_every_source_of_names_evaluates_as_arrays_of_numbers(classifier, source
     assert found["accuracy"] == expected["accuracy"]
 
 
-@pytest.mark.slow_on("jax")
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_forked_workers_of_a_data_loader_read_while_the_process_computes():
     pytest.importorskip("torch")
     if "fork" not in multiprocessing.get_all_start_methods():
