@@ -147,7 +147,7 @@ class SegmentsImages:
                 `classify` first.
 
         Example:
-            >>> segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256@1")
+            >>> segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
             >>> image = np.zeros((300, 400, 3), "uint8")
             >>> result = segmenter.segment(image, "fundus", targets="vessels")
             >>> result["masks"].shape, result["modalities"], result["confidences"]
