@@ -49,6 +49,7 @@ def page_folder(tmp_path, monkeypatch):
     # Reports and cards call the folder of the labelled images DATA; its files are not read.
     (folder / "DATA").mkdir()
     (folder / "DATA" / "index.csv").touch()
+    (folder / "DATA" / "index2.csv").touch()
     monkeypatch.setenv("ESPMEDSAM_DATA", str(folder / "DATA"))
 
     environment, modules = dict(os.environ), set(sys.modules)
