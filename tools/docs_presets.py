@@ -31,8 +31,12 @@ def presets_page() -> str:
 
 
 def cards() -> dict[str, str]:
-    """The cards of all presets by name, in Markdown, without what is for a hub at their top."""
-    return {
-        name: re.sub(r"\A---\n.*?\n---\n+", "", read_card(entry["path"]) or "", flags=re.DOTALL)
-        for name, entry in builtin_presets(earlier=True).items()
-    }
+    """The cards of all presets by name, in Markdown, without what is for a hub at their top.
+
+    The card of an earlier version was written when it was the newest: its title gets the version.
+    """
+    found = {}
+    for name, entry in builtin_presets(earlier=True).items():
+        card = re.sub(r"\A---\n.*?\n---\n+", "", read_card(entry["path"]) or "", flags=re.DOTALL)
+        found[name] = card.replace(f"# {name.partition('@')[0]}\n", f"# {name}\n", 1)
+    return found
