@@ -15,7 +15,7 @@ import os
 import pathlib
 
 import numpy as np
-from preset_accuracy import INDEX, RESULTS, ROOT, records_of
+from preset_accuracy import INDEX, RESULTS, ROOT, records_of, some_of_each
 from scipy import ndimage
 
 from keras_espmedsam.data import atomic_path
@@ -109,7 +109,7 @@ def count(preset, name, index, most, overlays):
     from keras_espmedsam.imaging.intensity import AUTO
 
     segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(preset)
-    records = _some_of_each(records_of(index, segmenter, ["val"]), most)
+    records = some_of_each(records_of(index, segmenter, ["val"]), most)
     rows, images = {}, 0
     for record in records:
         for image, labels in target_images(record, MAX_PIXELS, AUTO, False):
@@ -138,17 +138,6 @@ def count(preset, name, index, most, overlays):
     with atomic_path(RESULTS / "error_kinds.json") as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(section(result))
-
-
-def _some_of_each(records, most):
-    sets = {}
-    for record in records:
-        sets.setdefault(record.dataset, []).append(record)
-    return [
-        own[i * len(own) // min(most, len(own))]
-        for own in sets.values()
-        for i in range(min(most, len(own)))
-    ]
 
 
 def _draw(folder, record, image, found, labels):

@@ -22,13 +22,13 @@ from keras_espmedsam.evaluation.fit_calibration import fit_calibration
 from keras_espmedsam.evaluation.pixel_counts import THRESHOLDS
 from keras_espmedsam.evaluation.probability_quality import probability_quality
 from keras_espmedsam.evaluation.risk_control import (
-    RISKS,
     choose_threshold,
     conformal_risk_control,
     images_needed,
     losses,
 )
 from keras_espmedsam.imaging.probability_calibration import calibrated
+from keras_espmedsam.inference.guarantees import GUARANTEES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "docs" / "reports"
@@ -198,7 +198,7 @@ def place_rows(stored):
 
 
 def _means(counts, number):
-    found = {risk: float(losses(risk, counts)[:, number].mean()) for risk in RISKS}
+    found = {risk: float(losses(risk, counts)[:, number].mean()) for risk in GUARANTEES}
     return found | {"recall": 1 - found["recall"], "dice": 1 - found["dice"]}
 
 

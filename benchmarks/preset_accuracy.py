@@ -18,13 +18,13 @@ import platform
 import time
 
 import numpy as np
+from preset_statistics import SPLITS
 
 from keras_espmedsam.data import atomic_path
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "reports" / "results" / "presets"
 INDEX = "index2.csv"
-SPLITS = ("test", "unseen")
 BINS = 20
 # Version 1 has one target of each modality and no names for them.
 FIRST_TARGETS = {
@@ -50,6 +50,18 @@ def records_of(index, segmenter, splits=SPLITS):
         masks = tuple(one for one in record.targets if one.target in known[record.modality])
         if masks:
             kept.append(dataclasses.replace(record, mask=masks[0].mask, targets=masks))
+    return kept
+
+
+def some_of_each(records, most):
+    """At most `most` records of each data set, evenly spread."""
+    sets = {}
+    for record in records:
+        sets.setdefault(record.dataset, []).append(record)
+    kept = []
+    for own in sets.values():
+        count = min(most, len(own))
+        kept += [own[i * len(own) // count] for i in range(count)]
     return kept
 
 

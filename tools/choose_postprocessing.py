@@ -9,8 +9,8 @@ saves the preset anew with the same weights; a card that states results has to b
 """
 
 import argparse
-import collections
 import pathlib
+import sys
 
 from keras_espmedsam.data import read_index
 from keras_espmedsam.errors import InputError
@@ -19,17 +19,8 @@ from keras_espmedsam.evaluation.choose_postprocessing import (
     postprocessing_of,
 )
 
-
-def some_of_each(records, most):
-    """At most `most` records of each data set, evenly spread."""
-    sets = collections.defaultdict(list)
-    for record in records:
-        sets[record.dataset].append(record)
-    kept = []
-    for own in sets.values():
-        count = min(most, len(own))
-        kept += [own[i * len(own) // count] for i in range(count)]
-    return kept
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "benchmarks"))
+from preset_accuracy import some_of_each
 
 
 def table(choices):

@@ -156,9 +156,9 @@ class DistillationDataset(keras.utils.PyDataset):
         if teacher_size is not None and tuple(teacher_size) != tuple(converter.image_size):
             cached = bool(common_caches or domain_caches)
             check_teacher_size(teacher_size, converter.image_size, cached)
-            self.teacher_converter = type(converter).from_config(converter.get_config())
-            own_size = check_image_size(teacher_size, converter.size_multiple)
-            self.teacher_converter.image_size = own_size
+            self.teacher_converter = converter.at_size(
+                check_image_size(teacher_size, converter.size_multiple)
+            )
         self.labels = labels
         self.self_prompt_targets = self_prompt_targets
         self._counts = np.array([1 if targets is None else len(targets.of(m)) for m in modalities])

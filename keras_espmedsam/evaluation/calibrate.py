@@ -15,14 +15,10 @@ from keras_espmedsam.errors import InputError, InputWarning
 from keras_espmedsam.evaluation.fit_calibration import fit_calibration, helps
 from keras_espmedsam.evaluation.pixel_counts import THRESHOLDS
 from keras_espmedsam.evaluation.probability_quality import ProbabilityQuality, probability_quality
-from keras_espmedsam.evaluation.risk_control import (
-    RISKS,
-    choose_threshold,
-    images_needed,
-    losses,
-)
+from keras_espmedsam.evaluation.risk_control import choose_threshold, images_needed, losses
 from keras_espmedsam.evaluation.target_counts import TargetCounts, target_counts
 from keras_espmedsam.inference.chosen_targets import target_set_of
+from keras_espmedsam.inference.guarantees import GUARANTEES
 
 
 class CalibratedTarget(NamedTuple):
@@ -223,7 +219,7 @@ def _guarantee(risk, level, confidence, counts, of):
     }
     if risk != "recall":
         found["confidence"] = confidence
-    means = {name: _mean(losses(name, counts)[:, number]) for name in RISKS}
+    means = {name: _mean(losses(name, counts)[:, number]) for name in GUARANTEES}
     means |= {name: 1 - means[name] for name in ("recall", "dice")}
     return found, means
 
@@ -233,7 +229,7 @@ def _mean(values):
 
 
 def _levels(recall, false_discovery_rate, dice):
-    given = zip(RISKS, (recall, false_discovery_rate, dice), strict=True)
+    given = zip(GUARANTEES, (recall, false_discovery_rate, dice), strict=True)
     levels = {name: _number(name, value) for name, value in given if value is not None}
     for name, value in levels.items():
         if not 0 < value < 1:

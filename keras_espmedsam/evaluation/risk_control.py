@@ -5,17 +5,13 @@ import math
 import numpy as np
 
 from keras_espmedsam.evaluation.pixel_counts import THRESHOLDS, positives
-from keras_espmedsam.inference.guarantees import GUARANTEES
-
-RISKS = GUARANTEES
-"""What can be guaranteed."""
 
 
 def losses(risk: str, counts: np.ndarray) -> np.ndarray:
     """Return what each image loses at each threshold.
 
     Args:
-        risk: one of `RISKS`.
+        risk: one of `keras_espmedsam.inference.guarantees.GUARANTEES`.
         counts: `(images, 2, thresholds)`, from `pixel_counts`.
 
     Returns:
@@ -25,10 +21,11 @@ def losses(risk: str, counts: np.ndarray) -> np.ndarray:
 
     Example:
         >>> from keras_espmedsam.evaluation.pixel_counts import pixel_counts
+        >>> from keras_espmedsam.inference.guarantees import GUARANTEES
         >>> truth = np.array([[True, True, False, False]])
         >>> counts = pixel_counts(np.float32([[0.9, 0.2, 0.6, 0.1]]), truth)[None]
         >>> at = THRESHOLDS.searchsorted(0.5)
-        >>> [losses(risk, counts)[0, at].item() for risk in RISKS]
+        >>> [losses(risk, counts)[0, at].item() for risk in GUARANTEES]
         [0.5, 0.5, 0.5]
     """
     false, true = np.moveaxis(positives(counts), -2, 0).astype(float)
@@ -131,12 +128,13 @@ def images_needed(risk: str, rate: float, confidence: float) -> int:
     """Return the smallest number of images that can give a guarantee, if all are perfect.
 
     Args:
-        risk: one of `RISKS`.
+        risk: one of `keras_espmedsam.inference.guarantees.GUARANTEES`.
         rate: the largest expected loss.
         confidence: see `learn_then_test`; recall does not use it.
 
     Example:
-        >>> [images_needed(risk, 0.1, 0.9) for risk in RISKS]
+        >>> from keras_espmedsam.inference.guarantees import GUARANTEES
+        >>> [images_needed(risk, 0.1, 0.9) for risk in GUARANTEES]
         [9, 22, 22]
     """
     if risk == "recall":
@@ -151,7 +149,7 @@ def choose_threshold(risk: str, losses: np.ndarray, rate: float, confidence: flo
     best mean for Dice.
 
     Args:
-        risk: one of `RISKS`.
+        risk: one of `keras_espmedsam.inference.guarantees.GUARANTEES`.
         losses: from `losses`, of `THRESHOLDS`.
         rate: the largest expected loss.
         confidence: see `learn_then_test`; recall does not use it.

@@ -204,7 +204,9 @@ class SegmentsImages:
                 for one, other in zip(maps, others, strict=True):
                     one.average(other)
             for i, one, values in zip(batch, maps, predicted, strict=True):
-                quality[i] = predicted_quality(able, target_set, names[i], values)
+                known = predicted_quality(able, target_set, names[i], values)
+                own = chosen[names[i]].names
+                quality[i] = {name: known[name] for name in own if name in known}
                 found[i] = one.results(
                     thresholds_by_name[names[i]],
                     (rules or {}).get(names[i], {}),
@@ -228,10 +230,7 @@ class SegmentsImages:
             "blank": blank,
             "targets": [chosen[name].names for name in names],
             "instances": instances,
-            "quality": [
-                {name: one[name] for name in chosen[modality].names if name in one}
-                for one, modality in zip(quality, names, strict=True)
-            ],
+            "quality": quality,
         }
         _warn_of_blank(blank)
         return result if several else {name: values[0] for name, values in result.items()}

@@ -81,6 +81,12 @@ class HostImageConverter(ImageConverter):
         """Return the `Placement` of an image of `(height, width)` pixels on the model's canvas."""
         return Placement.of(size, self.image_size, self.resize_mode)
 
+    def at_size(self, image_size):
+        """Return a converter that differs in its size alone, which is that of all modalities."""
+        config = {**self.get_config(), "image_size": image_size}
+        config.pop("image_sizes", None)  # ESPMedSAMImageConverter's, of single modalities.
+        return type(self).from_config(config)
+
     def convert(self, image):
         """Convert one image from `read` or `read_brightness` to `(*canvas, 3)`, normalised."""
         mean, divisor = (np.array(v, "float32") for v in NORMALIZATIONS[self.normalization])

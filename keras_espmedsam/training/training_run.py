@@ -127,7 +127,6 @@ def make_run(config, number, devices, monitor, mode):
 
     Args:
         number: int. Number of the phase, from 0.
-        number: int. Of the phase, from 0.
         devices: `Devices`.
         monitor, mode: see `RunFolder`.
     """
@@ -171,12 +170,6 @@ def _compile(segmenter, phase, steps, precision):
     segmenter.compile(
         optimizer=make_optimizer(phase.optimizer, rate, segmenter, precision), loss=phase.loss
     )
-
-
-def _check_losses(segmenter, phases):
-    """Raise for a loss that does not suit the model's targets, before the first phase starts."""
-    for phase in phases:
-        losses.get(phase.loss, segmenter.target_set.num_channels)
 
 
 class _Sets:

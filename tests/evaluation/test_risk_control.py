@@ -8,7 +8,6 @@ from scipy.stats import binom
 
 from keras_espmedsam.evaluation.pixel_counts import THRESHOLDS, pixel_counts, positives
 from keras_espmedsam.evaluation.risk_control import (
-    RISKS,
     choose_threshold,
     conformal_risk_control,
     hoeffding_bentkus,
@@ -16,6 +15,7 @@ from keras_espmedsam.evaluation.risk_control import (
     learn_then_test,
     losses,
 )
+from keras_espmedsam.inference.guarantees import GUARANTEES
 
 
 def made_losses(rng, images, thresholds=40):
@@ -87,7 +87,7 @@ def test_a_mean_loss_is_too_large_no_more_often_than_said():
     assert held >= 40
 
 
-@pytest.mark.parametrize("risk", RISKS)
+@pytest.mark.parametrize("risk", GUARANTEES)
 @pytest.mark.parametrize("rate", [0.05, 0.1, 1 / 3])
 def test_as_many_images_as_needed_are_enough_and_one_less_is_not(risk, rate):
     needed = images_needed(risk, rate, 0.9)

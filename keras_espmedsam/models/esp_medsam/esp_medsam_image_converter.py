@@ -102,11 +102,7 @@ class ESPMedSAMImageConverter(HostImageConverter):
             True
         """
         size = self.image_sizes.get(modality, self.image_size)
-        if size == self.image_size:
-            return self
-        config = {**self.get_config(), "image_size": size}
-        config.pop("image_sizes")
-        return type(self).from_config(config)
+        return self if size == self.image_size else self.at_size(size)
 
     def get_config(self):
         config = super().get_config()

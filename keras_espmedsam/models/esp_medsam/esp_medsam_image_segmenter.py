@@ -100,7 +100,6 @@ class ESPMedSAMImageSegmenter(
         rules = checked_postprocessing(postprocessing, _targets_of(backbone))
         self._postprocessing = lambda: rules
         self._set_calibration(probability_calibration, guarantees)
-
         self._set_quality(quality)
 
         # === Functional Model ===
