@@ -85,7 +85,7 @@ def calibration_inputs(task, request, records):
     Returns:
         List of dicts of arrays.
     """
-    converter = _converter(task, request)
+    converter = task.preprocessor.image_converter.at_size(request.size)
     mean, divisor = normalization(task)
     found = []
     for record in records:
@@ -120,7 +120,7 @@ def quality(task, request, description, runtime, records):
     """
     if task.is_segmenter:
         measure = "mean Dice of the data sets"
-        model = _AtSize(task, _converter(task, request))
+        model = _AtSize(task, task.preprocessor.image_converter.at_size(request.size))
         keras_value = _mean_dice(model, records)
         value = _mean_dice(ExportedSegmenter.of(description, runtime), records)
     else:
@@ -167,8 +167,3 @@ def _same_class(task, request, runtime, inputs):
         normal = model_inputs(task, request, normal)[1]["images"]
     (found,) = runtime(inputs).values()
     return np.argmax(found[0]) == np.argmax(np.asarray(task.predict_prepared(normal))[0])
-
-
-def _converter(task, request):
-    converter = task.preprocessor.image_converter
-    return type(converter).from_config({**converter.get_config(), "image_size": request.size})

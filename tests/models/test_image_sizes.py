@@ -68,6 +68,9 @@ def test_converters_without_sizes_are_saved_as_in_0_1_0():
     assert "image_sizes" not in converter.get_config()
     assert converter.for_modality("eye") is converter
     converter.image_sizes = {"eye": [64, 64]}
+    # As an exported model of several modalities, which has one size.
+    same = converter.at_size((96, 96))
+    assert (same.image_size, same.for_modality("eye").image_size) == ((96, 96), (96, 96))
     again = kem.models.ESPMedSAMImageConverter.from_config(converter.get_config())
     assert again.for_modality("eye").image_size == (64, 64)
     again.image_size = None  # Each image keeps its own size, those of eyes, too.
