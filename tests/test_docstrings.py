@@ -54,7 +54,8 @@ def _examples():
     finder = doctest.DocTestFinder(exclude_empty=True)
     for name in names:
         module = importlib.import_module(name)
-        yield from finder.find(module, globs={**shared, **vars(module)})
+        # What an example defines is the reader's, not the package's.
+        yield from finder.find(module, globs={**shared, **vars(module), "__name__": "__main__"})
 
 
 _CASES = {case.name: case for case in _examples() if case.examples}
