@@ -28,6 +28,7 @@ from keras_espmedsam.cli.loading import (
 from keras_espmedsam.cli.report_files import ReportFiles
 from keras_espmedsam.cli.report_tables import print_report
 from keras_espmedsam.cli.standard_streams import stdout_is_lost
+from keras_espmedsam.cli.test_time import MIRROR_OPTION, SCALES_OPTION, parse_scales
 from keras_espmedsam.data.images import MAX_PIXELS
 from keras_espmedsam.data.index import read_column, read_index
 from keras_espmedsam.errors import InputError
@@ -125,12 +126,8 @@ def evaluate(
             "--no-postprocess", help="Keep small objects and holes that the preset would clean up."
         ),
     ] = False,
-    mirror: Annotated[
-        bool,
-        typer.Option(
-            "--mirror", help="Average with the result for the mirrored image; takes twice as long."
-        ),
-    ] = False,
+    mirror: Annotated[bool, MIRROR_OPTION] = False,
+    scales: Annotated[str | None, SCALES_OPTION] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images segmented at a time.")] = 8,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Maximum pixels (width x height) of one image.")
@@ -192,6 +189,7 @@ def evaluate(
     kept: MeasurementLog | None = None
     with errors_reported(lambda: _done(kept, (output, per_image))):
         said = parse_intensity(intensity, "--intensity")
+        each_scale = parse_scales(scales)
         check_preset(preset, precision)
         if metric and paper_metrics:
             raise InputError(
@@ -228,6 +226,7 @@ def evaluate(
                     preset=versioned_name(preset),
                     max_pixels=max_pixels,
                     mirror=mirror,
+                    scales=each_scale,
                     on_failure=lambda record, reason: print_error(reason, bar.console),
                     per_image=True,
                     log=log,

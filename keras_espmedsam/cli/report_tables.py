@@ -35,8 +35,10 @@ def print_report(
     datasets = report["datasets"]
     measures = [name for name in next(iter(datasets.values())) if name not in NOT_METRICS]
     mirrored = ", averaged with the mirrored images" if report.get("mirror") else ""
+    scales = report.get("scales")
+    scaled = f", at scales {', '.join(f'{one:g}' for one in scales)}" if scales else ""
     precision = f" in {report['precision']}" if "precision" in report else ""
-    title = f"{report['preset']} on {report['backend']}{precision}{mirrored}"
+    title = f"{report['preset']} on {report['backend']}{precision}{mirrored}{scaled}"
     named = ("target",) if is_named(datasets) else ()
     table = _table(
         title,

@@ -31,6 +31,7 @@ from keras_espmedsam.cli.loading import (
 )
 from keras_espmedsam.cli.quality_report import SET_ASIDE, QualityReport
 from keras_espmedsam.cli.target_summary import TargetSummary
+from keras_espmedsam.cli.test_time import MIRROR_OPTION, SCALES_OPTION, parse_scales
 from keras_espmedsam.cli.thresholds import THRESHOLD_OPTION, GivenThresholds
 from keras_espmedsam.data.formats.unread import described
 from keras_espmedsam.data.images import MAX_PIXELS, ImageFile, inspect_image_file
@@ -142,12 +143,8 @@ def segment(
             help="Leave small objects and holes in the masks, where the preset would remove them.",
         ),
     ] = False,
-    mirror: Annotated[
-        bool,
-        typer.Option(
-            "--mirror", help="Average with the result for the mirrored image; takes twice as long."
-        ),
-    ] = False,
+    mirror: Annotated[bool, MIRROR_OPTION] = False,
+    scales: Annotated[str | None, SCALES_OPTION] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images segmented at a time.")] = 8,
     max_pixels: Annotated[
         int,
@@ -207,12 +204,15 @@ def segment(
 
     with _listed(masks), errors_reported(done):
         thresholds = GivenThresholds(threshold)
+        each_scale = parse_scales(scales)
         if guarantee is not None:
             check_guarantee(guarantee)
-            if threshold or mirror:
+            given = {"--threshold": threshold, "--mirror": mirror, "--scales": each_scale}
+            against = [name for name, value in given.items() if value]
+            if against:
                 raise InputError(
-                    f"Received --guarantee with {'--threshold' if threshold else '--mirror'}; a "
-                    "guarantee holds for its own thresholds and without mirroring, so leave one of "
+                    f"Received --guarantee with {against[0]}; a guarantee holds for its own "
+                    "thresholds, without mirroring and at the model's image size, so leave one of "
                     "the two out."
                 )
         said = parse_intensity(intensity, "--intensity")
@@ -248,6 +248,7 @@ def segment(
             threshold=thresholds.of(target_set),
             batch_size=batch_size,
             mirror=mirror,
+            scales=each_scale,
             intensity=said,
             targets=target or None,
             postprocess=not no_postprocess,

@@ -43,6 +43,7 @@ from keras_espmedsam.inference.chosen_targets import (
     thresholds_of,
 )
 from keras_espmedsam.inference.precision import computed_in
+from keras_espmedsam.inference.test_time import OWN_SIZE, Scales, checked_scales
 
 # After this many unexpected errors without a measured image, the images are not to blame.
 _GIVE_UP = 8
@@ -69,6 +70,7 @@ def evaluate(
     metrics: Sequence[str] | str | None = None,
     tolerance: float | str | Mapping[str, float | str] | None = None,
     postprocess: bool = True,
+    scales: Scales | None = None,
 ) -> dict[str, Any]:
     """Evaluate a segmenter on labelled images, each at its own size.
 
@@ -117,14 +119,16 @@ def evaluate(
             pixels, or text such as `"1.5mm"` for images whose file gives the size of its pixels;
             or a dict of target to tolerance.
         postprocess: whether small objects are removed and holes filled, if the preset says so.
+        scales: factors of the model's image size to average over; see `segment`.
 
     Returns:
         `{"preset", "backend", "datasets": {NAME: {"split", "modality", "n", "dice": {"mean",
         "std"}, "iou": ..., "precision": ..., "recall": ..., "hd95": ...}}}`. NAME is the data
         set's name, or `NAME/SPLIT` if the records hold several splits of it. The standard deviation
         is that of the population. Images for which a metric is undefined (NaN) are left out of its
-        mean, and counted in `"dropped"`. With `mirror` also `"mirror": True`; with `paper_metrics`
-        also `"metrics": "paper"`, and the metrics of `summarise_paper`.
+        mean, and counted in `"dropped"`. With `mirror` also `"mirror": True`; with `scales` also
+        `"scales"`, a list; with `paper_metrics` also `"metrics": "paper"`, and the metrics of
+        `summarise_paper`.
 
         `n` counts the measured images; for a data set without any, the values are None. If images
         could not be measured, also `"failed"`: a list of `{"dataset", "split", "image", "index",
@@ -166,6 +170,9 @@ def evaluate(
     if paper_metrics and metrics is not None:
         raise InputError("Received metrics with paper_metrics, which has its own; give only one.")
     metrics = checked_metrics(metrics)
+    each_scale = checked_scales(scales, segmenter)
+    # Only if they are given, since another segmenter may not have this argument.
+    scaled = {} if each_scale == OWN_SIZE else {"scales": list(each_scale)}
     with_tolerance = not paper_metrics and takes_option(metrics, "tolerance")
     if tolerance is not None and not with_tolerance:
         raise InputError(
@@ -203,6 +210,7 @@ def evaluate(
                 mirror=mirror,
                 **already_read(segmenter),
                 **({} if postprocess else {"postprocess": False}),
+                **scaled,
             )
         for sample, blank in zip(batch, results.get("blank", ()), strict=False):
             if blank:
@@ -242,6 +250,7 @@ def evaluate(
                 **({} if precision == "float32" else {"precision": precision}),
                 **({"tolerance": tolerances} if with_tolerance else {}),
                 **({} if postprocess else {"postprocess": False}),
+                **scaled,
             )
             alone = _resume(outcome, log.begin(settings))
         rest = {
@@ -288,6 +297,7 @@ def evaluate(
         report["precision"] = precision
     if mirror:
         report["mirror"] = True
+    report |= scaled
     if paper_metrics:
         report["metrics"] = "paper"
     report["datasets"] = summarise_datasets(records, outcome.measured, paper_metrics, targets)

@@ -104,15 +104,16 @@ def check_guaranteed(
         guaranteed_thresholds(model, guarantee, modality, names)
 
 
-def check_guarantee(guarantee: Any, mirror: bool = False) -> None:
-    """Check the name of a guarantee, and that it is not asked for mirrored images.
+def check_guarantee(guarantee: Any, mirror: bool = False, scaled: bool = False) -> None:
+    """Check the name of a guarantee, and that it is not asked for averaged probabilities.
 
     Args:
         guarantee: anything; None for no guarantee.
         mirror: whether probabilities are averaged with those of the mirrored image.
+        scaled: whether they are those of other image sizes than the model's.
 
     Raises:
-        InputError: if it is none of `GUARANTEES`, and with `mirror`.
+        InputError: if it is none of `GUARANTEES`, and with `mirror` or `scaled`.
     """
     if guarantee is None:
         return
@@ -121,10 +122,10 @@ def check_guarantee(guarantee: Any, mirror: bool = False) -> None:
             f"Received guarantee={shown_value(guarantee)}"
             f"{did_you_mean(str(guarantee), GUARANTEES)} Expected one of {', '.join(GUARANTEES)}."
         )
-    if mirror:
+    if mirror or scaled:
         raise InputError(
-            "Received guarantee with mirror=True; what is guaranteed was measured without it, so "
-            "leave one of them out."
+            f"Received guarantee with {'mirror=True' if mirror else 'scales'}; what is guaranteed "
+            "was measured without it, so leave one of them out."
         )
 
 

@@ -1,5 +1,6 @@
 """Segment images of any size with a Keras model or an exported one."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,14 @@ from keras_espmedsam.inference.image_batches import check_batch_size, filled_up,
 from keras_espmedsam.inference.modalities import modality_indices
 from keras_espmedsam.inference.quality import predicted_quality
 from keras_espmedsam.inference.target_masks import ImageMaps
+from keras_espmedsam.inference.test_time import (
+    OWN_SIZE,
+    Scales,
+    averaged_maps,
+    checked_scales,
+    converter_of,
+    scaled_converters,
+)
 
 
 class SegmentsImages:
@@ -41,6 +50,8 @@ class SegmentsImages:
 
     It may have:
 
+    - `takes_any_size`: bool, whether `predict_probabilities` takes images of other sizes than the
+      converter's, too;
     - `target_set`: `keras_espmedsam.data.Targets`, if it has several targets, or names for them;
     - `postprocessing`: dict of modality to dict of target to arguments of
       `keras_espmedsam.imaging.postprocessing.postprocess_mask`;
@@ -91,6 +102,7 @@ class SegmentsImages:
         targets: str | Sequence[str] | None = None,
         postprocess: bool = True,
         guarantee: str | None = None,
+        scales: Scales | None = None,
     ) -> dict[str, Any]:
         """Segment images and return each mask at the image's own size.
 
@@ -119,7 +131,12 @@ class SegmentsImages:
             guarantee: `"recall"`, `"false_discovery_rate"` or `"dice"`: make the masks with the
                 thresholds for which the model's `guarantees` hold. `threshold` and
                 `postprocess` then do nothing, and masks of targets may overlap or leave the one
-                that contains them, since any change could break what is guaranteed.
+                that contains them, since any change could break what is guaranteed; `mirror` and
+                `scales` are refused.
+            scales: a factor of the model's image size, or several, such as `(0.75, 1, 1.25)`:
+                average the probabilities of the image at each of these sizes; sides are rounded to
+                what the model can take. With `mirror`, each size also sees the mirrored image.
+                `None` is 1. Others need a model that takes images of any size.
 
         Returns:
             dict of `masks` (bool) and `probabilities` (float32), each `(height, width)` if the
@@ -140,8 +157,8 @@ class SegmentsImages:
                 images whose black and white are estimated from their values.
 
         Raises:
-            InputError: for images, modalities, targets or a threshold that cannot be used, before
-                anything is segmented. With `"auto"`, also for an image whose modality is too
+            InputError: for images, modalities, targets, a threshold or scales that cannot be used,
+                before anything is segmented. With `"auto"`, also for an image whose modality is too
                 uncertain for the classifier's preset or unknown to this model; the message gives
                 its number and the candidates. To skip such images, call the classifier's
                 `classify` first.
@@ -160,7 +177,8 @@ class SegmentsImages:
         thresholds = thresholds_of(threshold, target_set)
         wanted = checked_targets(targets, target_set)
         check_batch_size(batch_size)
-        check_guarantee(guarantee, mirror)
+        each_scale = checked_scales(scales)
+        check_guarantee(guarantee, mirror, each_scale != OWN_SIZE)
         images, several = image_rows(images)
         intensity = parse_intensity(intensity)
         indices = modality_indices(self.modalities, modalities, len(images), auto=True)
@@ -184,9 +202,10 @@ class SegmentsImages:
         blank = [False] * len(images)
         able = getattr(self, "quality", None) or {}
         quality: list[dict[str, float]] = [{}] * len(images)
-        # A converter may know other sizes for some modalities; one of another kind does not.
-        of_modality = getattr(converter, "for_modality", lambda name: converter)
-        converters = {name: of_modality(name) for name in chosen}
+        converters = {name: converter_of(converter, name) for name in chosen}
+        passes = {
+            name: scaled_converters(self, one, each_scale) for name, one in converters.items()
+        }
         every = [converters[name] for name in names]
         for batch, size in image_batches(every, images, batch_size):
             converter = every[batch[0]]
@@ -194,16 +213,16 @@ class SegmentsImages:
             for i, image in zip(batch, rows, strict=True):
                 blank[i] = is_blank(image)
             of = [chosen[names[i]] for i in batch]
-            maps, predicted = self._at_own_size(converter, rows, indices[batch], size, of, channels)
-            if mirror:
-                mirrored = [image[:, ::-1] for image in rows]
-                others, again = self._at_own_size(
-                    converter, mirrored, indices[batch], size, of, channels
-                )
-                predicted = (predicted + again) / 2
-                for one, other in zip(maps, others, strict=True):
-                    one.average(other)
-            for i, one, values in zip(batch, maps, predicted, strict=True):
+            predict = functools.partial(
+                self._at_own_size,
+                usual=converter,
+                indices=indices[batch],
+                size=size,
+                chosen=of,
+                channels=channels,
+            )
+            maps, further = averaged_maps(predict, passes[names[batch[0]]], rows, mirror)
+            for i, one, values in zip(batch, maps, further["quality"], strict=True):
                 known = predicted_quality(able, target_set, names[i], values)
                 own = chosen[names[i]].names
                 quality[i] = {name: known[name] for name in own if name in known}
@@ -235,7 +254,7 @@ class SegmentsImages:
         _warn_of_blank(blank)
         return result if several else {name: values[0] for name, values in result.items()}
 
-    def _at_own_size(self, converter, images, indices, size, chosen, channels):
+    def _at_own_size(self, converter, images, usual, indices, size, chosen, channels):
         """Predict the maps of one batch of RGB images, each at its own size, and their quality."""
         placed = [converter.convert(image) for image in images]
         batch = np.stack(filled_up(placed, size)), np.array(filled_up(list(indices), size))
@@ -255,10 +274,10 @@ class SegmentsImages:
                 "channels, for the targets of its target_set."
             )
         maps = [
-            ImageMaps(one, value, converter.place(image.shape[:2]))
+            ImageMaps(one, value, converter.place(image.shape[:2]), usual.place(image.shape[:2]))
             for image, value, one in zip(images, values[: len(images)], chosen, strict=True)
         ]
-        return maps, quality[: len(images)]
+        return maps, {"quality": quality[: len(images)]}
 
 
 def _with_targets(array, axis):

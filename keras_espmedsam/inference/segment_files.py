@@ -38,6 +38,7 @@ from keras_espmedsam.inference.load_models import load_recognizer, load_segmente
 from keras_espmedsam.inference.modalities import TO_RECOGNIZE, modality_indices, plain_modalities
 from keras_espmedsam.inference.recognition import AUTO, Recognition
 from keras_espmedsam.inference.recognize_files import FileRecognizer
+from keras_espmedsam.inference.test_time import OWN_SIZE, Scales, checked_scales
 
 FilePath = str | os.PathLike | ImageFile
 Results = Generator[FileResult, None, None]
@@ -58,6 +59,7 @@ def segment_files(
     targets: str | Sequence[str] | None = None,
     postprocess: bool = True,
     guarantee: str | None = None,
+    scales: Scales | None = None,
 ) -> Results:
     """Segment files, and yield a result for each of their images as soon as it is done.
 
@@ -95,6 +97,7 @@ def segment_files(
         postprocess: whether small objects are removed and holes filled in the masks, if the
             segmenter's `postprocessing` says so.
         guarantee: one of the segmenter's `guarantees` that the masks shall have; see `segment`.
+        scales: factors of the model's image size to average over; see `segment`.
 
     Yields:
         `FileResult`: path, index, count, mask, probabilities, modality, confidence, blank,
@@ -142,7 +145,8 @@ def segment_files(
         needed = index == TO_RECOGNIZE
         requests = ((path, index) for path in paths)
         indices = np.array([index])
-    check_guarantee(guarantee, mirror)
+    each_scale = checked_scales(scales, segmenter)
+    check_guarantee(guarantee, mirror, each_scale != OWN_SIZE)
     if not needed:
         used = [known[i] for i in indices]
         check_used(wanted, target_set, used)
@@ -157,6 +161,7 @@ def segment_files(
         # A custom segmenter need not have this argument.
         **({} if postprocess else {"postprocess": False}),
         **({} if guarantee is None else {"guarantee": guarantee}),
+        **({} if each_scale == OWN_SIZE else {"scales": each_scale}),
     }
     run = _Run(segmenter, known, target_set, wanted, found, said, max_pixels, batch_size, options)
     return run.results(requests)

@@ -28,11 +28,19 @@ class ImageMaps:
         values: what the model gives for the image, `(height, width)`, or
             `(height, width, channels)` for several targets, in the size of its canvas.
         place: the image's placement on the canvas.
+        usual_place: that at the model's image size, in whose pixels areas are given, if the image
+            was placed on a larger or smaller canvas.
     """
 
-    def __init__(self, chosen: ChosenTargets, values: np.ndarray, place: Placement):
+    def __init__(
+        self,
+        chosen: ChosenTargets,
+        values: np.ndarray,
+        place: Placement,
+        usual_place: Placement | None = None,
+    ):
         self.chosen = chosen
-        self._place = place
+        self._usual_place = usual_place or place
         self._all: np.ndarray | None = None
         if values.ndim == 2:
             self.planes = {chosen.names[0]: place.backward(values)}
@@ -46,13 +54,23 @@ class ImageMaps:
             else:  # A copy, so that the channels that are not needed can be freed.
                 self.planes[name] = _own(plane)
 
-    def average(self, mirrored: "ImageMaps") -> None:
-        """Average with the maps of the mirrored image, in place, because both may be large."""
+    def add(self, other: "ImageMaps", mirrored: bool = False) -> None:
+        """Add the maps of another pass, in place, because both may be large.
+
+        Args:
+            other: the maps of the same image and targets.
+            mirrored: whether that pass saw the image mirrored left to right.
+        """
         for name, plane in self.planes.items():
             if self._all is None:
                 plane = self.planes[name] = _own(plane)
-            plane += mirrored.planes[name][:, ::-1]
-            plane /= 2
+            plane += other.planes[name][:, ::-1] if mirrored else other.planes[name]
+
+    def divide(self, passes: int) -> None:
+        """Divide what was added up by the number of passes."""
+        if passes > 1:
+            for plane in self.planes.values():
+                plane /= passes
 
     def results(
         self,
@@ -81,7 +99,9 @@ class ImageMaps:
             self._calibrate(calibration)
         every = None if self._all is None else np.empty(self._all.shape, bool)
         out = {} if every is None else dict(zip(chosen.names, every, strict=True))
-        scaled = {name: options_at_image_size(one, self._place) for name, one in rules.items()}
+        scaled = {
+            name: options_at_image_size(one, self._usual_place) for name, one in rules.items()
+        }
         if guaranteed:
             chosen = dataclasses.replace(chosen, helpers=(), groups=(), nested=())
         masks, objects = target_masks(chosen, planes, thresholds, scaled, out)

@@ -32,6 +32,11 @@ def follow_input_size(task):
         converter.image_size = check_image_size(shape[:2], converter.size_multiple)
 
 
+def takes_any_size(task):
+    """Return whether a task's model takes images of any size, and not of a fixed one alone."""
+    return None in _image_shape(task)[:2]
+
+
 def _image_shape(task):
     inputs = task.input
     return tuple((inputs["images"] if isinstance(inputs, dict) else inputs).shape[1:])

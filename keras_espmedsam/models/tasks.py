@@ -17,7 +17,7 @@ from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.inference.image_classification import ClassifiesImages
 from keras_espmedsam.inference.image_segmentation import SegmentsImages, sigmoid
 from keras_espmedsam.models.folding import fold
-from keras_espmedsam.models.input_size import follow_input_size
+from keras_espmedsam.models.input_size import follow_input_size, takes_any_size
 from keras_espmedsam.models.keras_export import exports_from_any_backend
 from keras_espmedsam.ops.mask_statistics import mask_statistics
 
@@ -154,6 +154,11 @@ class ImageSegmenter(_ImageTask, SegmentsImages, keras_hub.models.ImageSegmenter
         Source: ESP-MedSAM (arXiv 2407.14153), the order of the released queries.
         """
         return self.backbone.modalities
+
+    @property
+    def takes_any_size(self):
+        """Whether the model takes images of any size, so that `segment` has `scales`."""
+        return takes_any_size(self)
 
     def predict_probabilities(self, images, indices):
         """Predict probabilities for one preprocessed batch.

@@ -133,6 +133,8 @@ def test_a_guarantee_and_a_threshold_contradict_each_other(run, segmenter, image
     assert result.exit_code == 2 and "--guarantee with --threshold" in result.stderr
     result = run("segment", image("a.png"), "--guarantee", "recall", "--mirror")
     assert result.exit_code == 2 and "--guarantee with --mirror" in result.stderr
+    result = run("segment", image("a.png"), "--guarantee", "recall", "--scales", "1,1.25")
+    assert result.exit_code == 2 and "--guarantee with --scales" in result.stderr
     result = run("segment", image("a.png"), "--modality", "xray", "--guarantee", "recalls")
     assert result.exit_code == 2 and "did you mean recall?" in result.stderr
     result = run("segment", image("a.png"), "--modality", "xray", "--guarantee", "recall")

@@ -300,6 +300,9 @@ def test_ctrl_c_keeps_what_is_measured(run, many, segmenter, monkeypatch):
     other = run(*command(many), "--mirror", "--resume")
     assert other.exit_code == 2
     assert "mirror False (now True)" in other.stderr
+    other = run(*command(many), "--scales", "0.75,1", "--resume")
+    assert other.exit_code == 2
+    assert "scales none (now [0.75, 1.0])" in other.stderr
     resumed = run(*command(many), "--resume")
     assert resumed.exit_code == 0, resumed.output
     assert "4 images are already measured" in resumed.stderr

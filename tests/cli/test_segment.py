@@ -581,6 +581,20 @@ def test_one_target_prints_no_table(run, image, targets):
     assert targets.given[0] == {"threshold": 0.5, "batch_size": 8, "mirror": False}
 
 
+def test_scales(run, image, targets):
+    image("x.png")
+    result = run("segment", "x.png", "--modality", "xray", "--scales", "0.75, 1,1.25")
+    assert result.exit_code == 0, result.output
+    assert targets.given[0]["scales"] == (0.75, 1, 1.25)
+    result = run("segment", "x.png", "--modality", "xray", "--scales", "1", "--overwrite")
+    assert result.exit_code == 0, result.output
+    assert "scales" not in targets.given[1]
+    for wrong in ("1,x", "0.1", "1,1"):
+        result = run("segment", "x.png", "--modality", "xray", "--scales", wrong)
+        assert result.exit_code == 2
+        assert "such as 0.75,1,1.25" in " ".join(result.stderr.split())
+
+
 def test_only_some_targets_thresholds_and_no_postprocessing(run, image, targets):
     image("eye.png")
     result = run(

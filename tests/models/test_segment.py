@@ -62,6 +62,13 @@ def test_mirrored_images_are_averaged(segmenter):
     assert np.abs(both - once[0]).max() > 1e-3
 
 
+def test_scales_are_averaged(segmenter):
+    each = [segmenter.segment(RGB, "eye", scales=one)["probabilities"] for one in (1, 1.5)]
+    both = segmenter.segment(RGB, "eye", scales=(1, 1.5))["probabilities"]
+    np.testing.assert_allclose(both, (each[0] + each[1]) / 2, atol=1e-5)
+    assert np.abs(each[0] - each[1]).max() > 1e-3
+
+
 def test_native_size_pads_to_32_and_cuts_the_padding_off(segmenter, build):
     native = build.segmenter(segmenter.backbone, image_size=None)
     image = RGB[:32, :64]
