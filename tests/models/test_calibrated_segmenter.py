@@ -8,7 +8,9 @@ from PIL import Image
 import keras_espmedsam as kem
 from keras_espmedsam.data import Record
 from keras_espmedsam.errors import InputError, InputWarning
+from keras_espmedsam.inference.quality import COEFFICIENTS
 from keras_espmedsam.models import quantization
+from keras_espmedsam.models.esp_medsam.trained_targets import trained_targets
 
 SIZE = (32, 32)
 RECALL = {"level": 0.9, "threshold": 0.25, "num_images": 20, "datasets": ["clinic"]}
@@ -88,6 +90,21 @@ def test_other_weights_end_them(calibrated, monkeypatch, change):
     assert calibrated.probability_calibration == calibrated.guarantees == {}
 
 
+def test_training_ends_what_it_can_change_alone(calibrated, monkeypatch, recwarn):
+    monkeypatch.setattr(keras.Model, "fit", lambda *args, **options: None)
+    quality = {name: {"mask": dict.fromkeys(COEFFICIENTS, 0.5)} for name in ("skin", "ear")}
+    able = calibrated.add_modality("ear", init_from="eye").with_quality(quality)
+    assert trained_targets(able) == {"ear": {"mask"}} and trained_targets(calibrated) is None
+    x = {"images": np.zeros((1, *SIZE, 3), "uint8"), "modalities": ["ear"]}
+    with pytest.warns(InputWarning, match="its guarantees of ear are removed"):
+        able.fit(x, np.zeros((1, *SIZE), "uint8"))
+    assert able.probability_calibration == CALIBRATION and able.guarantees == GUARANTEES
+    assert list(able.quality) == ["skin"]
+    recwarn.clear()
+    able.fit(x, np.zeros((1, *SIZE), "uint8"))
+    assert not [one for one in recwarn if issubclass(one.category, InputWarning)]
+
+
 @pytest.mark.slow_on("jax")
 def test_what_is_calibrated_joins_what_was(plain, calibrated, tmp_path):
     rng = np.random.default_rng(0)
@@ -103,6 +120,10 @@ def test_what_is_calibrated_joins_what_was(plain, calibrated, tmp_path):
     own = calibrated.guarantees["eye"]["mask"]
     assert own == found.guarantees and own["recall"]["num_images"] == 9
     assert calibrated.probability_calibration == CALIBRATION
+    # A bias changes masks, and what is predicted of them.
+    able = plain.with_quality({"eye": {"mask": dict.fromkeys(COEFFICIENTS, 0.5)}})
+    with pytest.warns(InputWarning, match="bias changes the masks of mask; their predicted"):
+        able.calibrate(records, bias=True)
     # What was calibrated before does not count.
     (same,) = plain.calibrate(records, recall=0.9)
     assert same.guarantees == found.guarantees

@@ -4,6 +4,7 @@ from keras_espmedsam._upward import upward
 from keras_espmedsam.errors import warn_of_input
 from keras_espmedsam.imaging.probability_calibration import checked_calibration
 from keras_espmedsam.inference.guarantees import checked_guarantees
+from keras_espmedsam.models.esp_medsam.trained_targets import trained_targets
 
 
 class CalibratedSegmenter:
@@ -44,7 +45,7 @@ class CalibratedSegmenter:
         Give images that the model was not trained on, of the place where it is used: 9 of each
         target are enough to guarantee a recall of 0.9. What was calibrated before stays for targets
         that the images do not show. Training changes a model, and ends what is guaranteed: `fit`
-        removes both, so calibrate last.
+        removes both of the targets that it trains, so calibrate last.
 
         Args:
             data: path of an index of images and masks, or a list of
@@ -89,6 +90,20 @@ class CalibratedSegmenter:
         )
         calibration = {name: dict(of) for name, of in self.probability_calibration.items()}
         guarantees = {name: dict(of) for name, of in self.guarantees.items()}
+        moved = [
+            one.target
+            for one in found
+            if probabilities
+            and one.target in self.quality.get(one.modality, ())
+            and one.options.get("bias", 0)
+            != calibration.get(one.modality, {}).get(one.target, {}).get("bias", 0)
+        ]
+        if moved:
+            warn_of_input(
+                f"The bias changes the masks of {', '.join(moved)}; their predicted quality was "
+                "fitted to the masks before. Fit it again: fit_quality, or calibrate --quality.",
+                stacklevel=3,
+            )
         for one in found:
             if probabilities:
                 calibration.setdefault(one.modality, {})[one.target] = one.options
@@ -96,6 +111,36 @@ class CalibratedSegmenter:
             of[one.target] = {**of.get(one.target, {}), **one.guarantees}
         self._set_calibration(calibration, guarantees)
         return found
+
+    def training_begins(self):
+        """Remove what holds for weights that training changes, and keep it for the others."""
+        trained = trained_targets(self)
+        if trained is None:
+            self.weights_change()
+            return
+
+        def kept(options):
+            return {
+                modality: {
+                    target: one
+                    for target, one in of.items()
+                    if target not in trained.get(modality, ())
+                }
+                for modality, of in options.items()
+            }
+
+        before = self.probability_calibration, self.guarantees, self.quality
+        after = tuple(kept(one) for one in before)
+        if after == before:
+            return
+        self._set_calibration(*after[:2])
+        self._set_quality(after[2])
+        warn_of_input(
+            "The model was calibrated with other weights; its calibration and its guarantees of "
+            f"{', '.join(trained)} are removed, and their quality is predicted no more. Calibrate "
+            "it again when its weights are final.",
+            stacklevel=3,
+        )
 
     def forget_calibration(self):
         """Remove the calibration and the guarantees, because the weights are about to change."""
