@@ -35,6 +35,7 @@ _PARTS = (
     "ops",
     "optimizers",
     "registries",
+    "serve",
     "training",
 )
 
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from keras_espmedsam import ops as ops
     from keras_espmedsam import optimizers as optimizers
     from keras_espmedsam import registries as registries
+    from keras_espmedsam import serve as serve
     from keras_espmedsam import training as training
 
 _renamed.install()

@@ -10,11 +10,17 @@ import keras_espmedsam
 PACKAGE = pathlib.Path(keras_espmedsam.__file__).parent
 ROOMS = (
     *("_compile_cache", "_compile_notice", "_files", "_renamed", "_startup", "_upward", "cli"),
-    *("data", "errors", "evaluation", "hub", "imaging", "inference", "registries"),
+    *("data", "errors", "evaluation", "hub", "imaging", "inference", "registries", "serve"),
     *("training/config", "training/run"),
 )
 # A package's own table of what it loads when it is first used.
-LAZY = {"": "_PARTS", "distillation": "_MODULES", "export": "_PLACES", "training": "_MODULES"}
+LAZY = {
+    "": "_PARTS",
+    "distillation": "_MODULES",
+    "export": "_PLACES",
+    "serve": "_PLACES",
+    "training": "_MODULES",
+}
 # Of version 0.1.0, for which the table has another name too.
 OLD = {"checkpoints", "FORMATS"}
 

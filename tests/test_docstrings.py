@@ -43,6 +43,7 @@ _WITHOUT_EXAMPLE = {
     ),
     "keras_espmedsam.evaluation.fit_quality.fit_quality": "a segmenter's method shows it",
     "keras_espmedsam.export._export_like_keras.export_like_keras": "models call it, in `export`",
+    "keras_espmedsam.serve.server.run_server": "it runs until it is stopped; tests/serve do so",
 }
 
 

@@ -31,6 +31,7 @@ FLOORS = (
     ("evaluation", "export", "converters"),
     ("training",),
     ("distillation",),
+    ("serve",),
     ("cli",),
 )
 # Where rooms of version 0.1.0 were on the same floors.

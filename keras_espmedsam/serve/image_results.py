@@ -1,0 +1,184 @@
+"""The results of an uploaded image, as JSON, PNG, NIfTI or ZIP."""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from keras_espmedsam.data.formats.file_kind import file_kind
+from keras_espmedsam.data.images import inspect_image_file
+from keras_espmedsam.data.object_counts import count_objects
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.inference import FileResult, ResultWriter, segment_files
+from keras_espmedsam.inference.result_names import COCO_FILE
+from keras_espmedsam.serve.problems import without_path
+from keras_espmedsam.serve.segment_query import SegmentQuery
+from keras_espmedsam.serve.settings import ServerSettings
+
+_GZIP_SIGNATURE = b"\x1f\x8b"
+_ZIP = "application/zip"
+# Those of `count_objects` that a mask has; the others say which mask it is.
+_MEASURES = (
+    *("objects", "area_pixels", "area_share", "area_mm2"),
+    *("mean_area_pixels", "median_area_pixels", "mean_area_mm2", "median_area_mm2"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The body of an answer.
+
+    Args:
+        content: the bytes.
+        media_type: their type.
+        images: the number of segmented images.
+    """
+
+    content: bytes
+    media_type: str
+    images: int
+
+
+def segment_upload(
+    path: Path,
+    segmenter: Any,
+    recognizer: Any,
+    query: SegmentQuery,
+    settings: ServerSettings,
+    name: str,
+) -> Answer:
+    """Segment the images of an uploaded file, like `espmedsam segment`.
+
+    Args:
+        path: the file. Its name is not used, and results are written next to it.
+        segmenter: the segmenter.
+        recognizer: the recogniser of modalities, or None.
+        query: what is asked for.
+        settings: the server's limits.
+        name: the model's name, for the answer.
+
+    Raises:
+        InputError: for a file, or a query, that cannot be used.
+    """
+    query.check()
+    path = _named_by_content(path)
+    try:
+        return _segmented(path, segmenter, recognizer, query, settings, name)
+    except InputError as error:
+        raise InputError(without_path(str(error), path)) from None
+
+
+def _segmented(path, segmenter, recognizer, query, settings, name):
+    modality = query.modality
+    if recognizer is None and modality in (None, "auto") and len(segmenter.modalities) > 1:
+        raise InputError(
+            "The server has no recogniser of modalities; give modality, one of: "
+            f"{', '.join(segmenter.modalities)}."
+        )
+    file = inspect_image_file(path, settings.max_pixels)
+    if query.output == "nifti" and not file.one_mask_file:
+        raise InputError(
+            "Received output=nifti for an image that is no NIfTI file; only such a file has a "
+            "NIfTI mask, so give output=png or output=zip."
+        )
+    if query.output == "png" and (file.one_mask_file or file.count > 1):
+        raise InputError(
+            f"Received output=png for a file with {file.count} {file.format.image_word}s; a PNG "
+            "holds one mask, so give output=zip"
+            + (" or output=nifti." if file.one_mask_file else ".")
+        )
+    results = segment_files(
+        segmenter,
+        [file],
+        modality,
+        recognizer=recognizer,
+        batch_size=settings.batch_size,
+        **query.options(),
+    )
+    folder = path.parent / "results"
+    writer = ResultWriter(folder, [path], polygons=query.outlines)
+    content: dict[str, Any] = {"model": name, "images": []}
+    masks: dict[Path, None] = {}
+    for result in results:
+        if result.error is not None:
+            raise result.error
+        if query.output in ("png", "nifti") and len(result.targets) > 1:
+            raise InputError(
+                f"Received output={query.output} for the targets {', '.join(result.targets)}; give "
+                "target, one of them, or output=zip for all."
+            )
+        if query.output != "json" or query.outlines is not None:
+            writer.write(result)
+        known = result.known_targets or result.targets
+        masks |= dict.fromkeys(writer.mask_paths(file, known, result.targets))
+        content["images"].append(_described(result))
+        if query.outlines == "geojson" and query.output == "json":
+            (outlines,) = folder.glob("*.geojson")
+            content["images"][-1]["geojson"] = _json_of(outlines)
+            outlines.unlink()  # The next image has another name.
+    writer.finish()
+    if query.outlines == "coco" and query.output == "json":
+        content["coco"] = _json_of(folder / COCO_FILE)
+    images = len(content["images"])
+    if query.output == "json":
+        return Answer(_encoded(content), "application/json", images)
+    if query.output == "zip":
+        return Answer(_zipped(folder, content), _ZIP, images)
+    (mask,) = masks
+    kind = "image/png" if query.output == "png" else "application/octet-stream"
+    return Answer(mask.read_bytes(), kind, images)
+
+
+def _described(result: FileResult) -> dict[str, Any]:
+    """Return what JSON says about an image."""
+    assert result.image is not None and result.index is not None  # There was no error.
+    height, width = result.image.size
+    objects = {**result.masks, **result.instances}
+    rows = count_objects("", objects, result.image)
+    targets = [
+        {
+            "target": row["target"],
+            **{name: row[name] for name in _MEASURES},
+            "predicted_dice": result.quality.get(row["target"]),
+        }
+        for row in rows
+    ]
+    return {
+        "number": result.index + 1,
+        "width": width,
+        "height": height,
+        "modality": result.modality,
+        "confidence": result.confidence,
+        "blank": result.blank,
+        "notices": list(result.notices),
+        "targets": targets,
+    }
+
+
+def _named_by_content(path: Path) -> Path:
+    """Name a gzipped volume so that its masks are gzipped too; clients send no name."""
+    format = file_kind(path).format
+    with path.open("rb") as file:
+        gzipped = file.read(2) == _GZIP_SIGNATURE
+    suffixes = [one for one in format.mask_suffixes if one.endswith(".gz")] if format else []
+    if not gzipped or not suffixes:
+        return path
+    return path.rename(path.with_name(f"{path.name}{suffixes[0]}"))
+
+
+def _zipped(folder: Path, content: Any) -> bytes:
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for one in sorted(folder.iterdir()):
+            archive.write(one, one.name)
+        archive.writestr("result.json", _encoded(content))
+    return path.read_bytes()
+
+
+def _json_of(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _encoded(content: Any) -> bytes:
+    return json.dumps(content, allow_nan=False).encode()

@@ -1,0 +1,82 @@
+"""The query parameters of `POST /segment`."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from keras_espmedsam.errors import InputError
+from keras_espmedsam.inference.chosen_targets import DEFAULT_THRESHOLD
+
+
+class SegmentQuery(BaseModel):
+    """What is asked of an image; the options of `espmedsam segment`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(
+        None, description="Name of the model; not needed if the server has one."
+    )
+    modality: str | None = Field(
+        None,
+        description="The kind of image, such as fundus; auto recognises it. Default: auto, or the "
+        "model's modality if it has only one.",
+    )
+    target: list[str] = Field(
+        [], description="Only this target; repeat it for several. Default: all."
+    )
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Pixels with at least this probability are foreground."
+    )
+    guarantee: Literal["recall", "false_discovery_rate", "dice"] | None = Field(
+        None, description="Make masks of which this is guaranteed, if the model was calibrated."
+    )
+    mirror: bool = Field(
+        False, description="Average with the result for the mirrored image; takes twice as long."
+    )
+    postprocess: bool = Field(
+        True, description="Remove small objects and fill holes, where the model says so."
+    )
+    intensity: str | None = Field(
+        None,
+        description="Values shown as black and white: auto, full or LOW:HIGH. Default: the "
+        "model's choice, else auto.",
+    )
+    output: Literal["json", "png", "nifti", "zip"] = Field(
+        "json",
+        description="json: areas and confidence; png: the mask of one target (0 and 255); nifti: "
+        "the mask of one target of a NIfTI file; zip: every file that `espmedsam segment` writes.",
+    )
+    outlines: Literal["geojson", "coco"] | None = Field(
+        None,
+        description="With json and zip, also the objects: outlines as GeoJSON, or run lengths "
+        "(RLE) as COCO JSON.",
+    )
+
+    def check(self) -> None:
+        """Check parameters that exclude each other.
+
+        Raises:
+            InputError: when two of them do.
+        """
+        if self.guarantee is not None and (self.threshold is not None or self.mirror):
+            other = "threshold" if self.threshold is not None else "mirror"
+            raise InputError(
+                f"Received guarantee with {other}; a guarantee holds for its own thresholds and "
+                "without mirroring, so leave one of the two out."
+            )
+        if self.outlines is not None and self.output not in ("json", "zip"):
+            raise InputError(
+                f"Received outlines={self.outlines} with output={self.output}; give output=json or "
+                "output=zip."
+            )
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of `segment_files` that are given here."""
+        return {
+            "threshold": DEFAULT_THRESHOLD if self.threshold is None else self.threshold,
+            "mirror": self.mirror,
+            "postprocess": self.postprocess,
+            "guarantee": self.guarantee,
+            "targets": self.target or None,
+            "intensity": self.intensity,
+        }
