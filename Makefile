@@ -20,9 +20,10 @@ NO_BACKEND := $(addprefix tests/,benchmarks/test_accuracy.py benchmarks/test_acc
 	benchmarks/test_peers.py \
 	benchmarks/test_test_time.py benchmarks/test_trust.py \
 	converters/test_reader.py \
-	cli/test_interruption.py cli/test_main.py cli/test_standard_streams.py data imaging \
+	cli/test_interruption.py cli/test_main.py cli/test_serve.py cli/test_standard_streams.py \
+	data imaging \
 	evaluation/test_metrics.py evaluation/test_probability_quality.py \
-	evaluation/test_risk_control.py inference tools \
+	evaluation/test_risk_control.py inference serve tools \
 	test_annotations.py test_backend_choice.py test_compile_cache.py test_compile_notice.py \
 	test_files.py test_registries.py test_renamed.py test_shown.py test_systems.py \
 	training/data/appearance)

@@ -13,6 +13,7 @@ from keras_espmedsam.cli.evaluate import evaluate
 from keras_espmedsam.cli.export import export
 from keras_espmedsam.cli.presets import presets
 from keras_espmedsam.cli.segment import segment
+from keras_espmedsam.cli.serve import serve
 from keras_espmedsam.cli.train import train
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
 )
 for _command in (
     *(segment, evaluate, calibrate, presets, train, distill),
-    *(add_modality, add_target, export, doctor),
+    *(add_modality, add_target, export, serve, doctor),
 ):
     app.command(cls=Command)(_command)
 app.add_typer(convert.app, name="convert")
