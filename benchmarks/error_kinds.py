@@ -6,7 +6,8 @@ NAME is the preset's name with its version; give it for a folder. Writes
 docs/reports/results/presets/error_kinds.json, from which `preset_accuracy.py report` makes a table.
 Of each data set at most `--images` images are segmented, evenly spread. `--overlays` writes what
 was found and what is true beside each other, to be looked at: outside of the repository, as images
-of the data sets must not be published.
+of the data sets must not be published. What was seen in them is written by hand, into
+error_kinds_by_eye.json beside the counts.
 """
 
 import argparse
@@ -43,6 +44,18 @@ several kinds. Counted by
 - *Specks*: the same, of smaller ones.
 - *Hole*: a hole in what was found, of which at least nine tenths are foreground.
 - *Border*: what is left without all of these has a Dice below 0.9.
+"""
+BY_EYE = """
+### By eye
+
+{images} validation images, at most 14 of each data set, were looked at on {date} by {by}, on
+sheets of 12 with the labels beside the masks; no physician has looked. Images, by what is plain to see:
+
+{table}
+
+*Wrong target* is a mask that shows another target; the other kinds are as above.
+
+{seen}
 """
 
 
@@ -91,14 +104,33 @@ def _overlaps(mask, other):
     return labels, ndimage.mean(other, labels, numbers), ndimage.sum(mask, labels, numbers)
 
 
-def section(result):
-    """The section of the page."""
-    header = ["modality", "target", "masks", *KINDS, "none of these"]
+def section(result, seen=None):
+    """The section of the page.
+
+    Args:
+        result: what `count` wrote.
+        seen: what was seen by eye, from error_kinds_by_eye.json; left out if it is of another
+            preset.
+    """
+    table = _table(result["targets"], ["modality", "target", "masks", *KINDS, "none"])
+    text = SECTION.format(images=result["images"], name=result["preset"], table=table)
+    if seen is None or seen["preset"] != result["preset"]:
+        return text
+    rows = seen["modalities"]
+    return text + BY_EYE.format(
+        images=sum(row["images"] for row in rows),
+        date=seen["date"],
+        by=seen["by"],
+        table=_table(rows, ["modality", "images", *KINDS, "wrong target", "none"]),
+        seen="\n".join(f"- {sentence}" for sentence in seen["seen"]),
+    )
+
+
+def _table(rows, names):
+    header = ["none of these" if name == "none" else name for name in names]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for row in result["targets"]:
-        cells = [row["modality"], row["target"], row["masks"], *(row[kind] for kind in KINDS)]
-        lines.append("| " + " | ".join(map(str, [*cells, row["none"]])) + " |")
-    return SECTION.format(images=result["images"], name=result["preset"], table="\n".join(lines))
+    lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]
+    return "\n".join(lines)
 
 
 def count(preset, name, index, most, overlays):

@@ -351,7 +351,10 @@ def write(docs, folder):
 
 
 def error_section(path):
-    """What `error_kinds.py` counted."""
+    """What `error_kinds.py` counted, and what was seen by eye."""
     import error_kinds
 
-    return error_kinds.section(json.loads(path.read_text(encoding="utf-8")))
+    by_eye = path.with_stem(f"{path.stem}_by_eye")
+    return error_kinds.section(
+        *(json.loads(one.read_text(encoding="utf-8")) for one in (path, by_eye) if one.exists())
+    )

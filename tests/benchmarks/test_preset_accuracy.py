@@ -165,3 +165,21 @@ def test_overlays_stay_out_of_the_repository(module, tmp_path, monkeypatch, caps
     with pytest.raises(SystemExit):
         kinds.main()
     assert "give a folder a name: --name NAME@VERSION" in capsys.readouterr().err
+
+
+def test_what_was_seen_by_eye_stands_below_what_was_counted(module):
+    kinds = module("error_kinds")
+    counts = dict.fromkeys([*kinds.KINDS, "none"], 0)
+    counted = {"modality": "fundus", "target": "vessels", "masks": 4, **counts, "missed": 2}
+    result = {"preset": "p@2", "images": 4, "targets": [counted]}
+    rows = [
+        {"modality": name, "images": 6, **counts, "wrong target": 5, "none": 1}
+        for name in ("fundus", "xray")
+    ]
+    seen = {"preset": "p@2", "date": "today", "by": "me", "modalities": rows, "seen": ["Broken."]}
+    text = kinds.section(result, seen)
+    assert "| fundus | vessels | 4 | 2 | 0 | 0 | 0 | 0 | 0 |" in text
+    assert "12 validation images" in text and "- Broken." in text
+    assert "| xray | 6 | 0 | 0 | 0 | 0 | 0 | 5 | 1 |" in text
+    assert "By eye" not in kinds.section(result)
+    assert "By eye" not in kinds.section(result, {**seen, "preset": "p@3"})
