@@ -49,7 +49,8 @@ BY_EYE = """
 ### By eye
 
 {images} validation images, at most 14 of each data set, were looked at on {date} by {by}, on
-sheets of 12 with the labels beside the masks; no physician has looked. Images, by what is plain to see:
+sheets of 12 with the labels beside the masks; no physician has looked. Images, by what is plain to
+see:
 
 {table}
 
