@@ -62,6 +62,7 @@ def test_mirrored_images_are_averaged(segmenter):
     assert np.abs(both - once[0]).max() > 1e-3
 
 
+@pytest.mark.slow_on("jax", "tensorflow")  # Compiles another image size.
 def test_scales_are_averaged(segmenter):
     each = [segmenter.segment(RGB, "eye", scales=one)["probabilities"] for one in (1, 1.5)]
     both = segmenter.segment(RGB, "eye", scales=(1, 1.5))["probabilities"]
