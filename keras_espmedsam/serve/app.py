@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -76,9 +76,14 @@ def create_app(models: Iterable[ServedModel], settings: ServerSettings | None = 
         response.status_code = 200 if service.ready else 503
         return {"live": True, "ready": service.ready}
 
-    @app.get("/metrics", tags=["operation"], summary="Metrics for Prometheus")
+    @app.get(
+        "/metrics",
+        tags=["operation"],
+        summary="Metrics for Prometheus",
+        response_class=PlainTextResponse,
+    )
     async def metrics() -> Response:
-        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
     # The last one is the outermost.
     app.add_middleware(Guarded, token=settings.token)

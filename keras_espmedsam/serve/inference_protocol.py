@@ -15,7 +15,7 @@ from keras_espmedsam.serve.tensors import read_request, write_answer
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
 _VERSION = "1"
-_TENSOR = {"name": "images", "shape": [1, 64, 64, 3], "datatype": "UINT8", "data": []}
+_TENSOR = {"name": "images", "shape": [1, 2, 2], "datatype": "UINT8", "data": [0, 9, 200, 255]}
 _BODY = {
     "required": True,
     "description": f"JSON; with the header {_JSON_LENGTH}, the bytes of tensors follow it.",

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from keras_espmedsam.serve.logs import LOGGER, JsonFormatter
+from keras_espmedsam.serve.tensors import read_request
 
 PATH = "/segment?modality=xray"
 
@@ -176,4 +177,10 @@ def test_the_description_is_openapi_with_examples(client):
     assert "422" not in segment["responses"]
     names = {one["name"]: one["description"] for one in segment["parameters"]}
     assert all(names.values())
+    assert list(described["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == [
+        "text/plain"
+    ]
+    infer = described["paths"]["/v2/models/{name}/infer"]["post"]
+    example = infer["requestBody"]["content"]["application/json"]["example"]
+    assert read_request(json.dumps(example).encode()).inputs["images"].shape == (1, 2, 2)
     assert described["components"]["schemas"]["Error"]["required"] == ["error"]
