@@ -16,6 +16,7 @@ _PLACES = {
     "export_like_keras": "keras_espmedsam.export",
     "export_model": "keras_espmedsam.export",
     "fit_quality": "keras_espmedsam.evaluation",
+    "fit_scope": "keras_espmedsam.evaluation",
     "format_of": "keras_espmedsam.export.formats",
 }
 

@@ -20,7 +20,7 @@ from keras_espmedsam.errors import InputError, InputWarning
 
 SOME_FAILED, NOTHING_DONE, SOME_SET_ASIDE = 1, 2, 3
 """Exit codes other than 0: some of the work failed; wrong usage, or nothing was done; all is done,
-but some results are predicted to be worse than was asked for."""
+but some results are predicted to be worse than was asked for, or their images are out of scope."""
 
 # The errors of a disk that is full or cannot be written.
 _OF_A_DISK = {errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}

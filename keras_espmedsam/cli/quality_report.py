@@ -1,4 +1,4 @@
-"""What `segment --min-quality` sets aside, and the table of `--report`."""
+"""What `segment --min-quality` and `--only-in-scope` set aside, and the table of `--report`."""
 
 import csv
 import io
@@ -14,7 +14,18 @@ from keras_espmedsam.inference.quality import check_min_quality
 SET_ASIDE = "set_aside"
 """The folder, in that of the results, of those that are set aside."""
 
-_COLUMNS = ("file", "image", "modality", "target", "area", "quality", "set_aside")
+_COLUMNS = (
+    "file",
+    "image",
+    "modality",
+    "target",
+    "area",
+    "quality",
+    "scope_score",
+    "in_scope",
+    "set_aside",
+)
+_YES = {True: "yes", False: "no"}
 
 
 class QualityReport:
@@ -25,11 +36,12 @@ class QualityReport:
             None for none.
         path: the CSV table, or None.
         overwrite: whether an existing table may be replaced.
+        only_in_scope: whether images that are out of scope are set aside, too.
 
     Raises:
         InputError: for a wrong number, and a table that exists or is a folder.
 
-    The attribute `count` is how many images have a mask that is predicted to be too bad.
+    The attribute `count` is how many images are set aside.
 
     Example:
         >>> mask = np.array([[True, False]])
@@ -40,7 +52,11 @@ class QualityReport:
     """
 
     def __init__(
-        self, min_quality: float | None = None, path: Path | None = None, overwrite: bool = False
+        self,
+        min_quality: float | None = None,
+        path: Path | None = None,
+        overwrite: bool = False,
+        only_in_scope: bool = False,
     ):
         if min_quality is not None:
             check_min_quality(min_quality)
@@ -53,12 +69,16 @@ class QualityReport:
             )
         self.min_quality = min_quality
         self.path = path
+        self.only_in_scope = only_in_scope
+        self.may_set_aside = min_quality is not None or only_in_scope
         self.count = 0
+        self._bad = 0
+        self._unlike = 0
         self._unpredicted: dict[str, None] = {}
         self._rows: list[tuple[Any, ...]] = []
 
     def check(self, segmenter: Any, name: str) -> None:
-        """Refuse a least quality for a model that predicts none.
+        """Refuse a least quality for a model that predicts none, and likewise for the scope.
 
         Args:
             segmenter: the model.
@@ -72,6 +92,11 @@ class QualityReport:
                 f"{name} does not predict the quality of its masks, which --min-quality needs; "
                 "leave it out, or add the prediction with fit_quality() on labelled images."
             )
+        if self.only_in_scope and not getattr(segmenter, "scope", None):
+            raise InputError(
+                f"{name} does not tell which images are in scope, which --only-in-scope needs; "
+                "leave it out, or add it with fit_scope()."
+            )
         if self.path is not None:
             try:
                 check_writable(self.path.parent)
@@ -81,9 +106,13 @@ class QualityReport:
                 ) from error
 
     def sets_aside(self, result: FileResult) -> bool:
-        """Note an image's masks; return whether one of them is predicted to be too bad."""
+        """Note an image's masks; return whether the image is set aside."""
         least = self.min_quality
-        aside = least is not None and any(value < least for value in result.quality.values())
+        bad = least is not None and any(value < least for value in result.quality.values())
+        unlike = self.only_in_scope and result.in_scope is False
+        aside = bad or unlike
+        self._bad += bad
+        self._unlike += unlike
         self.count += aside
         for target, mask in result.masks.items():
             quality = result.quality.get(target)
@@ -96,7 +125,9 @@ class QualityReport:
                 target,
                 f"{float(mask.mean()):.4f}",
                 "" if quality is None else f"{quality:.4f}",
-                "yes" if aside else "no",
+                "" if result.scope_score is None else f"{result.scope_score:.4f}",
+                "" if result.in_scope is None else _YES[result.in_scope],
+                _YES[aside],
             )
             self._rows.append(row)
         return aside
@@ -104,9 +135,12 @@ class QualityReport:
     def sentences(self) -> list[str]:
         """Return what is to be said at the end: how many are too bad, and what was not judged."""
         said = []
-        if self.count:
-            those = "1 image is" if self.count == 1 else f"{self.count} images are"
+        if self._bad:
+            those = "1 image is" if self._bad == 1 else f"{self._bad} images are"
             said.append(f"{those} predicted to be below {self.min_quality:g}.")
+        if self._unlike:
+            those = "1 image is" if self._unlike == 1 else f"{self._unlike} images are"
+            said.append(f"{those} out of scope.")
         if self.min_quality is not None and self._unpredicted:
             said.append(
                 "Not judged by --min-quality, since the model does not predict their quality: "

@@ -132,10 +132,18 @@ def segment(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also write a CSV table of all masks with their predicted Dice.",
+            help="Also write a CSV table of all masks with their predicted Dice, and whether their "
+            "image is in scope.",
             show_default=False,
         ),
     ] = None,
+    only_in_scope: Annotated[
+        bool,
+        typer.Option(
+            "--only-in-scope",
+            help="Set aside, in OUTPUT/set_aside, images that look unlike their modality.",
+        ),
+    ] = False,
     no_postprocess: Annotated[
         bool,
         typer.Option(
@@ -179,9 +187,12 @@ def segment(
     TIFF, DICOM and NIfTI need the extra "medical". The paths of the masks and of the label images
     are printed on stdout.
 
-    With --min-quality, paths of what is set aside are not printed, and its objects are not in
-    --counts and --polygons. Slices of a volume share one mask file, which is not set aside; the
-    report says which slices are below.
+    Images that look unlike their modality are named on stderr, if the preset tells; their masks are
+    written like all others.
+
+    With --min-quality or --only-in-scope, paths of what is set aside are not printed, and its
+    objects are not in --counts and --polygons. Slices of a volume share one mask file, which is not
+    set aside; the report says which slices are below or unlike.
 
     Exit code: 0, all done; 1, some files failed; 2, wrong usage or nothing done; 3, all done, but
     some set aside; 130 or 143, interrupted.
@@ -223,8 +234,8 @@ def segment(
         inputs = expand_inputs(images, output)
         writer = ResultWriter(output, inputs.files, overlay, overwrite, polygons, counts)
         aside = ResultWriter(output / SET_ASIDE, inputs.files, overlay, overwrite)
-        quality = QualityReport(min_quality, report, overwrite)
-        writers = (writer,) if min_quality is None else (writer, aside)
+        quality = QualityReport(min_quality, report, overwrite, only_in_scope)
+        writers = (writer, aside) if quality.may_set_aside else (writer,)
         files, no_images = _inspected(inputs, max_pixels)
         _tell_left_out(inputs, no_images)
         if not files:

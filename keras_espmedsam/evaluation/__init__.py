@@ -9,6 +9,7 @@ from keras_espmedsam.evaluation.choose_postprocessing import (
 from keras_espmedsam.evaluation.cldice import cldice
 from keras_espmedsam.evaluation.evaluate import evaluate
 from keras_espmedsam.evaluation.fit_quality import fit_quality
+from keras_espmedsam.evaluation.fit_scope import fit_scope
 from keras_espmedsam.evaluation.instance_metrics import (
     INSTANCE_METRICS,
     ObjectMatches,
@@ -48,6 +49,7 @@ __all__ = [
     "dice",
     "evaluate",
     "fit_quality",
+    "fit_scope",
     "hausdorff_distance",
     "hd95",
     "image_measures",

@@ -260,6 +260,7 @@ _FIELDS = {
     "targets": (False, "lists of names by modality", _are_lists),
     "channels": (False, "lists of names by modality", _are_lists),
     "predicts_quality": (False, "lists of targets by modality", _are_lists),
+    "tells_scope": (False, "a list of modalities", _are_names),
     "outputs": (False, "an object of outputs, each with its shape", _are_outputs),
     "sha256": (
         False,

@@ -7,6 +7,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.request import normalization
 from keras_espmedsam.export.target_planes import draw_planes
 from keras_espmedsam.inference.image_segmentation import sigmoid
+from keras_espmedsam.inference.scope import FURTHER_OUTPUTS
 
 # Largest difference of a logit, relative to the largest logit if that is above 1.
 TOLERANCE = 1e-4
@@ -77,7 +78,7 @@ def _compared(task, request, found, expected, inputs):
                 f"expected {want.shape}. Nothing was kept."
             )
     differences = [
-        _difference(request, found[name], want, name == "quality")
+        _difference(request, found[name], want, name in FURTHER_OUTPUTS)
         for name, want in expected.items()
         if want.dtype != np.uint8
     ]
@@ -86,7 +87,7 @@ def _compared(task, request, found, expected, inputs):
     return float("inf") if np.isnan(differences).any() else max(differences)
 
 
-def _difference(request, got, want, is_quality=False):
+def _difference(request, got, want, is_further=False):
     """Return the difference of an output of floating-point numbers."""
     # The logits of channels that a modality does not have.
     closed = np.isneginf(want)
@@ -95,10 +96,10 @@ def _difference(request, got, want, is_quality=False):
     got, want = np.where(closed, 0, got), np.where(closed, 0, want)
     if request.precision != "float16":
         return float(np.abs(got - want).max()) / max(1.0, float(np.abs(want).max()))
-    if request.flavor != "images" and not is_quality:
+    if request.flavor != "images" and not is_further:
         got, want = sigmoid(got), sigmoid(want)
     # A mean of its own for each channel, so that many that are equal do not hide one.
-    axes = 0 if is_quality else tuple(range(min(want.ndim, 3)))
+    axes = 0 if is_further else tuple(range(min(want.ndim, 3)))
     count = np.maximum(np.sum(~closed, axis=axes), 1)
     return float(np.max(np.sum(np.abs(got - want), axis=axes) / count))
 
@@ -201,7 +202,7 @@ def expected_outputs(task, request, outputs, modalities=None):
         outputs = {name: np.asarray(value) for name, value in outputs.items()}
         if request.flavor == "logits":
             return outputs
-        further = {name: outputs[name] for name in ("quality",) if name in outputs}
+        further = {name: outputs[name] for name in FURTHER_OUTPUTS if name in outputs}
         if task.target_set.num_channels > 1:
             logits = outputs["masks"]
             if modalities is None:

@@ -78,6 +78,15 @@ def describe(task, request, preset=None, licence=None):
                 "values": "the Dice that each mask is predicted to have, 0 to 1; 0 for a target "
                 "that is not in `predicts_quality`",
             }
+        if task.scope:
+            scoped = _scoped(task, request)
+            found |= {"tells_scope": scoped} if scoped else {}
+            found["outputs"]["scope_score"] = {
+                "dtype": "float32",
+                "shape": [None],
+                "values": "1 or less for an image like those that the model was fitted to; it "
+                "means nothing for a modality that is not in `tells_scope`",
+            }
         found["threshold"] = 0.5
     else:
         found["class_names"] = list(task.class_names or map(str, range(task.num_classes)))
@@ -155,14 +164,24 @@ def _guarantees(task, request):
     """Return the guarantees that hold for the exported weights and size."""
     if request.precision == "int8":
         return {}
-    converter = task.preprocessor.image_converter
-    # A converter of another kind has one size for all modalities.
-    of_modality = getattr(converter, "for_modality", lambda name: converter)
     return {
         name: of_targets
         for name, of_targets in (getattr(task, "guarantees", None) or {}).items()
-        if of_modality(name).image_size == request.size
+        if _size_of(task, name) == request.size
     }
+
+
+def _scoped(task, request):
+    """Return the modalities whose scope was fitted for the exported weights and size."""
+    if request.precision == "int8":
+        return []
+    return [name for name in task.scope if _size_of(task, name) == request.size]
+
+
+def _size_of(task, modality):
+    # A converter of another kind has one size for all modalities.
+    converter = task.preprocessor.image_converter
+    return getattr(converter, "for_modality", lambda name: converter)(modality).image_size
 
 
 def _outputs(request, targets, self_prompts):

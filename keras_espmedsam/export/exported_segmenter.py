@@ -86,6 +86,7 @@ class ExportedSegmenter(SegmentsImages):
         self.target_set = targets_of(description)
         self.postprocessing = description.get("postprocessing") or {}
         self.quality = description.get("predicts_quality") or {}
+        self.scope = description.get("tells_scope") or []
         self.probability_calibration = description.get("probability_calibration") or {}
         self.guarantees = description.get("guarantees") or {}
         self.runtime = runtime
@@ -107,17 +108,14 @@ class ExportedSegmenter(SegmentsImages):
 
     def predict_probabilities(self, images, indices):
         """Like `ESPMedSAMImageSegmenter.predict_probabilities`, in the artefact's batch size."""
-        return self._predict(images, indices)[0]
+        return self.predict_outputs(images, indices)["probabilities"]
 
-    def predict_with_quality(self, images, indices):
-        """Like `ESPMedSAMImageSegmenter.predict_with_quality`, in the artefact's batch size."""
-        return self._predict(images, indices)
-
-    def _predict(self, images, indices):
+    def predict_outputs(self, images, indices):
+        """Like `ESPMedSAMImageSegmenter.predict_outputs`, in the artefact's batch size."""
         size = self.batch_size or len(images)
         starts = range(0, len(images), size)
         found = [self._batch(images, indices, start, size) for start in starts]
-        return tuple(map(np.concatenate, zip(*found, strict=True)))
+        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
     def _batch(self, images, indices, start, size):
         images, indices = images[start : start + size], indices[start : start + size]
@@ -140,10 +138,13 @@ class ExportedSegmenter(SegmentsImages):
         if not self._takes_pixels:
             values = sigmoid(values[..., 0] if channels == 1 else values)
         values = values if own is None else np.where(own[:count], values, np.float32(0))
-        if not self.quality:
-            return values, np.zeros((count, 0), "float32")
-        quality = self._checked(outputs, "quality", (len(images), channels))[:count]
-        return values, quality.clip(0, 1)
+        found = {"probabilities": values}
+        if self.quality:
+            quality = self._checked(outputs, "quality", (len(images), channels))[:count]
+            found["quality"] = quality.clip(0, 1)
+        if self.scope:
+            found["scope_score"] = self._checked(outputs, "scope_score", (len(images),))[:count]
+        return found
 
     def _own_channels(self, indices):
         """Return which channels each image has, `(batch, 1, 1, channels)`; `None` for all."""

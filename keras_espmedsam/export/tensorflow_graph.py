@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_espmedsam.export.request import normalization
 from keras_espmedsam.export.target_planes import labels_by_group, num_planes
+from keras_espmedsam.inference.scope import FURTHER_OUTPUTS
 
 SIGNATURE = "serving_default"
 
@@ -25,7 +26,8 @@ def make_function(task, request):
         modalities, `modalities`, and returns a dict:
 
         - a segmenter's logits: `masks` `(batch, height, width, channels)` and `patches`; if it
-          predicts its quality, also `quality` `(batch, channels)`, and so for its images;
+          predicts its quality, also `quality` `(batch, channels)`, and if it tells the scope,
+          `scope_score` `(batch,)`; and so for its images;
         - a segmenter's images: `masks` `(batch, height, width)`, uint8 0 or 1, and
           `probabilities`, float32; with several channels these are `(batch, height, width, masks)`
           and `(batch, height, width, channels)`, and exclusive groups have `labels`, see
@@ -61,7 +63,7 @@ def make_function(task, request):
             return {"probabilities": tf.nn.softmax(outputs) if is_logits else outputs}
         if not from_images:
             return outputs
-        further = {name: outputs[name] for name in ("quality",) if name in outputs}
+        further = {name: outputs[name] for name in FURTHER_OUTPUTS if name in outputs}
         if task.target_set.num_channels > 1:
             return {**_planes(outputs["masks"], task.target_set, modalities), **further}
         logits = outputs["masks"][..., 0]

@@ -39,6 +39,9 @@ class FileResult:
             and a number for each object, for targets whose objects are told apart.
         quality: dict of target to the Dice that its mask is predicted to have, for targets of which
             the segmenter predicts it.
+        scope_score: how unlike the image is to those of its modality that the segmenter was fitted
+            to; None if the segmenter does not tell it.
+        in_scope: whether that is 1 or less; None likewise.
         known_targets: the names of all targets of the modality, of which `targets` are those that
             were asked for.
 
@@ -64,6 +67,8 @@ class FileResult:
     instances: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     known_targets: tuple[str, ...] = ()
     quality: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    scope_score: float | None = None
+    in_scope: bool | None = None
 
     @property
     def masks(self) -> dict[str, np.ndarray]:

@@ -26,6 +26,7 @@ from keras_espmedsam.inference.guarantees import check_guarantee, guaranteed_thr
 from keras_espmedsam.inference.image_batches import check_batch_size, filled_up, image_batches
 from keras_espmedsam.inference.modalities import modality_indices
 from keras_espmedsam.inference.quality import predicted_quality
+from keras_espmedsam.inference.scope import is_in_scope
 from keras_espmedsam.inference.target_masks import ImageMaps
 from keras_espmedsam.inference.test_time import (
     OWN_SIZE,
@@ -58,9 +59,11 @@ class SegmentsImages:
     - `probability_calibration`: dict of modality to dict of target to arguments of
       `keras_espmedsam.imaging.probability_calibration.calibrated`;
     - `guarantees`: see `keras_espmedsam.inference.guarantees.checked_guarantees`;
-    - `quality`: dict of modality to the targets whose quality it predicts, and then
-      `predict_with_quality`, which returns the predicted Dice, `(batch, channels)`, after what
-      `predict_probabilities` does.
+    - `quality`: dict of modality to the targets whose quality it predicts;
+    - `scope`: a container of the modalities of which it tells whether an image is in scope;
+    - with one of these two `predict_outputs(images, indices)`: a dict of `probabilities`, as
+      `predict_probabilities` returns them, and of the predicted Dice as `quality`,
+      `(batch, channels)`, and of `scope_score`, `(batch,)`, as far as it predicts them.
 
     Example:
         >>> class Bright(SegmentsImages):
@@ -75,7 +78,7 @@ class SegmentsImages:
     modalities: tuple[str, ...]
     image_converter: Any  # Its class is in models, which this package cannot import.
     predict_probabilities: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    predict_with_quality: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    predict_outputs: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
     @property
     def takes_modalities(self) -> bool:
@@ -146,11 +149,14 @@ class SegmentsImages:
             (float), or `None` if you gave it; `blank`, whether the image has nearly the same
             brightness everywhere; `targets`, a tuple of the names of the masks; `instances`,
             a dict of target to its label image, int32 `(height, width)`, 0 for the background and
-            a number for each object, for targets whose objects are told apart; and `quality`, a
+            a number for each object, for targets whose objects are told apart; `quality`, a
             dict of target to the Dice that its mask at a threshold of 0.5 is predicted to have, for
-            targets of which the model predicts it (none, for presets without `quality`). For
-            several images, each is a list. Without `guarantee`, masks of targets that exclude each
-            other never overlap, and a target that is contained in another one never leaves it.
+            targets of which the model predicts it (none, for presets without `quality`);
+            `scope_score`, how unlike the image is to those of its modality that the model was
+            fitted to (float), and `in_scope`, whether that is 1 or less: both `None` for a modality
+            of which the model does not tell it, and with `scales`. For several images, each is a
+            list. Without `guarantee`, masks of targets that exclude each other never overlap, and a
+            target that is contained in another one never leaves it.
 
         Warns:
             InputWarning: for images with nearly the same brightness everywhere, and for uint16
@@ -202,6 +208,9 @@ class SegmentsImages:
         blank = [False] * len(images)
         able = getattr(self, "quality", None) or {}
         quality: list[dict[str, float]] = [{}] * len(images)
+        # The scope was fitted at the model's image size.
+        scoped = (getattr(self, "scope", None) or ()) if each_scale == OWN_SIZE else ()
+        scores: list[float | None] = [None] * len(images)
         converters = {name: converter_of(converter, name) for name in chosen}
         passes = {
             name: scaled_converters(self, one, each_scale) for name, one in converters.items()
@@ -222,10 +231,13 @@ class SegmentsImages:
                 channels=channels,
             )
             maps, further = averaged_maps(predict, passes[names[batch[0]]], rows, mirror)
-            for i, one, values in zip(batch, maps, further["quality"], strict=True):
-                known = predicted_quality(able, target_set, names[i], values)
-                own = chosen[names[i]].names
-                quality[i] = {name: known[name] for name in own if name in known}
+            for row, (i, one) in enumerate(zip(batch, maps, strict=True)):
+                if able:
+                    known = predicted_quality(able, target_set, names[i], further["quality"][row])
+                    own = chosen[names[i]].names
+                    quality[i] = {name: known[name] for name in own if name in known}
+                if names[i] in scoped:
+                    scores[i] = float(further["scope_score"][row])
                 found[i] = one.results(
                     thresholds_by_name[names[i]],
                     (rules or {}).get(names[i], {}),
@@ -250,18 +262,22 @@ class SegmentsImages:
             "targets": [chosen[name].names for name in names],
             "instances": instances,
             "quality": quality,
+            "scope_score": scores,
+            "in_scope": [is_in_scope(score) for score in scores],
         }
         _warn_of_blank(blank)
         return result if several else {name: values[0] for name, values in result.items()}
 
     def _at_own_size(self, converter, images, usual, indices, size, chosen, channels):
-        """Predict the maps of one batch of RGB images, each at its own size, and their quality."""
+        """Predict the maps of one batch of RGB images, each at its own size, and what else is."""
         placed = [converter.convert(image) for image in images]
         batch = np.stack(filled_up(placed, size)), np.array(filled_up(list(indices), size))
-        if getattr(self, "quality", None):
-            values, quality = self.predict_with_quality(*batch)
+        further: dict[str, np.ndarray] = {}
+        if getattr(self, "quality", None) or getattr(self, "scope", None):
+            further = dict(self.predict_outputs(*batch))
+            values = further.pop("probabilities")
         else:
-            values, quality = self.predict_probabilities(*batch), np.zeros((size, 0), "float32")
+            values = self.predict_probabilities(*batch)
         # NaN is below every threshold, so the masks would be empty as if nothing was found.
         if not all_finite(values):
             raise InputError(
@@ -277,7 +293,7 @@ class SegmentsImages:
             ImageMaps(one, value, converter.place(image.shape[:2]), usual.place(image.shape[:2]))
             for image, value, one in zip(images, values[: len(images)], chosen, strict=True)
         ]
-        return maps, {"quality": quality[: len(images)]}
+        return maps, {name: own[: len(images)] for name, own in further.items()}
 
 
 def _with_targets(array, axis):

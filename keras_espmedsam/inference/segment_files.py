@@ -38,6 +38,7 @@ from keras_espmedsam.inference.load_models import load_recognizer, load_segmente
 from keras_espmedsam.inference.modalities import TO_RECOGNIZE, modality_indices, plain_modalities
 from keras_espmedsam.inference.recognition import AUTO, Recognition
 from keras_espmedsam.inference.recognize_files import FileRecognizer
+from keras_espmedsam.inference.scope import is_in_scope, out_of_scope
 from keras_espmedsam.inference.test_time import OWN_SIZE, Scales, checked_scales
 
 FilePath = str | os.PathLike | ImageFile
@@ -101,7 +102,7 @@ def segment_files(
 
     Yields:
         `FileResult`: path, index, count, mask, probabilities, modality, confidence, blank,
-        notices, image, targets, instances and quality, or the error.
+        notices, image, targets, instances, quality and scope, or the error.
 
     Raises:
         InputError: immediately, for arguments that cannot be used or a model that cannot be
@@ -186,6 +187,7 @@ class _File:
     failed: bool = False
     told: bool = False
     blank: int = 0
+    unlike: int = 0
 
 
 @dataclasses.dataclass
@@ -334,15 +336,16 @@ class _Run:
         targets = found.get("targets", [one.names for one in chosen])
         instances = found.get("instances", [{}] * len(batch))
         quality = found.get("quality", [{}] * len(batch))
+        scope = found.get("scope_score", [None] * len(batch))
         counts = {len(found["masks"]), len(probabilities), len(blank)}
-        if counts | {len(targets), len(instances), len(quality)} != {len(batch)}:
+        if counts | {len(targets), len(instances), len(quality), len(scope)} != {len(batch)}:
             raise InputError(
                 f"The segmenter {type(self.segmenter).__name__} returned {len(found['masks'])} "
                 f"masks, {len(probabilities)} probability maps and {len(blank)} entries of 'blank' "
                 f"for {len(batch)} images; expected one of each per image."
             )
-        rows = zip(found["masks"], probabilities, blank, targets, instances, quality, strict=True)
-        for item, row in zip(batch, rows, strict=True):
+        columns = found["masks"], probabilities, blank, targets, instances, quality, scope
+        for item, row in zip(batch, zip(*columns, strict=True), strict=True):
             mask, names = np.asarray(row[0]), tuple(row[3])
             if (mask.shape[2:] or (1,)) != (len(names),):
                 raise InputError(
@@ -380,11 +383,15 @@ class _Run:
             return FileResult(of.path, item.index, count, error=item.error, file=of.file)
         # Items without an error were segmented.
         assert item.found is not None and item.image is not None and item.index is not None
-        mask, probabilities, blank, targets, instances, quality = item.found
+        mask, probabilities, blank, targets, instances, quality, score = item.found
         of.blank += bool(blank)
+        in_scope = is_in_scope(score)
+        of.unlike += in_scope is False
         notices = [item.image.notice] if item.index == 0 and item.image.notice else []
         if of.blank == count == item.index + 1:
             notices.append(BLANK_MASK)
+        elif of.unlike and count == item.index + 1:
+            notices.append(out_of_scope(self.known[of.modality], of.unlike, count))
         return FileResult(
             of.path,
             item.index,
@@ -401,6 +408,8 @@ class _Run:
             instances=instances,
             known_targets=self.target_set.of(self.known[of.modality]),
             quality=quality,
+            scope_score=score,
+            in_scope=in_scope,
         )
 
 

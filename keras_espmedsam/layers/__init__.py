@@ -21,6 +21,7 @@ from keras_espmedsam.layers.position_embedding import PositionEmbedding
 from keras_espmedsam.layers.query_decoupled_modality_decoder import QueryDecoupledModalityDecoder
 from keras_espmedsam.layers.relative_position_attention import RelativePositionAttention
 from keras_espmedsam.layers.relative_positions import RelativePositions
+from keras_espmedsam.layers.scope_score import ScopeScore
 from keras_espmedsam.layers.self_patch_prompt_generator import SelfPatchPromptGenerator
 from keras_espmedsam.layers.target_constraints import TargetConstraints
 from keras_espmedsam.layers.target_query import TargetQuery
@@ -58,6 +59,7 @@ __all__ = [
     "QueryDecoupledModalityDecoder",
     "RelativePositionAttention",
     "RelativePositions",
+    "ScopeScore",
     "SelfPatchPromptGenerator",
     "TargetConstraints",
     "TargetQuery",

@@ -16,6 +16,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.inference.image_classification import ClassifiesImages
 from keras_espmedsam.inference.image_segmentation import SegmentsImages, sigmoid
+from keras_espmedsam.inference.scope import FURTHER_OUTPUTS
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.input_size import follow_input_size, takes_any_size
 from keras_espmedsam.models.keras_export import exports_from_any_backend
@@ -173,14 +174,20 @@ class ImageSegmenter(_ImageTask, SegmentsImages, keras_hub.models.ImageSegmenter
         """
         return _probabilities(self.predict_prepared(self.model_inputs(images, indices)))
 
-    def predict_with_quality(self, images, indices):
-        """Like `predict_probabilities`, with the predicted Dice of each mask.
+    def predict_outputs(self, images, indices):
+        """Like `predict_probabilities`, with what the model says about its masks and the images.
 
         Returns:
-            The probabilities, and float32 `(batch, channels)`; only for a model with `quality`.
+            dict of `probabilities`; for a model with `quality`, also `quality`, the predicted Dice,
+            float32 `(batch, channels)`; and for one with `scope`, `scope_score`, `(batch,)`.
         """
         outputs = self.predict_prepared(self.model_inputs(images, indices))
-        return _probabilities(outputs), keras.ops.convert_to_numpy(outputs["quality"])
+        further = {
+            name: keras.ops.convert_to_numpy(outputs[name])
+            for name in FURTHER_OUTPUTS
+            if name in outputs
+        }
+        return {"probabilities": _probabilities(outputs), **further}
 
     def predict_with_statistics(self, images, indices):
         """Like `predict_probabilities`, with what the quality of each mask is predicted from.
@@ -194,10 +201,10 @@ class ImageSegmenter(_ImageTask, SegmentsImages, keras_hub.models.ImageSegmenter
         return _probabilities(outputs), keras.ops.convert_to_numpy(mask_statistics(logits))
 
     def trained_outputs(self, outputs):
-        """Return the outputs without the predicted quality, which is not trained."""
+        """Return the outputs without the predicted quality and the scope, which are not trained."""
         if not isinstance(outputs, dict):  # Of a program that computes a loss by itself.
             return outputs
-        return {name: value for name, value in outputs.items() if name != "quality"}
+        return {name: value for name, value in outputs.items() if name not in FURTHER_OUTPUTS}
 
     def model_inputs(self, images, indices):
         """Return the model's input dict, with the modalities if they are an input."""

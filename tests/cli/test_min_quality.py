@@ -6,16 +6,18 @@ import pytest
 
 @pytest.fixture
 def able(segmenter, monkeypatch):
-    """The segmenter predicts the quality: that of the smaller image is better."""
+    """The segmenter predicts the quality, and tells the scope: the smaller image is better."""
     plain = type(segmenter).segment
 
     def segment(self, images, *args, **options):
         found = plain(self, images, *args, **options)
         quality = [{"mask": 0.9 if image.shape[1] == 6 else 0.4} for image in images]
-        return {**found, "quality": quality}
+        scores = [0.25 if image.shape[1] == 6 else 1.5 for image in images]
+        return {**found, "quality": quality, "scope_score": scores}
 
     monkeypatch.setattr(type(segmenter), "segment", segment)
     monkeypatch.setattr(type(segmenter), "quality", {"fundus": ["mask"]}, raising=False)
+    monkeypatch.setattr(type(segmenter), "scope", ["fundus"], raising=False)
     return segmenter
 
 
@@ -45,6 +47,25 @@ def test_what_is_predicted_to_be_bad_is_set_aside(run, image, able):
     Path("folder").mkdir()
     again = run(*given, "--report", "folder", "--overwrite")
     assert again.exit_code == 2 and "folder is a folder" in again.stderr
+
+
+def test_what_is_out_of_scope_is_named_and_set_aside_when_asked_for(run, image, able):
+    image("eye.png")
+    image("dark.png", size=(4, 8))
+    given = ("segment", "eye.png", "dark.png", "--modality", "fundus", "--report", "report.csv")
+    result = run(*given)
+    assert result.exit_code == 0 and names("masks") == ["dark_mask.png", "eye_mask.png"]
+    told = " ".join(result.stderr.split())
+    assert "dark.png: it looks unlike an image of the modality fundus" in told
+    assert "eye.png: it looks" not in told
+    with open("report.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = [(row["scope_score"], row["in_scope"], row["set_aside"]) for row in rows]
+    assert found == [("0.2500", "yes", "no"), ("1.5000", "no", "no")]
+    result = run(*given, "--only-in-scope", "--overwrite", "--output", "others")
+    assert result.exit_code == 3 and "1 image is out of scope." in result.stderr
+    assert names("others") == ["eye_mask.png"]
+    assert names("others/set_aside") == ["dark_mask.png"]
 
 
 def test_a_target_without_a_prediction_is_named(run, image, able, monkeypatch):
@@ -79,3 +100,5 @@ def test_a_model_that_predicts_none_is_refused(run, image, segmenter):
     assert result.exit_code == 2 and "does not predict the quality" in result.stderr
     assert not Path("masks").exists()
     assert run(*given, "--min-quality", "1.5").exit_code == 2
+    result = run(*given, "--only-in-scope")
+    assert result.exit_code == 2 and "does not tell which images are in scope" in result.stderr

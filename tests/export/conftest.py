@@ -36,7 +36,9 @@ def segmenter():
     preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
     numbers = dict(zip(COEFFICIENTS, (0.5, 0.3, 0.1, 0.2, -0.1, 0.2), strict=True))
     quality = {"skin": {"mask": numbers}, "eye": {"mask": numbers}}
-    return _randomized(kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor, quality=quality))
+    scope = {"eye": np.random.default_rng(2).normal(size=33).round(2).tolist()}
+    task = kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor, quality=quality, scope=scope)
+    return _randomized(task)
 
 
 @pytest.fixture(scope="session")

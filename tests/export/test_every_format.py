@@ -130,6 +130,13 @@ def test_exported_segmenter_segments_as_the_model(artefact, segmenter, image):
         assert one.shape == other.shape
     assert list(found["quality"][0]) == ["mask"] and found["quality"][1] == {}
     assert abs(found["quality"][0]["mask"] - expected["quality"][0]["mask"]) < 1e-3
+    if "tells_scope" in description:
+        assert description["tells_scope"] == ["eye"] and found["scope_score"][1] is None
+        assert abs(found["scope_score"][0] - expected["scope_score"][0]) < 1e-3
+        assert found["in_scope"] == expected["in_scope"]
+    else:  # It was fitted at another size.
+        assert get_format(description["format"]).any_size
+        assert found["scope_score"] == [None, None]
 
 
 def _native(segmenter):

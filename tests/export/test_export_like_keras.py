@@ -47,7 +47,7 @@ def _run(name, path, inputs):
     import openvino
 
     model = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return {name: model(inputs)[name] for name in ("masks", "patches", "quality")}
+    return {name: model(inputs)[name] for name in ("masks", "patches", "quality", "scope_score")}
 
 
 @pytest.mark.slow_on("jax")

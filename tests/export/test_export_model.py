@@ -57,6 +57,7 @@ def test_an_artefact_that_differs_is_not_kept(segmenter, tmp_path, monkeypatch):
                 "masks": np.ones(shape, "uint8"),
                 "probabilities": np.ones(shape, "float32"),
                 "quality": np.ones((shape[0], 1), "float32"),
+                "scope_score": np.ones(shape[0], "float32"),
             }
 
     module = "keras_espmedsam.export._export_model._write"

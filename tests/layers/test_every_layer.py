@@ -102,6 +102,11 @@ CASES = {
         (),
     ),
     "RelativePositions": (dict(table_size=(3, 5)), ((2, 2, 4, 3, 8),), ()),
+    "ScopeScore": (
+        dict(coefficients=((0.1, *[0.2] * 2 * MAP[-1]), ())),
+        (MAP,),
+        (MODALITIES,),
+    ),
     "SelfPatchPromptGenerator": (dict(patch_ratio=4, num_maps=(2, 2)), (MAP,), (MODALITIES,)),
     "TargetConstraints": (
         dict(
@@ -237,6 +242,7 @@ HEADS_IN_FLOAT32 = {
     "InterPooling": 1,
     "MaskQuality": None,
     "QueryDecoupledModalityDecoder": None,
+    "ScopeScore": None,
     "SelfPatchPromptGenerator": "patches",
     "TargetQuery": None,
 }

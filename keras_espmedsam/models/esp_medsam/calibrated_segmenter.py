@@ -129,16 +129,23 @@ class CalibratedSegmenter:
                 for modality, of in options.items()
             }
 
-        before = self.probability_calibration, self.guarantees, self.quality
-        after = tuple(kept(one) for one in before)
+        before = self.probability_calibration, self.guarantees, self.quality, self.scope
+        # The embedding changes with the weights of a modality, and not with those of a target.
+        scope = {
+            modality: of
+            for modality, of in self.scope.items()
+            if set(self.target_set.of(modality)) != trained.get(modality, set())
+        }
+        after = (*(kept(one) for one in before[:3]), scope)
         if after == before:
             return
         self._set_calibration(*after[:2])
         self._set_quality(after[2])
+        self._set_scope(scope)
         warn_of_input(
             "The model was calibrated with other weights; its calibration and its guarantees of "
-            f"{', '.join(trained)} are removed, and their quality is predicted no more. Calibrate "
-            "it again when its weights are final.",
+            f"{', '.join(trained)} are removed, and their quality and scope are told no more. "
+            "Calibrate it again when its weights are final.",
             stacklevel=3,
         )
 

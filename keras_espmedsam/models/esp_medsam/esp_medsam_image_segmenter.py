@@ -26,12 +26,16 @@ from keras_espmedsam.models.esp_medsam.extendable_segmenter import ExtendableSeg
 from keras_espmedsam.models.esp_medsam.pixel_weights import weigh_classes
 from keras_espmedsam.models.esp_medsam.quality_segmenter import QualitySegmenter
 from keras_espmedsam.models.esp_medsam.raw_targets import first_channels, labelled_channels
+from keras_espmedsam.models.esp_medsam.scope_segmenter import ScopeSegmenter
 from keras_espmedsam.models.jit_compilation import check_jit_compile
 from keras_espmedsam.models.quantization import keeps_quantization
 from keras_espmedsam.models.raw_training import trains_on_raw_images
 from keras_espmedsam.models.tasks import ImageSegmenter, checked_preprocessor
 from keras_espmedsam.ops.device_constant import device_constant, device_number
 from keras_espmedsam.optimizers import decoupled
+
+# What is fitted for weights that are final.
+_FITTED = ("probability_calibration", "guarantees", "quality", "scope")
 
 
 @knows_builtin_presets()
@@ -40,7 +44,7 @@ from keras_espmedsam.optimizers import decoupled
 @keras.saving.register_keras_serializable(package="keras_espmedsam")
 # keras-hub writes the name of the first base class into presets.
 class ESPMedSAMImageSegmenter(
-    ImageSegmenter, ExtendableSegmenter, CalibratedSegmenter, QualitySegmenter
+    ImageSegmenter, ExtendableSegmenter, CalibratedSegmenter, QualitySegmenter, ScopeSegmenter
 ):
     """Segment medical images of several modalities without prompts.
 
@@ -60,9 +64,14 @@ class ESPMedSAMImageSegmenter(
         quality: dict of modality to dict of target to the coefficients from which the Dice of its
             mask is predicted; see `keras_espmedsam.inference.quality.checked_quality`. Empty by
             default; `fit_quality` makes them.
+        scope: dict of modality to the coefficients from which it is told whether an image is of
+            this modality; see `keras_espmedsam.inference.scope.checked_scope`. Empty by default;
+            `fit_scope` makes them.
 
-    Call: like the backbone, returning `masks` and `patches`, and with `quality` also `quality`,
-    `(batch, channels)`, see `keras_espmedsam.layers.MaskQuality`. For raw images use `segment`.
+    Call: like the backbone, returning `masks` and `patches`; with `quality` also `quality`,
+    `(batch, channels)`, see `keras_espmedsam.layers.MaskQuality`; and with `scope` also
+    `scope_score`, `(batch,)`, see `keras_espmedsam.layers.ScopeScore`. For raw images use
+    `segment`.
 
     Example, a small untrained model (`from_preset` loads a trained one):
         >>> encoder = TinyViTBackbone(
@@ -89,6 +98,7 @@ class ESPMedSAMImageSegmenter(
         probability_calibration=None,
         guarantees=None,
         quality=None,
+        scope=None,
         **kwargs,
     ):
         # === Layers ===
@@ -101,10 +111,13 @@ class ESPMedSAMImageSegmenter(
         self._postprocessing = lambda: rules
         self._set_calibration(probability_calibration, guarantees)
         self._set_quality(quality)
+        self._set_scope(scope)
 
         # === Functional Model ===
         outputs = {name: backbone.output[name] for name in ("masks", "patches")}
-        outputs |= self.quality_output(outputs["masks"], backbone.input.get("modalities"))
+        modalities = backbone.input.get("modalities")
+        outputs |= self.quality_output(outputs["masks"], modalities)
+        outputs |= self.scope_output(backbone.output["image_embeddings"], modalities)
         super().__init__(inputs=backbone.input, outputs=outputs, **kwargs)
 
     @property
@@ -131,7 +144,7 @@ class ESPMedSAMImageSegmenter(
         config = super().get_config()
         if self.postprocessing:  # Left out by default, so that version 0.1.0 loads such presets.
             config["postprocessing"] = self.postprocessing
-        for name in ("probability_calibration", "guarantees", "quality"):
+        for name in _FITTED:
             if getattr(self, name):
                 config[name] = getattr(self, name)
         return config
@@ -140,6 +153,21 @@ class ESPMedSAMImageSegmenter(
         """Remove what holds for the present weights only."""
         self.forget_calibration()
         self.forget_quality()
+        self.forget_scope()
+
+    def rebuilt_with(self, **changes):
+        """Return a segmenter of the same backbone, which shares all weights.
+
+        Args:
+            **changes: arguments of the class that are different; all others stay.
+
+        Example:
+            >>> rules = {"fundus": {"mask": {"min_area": 9}}}
+            >>> segmenter.rebuilt_with(postprocessing=rules).postprocessing == rules
+            True
+        """
+        kept = {name: getattr(self, name) for name in ("postprocessing", *_FITTED)}
+        return type(self)(self.backbone, self.preprocessor, **{**kept, **changes})
 
     def encode(self, images, modalities=None):
         """Compute image embeddings: the expensive pass. See `ESPMedSAMBackbone.encode`.

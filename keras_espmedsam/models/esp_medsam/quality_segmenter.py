@@ -7,7 +7,7 @@ from keras_espmedsam.layers import MaskQuality
 
 
 class QualitySegmenter:
-    """The property and the methods. A subclass is an `ImageSegmenter` with `target_set`.
+    """The property and the methods. A subclass is an `ImageSegmenter` with `rebuilt_with`.
 
     Example:
         >>> encoder = TinyViTBackbone(
@@ -69,14 +69,7 @@ class QualitySegmenter:
             >>> able.segment(np.zeros((40, 40, 3), "uint8"), "fundus")["quality"]
             {'mask': 0.5}
         """
-        return type(self)(
-            backbone=self.backbone,
-            preprocessor=self.preprocessor,
-            postprocessing=self.postprocessing,
-            probability_calibration=self.probability_calibration,
-            guarantees=self.guarantees,
-            quality=quality,
-        )
+        return self.rebuilt_with(quality=quality)
 
     def fit_quality(self, data, **options):
         """Return this model with a prediction of how good its masks are, fitted on labelled images.

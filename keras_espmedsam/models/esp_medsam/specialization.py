@@ -70,7 +70,8 @@ def rebuilt(segmenter, targets, **changes):
         option: _of_targets(getattr(segmenter, option), targets)
         for option in ("postprocessing", "probability_calibration", "guarantees", "quality")
     }
-    return type(segmenter)(backbone=new, preprocessor=preprocessor, **kept)
+    scope = {name: of for name, of in segmenter.scope.items() if name in targets.names}
+    return type(segmenter)(backbone=new, preprocessor=preprocessor, scope=scope, **kept)
 
 
 def _of_targets(options, targets):

@@ -1,0 +1,64 @@
+"""What needs no pass of the model; see also test_quality_segmenter.py, which has both."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_espmedsam as kem
+from keras_espmedsam.errors import InputError, InputWarning
+
+NUMBERS = [0.25, *([0.5, -0.5] * 16)]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    encoder = kem.models.TinyViTBackbone(
+        hidden_dims=(8, 8),
+        depths=(1, 1),
+        num_heads=(2,),
+        window_sizes=(4,),
+        strides=(2,),
+        neck_dim=16,
+        num_modalities=2,
+    )
+    backbone = kem.models.ESPMedSAMBackbone(
+        encoder,
+        ("xray", "fundus"),
+        transformer_depth=1,
+        transformer_num_heads=2,
+        transformer_mlp_dim=16,
+    )
+    converter = kem.models.ESPMedSAMImageConverter(image_size=(64, 64))
+    preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
+    return kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor)
+
+
+def test_it_is_kept_where_the_modality_is(plain):
+    able = plain.with_scope({"fundus": NUMBERS})
+    assert able.scope == {"fundus": NUMBERS} and able.backbone is plain.backbone
+    assert able.get_config()["scope"] == able.scope and "scope" not in plain.get_config()
+    assert set(able.output) == {"masks", "patches", "scope_score"}
+    assert able.specialize("fundus").scope == able.scope
+    assert able.specialize("xray").scope == {}
+    assert able.with_quality(None).scope == able.scope
+    assert able.with_scope(None).scope == {} and set(plain.output) == {"masks", "patches"}
+
+
+def test_weights_that_change_end_it(plain):
+    able = plain.with_scope({"fundus": NUMBERS})
+    with pytest.warns(InputWarning, match="fitted for other weights"):
+        able.weights_change()
+    assert able.scope == {} and "scope" not in able.get_config()
+
+
+def test_wrong_numbers_are_refused(plain):
+    with pytest.raises(InputError, match="expected 33 numbers"):
+        plain.with_scope({"fundus": NUMBERS[1:]})
+
+
+def test_the_embedding_model_gives_what_the_backbone_does(plain):
+    model = plain.embedding_model()
+    rng = np.random.default_rng(0)
+    inputs = {"images": rng.normal(size=(1, 64, 64, 3)), "modalities": np.array([1], "int32")}
+    expected = keras.ops.convert_to_numpy(plain.backbone(inputs)["image_embeddings"])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(inputs)), expected, atol=1e-5)
