@@ -1,6 +1,6 @@
 """Measure calibrated probabilities and guarantees, and write docs/reports/guarantees.md.
 
-    python benchmarks/guarantees.py predict PRESET [--counts counts.npz]
+    python benchmarks/guarantees.py predict PRESET [--name NAME] [--counts counts.npz]
     python benchmarks/guarantees.py report [--counts counts.npz]
 
 ESPMEDSAM_DATA is the folder that holds index2.csv. `predict` runs the preset once on the val, test
@@ -40,7 +40,7 @@ REPEATS = 100
 OWN = ((10, 0.9), (10, 0.8), (30, 0.9))
 
 
-def predict(preset, index, output):
+def predict(preset, name, index, output):
     """Store the pixel counts of every image and target of an index."""
     import keras
     import preset_accuracy
@@ -68,7 +68,7 @@ def predict(preset, index, output):
             temporary,
             keys=json.dumps(keys),
             counts=np.stack(counts),
-            preset=preset_name(preset),
+            preset=name or preset_name(preset),
             machine=f"{platform.machine()}, one of {os.cpu_count()} CPU cores",
             keras=f"{keras.__version__} on {keras.backend.backend()}",
         )
@@ -239,12 +239,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=("predict", "report"))
     parser.add_argument("preset", nargs="?", default="espmedsam_nano_256")
+    parser.add_argument("--name", help="of a folder in the report, with its version")
     parser.add_argument("--counts", type=pathlib.Path, default=COUNTS)
     arguments = parser.parse_args()
     if arguments.step == "predict":
         index = pathlib.Path(os.environ.get("ESPMEDSAM_DATA", "")) / "index2.csv"
         if not index.is_file():
             parser.error("set ESPMEDSAM_DATA to the folder that holds index2.csv.")
-        predict(arguments.preset, index, arguments.counts)
+        predict(arguments.preset, arguments.name, index, arguments.counts)
     else:
         report(arguments.counts)

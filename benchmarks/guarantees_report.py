@@ -5,9 +5,10 @@ import numpy as np
 PAGE = """\
 # Calibrated probabilities and guarantees
 
-Written by `benchmarks/guarantees.py`; all figures are in [guarantees.json](guarantees.json). The
-preset is {preset}. What the words mean, and how to calibrate a preset on your own images, is in
-[Calibrate](../how-to/calibrate.md).
+Written by `benchmarks/guarantees.py` of the probabilities of `{preset}` as the network gives them;
+all figures are in [guarantees.json](guarantees.json). The preset has the temperatures, and no
+guarantees: those hold for the place whose images they were chosen on. What the words mean, and how
+to calibrate a preset on your own images, is in [Calibrate](../how-to/calibrate.md).
 
 ## Probabilities
 
@@ -17,11 +18,13 @@ target, and with a temperature and a bias. Both are fitted on val.
 
 {calibration}
 
+{worse}
+
 ![Of the pixels with a probability, how many are foreground](guarantees.png)
 
 A temperature leaves the masks at threshold 0.5 as they are. A bias repairs more, most of all for
-thin and small targets, which the loss of training (Dice) makes too probable; but the mask at 0.5
-becomes another one. Dice at threshold 0.5:
+arteries and veins: the loss of training (Dice) makes what is hard to tell too probable. But the
+mask at 0.5 becomes another one. Dice at threshold 0.5:
 
 {dice}
 
@@ -30,7 +33,8 @@ So `calibrate` fits a temperature by default, and a bias only on request.
 ## What is guaranteed holds for images of the same kind
 
 The test images of each target are divided at random into halves, {repeats} times: one chooses the
-threshold for a recall of {recall}, the other measures it. Conformal risk control promises that the
+threshold for a recall of {recall}, the other measures it; images of one video may be in both.
+Conformal risk control promises that the
 mean over many divisions is at least {recall}; one half alone may lie below, and "halves below"
 says how many do. For the others, images are drawn with replacement, so that the true mean is
 known: learn then test promises that it is wrong in at most {risk:.0%} of the draws. The interval
@@ -40,7 +44,8 @@ all.
 {splits}
 
 Learn then test is wrong less often than it may be: its bound holds for any distribution, so it
-asks for more than these images need.
+asks for more than these images need. A Dice that the images have little more than on average can
+hardly ever be shown.
 
 ## And not for others
 
@@ -53,8 +58,11 @@ than {needed} val images are left out ({left_out}).
 
 {failures} The bound needs images that are exchangeable with those of calibration: drawn from the
 same place in the same way, so that nobody could tell which came first. Another camera or another
-kind of lesion breaks this, and no theorem says how far. Where recall holds all the same, that is
-luck.
+kind of lesion breaks this, and no theorem says how far. For polyps it is this: on val the model
+finds nearly enough at 0.5, so the threshold is little below, and does not bring back the polyps
+that it misses entirely elsewhere. Where recall holds all the same, that is luck.
+
+{home}
 
 ## What a few images of the new place repair
 
@@ -63,7 +71,7 @@ times: recall, then in brackets the share of the mask that is background.
 
 {own}
 
-Recall holds again everywhere, and that has a price. From 10 images a recall of 0.9 can be promised
+{repaired}, and that has a price. From 10 images a recall of 0.9 can be promised
 only by thresholds at which these 10 have at least 0.99, since an eleventh could be missed
 entirely: much of each mask is then background. More images, or asking for less, give masks that
 are of use.{hopeless}
@@ -80,6 +88,8 @@ are of use.{hopeless}
 
 HOPELESS = """ On {} not even they do: where a model misses whole objects, no threshold finds
 them, and a guarantee makes this visible. Such a place needs training on its own images."""
+# The share of the masks that is background, with the threshold that has the least of it.
+_USELESS = 0.7
 
 
 def written(found):
@@ -90,6 +100,14 @@ def written(found):
     if below:
         names = ", ".join(f"{row['dataset']} ({row['val']['recall']:.2f})" for row in below)
         failures = f"Recall does not hold on {len(below)} of {len(places)} unseen sets: {names}."
+    lowest = min(
+        (row for row in found["places"] if row["split"] == "test"),
+        key=lambda row: row["val"]["recall"],
+    )
+    home = (
+        f"At home the smallest recall is {lowest['val']['recall']:.3f}, of {lowest['dataset']}: "
+        "the bound holds on average over draws of the val images, and these are one draw."
+    )
     held = {(row["modality"], row["target"]) for row in found["places"]}
     few = {
         (row["modality"], row["target"]): row["val_images"]
@@ -99,7 +117,7 @@ def written(found):
     hopeless = [
         row["dataset"]
         for row in places
-        if row["own"] and min(one["false_discovery_rate"] for one in row["own"].values()) > 0.8
+        if row["own"] and min(one["false_discovery_rate"] for one in row["own"].values()) > _USELESS
     ]
     return PAGE.format(
         **found["about"],
@@ -112,6 +130,9 @@ def written(found):
         splits=_splits(found["splits"]),
         places=_places(found["places"]),
         failures=failures,
+        home=home,
+        worse=_worse(found["calibration"]),
+        repaired=_repaired(places),
         left_out=", ".join(
             f"{modality} {target}: {count}" for (modality, target), count in few.items()
         )
@@ -119,6 +140,34 @@ def written(found):
         own=_own(found["places"]),
         hopeless=HOPELESS.format(", ".join(hopeless)) if hopeless else "",
     )
+
+
+def _worse(rows):
+    """Say where a temperature makes the calibration error larger."""
+    of = [
+        f"{row['dataset']} ({row['target']})"
+        for row in rows
+        if row["temperature"]["ece"] > row["none"]["ece"] + 5e-5
+    ]
+    if not of:
+        return "A temperature makes the calibration error smaller on every set."
+    return (
+        f"A temperature makes the calibration error larger on {len(of)} of {len(rows)}: "
+        f"{', '.join(of)}. There the network's own probabilities are nearer."
+    )
+
+
+def _repaired(places):
+    """Say whether the thresholds of a place's own images hold there."""
+    short = [
+        row["dataset"]
+        for row in places
+        for kind, own in row["own"].items()
+        if own["recall"] < float(kind.split()[-1])
+    ]
+    if not short:
+        return "Recall holds again everywhere"
+    return f"Recall holds again, but not on {', '.join(dict.fromkeys(short))}"
 
 
 def draw(stored, path):
