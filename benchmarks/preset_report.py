@@ -281,7 +281,8 @@ Sequences of endoscopies, cases of histology, and diagnoses, of sets that have s
 {errors}
 ## Calibration
 
-Expected calibration error over all pixels of a set (20 bins):
+Expected calibration error over all pixels of a set (20 bins), of the probabilities as the network
+gives them; [with the preset's temperatures](guarantees.md#probabilities) it is smaller.
 
 {calibration}
 

@@ -7,11 +7,13 @@
     python tools/build_presets.py native --run runs/tic_native --nano-report R --commit COMMIT
 
 `tinyvit` writes the published configuration without weights, `tic` those of TiC. `nano` copies the
-preset of a run of `examples/configs/pretrained.yaml` and writes its model card from what
-`benchmarks/preset_accuracy.py measure` wrote of it and of the version before, so that no number in
-the card is typed by hand; `native` does the same with a run of `examples/configs/tic_native` and
-the report of `espmedsam evaluate`, `modality` with one of `tools/train_modality.py`. `make presets`
-runs all of it; see `tools/rebuild_presets.py`.
+calibrated preset of a run of `examples/configs/pretrained.yaml` and writes its model card from what
+`benchmarks/preset_accuracy.py measure` wrote of it and of the version before, and from the reports
+of `benchmarks/trust.py` and `benchmarks/guarantees.py`, so that no number in the card is typed by
+hand. `native` does the same with a run of `examples/configs/tic_native` and the report of
+`espmedsam evaluate`, `modality` with one of `tools/train_modality.py`. `make presets` runs all of
+it; see `tools/rebuild_presets.py`. With `--unpublished` the newest version, which nobody has yet,
+is replaced, and does not become an earlier one.
 """
 
 import argparse
@@ -40,7 +42,8 @@ from keras_espmedsam.hub.origins import write_origins
 from keras_espmedsam.models.esp_medsam.esp_medsam_backbone import MODALITIES
 
 PRESETS = pathlib.Path(__file__).resolve().parents[1] / "presets"
-RESULTS = PRESETS.parent / "docs" / "reports" / "results" / "presets"
+REPORTS = PRESETS.parent / "docs" / "reports"
+RESULTS = REPORTS / "results" / "presets"
 CLASSES = [
     "ESPMedSAMImageSegmenter",
     "ESPMedSAMImageSegmenterPreprocessor",
@@ -94,19 +97,27 @@ def write_tic():
         print(f"Wrote {folder}: {params:,} parameters")
 
 
-def write_nano(run, commit, minutes):
-    """The trained nano preset with its card."""
-    segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "preset")
+def write_nano(run, commit, minutes, unpublished):
+    """The trained and calibrated nano preset with its card."""
+    segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset(run / "calibrated")
     params = segmenter.count_params()
-    folder = save_preset(nano_card.NAME, segmenter, CLASSES, nano_card.DESCRIPTION, run=run)
+    folder = save_preset(
+        nano_card.NAME,
+        segmenter,
+        CLASSES,
+        nano_card.DESCRIPTION,
+        run=run,
+        unpublished=unpublished,
+    )
     weights = folder / WEIGHTS_FILE
     version = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))["version"]
     card = nano_card.nano_card(
         results=preset_statistics.load(RESULTS, f"{nano_card.NAME}@{version}"),
         earlier=preset_statistics.load(RESULTS, f"{nano_card.NAME}@{version - 1}"),
+        trust=preset_statistics.load(REPORTS, "trust"),
+        guarantees=preset_statistics.load(REPORTS, "guarantees"),
         run=run,
-        postprocessing=segmenter.postprocessing,
-        image_sizes=segmenter.preprocessor.image_converter.image_sizes,
+        segmenter=segmenter,
         params=params,
         size=weights.stat().st_size / 1e6,
         digest=hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -163,18 +174,30 @@ def write_modality(run, report_file, commit):
     print(f"Wrote {folder}: {classifier.count_params():,} parameters")
 
 
-def save_preset(name, model, classes, description, weights=True, get_weights="", run=None):
+def save_preset(
+    name,
+    model,
+    classes,
+    description,
+    weights=True,
+    get_weights="",
+    run=None,
+    unpublished=False,
+):
     """Write a preset's files and its entry for the registry; gives the folder.
 
     Anything but what is there already is a new version; the one that was the newest stays as
-    `NAME@VERSION`.
+    `NAME@VERSION`, unless it is unpublished.
     """
     folder = PRESETS / name
     with tempfile.TemporaryDirectory() as temporary:
         model.save_to_preset(temporary)
         if run is not None and (origins := published_origins(run)):
             write_origins(temporary, origins)
-        version = keep_earlier(pathlib.Path(temporary), folder, weights)
+        if unpublished:
+            version = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))["version"]
+        else:
+            version = keep_earlier(pathlib.Path(temporary), folder, weights)
         copy_preset(pathlib.Path(temporary), folder, weights)
     metadata = {"description": description, "params": model.count_params()}
     entry = {"classes": classes, "metadata": metadata, "get_weights": get_weights}
@@ -306,6 +329,9 @@ def main():
     parser.add_argument("--nano-report", type=pathlib.Path, help="evaluation of the nano preset")
     parser.add_argument("--commit", help="of the package that trained it")
     parser.add_argument("--minutes", type=int, help="that nano's training took on one core")
+    parser.add_argument(
+        "--unpublished", action="store_true", help="nano: replace the newest version"
+    )
     arguments = parser.parse_args()
     if arguments.preset == "tinyvit":
         write_tinyvit()
@@ -316,7 +342,7 @@ def main():
     names = {"native": "tic_native", "nano": "pretrained"}
     run = arguments.run or pathlib.Path("runs") / names.get(arguments.preset, arguments.preset)
     if arguments.preset == "nano":
-        write_nano(run, arguments.commit, arguments.minutes)
+        write_nano(run, arguments.commit, arguments.minutes, arguments.unpublished)
         return
     report = arguments.report or run / "report.json"
     if arguments.preset == "native":

@@ -1,9 +1,14 @@
-"""The card of `espmedsam_nano_256`, from what `benchmarks/preset_accuracy.py measure` wrote."""
+"""The card of `espmedsam_nano_256`, from what `benchmarks/preset_accuracy.py measure` wrote.
+
+How far its quality and its probabilities can be trusted is from the reports of `trust.py` and
+`guarantees.py`.
+"""
 
 import csv
 import pathlib
 import sys
 
+import numpy as np
 import yaml
 from card_sources import source_table
 from huggingface_hub import EvalResult, ModelCardData
@@ -22,16 +27,17 @@ WEAK = 0.7
 
 
 def nano_card(
-    results, earlier, run, postprocessing, image_sizes, params, size, digest, commit, minutes
+    results, earlier, trust, guarantees, run, segmenter, params, size, digest, commit, minutes
 ):
     """The card's text.
 
     Args:
         results: dict, what `measure` wrote of this version.
         earlier: dict, the same of the version before.
+        trust: dict, docs/reports/trust.json of this version.
+        guarantees: dict, docs/reports/guarantees.json of this version.
         run: path of the training's folder.
-        postprocessing: dict of modality to dict of target to options, as the preset has it.
-        image_sizes: dict of modality to (height, width), of those that are not segmented at 256.
+        segmenter: the preset, for what it does to masks and probabilities.
         params, size, digest: of the weights: int, megabytes, SHA-256.
         commit: str. Of the package that trained them.
         minutes: int or None. Of the training, on one core.
@@ -41,8 +47,12 @@ def nano_card(
     return CARD.format(
         metadata=_metadata(results),
         targets=_targets(configuration["model"]["targets"]),
-        postprocessing=_postprocessing(postprocessing),
-        image_sizes=_image_sizes(image_sizes),
+        postprocessing=_postprocessing(segmenter.postprocessing),
+        image_sizes=_image_sizes(segmenter.preprocessor.image_converter.image_sizes),
+        quality=_quality(trust),
+        accepted=_accepted(trust),
+        temperatures=_temperatures(segmenter.probability_calibration),
+        calibration=_calibration(guarantees),
         params=params,
         size=size,
         digest=digest,
@@ -127,6 +137,52 @@ def _postprocessing(rules):
     if not rows:
         return "Nothing is done to the masks: on val, no option helped."
     return table(["target", "what is done to its masks, as chosen on val"], rows)
+
+
+def _quality(trust):
+    rows = []
+    for split in SPLITS:
+        own = trust["splits"][split]
+        rows.append(
+            [split, own["masks"], f"{own['dice']:.3f}", f"{own['predicted']:.3f}"]
+            + [cell(own[name]) for name in ("pearson", "spearman", "error")]
+        )
+    header = ["split", "masks", "Dice", "predicted", "Pearson", "Spearman", "absolute error"]
+    return table(header, rows)
+
+
+def _accepted(trust):
+    test, unseen = (trust["accepted"][split] for split in SPLITS)
+    return (
+        f"At a predicted Dice of {trust['threshold']:.3f} or more, chosen on val, "
+        f"{test['share']:.0%} of the test masks are accepted ({test['good'] or 0:.0%} of these have "
+        f"a Dice of at least 0.8), and {unseen['share']:.0%} of the unseen ones "
+        f"({unseen['good'] or 0:.0%})."
+    )
+
+
+def _temperatures(calibration):
+    return ", ".join(
+        f"{target} ({modality}) {one.get('temperature', 1):.2f}"
+        for modality, of in calibration.items()
+        for target, one in of.items()
+    )
+
+
+def _calibration(guarantees):
+    rows = []
+    for split in SPLITS:
+        own = [row for row in guarantees["calibration"] if row["split"] == split]
+        rows.append(
+            [split, len(own)]
+            + [
+                f"{np.mean([row[kind][measure] for row in own]):.4f}"
+                for measure in ("ece", "brier")
+                for kind in ("none", "temperature")
+            ]
+        )
+    header = ["split", "sets and targets", "ECE before", "ECE", "Brier before", "Brier"]
+    return table(header, rows)
 
 
 def _table(results, earlier, split):
@@ -240,6 +296,27 @@ Subgroups:
 
 Keras {keras}. More measures, calibration, kinds of error and the images on which it fails:
 `docs/reports/results.md` in the package's repository.
+
+## Quality and calibration
+
+`segment` returns a predicted Dice for each mask, from a regression on the mask's own probabilities
+that was fitted to val. At home and elsewhere, with 95 % intervals:
+
+{quality}
+
+{accepted} A mask that the model is sure of and wrong about is not found out: see
+`docs/reports/trust.md`.
+
+Probabilities are divided by a temperature of their logits, fitted to val; masks at 0.5 do not
+change. Temperatures: {temperatures}.
+
+The expected calibration error (15 bins) and the Brier score of all pixels,
+means over the data sets and targets:
+
+{calibration}
+
+No guarantee comes with the preset: it would hold for the place whose images it was chosen on. Your
+own: `espmedsam calibrate`. Each data set: `docs/reports/guarantees.md`.
 
 ## Training
 

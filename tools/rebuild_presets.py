@@ -50,6 +50,16 @@ RECIPES = {
         f"python benchmarks/preset_accuracy.py measure {NANO}@1",
         f"python benchmarks/preset_accuracy.py measure runs/pretrained/preset --name {NANO}@2",
         f"python benchmarks/error_kinds.py runs/pretrained/preset --name {NANO}@2",
+        # Temperatures and the predicted quality. Guarantees hold for the place whose images they
+        # were chosen on, and so for nobody who gets this preset: it has none.
+        f"espmedsam calibrate --preset runs/pretrained/preset --data {ALL_DATA} --quality "
+        "--output runs/pretrained/calibrated",
+        f"python benchmarks/guarantees.py predict runs/pretrained/preset --name {NANO}@2 "
+        "--counts runs/pretrained/counts.npz",
+        "python benchmarks/guarantees.py report --counts runs/pretrained/counts.npz",
+        f"python benchmarks/trust.py measure --preset runs/pretrained/calibrated --name {NANO}@2 "
+        "--output runs/pretrained/trust.json",
+        "python benchmarks/trust.py report --input runs/pretrained/trust.json",
         f"python tools/build_presets.py nano --run runs/pretrained --commit {COMMIT}",
         "python benchmarks/preset_accuracy.py report",
     ),

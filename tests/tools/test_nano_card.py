@@ -1,6 +1,7 @@
 """The card of the nano preset states what was measured, of each target and version."""
 
 import importlib
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -33,12 +34,39 @@ def card(monkeypatch, tmp_path):
         preset = f"espmedsam_nano_256@{version}"
         return {"preset": preset, "keras": "3, torch", "machine": "here", "images": images}
 
+    figures = {
+        "masks": 3,
+        "dice": 0.75,
+        "predicted": 0.7,
+        **{name: [0.5, 0.25, 0.625] for name in ("pearson", "spearman", "error")},
+    }
+    trust = {
+        "threshold": 0.875,
+        "splits": dict.fromkeys(("test", "unseen"), figures),
+        "accepted": {
+            "test": {"share": 0.5, "good": 0.75},
+            "unseen": {"share": 0.0, "good": None},
+        },
+    }
+    calibration = [
+        {"split": split, "none": {"ece": 0.5, "brier": 0.25}}
+        | {"temperature": {"ece": 0.125, "brier": 0.0625}}
+        for split in ("test", "unseen", "unseen")
+    ]
+    segmenter = SimpleNamespace(
+        postprocessing={"fundus": {"optic_disc": {"max_objects": 1}, "vessels": {}}},
+        preprocessor=SimpleNamespace(
+            image_converter=SimpleNamespace(image_sizes={"fundus": (512, 512)})
+        ),
+        probability_calibration={"fundus": {"vessels": {"temperature": 1.5}}},
+    )
     return importlib.import_module("nano_card").nano_card(
         results=results(2, 0.875, ["vessels", "optic_disc"]),
         earlier=results(1, 0.625, ["vessels"]),
+        trust=trust,
+        guarantees={"calibration": calibration},
         run=run,
-        postprocessing={"fundus": {"optic_disc": {"max_objects": 1}, "vessels": {}}},
-        image_sizes={"fundus": (512, 512)},
+        segmenter=segmenter,
         params=1234567,
         size=5.0,
         digest="abc",
@@ -56,6 +84,15 @@ def test_the_card_states_each_target_and_version(card):
     assert "not known for optic disc: no unseen set" in card
     assert "| hrf | training |" in card and "| stare | unseen |" in card
     assert "| drive | training, test |" in card and "commit def; here." in card
+
+
+def test_the_card_says_how_far_quality_and_probabilities_can_be_trusted(card):
+    value = "0.500 [0.250, 0.625]"
+    assert f"| test | 3 | 0.750 | 0.700 | {value} | {value} | {value} |" in card
+    assert "At a predicted Dice of 0.875 or more, chosen on val, 50% of the test masks" in card
+    assert "are accepted (75% of these have" in card and "0% of the unseen ones (0%)." in card
+    assert "vessels (fundus) 1.50." in card
+    assert "| unseen | 2 | 0.5000 | 0.1250 | 0.2500 | 0.0625 |" in card
 
 
 def test_hubs_read_the_results_of_each_target(card):
