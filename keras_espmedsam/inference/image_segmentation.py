@@ -139,7 +139,8 @@ class SegmentsImages:
             scales: a factor of the model's image size, or several, such as `(0.75, 1, 1.25)`:
                 average the probabilities of the image at each of these sizes; sides are rounded to
                 what the model can take. With `mirror`, each size also sees the mirrored image.
-                `None` is 1. Others need a model that takes images of any size.
+                `None` is 1. Others need a model that takes images of any size. `quality` is then
+                the mean over all passes.
 
         Returns:
             dict of `masks` (bool) and `probabilities` (float32), each `(height, width)` if the
