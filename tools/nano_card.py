@@ -152,13 +152,14 @@ def _quality(trust):
 
 
 def _accepted(trust):
-    test, unseen = (trust["accepted"][split] for split in SPLITS)
-    return (
-        f"At a predicted Dice of {trust['threshold']:.3f} or more, chosen on val, "
-        f"{test['share']:.0%} of the test masks are accepted ({test['good'] or 0:.0%} of these have "
-        f"a Dice of at least 0.8), and {unseen['share']:.0%} of the unseen ones "
-        f"({unseen['good'] or 0:.0%})."
-    )
+    said = []
+    for split, name in zip(SPLITS, ("test masks", "unseen ones"), strict=True):
+        one = trust["accepted"][split]
+        good = f"{one['good'] or 0:.0%}"
+        good += " of these have a Dice of at least 0.8" if split == SPLITS[0] else ""
+        said.append(f"{one['share']:.0%} of the {name}{'' if said else ' are accepted'} ({good})")
+    least = f"At a predicted Dice of {trust['threshold']:.3f} or more, chosen on val, "
+    return f"{least}{', and '.join(said)}."
 
 
 def _temperatures(calibration):
