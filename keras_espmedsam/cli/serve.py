@@ -54,11 +54,14 @@ def serve(
         ),
     ] = None,
     recognizer: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="PRESET", help="The preset that recognises the modality where none is given."
+            metavar="PRESET",
+            help="The preset that recognises the modality where none is given. Default: "
+            f"{DEFAULT_RECOGNIZER}, for models of which it knows a modality.",
+            show_default=False,
         ),
-    ] = DEFAULT_RECOGNIZER,
+    ] = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images per model call, of one request or several.")
     ] = _DEFAULTS.batch_size,
@@ -131,9 +134,21 @@ def serve(
             segmenter: Any = load_segmenter(model, precision, trust)
             several = len(segmenter.modalities if known is None else known.modalities) > 1
             if several and classifier is None:
-                classifier = load_recognizer(recognizer)
-            loaded.append(server.ServedModel(name, segmenter, classifier if several else None))
+                classifier = load_recognizer(recognizer or DEFAULT_RECOGNIZER)
+            recognizes = several and _recognizes(classifier, segmenter, name, recognizer)
+            loaded.append(server.ServedModel(name, segmenter, classifier if recognizes else None))
         run(loaded, settings, host, port, stderr().print)
+
+
+def _recognizes(classifier: Any, segmenter: Any, name: str, given: str | None) -> bool:
+    """Return whether a recogniser can be used, unless it was asked for and cannot."""
+    if given is None and not set(classifier.class_names) & set(segmenter.modalities):
+        stderr().print(
+            f"{name} has modalities that {DEFAULT_RECOGNIZER} does not know; its requests have to "
+            "give the modality."
+        )
+        return False
+    return True
 
 
 def _named(model: str) -> tuple[str, str]:

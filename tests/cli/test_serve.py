@@ -78,6 +78,15 @@ def test_several_models_and_limits(run, served, tmp_path):
     assert served.settings == room.ServerSettings(None, 2, 0.1, 3, 5.0, 10, 20)
 
 
+def test_own_modalities_are_served_without_the_default_recogniser(run, served, monkeypatch):
+    monkeypatch.setattr(BrightnessSegmenter, "modalities", ("skin", "lung"))
+    result = run("serve", "own=x")
+    assert result.exit_code == 0, result.output
+    assert served.models[0].recognizer is None
+    assert "own has modalities that tic_tiny_modality does not know" in result.stderr
+    refused(run("serve", "own=x", "--recognizer", "mine"), "skin, lung")
+
+
 def test_others_are_let_in_with_a_token_only(run, served, tmp_path, monkeypatch):
     refused(run("serve", "--host", "0.0.0.0"), "without a token")
     assert not served.loaded  # Before seconds of loading.
