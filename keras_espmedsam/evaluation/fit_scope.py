@@ -2,23 +2,19 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import keras
 import numpy as np
 
 from keras_espmedsam.data.images import MAX_PIXELS, read_images
 from keras_espmedsam.data.index import read_index
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.evaluation.embedding_samples import EmbeddingSamples
 from keras_espmedsam.evaluation.logistic_regression import logistic_regression
 from keras_espmedsam.imaging.arrays import ImageLike
 from keras_espmedsam.imaging.intensity import AUTO
-from keras_espmedsam.imaging.raw_batch import read_row
-from keras_espmedsam.inference.image_batches import filled_up
 from keras_espmedsam.inference.scope import Scope
-from keras_espmedsam.inference.test_time import converter_of
-from keras_espmedsam.ops.embedding_statistics import embedding_statistics
 
 FEWEST = 8
 """The fewest images of a modality, of other kinds and for the threshold, each."""
@@ -28,17 +24,7 @@ FALSE_FLAGS = 0.02
 
 # Chosen on left-out data sets and kinds of generated images; a third and three times are as good.
 _PENALTY = 2.0
-_BATCH = 8
 _DIGITS = 6
-
-
-class _Sample(NamedTuple):
-    """What the embedding says of one image that is given as one modality."""
-
-    said: str
-    dataset: str
-    kind: str  # "own", "other" or "val"
-    statistics: np.ndarray
 
 
 def fit_scope(
@@ -119,7 +105,7 @@ def _chosen(segmenter, data, max_images):
 
 
 def _samples(segmenter, chosen, others, max_crossed, max_pixels, progress):
-    embedding = _Embedding(segmenter)
+    embedding = EmbeddingSamples(segmenter)
     for (split, modality, dataset), rows in chosen.items():
         step = max(1, len(rows) // max_crossed) if max_crossed else len(rows) + 1
         for number, record in enumerate(rows):
@@ -142,41 +128,6 @@ def _images(record: Record, segmenter: Any, max_pixels: int) -> Iterator[np.ndar
     for number, image in enumerate(read_images(record.image, max_pixels, said)):
         if record.index in (None, number):
             yield image.array
-
-
-class _Embedding:
-    """Computes the statistics of images in batches, each of one size."""
-
-    def __init__(self, segmenter):
-        self._segmenter = segmenter
-        self._model = segmenter.embedding_model()
-        self._waiting: dict[Any, list[tuple[np.ndarray, str, str, str]]] = {}
-        self._samples: list[_Sample] = []
-
-    def add(self, image, said, dataset, kind):
-        converter = converter_of(self._segmenter.image_converter, said)
-        canvas = converter.convert(read_row(converter, [image], 0, AUTO))
-        waiting = self._waiting.setdefault(canvas.shape, [])
-        waiting.append((canvas, said, dataset, kind))
-        if len(waiting) == _BATCH:
-            self._run(canvas.shape)
-
-    def done(self):
-        for shape in list(self._waiting):
-            self._run(shape)
-        return self._samples
-
-    def _run(self, shape):
-        waiting = self._waiting.pop(shape)
-        numbers = [self._segmenter.modalities.index(said) for _, said, *_ in waiting]
-        # Filled up, since JAX and TensorFlow compile each batch size.
-        images = np.stack(filled_up([canvas for canvas, *_ in waiting], _BATCH))
-        indices = np.array(filled_up(numbers, _BATCH), "int32")
-        inputs = self._segmenter.model_inputs(images, indices)
-        embeddings = keras.ops.convert_to_tensor(self._model.predict_on_batch(inputs))
-        statistics = keras.ops.convert_to_numpy(embedding_statistics(embeddings))
-        for row, (_, said, dataset, kind) in zip(statistics, waiting, strict=False):
-            self._samples.append(_Sample(said, dataset, kind, row))
 
 
 def _coefficients(own, other, val):
