@@ -17,7 +17,7 @@ SLOW_BACKENDS := test-slow-torch test-slow-tensorflow test-slow-jax
 NO_BACKEND := $(addprefix tests/,benchmarks/test_accuracy.py benchmarks/test_accuracy_report.py \
 	benchmarks/test_preset_accuracy.py \
 	benchmarks/test_guarantees.py benchmarks/test_hostile_files.py benchmarks/test_leave_one_out.py \
-	benchmarks/test_peers.py \
+	benchmarks/test_peers.py benchmarks/test_serve.py \
 	benchmarks/test_test_time.py benchmarks/test_trust.py \
 	converters/test_reader.py \
 	cli/test_interruption.py cli/test_main.py cli/test_serve.py cli/test_standard_streams.py \
