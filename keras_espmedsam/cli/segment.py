@@ -331,8 +331,12 @@ def _write(
                 one_file = result.file is not None and result.file.one_mask_file
                 if quality.sets_aside(result) and not one_file:
                     aside.write(result)
+                    other = writer
                 else:
                     paths += writer.write(result)
+                    other = aside
+                if other.overwrite and not one_file:
+                    other.remove(result)  # Of a run with another --min-quality.
                 summary.add(result)
                 if result.index == result.count - 1:
                     masks[result.path] = begun.pop(result.path)

@@ -240,6 +240,38 @@ class ResultWriter:
             self._written |= {path: result.path for path in places if os.path.lexists(path)}
         return written
 
+    def remove(self, result: FileResult) -> None:
+        """Remove what an earlier run wrote of an image that is now written to another folder.
+
+        Args:
+            result: a result of `segment_files` with a mask.
+
+        Raises:
+            InputError: without `overwrite`, and when a file cannot be removed.
+        """
+        file, index = result.file, result.index
+        if not self.overwrite or file is None or index is None:
+            raise InputError(
+                f"Received an earlier result of {result.path} to remove from {self.output}; give "
+                "overwrite=True, and a result with a mask."
+            )
+        known = result.known_targets or result.targets
+        places = [*self._names.masks(file, index, result.targets, known).values()]
+        places += [
+            self._names.instances(file, index, name, tiff=tiff)
+            for name in result.instances
+            for tiff in (False, True)
+        ]
+        places += [self._names.overlay(file, index), *self._objects.of_image(file, index)]
+        for path in places:
+            if os.path.realpath(path) not in self._sources:
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise InputError(
+                        f"The earlier result {path} cannot be removed: {error.strerror}."
+                    ) from error
+
     def finish(self) -> list[Path]:
         """Write what holds the objects of all images: the table of counts and coco.json.
 

@@ -42,6 +42,14 @@ def test_what_is_predicted_to_be_bad_is_set_aside(run, image, able):
         ("eye.png", "mask", "0.9000", "no"),
         ("dark.png", "mask", "0.4000", "yes"),
     ]
+    # Judged anew, no image is in both folders.
+    assert run(*given, "--min-quality", "0.1", "--overlay", "--overwrite").exit_code == 0
+    both = ["dark_mask.png", "dark_overlay.png", "eye_mask.png", "eye_overlay.png"]
+    assert names("masks") == both and names("masks/set_aside") == []
+    assert run(*given, "--min-quality", "0.95", "--overwrite").exit_code == 3
+    assert names("masks") == [] and names("masks/set_aside") == ["dark_mask.png", "eye_mask.png"]
+    assert run(*given, "--overwrite").exit_code == 0
+    assert names("masks") == ["dark_mask.png", "eye_mask.png"] and names("masks/set_aside") == []
     again = run(*given, "--report", "report.csv", "--output", "more")
     assert again.exit_code == 2 and "report.csv already exists" in again.stderr
     Path("folder").mkdir()
