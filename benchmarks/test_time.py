@@ -44,6 +44,13 @@ OPTIONS = {
 SHARES = {"BatchNorm, a quarter": 0.25, "BatchNorm, all": 1.0}
 STATISTICS_IMAGES, STATISTICS_BATCH = 32, 4
 REPEATS = 9
+DECISION = """\
+**Decided**, on validation images and data sets left out of training: no option is a default, since
+each gains little for its time. `mirror` and `scales` are options of `segment`, `evaluate` and the
+commands. A larger size alone is not worth its time. BatchNorm statistics are no option: in a
+network that shares them among modalities, those of one place make its masks worse. Test and unseen
+images were measured once, after that.
+"""
 
 
 class Remembering(SegmentsImages):
@@ -193,6 +200,7 @@ def measure(options, index):
     """Measure a preset, and write the rows and times."""
     import keras
 
+    from keras_espmedsam.hub.built_in_presets import versioned_name
     from keras_espmedsam.models import ESPMedSAMImageSegmenter
 
     segmenter = ESPMedSAMImageSegmenter.from_preset(options.preset)
@@ -200,7 +208,7 @@ def measure(options, index):
         found = json.loads(options.output.read_text(encoding="utf-8"))
     else:
         found = {
-            "preset": options.name or options.preset,
+            "preset": options.name or f"`{versioned_name(options.preset)}`",
             "keras": f"{keras.__version__}, {keras.backend.backend()}",
             "machine": f"{platform.machine()}, one of {os.cpu_count()} CPU cores",
             "images_of_a_set": options.images,
@@ -276,13 +284,14 @@ def page(made):
     yield "    export ESPMEDSAM_DATA=DATA"
     yield "    python benchmarks/test_time.py measure --split SPLIT --output FILE"
     yield "    python benchmarks/test_time.py report FILES --page docs/reports/test_time.md\n"
+    yield DECISION
     yield "The last columns mix the BatchNorm statistics of training with those of the data set's"
     yield "own images ([AdaBN](https://arxiv.org/abs/1603.04779)), which need no labels.\n"
     for label, own in made["labels"].items():
         names = [name for name in own["all"] if name != "dice"]
         yield f"## {label[0].upper()}{label[1:]}\n"
-        yield f"{own['images']} images, at most {own['images_of_a_set']} of each data set, evenly"
-        yield f"spread, of {', '.join(own['datasets'])}; by {own['preset']}.\n"
+        yield f"{own['images']} images, evenly spread, at most {own['images_of_a_set']} of a data set;"
+        yield f"by {own['preset']}. Data sets: {', '.join(own['datasets'])}.\n"
         yield "| modality | Dice | " + " | ".join(names) + " |"
         yield "|" + "---|" * (len(names) + 2)
         for modality, row in [*own["modalities"].items(), ("**mean**", own["all"])]:
