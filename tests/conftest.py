@@ -3,6 +3,7 @@
 import gc
 import importlib
 import importlib.util
+import math
 import os
 import random
 import sys
@@ -24,7 +25,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 _BACKENDS = set()
-_MAX_RESIDENT = 4 * 2**30
+_resident_limit = [4 * 2**30]
 
 
 @pytest.hookimpl(tryfirst=True)  # Before `-m` is applied.
@@ -35,6 +36,20 @@ def pytest_collection_modifyitems(items):
         for mark in item.iter_markers("slow_on"):
             if backend in mark.args:
                 item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Leave out of garbage collection what imports and collecting make, some 800,000 objects.
+
+    They live until the end, and each full collection would go through them.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_sessionfinish(session):
@@ -173,20 +188,54 @@ def _quick_compilation(request):
         config.update("jax_disable_most_optimizations", request.path.name != "test_parity.py")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _few_sizes_of_random_arrays():
+    """Let JAX draw initial values in sizes that are powers of two, and take the first of them.
+
+    It compiles each shape in a third of a second, and models have many. The values are the same:
+    each number is made of the key and of its place alone.
+    """
+    if "keras" not in sys.modules or importlib.import_module("keras").backend.backend() != "jax":
+        yield
+        return
+    jax = importlib.import_module("jax")
+
+    def in_few_sizes(draw):
+        def drawn(key, *, shape, **options):
+            count = math.prod(shape)
+            values = draw(key, shape=(1 << (count - 1).bit_length(),), **options)
+            if isinstance(values, jax.core.Tracer):  # Part of a program that is compiled anyway.
+                return draw(key, shape=shape, **options)
+            return jax.numpy.asarray(np.asarray(values)[:count].reshape(shape))
+
+        return drawn
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("uniform", "normal", "truncated_normal"):
+            patch.setattr(jax.random, name, in_few_sizes(getattr(jax.random, name)))
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _bounded_memory():
     """Let JAX forget what it compiled once a process holds much: two of them ran up to 6 GiB each.
 
-    Where the memory is not told (outside of Linux), nothing is forgotten.
+    And again after half a GiB more, since a process seldom gives back what it was given. Where the
+    memory is not told (outside of Linux), nothing is forgotten.
     """
     yield
-    statm = Path("/proc/self/statm")
-    if "jax" not in sys.modules or not statm.exists():
-        return
-    resident = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    if resident > _MAX_RESIDENT:
+    if "jax" in sys.modules and _resident() > _resident_limit[0]:
         importlib.import_module("jax").clear_caches()
         gc.collect()
+        _resident_limit[0] = max(_resident_limit[0], _resident() + 2**29)
+
+
+def _resident():
+    """The bytes of memory of this process, or 0 where they are not told."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return 0
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture(scope="session")
