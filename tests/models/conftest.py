@@ -125,15 +125,15 @@ def run(model, inputs):
 
 
 @contextlib.contextmanager
-def untraced():
-    """TensorFlow runs operation by operation in it; PyTorch and JAX run as ever."""
+def untraced(eagerly=True):
+    """TensorFlow runs operation by operation in it, or not; PyTorch and JAX run as ever."""
     if keras.backend.backend() != "tensorflow":
         yield
         return
     import tensorflow as tf
 
     before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
+    tf.config.run_functions_eagerly(eagerly)
     try:
         yield
     finally:

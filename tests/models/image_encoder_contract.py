@@ -225,6 +225,8 @@ class ImageEncoderContract:
         one = build.run(single.backbone, {"images": images})["masks"]
         np.testing.assert_allclose(one[0], whole["masks"][0], atol=1e-5 * scale)
 
+    # Distillation on JAX is tried with one encoder, in tests/distillation.
+    @pytest.mark.slow_on("jax")
     def test_as_teacher_and_student(self, build, encoder):
         contract = as_image_encoder(encoder)
         name = contract.feature_names[0]

@@ -189,6 +189,7 @@ def test_a_callback_list_is_the_callers(capsys):
 # === Ours ===
 
 
+@pytest.mark.slow_on("jax")
 def test_tasks(build, capsys):
     segmenter = build.plain_segmenter()
     images, masks = np.zeros((2, 64, 64, 3), "uint8"), np.zeros((2, 64, 64), "uint8")

@@ -7,6 +7,8 @@ import pytest
 import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("untraced_tensorflow")
+
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype="uint8")
 
 
@@ -37,6 +39,7 @@ def probabilities(segmenter, modalities, images=IMAGE):
     return segmenter.segment(images, modalities)["probabilities"]
 
 
+@pytest.mark.slow_on("jax")
 def test_each_modality_is_segmented_at_its_own_size(segmenter, tmp_path):
     lung, eye = probabilities(segmenter, ["lung", "eye"], [IMAGE, IMAGE])
     converter = segmenter.preprocessor.image_converter

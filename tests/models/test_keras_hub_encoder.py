@@ -99,6 +99,7 @@ def test_other_backbones_are_saved_with_all_that_they_are(build, tmp_path, backb
     np.testing.assert_array_equal(build.run(again, images), expected)
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_levels_beyond_the_neck_are_left_out():
     first = KerasHubImageEncoder(DENSENET, neck_dim=8, neck_levels=("P2", "P3"))
     assert list(first.levels) == ["P2", "P3", "embedding"]
@@ -173,6 +174,7 @@ def test_a_preset_has_to_say_how_images_are_normalised_or_be_told(preset, tmp_pa
     assert told.rescaling is None
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_the_images_size_is_the_backbones_or_asked_for():
     assert KerasHubImageEncoder(MIT, neck_dim=8).fixed_size == (64, 64)
     assert KerasHubImageEncoder(MIT, neck_dim=8, image_shape=(96, 96, 3)).fixed_size == (96, 96)
@@ -220,7 +222,7 @@ def test_maps_that_are_no_maps_or_do_not_divide_the_image_are_refused():
             "block_type": "dark_block",
         },
     }  # fmt: skip
-    with pytest.raises(InputError, match="'P2' of 'csp_net_backbone.*' has the shape"):
+    with pytest.raises(InputError, match=r"'P2' of 'csp_net_backbone.*' has the shape"):
         KerasHubImageEncoder(unpadded)
 
 
@@ -258,6 +260,7 @@ def test_a_preset_is_an_encoder_in_one_line_of_a_configuration(preset):
         build_segmenter(settings.model_copy(update={"normalization": "released"}))
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_a_backbone_of_one_size_is_built_for_the_phases():
     encoder = {"kind": "keras_hub", "backbone": MIT, "neck_dim": 8}
     settings = ModelSettings(
@@ -293,6 +296,7 @@ def test_a_controller_changes_the_levels_that_come_after(build):
     assert np.abs(levels[0]["P4"] - levels[1]["P4"]).max() > 1e-3
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_widths_of_the_adapters_follow_their_levels():
     def widths(**kwargs):
         encoder = KerasHubImageEncoder(
@@ -318,6 +322,7 @@ def test_widths_of_the_adapters_follow_their_levels():
     assert encoder.adapters["P5"].hidden_dim == 64
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_levels_that_nothing_is_computed_from_count_in_the_neck_alone(build):
     resnet = keras_hub.models.ResNetBackbone(
         [64], [3], [64] * 4, [1] * 4, [1, 2, 2, 2], "basic_block"

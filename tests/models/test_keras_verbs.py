@@ -33,8 +33,9 @@ def verb(name, kinds=ALL, marks=()):
 
     def register(function):
         for kind in kinds:
-            # The two tasks share their code; the classifier's is shown by PyTorch.
-            slow = [pytest.mark.slow_on("jax", "tensorflow")] if kind == "classifier" else []
+            # The two tasks share their code, and `backbone` holds a TinyViT: PyTorch shows those too.
+            known = kind in ("classifier", "tiny_vit")
+            slow = [pytest.mark.slow_on("jax", "tensorflow")] if known else []
             _VERBS.append(
                 pytest.param(
                     name,
@@ -284,7 +285,7 @@ DTYPES = {"float16": 0.03, "bfloat16": 0.15, "mixed_float16": 0.03, "mixed_bfloa
 @verb(
     "`from_preset(dtype=)`: float16, bfloat16, mixed_float16, mixed_bfloat16; saved so again",
     ("segmenter", "classifier", "tiny_vit"),
-    pytest.mark.slow_on("jax"),
+    pytest.mark.slow_on("jax", "tensorflow"),
 )
 def dtypes(model, kind, build, tmp_path):
     expected = outputs(model, kind, build)
@@ -427,7 +428,8 @@ def run_eagerly(model, kind, build, tmp_path):
     assert_same(other, model, 1e-5)
 
 
-@verb("`compile(jit_compile=True)`", TASKS)
+# On JAX it is how all is compiled.
+@verb("`compile(jit_compile=True)`", TASKS, pytest.mark.slow_on("jax"))
 def jit_compile(model, kind, build, tmp_path):
     if TORCH:
         with pytest.raises(InputError, match="TorchDynamo cannot compile") as error:
@@ -549,7 +551,7 @@ def averages(model, kind, build, tmp_path):
     assert len(fit(model, kind, epochs=4, callbacks=[keras.callbacks.TerminateOnNaN()])["loss"]) < 4
 
 
-@verb("`class_weight`, `sample_weight`", TASKS)
+@verb("`class_weight`, `sample_weight`", TASKS, pytest.mark.slow_on("jax"))
 def weighted(model, kind, build, tmp_path):
     x, y = data(kind)
     compiled(model, keras.optimizers.SGD(0.0))

@@ -126,7 +126,14 @@ def test_files(kind, build, tmp_path):
     assert_close(other, model, build, 0)
 
 
-@pytest.mark.parametrize("kind", ["segmenter", "classifier", "tic"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "segmenter",
+        "classifier",
+        pytest.param("tic", marks=pytest.mark.slow_on("jax", "tensorflow")),  # The classifier's.
+    ],
+)
 def test_what_is_saved_has_them_merged(kind, build, tmp_path):
     model = adapted(kind, build)
     model.save(tmp_path / "model.keras")
@@ -151,6 +158,7 @@ def test_folding_merges_them(kind, build):
     assert not lora_layers(model.fold())
 
 
+@pytest.mark.slow_on("jax")
 def test_specialize_and_add_modality_merge_them(build):
     model = adapted("segmenter", build)
     expected = outputs(model, build)

@@ -206,6 +206,7 @@ def test_an_image_of_one_brightness_is_refused(segmenter):
         segmenter.segment([image(EYE), blank], "auto", recognizer=Sure())
 
 
+@pytest.mark.slow_on("jax")
 def test_the_built_in_recognizer_is_not_sure_of_nothing(build):
     recognizer = kem.models.TiCImageClassifier.from_preset("tic_tiny_modality")
     black, white = (np.full((30, 30), value, "uint8") for value in (0, 255))

@@ -11,6 +11,8 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.built_in_presets import builtin_presets
 from keras_espmedsam.hub.checksums import check_checksums
 
+pytestmark = pytest.mark.usefixtures("untraced_tensorflow")
+
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
 Segmenter = kem.models.ESPMedSAMImageSegmenter
 
@@ -81,7 +83,8 @@ def test_builtin_presets_are_listed():
     assert presets["espmedsam_nano_256"]["weights"]
 
 
-@pytest.mark.slow_on("tensorflow")
+# Of weights that tests/presets compare on every backend.
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_nano_is_small_and_segments():
     entry = Segmenter.presets["espmedsam_nano_256"]
     assert entry["metadata"]["params"] <= 6_000_000
@@ -98,6 +101,7 @@ def test_nano_is_small_and_segments():
     assert 2 * (found & discs).sum() / (found.sum() + discs.sum()) > 0.8
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_published_configuration_without_weights():
     with pytest.raises(InputError, match="convert espmedsam"):
         Segmenter.from_preset("espmedsam_tinyvit_1024")

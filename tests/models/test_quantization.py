@@ -70,12 +70,15 @@ def integers(model):
 
 CASES = [
     ("segmenter", "int8", 19),
-    ("classifier", "int8", 7),
     ("classifier", "int4", 7),
-    ("vit_med", "int8", 28),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow_on("jax", "tensorflow"))
+        for case in (("classifier", "int8", 7), ("vit_med", "int8", 28))
+    ),
 ]
 
 
+# What is in a file does not depend on the backend: two cases show that each can write it.
 @pytest.mark.parametrize(("kind", "mode", "layers"), CASES)
 def test_files_and_presets_give_the_quantized_model(kind, mode, layers, build, tmp_path):
     model = make(kind, build)
@@ -122,6 +125,7 @@ def test_weights_of_a_model_quantized_otherwise_are_refused(build, tmp_path):
     plain.load_weights(tmp_path / "plain.weights.h5")
 
 
+@pytest.mark.usefixtures("untraced_tensorflow")
 def test_it_gives_the_same_outputs(build, tmp_path):
     classifier = make("classifier", build)
     before = classifier.classify(IMAGE)["probabilities"]

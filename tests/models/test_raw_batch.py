@@ -170,6 +170,7 @@ def test_sizes_are_placed_one_by_one(plain, form):
             np.testing.assert_array_equal(found[1][name][i], values[0])
 
 
+@pytest.mark.usefixtures("untraced_tensorflow")
 def test_sizes_in_fit_evaluate_and_predict(plain):
     x = {"images": SIZES, "modalities": ["eye", "skin"]}
     logits = plain.predict(x, batch_size=2, verbose=0)

@@ -5,6 +5,9 @@ import pytest
 
 from keras_espmedsam.errors import InputError, InputWarning
 
+# Files are segmented with traces in test_tasks.py.
+pytestmark = pytest.mark.usefixtures("untraced_tensorflow")
+
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (50, 70), dtype="uint8")
 RGB = np.repeat(GREY[..., None], 3, axis=-1)
@@ -70,6 +73,7 @@ def test_scales_are_averaged(segmenter):
     assert np.abs(each[0] - each[1]).max() > 1e-3
 
 
+@pytest.mark.slow_on("jax")
 def test_native_size_pads_to_32_and_cuts_the_padding_off(segmenter, build):
     native = build.segmenter(segmenter.backbone, image_size=None)
     image = RGB[:32, :64]

@@ -5,6 +5,8 @@ import pytest
 
 from keras_espmedsam.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("untraced_tensorflow")
+
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype="uint8")
 
 

@@ -158,6 +158,7 @@ def test_a_model_with_one_target_writes_the_configuration_of_version_0_1_0(old):
     assert "postprocessing" not in old.get_config()
 
 
+@pytest.mark.slow_on("jax")
 def test_an_added_modality_has_its_targets(extended, logits, build):
     model = extended.add_modality(
         ["tooth", "brain"], init_from="skin", targets={"tooth": ("mask", "mole")}

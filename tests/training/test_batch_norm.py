@@ -2,12 +2,15 @@
 
 import keras
 import numpy as np
+import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.models.model_layers import model_layers
 from keras_espmedsam.training.batch_norm import freeze_batch_norm
 
 
+# JAX compiles each of its operations apart.
+@pytest.mark.slow_on("jax")
 def test_statistics_scale_and_offset_stay():
     encoder = kem.models.TinyViTBackbone(
         hidden_dims=(8, 8, 16),

@@ -84,6 +84,8 @@ def test_a_controller_is_trained_alone(light):
     assert {getattr(v, "modality", None) for v in light.trainable_variables} == {None, 1, 2}
 
 
+# JAX compiles each of its operations apart.
+@pytest.mark.slow_on("jax")
 def test_what_is_frozen_keeps_its_statistics(light):
     keras.utils.set_random_seed(0)
     select_trainable(light, ["prompt_generator"])
