@@ -290,7 +290,8 @@ def page(made):
     for label, own in made["labels"].items():
         names = [name for name in own["all"] if name != "dice"]
         yield f"## {label[0].upper()}{label[1:]}\n"
-        yield f"{own['images']} images, evenly spread, at most {own['images_of_a_set']} of a data set;"
+        most = own["images_of_a_set"]
+        yield f"{own['images']} images, at most {most} of each data set, evenly spread;"
         yield f"by {own['preset']}. Data sets: {', '.join(own['datasets'])}.\n"
         yield "| modality | Dice | " + " | ".join(names) + " |"
         yield "|" + "---|" * (len(names) + 2)

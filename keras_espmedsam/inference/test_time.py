@@ -47,13 +47,7 @@ def checked_scales(scales: Any, model: Any = None) -> tuple[float, ...]:
         return OWN_SIZE
     several = isinstance(scales, Iterable) and not isinstance(scales, str | bytes | dict)
     values: list[Any] = list(scales) if several else [scales]
-    right = all(
-        isinstance(one, numbers.Real)
-        and not isinstance(one, bool)
-        and LEAST_SCALE <= float(one) <= MOST_SCALE
-        for one in values
-    )
-    if not values or not right or len(set(map(float, values))) < len(values):
+    if not values or not all(map(_is_scale, values)) or len(set(map(float, values))) < len(values):
         raise InputError(
             f"Received scales={shown_value(scales)}; expected a number from {LEAST_SCALE:g} to "
             f"{MOST_SCALE:g}, or several different ones, such as (0.75, 1, 1.25)."
@@ -65,6 +59,11 @@ def checked_scales(scales: Any, model: Any = None) -> tuple[float, ...]:
         for name in model.modalities:
             scaled_converters(model, converter_of(converter, name), found)
     return found
+
+
+def _is_scale(value):
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return number and LEAST_SCALE <= float(value) <= MOST_SCALE
 
 
 def converter_of(converter: Any, modality: str) -> Any:
