@@ -33,7 +33,7 @@ def verb(name, kinds=ALL, marks=()):
 
     def register(function):
         for kind in kinds:
-            # The two tasks share their code, and `backbone` holds a TinyViT: PyTorch shows those too.
+            # The two tasks share their code, and `backbone` holds a TinyViT: PyTorch shows both.
             known = kind in ("classifier", "tiny_vit")
             slow = [pytest.mark.slow_on("jax", "tensorflow")] if known else []
             _VERBS.append(
