@@ -1,18 +1,20 @@
 """The results of an uploaded image, as JSON, PNG, NIfTI or ZIP."""
 
+import contextlib
 import dataclasses
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from keras_espmedsam.data.formats.file_kind import file_kind
-from keras_espmedsam.data.images import inspect_image_file
+from keras_espmedsam.data.images import ImageFile, inspect_image_file
 from keras_espmedsam.data.object_counts import count_objects
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference import FileResult, ResultWriter, segment_files
 from keras_espmedsam.inference.result_names import COCO_FILE
-from keras_espmedsam.serve.problems import without_path
+from keras_espmedsam.serve.problems import Problem, without_path
 from keras_espmedsam.serve.segment_query import SegmentQuery
 from keras_espmedsam.serve.settings import ServerSettings
 
@@ -62,8 +64,8 @@ def segment_upload(
         InputError: for a file, or a query, that cannot be used.
     """
     query.check()
-    path = _named_by_content(path)
     try:
+        path = _named_by_content(path)
         return _segmented(path, segmenter, recognizer, query, settings, name)
     except InputError as error:
         raise InputError(without_path(str(error), path)) from None
@@ -77,17 +79,7 @@ def _segmented(path, segmenter, recognizer, query, settings, name):
             f"{', '.join(segmenter.modalities)}."
         )
     file = inspect_image_file(path, settings.max_pixels)
-    if query.output == "nifti" and not file.one_mask_file:
-        raise InputError(
-            "Received output=nifti for an image that is no NIfTI file; only such a file has a "
-            "NIfTI mask, so give output=png or output=zip."
-        )
-    if query.output == "png" and (file.one_mask_file or file.count > 1):
-        raise InputError(
-            f"Received output=png for a file with {file.count} {file.format.image_word}s; a PNG "
-            "holds one mask, so give output=zip"
-            + (" or output=nifti." if file.one_mask_file else ".")
-        )
+    _check_output(query, file)
     results = segment_files(
         segmenter,
         [file],
@@ -109,7 +101,8 @@ def _segmented(path, segmenter, recognizer, query, settings, name):
                 "target, one of them, or output=zip for all."
             )
         if query.output != "json" or query.outlines is not None:
-            writer.write(result)
+            with _disk():
+                writer.write(result)
         known = result.known_targets or result.targets
         masks |= dict.fromkeys(writer.mask_paths(file, known, result.targets))
         content["images"].append(_described(result))
@@ -117,7 +110,8 @@ def _segmented(path, segmenter, recognizer, query, settings, name):
             (outlines,) = folder.glob("*.geojson")
             content["images"][-1]["geojson"] = _json_of(outlines)
             outlines.unlink()  # The next image has another name.
-    writer.finish()
+    with _disk():
+        writer.finish()
     if query.outlines == "coco" and query.output == "json":
         content["coco"] = _json_of(folder / COCO_FILE)
     images = len(content["images"])
@@ -128,6 +122,21 @@ def _segmented(path, segmenter, recognizer, query, settings, name):
     (mask,) = masks
     kind = "image/png" if query.output == "png" else "application/octet-stream"
     return Answer(mask.read_bytes(), kind, images)
+
+
+def _check_output(query: SegmentQuery, file: ImageFile) -> None:
+    """Refuse a form of output that a file cannot have."""
+    if query.output == "nifti" and not file.one_mask_file:
+        raise InputError(
+            "Received output=nifti for an image that is no NIfTI file; only such a file has a "
+            "NIfTI mask, so give output=png or output=zip."
+        )
+    if query.output == "png" and (file.one_mask_file or file.count > 1):
+        raise InputError(
+            f"Received output=png for a file with {file.count} {file.format.image_word}s; a PNG "
+            "holds one mask, so give output=zip"
+            + (" or output=nifti." if file.one_mask_file else ".")
+        )
 
 
 def _described(result: FileResult) -> dict[str, Any]:
@@ -154,6 +163,18 @@ def _described(result: FileResult) -> dict[str, Any]:
         "notices": list(result.notices),
         "targets": targets,
     }
+
+
+@contextlib.contextmanager
+def _disk() -> Iterator[None]:
+    """Tell a full disk from input that cannot be used."""
+    try:
+        yield
+    except InputError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        sentence = "The server cannot keep the results of the image; its disk may be full."
+        raise Problem(503, sentence, {"Retry-After": "10"}) from error
 
 
 def _named_by_content(path: Path) -> Path:

@@ -19,6 +19,9 @@ DATATYPES: dict[str, np.dtype] = {
 }
 """The data types of tensors that are taken and given."""
 
+# As Python's numbers they take ten times the memory.
+_MOST_IN_JSON = 4_000_000
+
 
 @dataclasses.dataclass(frozen=True)
 class InferRequest:
@@ -121,7 +124,7 @@ def write_answer(
         The body, and the length of its JSON part if bytes of tensors follow.
 
     Raises:
-        InputError: when the request wants an output that there is not.
+        InputError: when the request wants an output that there is not, or a large one as JSON.
 
     Example:
         >>> request = InferRequest(None, {}, {}, {"masks": True}, False)
@@ -143,6 +146,12 @@ def write_answer(
         if as_bytes:
             parts.append(_to_bytes(array))
             tensor["parameters"] = {"binary_data_size": len(parts[-1])}
+        elif array.size > _MOST_IN_JSON:
+            raise InputError(
+                f"The output {name} has {array.size:,} values, and as JSON at most "
+                f"{_MOST_IN_JSON:,}; ask for it with binary_data, leave it out, or send fewer or "
+                "smaller images."
+            )
         else:
             tensor["data"] = array.ravel().tolist()
         described.append(tensor)

@@ -1,5 +1,6 @@
 """POST /segment: what `espmedsam segment` writes, by HTTP."""
 
+import errno
 import io
 import json
 import zipfile
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_espmedsam.inference import ResultWriter, segment_files
+from keras_espmedsam.inference import ResultWriter, result_writer, segment_files
 from keras_espmedsam.serve import ServedModel
 
 
@@ -190,6 +191,18 @@ def test_a_failure_of_the_model_is_not_explained_by_its_text(client, caplog):
     assert record.fields["error"] == "RuntimeError"
     assert any(place.startswith("keras_espmedsam.serve.") for place in record.fields["at"])
     assert "patient" not in f"{record.getMessage()} {record.fields}"
+
+
+def test_a_full_disk_is_the_servers_own_fault(client, eye, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    server = client()
+    monkeypatch.setattr(result_writer, "write_mask", full)
+    answer = server.post("/segment?modality=xray&output=zip", content=eye)
+    assert "disk may be full" in refusal(answer, 503)
+    monkeypatch.undo()
+    assert server.post("/segment?modality=xray&output=zip", content=eye).status_code == 200
 
 
 @pytest.mark.parametrize(

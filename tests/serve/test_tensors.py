@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.serve import tensors
 from keras_espmedsam.serve.tensors import InferRequest, read_request, write_answer
 
 
@@ -141,6 +142,14 @@ def test_outputs_as_asked():
     assert [one["data"] for one in json.loads(body)["outputs"]] == [[1], ["é"]]
     with pytest.raises(InputError, match="expected masks, targets"):
         write_answer({}, outputs, read(outputs=[{"name": "mask"}]))
+
+
+def test_a_large_output_is_given_as_bytes_only(monkeypatch):
+    monkeypatch.setattr(tensors, "_MOST_IN_JSON", 3)
+    outputs = {"masks": np.zeros((1, 4), "uint8")}
+    with pytest.raises(InputError, match="as JSON at most 3; ask for it with binary_data"):
+        write_answer({}, outputs, read())
+    assert write_answer({}, outputs, read(parameters={"binary_data_output": True}))[1]
 
 
 def test_the_parameter_for_bytes_is_for_all_outputs():
