@@ -4,12 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.placement import Placement
 from keras_espmedsam.inference import segment_files
 from keras_espmedsam.inference.image_segmentation import SegmentsImages
 from keras_espmedsam.inference.test_time import checked_scales, scaled_converters
+
+
+# White images are blank.
+pytestmark = pytest.mark.filterwarnings("ignore::keras_espmedsam.errors.InputWarning")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +123,6 @@ def test_what_a_model_cannot_do_is_said_first(image_size, changes, options, mess
 
 
 def test_files_are_segmented_at_these_scales(tmp_path):
-    from PIL import Image
-
     Image.fromarray(WHITE).save(tmp_path / "eye.png")
     (result,) = segment_files(Sized(), tmp_path, scales=(0.5, 1))
     np.testing.assert_allclose(result.probabilities, 48 / 128, atol=1e-3)
