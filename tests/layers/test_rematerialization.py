@@ -35,7 +35,13 @@ def build(kind):
     return model, block
 
 
-@pytest.mark.parametrize("kind", ["mbconv", "window", "vit_med", "tic_tiles", "tic_slices"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("mbconv", "window", "vit_med", "tic_slices"),
+        pytest.param("tic_tiles", marks=pytest.mark.slow_on("jax")),
+    ],
+)
 def test_steps_change_the_same_weights_by_the_same(kind):
     weights = []
     for rematerialize in (False, True):

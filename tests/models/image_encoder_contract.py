@@ -194,7 +194,8 @@ class ImageEncoderContract:
 
     # === In use ===
 
-    @pytest.mark.slow_on("jax")
+    # That other backends save, extend and specialise a segmenter, tests of one encoder show.
+    @pytest.mark.slow_on("jax", "tensorflow")
     def test_in_a_segmenter(self, build, encoder, tmp_path):
         segmenter = build.segmenter(
             build.backbone(encoder, transformer_depth=1), image_size=self.sizes[0]

@@ -161,6 +161,7 @@ def test_number_and_names_of_modalities_are_configuration(build):
     assert backbone.mask_decoder.queries.shape == (3, 16)
 
 
+@pytest.mark.slow_on("jax", "tensorflow")
 def test_contradictions_are_explained(build):
     with pytest.raises(ValueError, match="3 modality controllers and 2 modalities"):
         build.backbone(modalities=("a", "b"))

@@ -11,8 +11,17 @@ from keras_espmedsam.models.lora import KERNELS, lora_layers
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
 MODALITIES = np.array([0, 1], "int32")
+PARTS = ("tiny_vit", "tic")
 # How many layers are adapted by default.
 KINDS = {"segmenter": 20, "classifier": 6, "tiny_vit": 4, "tic": 6, "vit_med": 8}
+# The backbones of the first two are tried with those on every backend, by themselves on PyTorch.
+every_kind = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow_on("jax", "tensorflow")] * (kind in PARTS))
+        for kind in KINDS
+    ],
+)
 
 
 def make(kind, build):
@@ -87,7 +96,7 @@ def assert_close(one, other, build, tolerance=1e-5):
     np.testing.assert_allclose(found / scale, expected / scale, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@every_kind
 def test_adapters_alone_are_trained_and_begin_without_effect(kind, build):
     model = make(kind, build)
     before = outputs(model, build)
@@ -105,7 +114,7 @@ def test_adapters_alone_are_trained_and_begin_without_effect(kind, build):
     np.testing.assert_array_equal(outputs(model, build), before)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@every_kind
 def test_files(kind, build, tmp_path):
     model = adapted(kind, build)
     path = tmp_path / "one.lora.h5"
