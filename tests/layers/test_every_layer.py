@@ -271,6 +271,7 @@ def test_mixed_precision(name, run, randomize):
             assert np.abs(full - reduced).mean() <= 0.02 * np.abs(full).max(), dtype
 
 
+@pytest.mark.slow_on("jax")  # It compiles each layer anew, as in the round trips.
 @pytest.mark.parametrize("name", CALLED)
 def test_in_a_model_that_is_saved_and_loaded(name, randomize, tmp_path):
     inputs = _inputs(name)
@@ -293,6 +294,7 @@ WITHOUT_BATCH = ("FourierPositionalEncoding",)
 """Whose output is the same for all images."""
 
 
+@pytest.mark.slow_on("jax")  # It compiles each layer anew, as in the round trips.
 @pytest.mark.parametrize("name", CALLED)
 def test_samples_do_not_meet(name, run, randomize):
     inputs = _inputs(name)
