@@ -200,7 +200,7 @@ def _are_lists(value):
 def _are_outputs(value):
     for one in value.values():
         shape = one.get("shape")
-        if shape is not None and not (isinstance(shape, list) and len(shape) in (2, 3, 4)):
+        if shape is not None and not (isinstance(shape, list) and len(shape) in (1, 2, 3, 4)):
             return False
     return True
 
