@@ -25,16 +25,6 @@ on_tensorflow = pytest.mark.skipif(
 
 
 @on_tensorflow
-def test_a_saved_model_holds_each_weight_once(segmenter, tmp_path):
-    import tensorflow as tf
-
-    segmenter.export_for("saved_model", tmp_path / "model", licence="test")
-    stored = tf.train.list_variables(str(tmp_path / "model" / "variables" / "variables"))
-    values = sum(int(np.prod(shape)) for _, shape in stored)
-    assert values <= segmenter.count_params() + 1  # The last is the list of objects.
-
-
-@on_tensorflow
 def test_tflite_has_builtin_operators_alone(segmenter, tmp_path):
     path = tmp_path / "m.tflite"
     segmenter.export_for("tflite", path, modality="eye", flavor="logits", batch_size=2)
