@@ -71,7 +71,7 @@ def fit_scope(
             "expected an ESPMedSAMImageSegmenter. Fit it before you export it."
         )
     if isinstance(data, str | os.PathLike):
-        data = read_index(data, ("train", "val"))
+        data = read_index(data, ("train", "val"), labelled=False)
     chosen = _chosen(segmenter, data, max_images)
     samples = _samples(segmenter, chosen, others, max_crossed, max_pixels, progress)
     found = {}
