@@ -274,5 +274,5 @@ def page(made):
     yield "## Time\n"
     with_it, without = (made["seconds"][name] for name in ("with", "without"))
     yield f"A pass of one image takes {1000 * with_it:.1f} ms with the score and"
-    yield f"{1000 * without:.1f} ms without ({with_it / without - 1:+.1%}; medians of one run, in"
-    yield "turn)."
+    yield f"{1000 * without:.1f} ms without ({with_it / without - 1:+.1%}; lower quartiles of one"
+    yield "run, in turn)."

@@ -9,7 +9,7 @@
 `tinyvit` writes the published configuration without weights, `tic` those of TiC. `nano` copies the
 calibrated preset of a run of `examples/configs/pretrained.yaml` and writes its model card from what
 `benchmarks/preset_accuracy.py measure` wrote of it and of the version before, and from the reports
-of `benchmarks/trust.py` and `benchmarks/guarantees.py`, so that no number in the card is typed by
+of `benchmarks/trust.py`, `guarantees.py` and `scope.py`, so that no number in the card is typed by
 hand. `native` does the same with a run of `examples/configs/tic_native` and the report of
 `espmedsam evaluate`, `modality` with one of `tools/train_modality.py`. `make presets` runs all of
 it; see `tools/rebuild_presets.py`. With `--unpublished` the newest version, which nobody has yet,
@@ -116,6 +116,7 @@ def write_nano(run, commit, minutes, unpublished):
         earlier=preset_statistics.load(RESULTS, f"{nano_card.NAME}@{version - 1}"),
         trust=preset_statistics.load(REPORTS, "trust"),
         guarantees=preset_statistics.load(REPORTS, "guarantees"),
+        scope=preset_statistics.load(REPORTS, "scope"),
         run=run,
         segmenter=segmenter,
         params=params,

@@ -27,7 +27,18 @@ WEAK = 0.7
 
 
 def nano_card(
-    results, earlier, trust, guarantees, run, segmenter, params, size, digest, commit, minutes
+    results,
+    earlier,
+    trust,
+    guarantees,
+    scope,
+    run,
+    segmenter,
+    params,
+    size,
+    digest,
+    commit,
+    minutes,
 ):
     """The card's text.
 
@@ -36,6 +47,7 @@ def nano_card(
         earlier: dict, the same of the version before.
         trust: dict, docs/reports/trust.json of this version.
         guarantees: dict, docs/reports/guarantees.json of this version.
+        scope: dict, docs/reports/scope.json of this version.
         run: path of the training's folder.
         segmenter: the preset, for what it does to masks and probabilities.
         params, size, digest: of the weights: int, megabytes, SHA-256.
@@ -53,6 +65,7 @@ def nano_card(
         accepted=_accepted(trust),
         temperatures=_temperatures(segmenter.probability_calibration),
         calibration=_calibration(guarantees),
+        scope=_scope(scope),
         params=params,
         size=size,
         digest=digest,
@@ -160,6 +173,14 @@ def _accepted(trust):
         said.append(f"{one['share']:.0%} of the {name}{'' if said else ' are accepted'} ({good})")
     least = f"At a predicted Dice of {trust['threshold']:.3f} or more, chosen on val, "
     return f"{least}{', and '.join(said)}."
+
+
+def _scope(scope):
+    rows = [
+        [name, one["images"], f"{one['flagged']:.1%}", f"{one['low']:.1%} to {one['high']:.1%}"]
+        for name, one in scope["groups"].items()
+    ]
+    return table(["images", "number", "flagged", "95 % interval"], rows)
 
 
 def _temperatures(calibration):
@@ -307,6 +328,14 @@ that was fitted to val. At home and elsewhere, with 95 % intervals:
 
 {accepted} A mask that the model is sure of and wrong about is not found out: see
 `docs/reports/trust.md`.
+
+`in_scope` says whether an image looks like those of the modality that was said, by a regression on
+the embedding that was fitted to training images, with a threshold of 2 % on val. Flagged are:
+
+{scope}
+
+`unseen` are proper images of other hospitals; each modality, data set and other part of the body:
+`docs/reports/scope.md`.
 
 Probabilities are divided by a temperature of their logits, fitted to val; masks at 0.5 do not
 change. Temperatures: {temperatures}.

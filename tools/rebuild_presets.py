@@ -54,12 +54,17 @@ RECIPES = {
         # were chosen on, and so for nobody who gets this preset: it has none.
         f"espmedsam calibrate --preset runs/pretrained/preset --data {ALL_DATA} --quality "
         "--output runs/pretrained/calibrated",
+        f"python tools/fit_scope.py runs/pretrained/calibrated --data {ALL_DATA} --write",
         f"python benchmarks/guarantees.py predict runs/pretrained/preset --name {NANO}@2 "
         "--counts runs/pretrained/counts.npz",
         "python benchmarks/guarantees.py report --counts runs/pretrained/counts.npz",
         f"python benchmarks/trust.py measure --preset runs/pretrained/calibrated --name {NANO}@2 "
         "--output runs/pretrained/trust.json",
         "python benchmarks/trust.py report --input runs/pretrained/trust.json",
+        "python benchmarks/scope.py measure --preset runs/pretrained/calibrated --input runs/scope",
+        "python benchmarks/scope.py corrupt --preset runs/pretrained/calibrated --input runs/scope "
+        f"--name {NANO}@2",
+        "python benchmarks/scope.py report --preset runs/pretrained/calibrated --input runs/scope",
         f"python tools/build_presets.py nano --run runs/pretrained --commit {COMMIT}",
         "python benchmarks/preset_accuracy.py report",
     ),

@@ -65,6 +65,7 @@ def card(monkeypatch, tmp_path):
         earlier=results(1, 0.625, ["vessels"]),
         trust=trust,
         guarantees={"calibration": calibration},
+        scope={"groups": {"unseen": {"images": 8, "flagged": 0.125, "low": 0.01, "high": 0.5}}},
         run=run,
         segmenter=segmenter,
         params=1234567,
@@ -92,6 +93,7 @@ def test_the_card_says_how_far_quality_and_probabilities_can_be_trusted(card):
     assert "At a predicted Dice of 0.875 or more, chosen on val, 50% of the test masks" in card
     assert "are accepted (75% of these have" in card and "0% of the unseen ones (0%)." in card
     assert "vessels (fundus) 1.50." in card
+    assert "| unseen | 8 | 12.5% | 1.0% to 50.0% |" in card
     assert "| unseen | 2 | 0.5000 | 0.1250 | 0.2500 | 0.0625 |" in card
 
 
