@@ -12,7 +12,6 @@ from keras_espmedsam.inference import segment_files
 from keras_espmedsam.inference.image_segmentation import SegmentsImages
 from keras_espmedsam.inference.test_time import checked_scales, scaled_converters
 
-
 # White images are blank.
 pytestmark = pytest.mark.filterwarnings("ignore::keras_espmedsam.errors.InputWarning")
 
