@@ -160,6 +160,8 @@ def _described(result: FileResult) -> dict[str, Any]:
         "modality": result.modality,
         "confidence": result.confidence,
         "blank": result.blank,
+        "in_scope": result.in_scope,
+        "scope_score": None if result.scope_score is None else float(result.scope_score),
         "notices": list(result.notices),
         "targets": targets,
     }

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_espmedsam.errors import told_otherwise
 from keras_espmedsam.imaging.intensity import already_read
+from keras_espmedsam.inference.test_time import converter_of
 from keras_espmedsam.serve.batch_queue import BatchQueue
 from keras_espmedsam.serve.served_model import ServedModel
 
@@ -114,7 +115,7 @@ def _input_size(segmenter: Any, image: np.ndarray, modality: str) -> Hashable:
     converter = getattr(segmenter, "image_converter", None)
     if converter is None:
         return None
-    converter = getattr(converter, "for_modality", lambda name: converter)(modality)
+    converter = converter_of(converter, modality)
     return converter.image_size, converter.place(image.shape[:2]).canvas
 
 

@@ -26,6 +26,8 @@ _EXAMPLE = {
             "modality": "dermoscopy",
             "confidence": 0.998,
             "blank": False,
+            "in_scope": True,
+            "scope_score": 0.12,
             "notices": [],
             "targets": [
                 {

@@ -38,11 +38,26 @@ def test_areas_as_json(client, eye):
         "modality": "xray",
         "confidence": None,
         "blank": False,
+        "in_scope": None,
+        "scope_score": None,
         "notices": [],
     }
     assert target["target"] == "lungs"
     assert (target["objects"], target["area_pixels"], target["area_share"]) == (1, 12, 0.5)
     assert target["area_mm2"] is None
+
+
+def test_whether_the_image_is_of_the_right_kind(client, eye, segmenter):
+    own = segmenter.segment
+
+    def segment(images, modalities, **options):
+        scores = [np.float32(1.5) for _ in images]
+        judged = {"scope_score": scores, "in_scope": [one <= 1 for one in scores]}
+        return {**own(images, modalities, **options), **judged}
+
+    segmenter.segment = segment
+    (image,) = client().post("/segment?modality=xray", content=eye).json()["images"]
+    assert (image["scope_score"], image["in_scope"]) == (1.5, False)
 
 
 def test_the_files_are_those_of_the_command(client, eye, segmenter, tmp_path):
