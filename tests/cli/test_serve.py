@@ -10,6 +10,9 @@ from keras_espmedsam.cli import serve
 from keras_espmedsam.errors import InputError
 from tests.cli.conftest import BrightnessClassifier, BrightnessSegmenter
 
+for _library in ("fastapi", "prometheus_client", "uvicorn"):
+    pytest.importorskip(_library, reason="it is of the extra serve")
+
 TOKEN = "0123456789abcdef"
 
 

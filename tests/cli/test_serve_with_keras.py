@@ -3,14 +3,21 @@
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
-from starlette.testclient import TestClient
 
 from keras_espmedsam.models import ESPMedSAMImageSegmenter
-from keras_espmedsam.serve import ServedModel, ServerSettings, create_app
+from keras_espmedsam.serve import ServedModel, ServerSettings
+
+for _library in ("fastapi", "httpx2", "prometheus_client", "uvicorn"):
+    pytest.importorskip(_library, reason="it is of the extra serve, or of the group test")
 
 
 def test_the_masks_are_those_of_the_model(save_small_preset, tmp_path):
+    from starlette.testclient import TestClient
+
+    from keras_espmedsam.serve import create_app
+
     save_small_preset(tmp_path / "preset", ("xray", "fundus"))
     segmenter = ESPMedSAMImageSegmenter.from_preset(tmp_path / "preset")
     array = np.random.default_rng(0).integers(0, 256, (40, 50, 3), "uint8")
