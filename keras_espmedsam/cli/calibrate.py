@@ -138,6 +138,10 @@ def calibrate(
         output = checked_output(output)
         records = read_index(data, split or ["val"], dataset or None, targets=target or None)
         keep_compiled(compile_cache)
+        if quality:  # Before minutes of calibration.
+            from keras_espmedsam.evaluation.fit_quality import check_enough_masks  # Imports Keras.
+
+            check_enough_masks(records, max_pixels)
         segmenter = load_segmenter(preset)
         found = []
         levels = {"recall": recall, "false_discovery_rate": false_discovery_rate, "dice": dice}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_espmedsam.data.images import MAX_PIXELS
+from keras_espmedsam.data.images import MAX_PIXELS, inspect_image_file
 from keras_espmedsam.data.index import read_index
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.data.samples import target_images
@@ -79,11 +79,7 @@ def fit_quality(
         count[one.modality, one.target] = count.get((one.modality, one.target), 0) + 1
     kept = [one for one in measured if count[one.modality, one.target] >= FEWEST]
     if not kept:
-        most = max(count.values(), default=0)
-        raise InputError(
-            f"Received at most {most} masks of a target to predict the quality from; give at least "
-            f"{FEWEST} labelled images of one."
-        )
+        raise _too_few(count)
     keys = [(one.modality, one.target) for one in kept]
     found = fit_coefficients(
         np.array([one.statistics for one in kept]),
@@ -95,6 +91,39 @@ def fit_quality(
     for (modality, target), coefficients in found.items():
         quality.setdefault(modality, {})[target] = coefficients
     return quality
+
+
+def check_enough_masks(records: Sequence[Record], max_pixels: int = MAX_PIXELS) -> None:
+    """Check before anything is segmented that a target has enough masks, by the files' headers.
+
+    Args:
+        records, max_pixels: see `fit_quality`.
+
+    Raises:
+        InputError: if no target has 4 masks, and for an image that cannot be read.
+
+    Example:
+        >>> record = Record("val", "fundus", "clinic", "7.nii", "7_mask.nii", index=0)
+        >>> check_enough_masks([record] * 4)
+    """
+    count: dict[tuple[str, str], int] = {}
+    for record in records:
+        images = 1 if record.index is not None else 0
+        for one in record.target_masks:
+            images = images or inspect_image_file(record.image, max_pixels).count
+            key = record.modality, one.target
+            count[key] = count.get(key, 0) + images
+            if count[key] >= FEWEST:
+                return
+    raise _too_few(count)
+
+
+def _too_few(count):
+    most = max(count.values(), default=0)
+    return InputError(
+        f"Received at most {most} masks of a target to predict the quality from; give at least "
+        f"{FEWEST} labelled images of one."
+    )
 
 
 def measure_masks(

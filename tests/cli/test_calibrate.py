@@ -110,6 +110,7 @@ def test_the_prediction_of_quality_is_fitted_alone(run, loaded, index):
         (["--recall", "2"], "Received recall=2; expected a number between 0 and 1"),
         (["--split", "test"], "test"),
         (["--no-probabilities"], "Received nothing to calibrate"),
+        (["--quality", "--dataset", "xray_clinic"], "Received at most 1 masks of a target"),
         (["--preset", "eye.onnx", "--recall", "0.9"], "calibrate the preset it was made from"),
     ],
 )
