@@ -42,6 +42,7 @@ _WITHOUT_EXAMPLE = {
         "a run is of files; docs/how-to and tests run them",
     ),
     "keras_espmedsam.evaluation.fit_quality.fit_quality": "a segmenter's method shows it",
+    "keras_espmedsam.evaluation.fit_scope.fit_scope": "docs/how-to/trust.md runs it on a preset",
     "keras_espmedsam.export._export_like_keras.export_like_keras": "models call it, in `export`",
     "keras_espmedsam.serve.server.run_server": "it runs until it is stopped; tests/serve do so",
 }
