@@ -1,7 +1,5 @@
 """What needs no pass of the model; see also test_quality_segmenter.py, which has both."""
 
-import keras
-import numpy as np
 import pytest
 
 import keras_espmedsam as kem
@@ -54,11 +52,3 @@ def test_weights_that_change_end_it(plain):
 def test_wrong_numbers_are_refused(plain):
     with pytest.raises(InputError, match="expected 33 numbers"):
         plain.with_scope({"fundus": NUMBERS[1:]})
-
-
-def test_the_embedding_model_gives_what_the_backbone_does(plain):
-    model = plain.embedding_model()
-    rng = np.random.default_rng(0)
-    inputs = {"images": rng.normal(size=(1, 64, 64, 3)), "modalities": np.array([1], "int32")}
-    expected = keras.ops.convert_to_numpy(plain.backbone(inputs)["image_embeddings"])
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(inputs)), expected, atol=1e-5)
