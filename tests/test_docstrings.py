@@ -136,7 +136,13 @@ def _as_one_program(layer, *args, **kwargs):
     return outputs
 
 
-@pytest.mark.parametrize("name", _CASES)
+def _marks(name):
+    """Whole models take long to build, and exports to write; PyTorch and tests/export show both."""
+    is_slow = name.startswith(_LARGE) or name.endswith(".ExportedSegmenter")
+    return [pytest.mark.slow_on("tensorflow")] * is_slow
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in _CASES])
 def test_example(name):
     if keras.backend.backend() == "jax" and name.startswith(_LARGE):
         pytest.skip("JAX compiles each operation of a model by itself, for minutes; tests jit them")
