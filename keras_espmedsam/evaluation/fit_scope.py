@@ -22,7 +22,7 @@ FEWEST = 8
 FALSE_FLAGS = 0.02
 """The share of the val images that may be flagged."""
 
-# Chosen on left-out data sets and kinds of generated images; a third and three times are as good.
+# Chosen on left-out data sets and kinds of generated images; three times as much is about as good.
 _PENALTY = 2.0
 _DIGITS = 6
 
