@@ -10,7 +10,6 @@ from keras_espmedsam.data.images import MAX_PIXELS, read_images
 from keras_espmedsam.data.index import read_index
 from keras_espmedsam.data.record import Record
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.evaluation.embedding_samples import EmbeddingSamples
 from keras_espmedsam.evaluation.logistic_regression import logistic_regression
 from keras_espmedsam.imaging.arrays import ImageLike
 from keras_espmedsam.imaging.intensity import AUTO
@@ -105,6 +104,9 @@ def _chosen(segmenter, data, max_images):
 
 
 def _samples(segmenter, chosen, others, max_crossed, max_pixels, progress):
+    # Keras, which the command line does not import before it is needed.
+    from keras_espmedsam.evaluation.embedding_samples import EmbeddingSamples
+
     embedding = EmbeddingSamples(segmenter)
     for (split, modality, dataset), rows in chosen.items():
         step = max(1, len(rows) // max_crossed) if max_crossed else len(rows) + 1
