@@ -117,6 +117,7 @@ def write_nano(run, commit, minutes, unpublished):
         trust=preset_statistics.load(REPORTS, "trust"),
         guarantees=preset_statistics.load(REPORTS, "guarantees"),
         scope=preset_statistics.load(REPORTS, "scope"),
+        seen=seen_by_eye(f"{nano_card.NAME}@{version}"),
         run=run,
         segmenter=segmenter,
         params=params,
@@ -127,6 +128,12 @@ def write_nano(run, commit, minutes, unpublished):
     )
     write_text(folder / "README.md", with_origins(card, run))
     print(f"Wrote {folder}: {params:,} parameters")
+
+
+def seen_by_eye(preset):
+    """What was seen in validation images of a version, if somebody looked."""
+    found = json.loads((RESULTS / "error_kinds_by_eye.json").read_text(encoding="utf-8"))
+    return found["seen"] if found["preset"] == preset else []
 
 
 def write_native(run, report_file, commit, nano_report):

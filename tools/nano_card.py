@@ -32,6 +32,7 @@ def nano_card(
     trust,
     guarantees,
     scope,
+    seen,
     run,
     segmenter,
     params,
@@ -48,6 +49,7 @@ def nano_card(
         trust: dict, docs/reports/trust.json of this version.
         guarantees: dict, docs/reports/guarantees.json of this version.
         scope: dict, docs/reports/scope.json of this version.
+        seen: list of str, what was seen by eye in validation images.
         run: path of the training's folder.
         segmenter: the preset, for what it does to masks and probabilities.
         params, size, digest: of the weights: int, megabytes, SHA-256.
@@ -75,7 +77,7 @@ def nano_card(
         keras=results["keras"],
         earlier=earlier["preset"],
         sources=source_table(_used(trained, results)),
-        weaknesses=_weaknesses(results),
+        weaknesses=_weaknesses(results, seen),
         subgroups=subgroup_table(results),
         phases=_phases(run),
         **{f"modalities_{split}": modality_table(results, earlier, split) for split in SPLITS},
@@ -234,21 +236,24 @@ def _used(trained, results):
     return used
 
 
-def _weaknesses(results):
+def _weaknesses(results, seen):
     """The sets on which more is missed than found, and the targets that no other hospital has."""
-    lines, seen = [], {split: Means(rows_of(results, split), draws=1).sets for split in SPLITS}
+    lines, sets = [], {split: Means(rows_of(results, split), draws=1).sets for split in SPLITS}
     for split in SPLITS:
         means = Means(rows_of(results, split), draws=1)
         for key in means.sets:
             value = means.of_set(*key)[0]
             if value < WEAK:
                 lines.append((value, f"- {key[2]} ({split}), {key[1]}: mean Dice {value:.2f}."))
-    unseen = {key[:2] for key in seen["unseen"]}
-    alone = sorted({key[:2] for key in seen["test"]} - unseen)
+    unseen = {key[:2] for key in sets["unseen"]}
+    alone = sorted({key[:2] for key in sets["test"]} - unseen)
     listed = ", ".join(target.replace("_", " ") for _, target in alone)
     lines = [line for _, line in sorted(lines)] or [f"- No data set below a Dice of {WEAK}."]
     if alone:
         lines.append(f"- How well it does elsewhere is not known for {listed}: no unseen set.")
+    if seen:
+        lines.append("- Seen in validation images, by a vision-language model and no physician:")
+        lines += [f"    - {one}" for one in seen]
     return "\n".join(lines)
 
 

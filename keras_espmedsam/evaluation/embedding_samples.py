@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_espmedsam.imaging.arrays import ImageLike
 from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.imaging.raw_batch import read_row
 from keras_espmedsam.inference.image_batches import filled_up
@@ -38,13 +39,13 @@ class EmbeddingSamples:
         segmenter: an `ESPMedSAMImageSegmenter`, with an image converter.
     """
 
-    def __init__(self, segmenter):
+    def __init__(self, segmenter: Any) -> None:
         self._segmenter = segmenter
         self._model = segmenter.embedding_model()
         self._waiting: dict[Any, list[tuple[np.ndarray, str, str, str]]] = {}
         self._samples: list[EmbeddingSample] = []
 
-    def add(self, image, said, dataset="", kind="own"):
+    def add(self, image: ImageLike, said: str, dataset: str = "", kind: str = "own") -> None:
         """Add an image, as `segment` takes it, that is given as the modality `said`."""
         converter = converter_of(self._segmenter.image_converter, said)
         canvas = converter.convert(read_row(converter, [image], 0, AUTO))
@@ -53,7 +54,7 @@ class EmbeddingSamples:
         if len(waiting) == _BATCH:
             self._run(canvas.shape)
 
-    def done(self):
+    def done(self) -> list[EmbeddingSample]:
         """Return the `EmbeddingSample` of all images; those of one size are in their order."""
         for shape in list(self._waiting):
             self._run(shape)

@@ -167,6 +167,7 @@ def test_rounding_never_makes_an_inner_target_more_probable():
     values = np.stack([disc * np.where(RNG.random((8, 8)) < 0.5, 1, 0.999999), disc], axis=-1)
     place = Placement.of((37, 23), image_size=(8, 8))
     maps = maps_of(targets, values, place)
-    maps.average(maps_of(targets, values[:, ::-1], place))
+    maps.add(maps_of(targets, values[:, ::-1], place), mirrored=True)
+    maps.divide(2)
     _, probabilities, _ = maps.results({"cup": 0.5, "disc": 0.5}, {})
     assert (probabilities[..., 0] <= probabilities[..., 1]).all()

@@ -66,6 +66,7 @@ def card(monkeypatch, tmp_path):
         trust=trust,
         guarantees={"calibration": calibration},
         scope={"groups": {"unseen": {"images": 8, "flagged": 0.125, "low": 0.01, "high": 0.5}}},
+        seen=["Thin vessels are missed."],
         run=run,
         segmenter=segmenter,
         params=1234567,
@@ -83,6 +84,7 @@ def test_the_card_states_each_target_and_version(card):
     assert "| 192 | 3 | 0.750 |" in card
     assert "| fundus: optic_disc | `max_objects` 1 |" in card and "fundus: vessels" not in card
     assert "not known for optic disc: no unseen set" in card
+    assert "\n    - Thin vessels are missed.\n" in card
     assert "| hrf | training |" in card and "| stare | unseen |" in card
     assert "| drive | training, test |" in card and "commit def; here." in card
 
