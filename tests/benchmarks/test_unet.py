@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from keras_espmedsam.errors import InputError
+
 
 @pytest.fixture(scope="module")
 def unet(load):
@@ -11,6 +13,11 @@ def unet(load):
 
 def test_it_has_the_size_that_the_results_say(unet):
     assert unet.build_unet(None, (64, 64)).count_params() == 1_945_521
+
+
+def test_a_backbone_without_embeddings_has_no_scope(unet):
+    with pytest.raises(InputError, match="UNetBackbone gives no `image_embeddings`"):
+        unet.UNetImageSegmenter(unet.UNetBackbone(), scope={"any": [0.0] * 9})
 
 
 def test_it_segments_images_of_any_size_and_is_saved(unet, tmp_path):

@@ -133,7 +133,7 @@ def test_no_images_give_no_masks(segmenter):
     result = segmenter.segment([], [])
     names = (
         *("masks", "probabilities", "modalities", "confidences", "blank"),
-        *("targets", "instances", "quality"),
+        *("targets", "instances", "quality", "in_scope", "scope_score"),
     )
     assert result == {name: [] for name in names}
 

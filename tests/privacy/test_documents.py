@@ -15,14 +15,15 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_links_lead_somewhere(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^):]+)\)", text)
-    missing = [link for link in links if not ((ROOT / name).parent / link).exists()]
+    files = {link: link.partition("#")[0] for link in links}  # the site's build checks headings
+    missing = [link for link, file in files.items() if not ((ROOT / name).parent / file).exists()]
     assert links and not missing, missing
 
 
 def test_every_kind_of_file_names_its_tests():
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
-    assert len(rows) == 17
+    assert len(rows) == 18
     assert all("](tests/" in row for row in rows)
 
 

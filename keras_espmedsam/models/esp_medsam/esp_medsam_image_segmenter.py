@@ -117,7 +117,7 @@ class ESPMedSAMImageSegmenter(
         outputs = {name: backbone.output[name] for name in ("masks", "patches")}
         modalities = backbone.input.get("modalities")
         outputs |= self.quality_output(outputs["masks"], modalities)
-        outputs |= self.scope_output(backbone.output["image_embeddings"], modalities)
+        outputs |= self.scope_output(backbone.output.get("image_embeddings"), modalities)
         super().__init__(inputs=backbone.input, outputs=outputs, **kwargs)
 
     @property

@@ -3,7 +3,7 @@
 import keras
 
 from keras_espmedsam._upward import upward
-from keras_espmedsam.errors import warn_of_input
+from keras_espmedsam.errors import InputError, warn_of_input
 from keras_espmedsam.inference.scope import checked_scope, coefficients_by_modality
 from keras_espmedsam.layers import ScopeScore
 
@@ -27,7 +27,13 @@ class ScopeSegmenter:
         return self._scope()
 
     def _set_scope(self, scope):
-        width = self.backbone.output["image_embeddings"].shape[-1]
+        embeddings = self.backbone.output.get("image_embeddings")
+        if embeddings is None and scope:
+            raise InputError(
+                f"Received a scope for a segmenter whose {type(self.backbone).__name__} gives no "
+                "`image_embeddings`, from which it is computed; leave it out."
+            )
+        width = 0 if embeddings is None else embeddings.shape[-1]
         scope = checked_scope(scope, self.modalities, width)
         # A function, since Keras would wrap a dict in an attribute.
         self._scope = lambda: scope
