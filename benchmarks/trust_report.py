@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from preset_report import table
+from markdown_tables import table
 from trust_figures import BAD, GOOD, SHARE, SPLITS, figures, risk_curve
 
 from keras_espmedsam.data import atomic_path

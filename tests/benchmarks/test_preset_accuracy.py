@@ -183,3 +183,21 @@ def test_what_was_seen_by_eye_stands_below_what_was_counted(module):
     assert "| xray | 6 | 0 | 0 | 0 | 0 | 0 | 5 | 1 |" in text
     assert "By eye" not in kinds.section(result)
     assert "By eye" not in kinds.section(result, {**seen, "preset": "p@3"})
+
+
+def test_the_table_in_the_paper_s_layout_says_what_was_trained_on(module):
+    found = [
+        {"split": split, "modality": modality, "dataset": dataset, "target": target}
+        | {"image": f"{dataset}/0.png", "dice": 0.5, "iou": 0.25}
+        for split, modality, dataset, target in (
+            ("test", "fundus", "drive", "vessels"),
+            ("unseen", "fundus", "stare", "vessels"),
+            ("test", "ultrasound", "busi", "lesion"),
+        )
+    ]
+    text = module("paper_table").paper_table({"images": found})
+    half, quarter = "0.500 [0.500, 0.500]", "0.250 [0.250, 0.250]"
+    assert f"| fundus | at home | DRIVE | 20 | test | 1 | {half} | {quarter} |" in text
+    assert f"| fundus | unseen | STARE | 20 | unseen | 1 | {half} | {quarter} |" in text
+    assert f"| ultrasound | unseen | BUSI | 780 | test; trained on | 1 | {half} |" in text
+    assert "| dermoscopy | unseen | PH2 | 200 | not in the data |  |  |  |" in text
