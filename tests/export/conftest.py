@@ -8,6 +8,7 @@ import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.inference.quality import COEFFICIENTS
+from tests.small_segmenter import small_segmenter
 
 NAMES = ("skin", "lung", "eye")
 
@@ -44,31 +45,16 @@ def segmenter():
 @pytest.fixture(scope="session")
 def with_targets():
     """Of 4, 1 and 2 channels: exclusive, nested, of another order, and with a hidden one."""
-    encoder = kem.models.TinyViTBackbone(
-        hidden_dims=(8, 8),
-        depths=(1, 1),
-        num_heads=(2,),
-        window_sizes=(4,),
-        strides=(2,),
-        neck_dim=16,
-        num_modalities=3,
-    )
-    backbone = kem.models.ESPMedSAMBackbone(
-        encoder,
+    segmenter = small_segmenter(
         ("eye", "skin", "slide"),
-        transformer_depth=1,
-        transformer_num_heads=2,
-        transformer_mlp_dim=16,
+        {"slide": {"nuclei": {"min_area": 8, "fill_holes": True}}},
         targets={"eye": ("disc", "artery", "cup", "vein"), "slide": "nuclei"},
         exclusive={"eye": [("vein", "artery")]},
         nested={"eye": {"cup": "disc"}},
         instances={"slide": {"nuclei": "boundary"}},
         target_adapters={"eye": {"cup": 2}},
     )
-    converter = kem.models.ESPMedSAMImageConverter(image_size=(64, 64))
-    preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
-    rules = {"slide": {"nuclei": {"min_area": 8, "fill_holes": True}}}
-    return _randomized(kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor, rules))
+    return _randomized(segmenter)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import pytest
 
 import keras_espmedsam as kem
 from keras_espmedsam.inference.quality import COEFFICIENTS
+from tests.small_segmenter import small_segmenter
 
 NUMBERS = dict(zip(COEFFICIENTS, (0.5, 0.3, 0.1, 0.2, -0.1, 0.2), strict=True))
 SCOPE = {"fundus": [0.25, *np.random.default_rng(1).normal(size=32).round(3).tolist()]}
@@ -12,26 +13,7 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (50, 60, 3), dtype="uint8")
 
 @pytest.fixture(scope="module")
 def plain():
-    encoder = kem.models.TinyViTBackbone(
-        hidden_dims=(8, 8),
-        depths=(1, 1),
-        num_heads=(2,),
-        window_sizes=(4,),
-        strides=(2,),
-        neck_dim=16,
-        num_modalities=2,
-    )
-    backbone = kem.models.ESPMedSAMBackbone(
-        encoder,
-        ("xray", "fundus"),
-        transformer_depth=1,
-        transformer_num_heads=2,
-        transformer_mlp_dim=16,
-        targets={"xray": ("lungs", "heart")},
-    )
-    converter = kem.models.ESPMedSAMImageConverter(image_size=(64, 64))
-    preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
-    return kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor)
+    return small_segmenter(("xray", "fundus"), targets={"xray": ("lungs", "heart")})
 
 
 @pytest.fixture(scope="module")

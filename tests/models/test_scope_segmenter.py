@@ -2,33 +2,15 @@
 
 import pytest
 
-import keras_espmedsam as kem
 from keras_espmedsam.errors import InputError, InputWarning
+from tests.small_segmenter import small_segmenter
 
 NUMBERS = [0.25, *([0.5, -0.5] * 16)]
 
 
 @pytest.fixture(scope="module")
 def plain():
-    encoder = kem.models.TinyViTBackbone(
-        hidden_dims=(8, 8),
-        depths=(1, 1),
-        num_heads=(2,),
-        window_sizes=(4,),
-        strides=(2,),
-        neck_dim=16,
-        num_modalities=2,
-    )
-    backbone = kem.models.ESPMedSAMBackbone(
-        encoder,
-        ("xray", "fundus"),
-        transformer_depth=1,
-        transformer_num_heads=2,
-        transformer_mlp_dim=16,
-    )
-    converter = kem.models.ESPMedSAMImageConverter(image_size=(64, 64))
-    preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
-    return kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor)
+    return small_segmenter(("xray", "fundus"))
 
 
 def test_it_is_kept_where_the_modality_is(plain):

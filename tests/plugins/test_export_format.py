@@ -12,6 +12,7 @@ import keras_espmedsam as kem
 from keras_espmedsam.cli.app import app
 from keras_espmedsam.export import ExportedSegmenter, export_model
 from keras_espmedsam.registries import export_formats
+from tests.small_segmenter import small_segmenter
 
 # Weights as NumPy's, and the model's configuration: it runs wherever Keras does.
 SOURCE = '''
@@ -80,25 +81,7 @@ class Runtime:
 
 @pytest.fixture(scope="module")
 def segmenter():
-    encoder = kem.models.TinyViTBackbone(
-        hidden_dims=(8, 8),
-        depths=(1, 1),
-        num_heads=(2,),
-        window_sizes=(4,),
-        strides=(2,),
-        neck_dim=16,
-        num_modalities=2,
-    )
-    backbone = kem.models.ESPMedSAMBackbone(
-        encoder,
-        ("skin", "eye"),
-        transformer_depth=1,
-        transformer_num_heads=2,
-        transformer_mlp_dim=16,
-    )
-    converter = kem.models.ESPMedSAMImageConverter(image_size=(64, 64))
-    preprocessor = kem.models.ESPMedSAMImageSegmenterPreprocessor(converter)
-    segmenter = kem.models.ESPMedSAMImageSegmenter(backbone, preprocessor)
+    segmenter = small_segmenter(("skin", "eye"))
     rng = np.random.default_rng(2)
     for weight in segmenter.weights:
         if "moving_variance" not in weight.path:
