@@ -5,11 +5,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from keras_espmedsam.evaluation.logistic_regression import fit_logits, standardised
 from keras_espmedsam.imaging.mask_statistic_names import STATISTICS
 
 Key = TypeVar("Key", bound=Hashable)
 
-_STEPS = 50
 _DIGITS = 6
 
 
@@ -51,28 +51,19 @@ def fit_coefficients(
     counts = {group: groups.count(group) for group in set(groups)}
     weights = np.array([counts[group] ** -0.5 for group in groups])
     weights *= len(weights) / weights.sum()
-    mean = np.average(statistics, axis=0, weights=weights)
-    scale = np.sqrt(np.average((statistics - mean) ** 2, axis=0, weights=weights)) + 1e-6
+    scaled, mean, scale = standardised(statistics, weights)
     names = list(dict.fromkeys(keys))
     own = np.array([[key == name for name in names] for key in keys], float)
-    inputs = np.hstack([np.ones((len(dice), 1)), (statistics - mean) / scale, own])
+    first, solution = fit_logits(np.hstack([scaled, own]), dice, weights, penalty)
     count = statistics.shape[1]
-    ridge = np.diag([0.0] + [penalty] * (count + len(names)))
-    solution = np.zeros(inputs.shape[1])
-    for _ in range(_STEPS):
-        predicted = 0.5 * (1 + np.tanh(0.5 * inputs @ solution))
-        curvature = weights * np.maximum(predicted * (1 - predicted), 1e-3)
-        hessian = inputs.T @ (inputs * curvature[:, None]) + ridge
-        gradient = inputs.T @ (weights * (dice - predicted)) - ridge @ solution
-        solution += np.linalg.solve(hessian, gradient)
-    factors = solution[1 : 1 + count] / scale
-    offset = solution[0] - factors @ mean
+    factors = solution[:count] / scale
+    offset = first - factors @ mean
     return {
         name: {
             "offset": _rounded(offset + of),
             **{key: _rounded(value) for key, value in zip(STATISTICS, factors, strict=True)},
         }
-        for name, of in zip(names, solution[1 + count :], strict=True)
+        for name, of in zip(names, solution[count:], strict=True)
     }
 
 
