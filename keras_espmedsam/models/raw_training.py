@@ -33,8 +33,7 @@ def trains_on_raw_images(decorated):
             the loss and the metrics are computed; `trained_outputs(outputs)`, the outputs that
             they see; `metric_targets(x, y)`, what metrics compare with these;
             `check_arrays(x, y)`, which checks the rows of all images before the first batch; and
-            `weights_change()`, called before training, unless it has `training_begins()`, which
-            knows what is trained. It overrides `compile`.
+            `training_begins()`, called before training. It overrides `compile`.
 
     Example:
         >>> kem.models.TiCImageClassifier.fit is kem.models.ESPMedSAMImageSegmenter.fit
@@ -197,7 +196,7 @@ class _RawTraining:
             validation_data = held_out
             if held_out is not None and validation_batch_size is not None:
                 held_out.batch_size = validation_batch_size
-        getattr(self, "training_begins", self.weights_change)()
+        self.training_begins()
         # `keras.Model.fit` passes this same object to `evaluate`.
         self._ready_validation_data = validation_data
         try:
@@ -241,7 +240,7 @@ class _RawTraining:
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, **kwargs):
         """Train one step on one batch of raw images; see `keras.Model.train_on_batch`."""
         batch = self._raw_batch(x, y, sample_weight, class_weight)
-        getattr(self, "training_begins", self.weights_change)()
+        self.training_begins()
         return keras.Model.train_on_batch(self, *batch, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):

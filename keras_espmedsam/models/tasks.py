@@ -68,6 +68,10 @@ class _ImageTask:
     def weights_change(self):
         """Called before the weights are trained or quantised."""
 
+    def training_begins(self):
+        """Called before training; a task may know which of its weights are trained."""
+        self.weights_change()
+
     def check_arrays(self, x, y):
         """Refuse what is wrong in the rows of all images and targets, before the first batch."""
 

@@ -4,7 +4,6 @@ from keras_espmedsam._upward import upward
 from keras_espmedsam.errors import warn_of_input
 from keras_espmedsam.imaging.probability_calibration import checked_calibration
 from keras_espmedsam.inference.guarantees import checked_guarantees
-from keras_espmedsam.models.esp_medsam.trained_targets import trained_targets
 
 
 class CalibratedSegmenter:
@@ -111,43 +110,6 @@ class CalibratedSegmenter:
             of[one.target] = {**of.get(one.target, {}), **one.guarantees}
         self._set_calibration(calibration, guarantees)
         return found
-
-    def training_begins(self):
-        """Remove what holds for weights that training changes, and keep it for the others."""
-        trained = trained_targets(self)
-        if trained is None:
-            self.weights_change()
-            return
-
-        def kept(options):
-            return {
-                modality: {
-                    target: one
-                    for target, one in of.items()
-                    if target not in trained.get(modality, ())
-                }
-                for modality, of in options.items()
-            }
-
-        before = self.probability_calibration, self.guarantees, self.quality, self.scope
-        # The embedding changes with the weights of a modality, and not with those of a target.
-        scope = {
-            modality: of
-            for modality, of in self.scope.items()
-            if set(self.target_set.of(modality)) != trained.get(modality, set())
-        }
-        after = (*(kept(one) for one in before[:3]), scope)
-        if after == before:
-            return
-        self._set_calibration(*after[:2])
-        self._set_quality(after[2])
-        self._set_scope(scope)
-        warn_of_input(
-            "The model was calibrated with other weights; its calibration and its guarantees of "
-            f"{', '.join(trained)} are removed, and their quality and scope are told no more. "
-            "Calibrate it again when its weights are final.",
-            stacklevel=3,
-        )
 
     def forget_calibration(self):
         """Remove the calibration and the guarantees, because the weights are about to change."""

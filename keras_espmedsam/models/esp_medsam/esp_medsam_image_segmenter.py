@@ -27,6 +27,7 @@ from keras_espmedsam.models.esp_medsam.pixel_weights import weigh_classes
 from keras_espmedsam.models.esp_medsam.quality_segmenter import QualitySegmenter
 from keras_espmedsam.models.esp_medsam.raw_targets import first_channels, labelled_channels
 from keras_espmedsam.models.esp_medsam.scope_segmenter import ScopeSegmenter
+from keras_espmedsam.models.esp_medsam.trained_targets import forget_targets, trained_targets
 from keras_espmedsam.models.jit_compilation import check_jit_compile
 from keras_espmedsam.models.quantization import keeps_quantization
 from keras_espmedsam.models.raw_training import trains_on_raw_images
@@ -154,6 +155,14 @@ class ESPMedSAMImageSegmenter(
         self.forget_calibration()
         self.forget_quality()
         self.forget_scope()
+
+    def training_begins(self):
+        """Remove what holds for weights that training changes, and keep it for the others."""
+        trained = trained_targets(self)
+        if trained is None:
+            self.weights_change()
+        else:
+            forget_targets(self, trained)
 
     def rebuilt_with(self, **changes):
         """Return a segmenter of the same backbone, which shares all weights.
