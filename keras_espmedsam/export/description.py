@@ -11,6 +11,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.export.target_planes import labels_by_group, num_planes
 from keras_espmedsam.hub.built_in_presets import card_licence, versioned_name
 from keras_espmedsam.imaging.postprocessing import checked_postprocessing
+from keras_espmedsam.inference.test_time import converter_of
 from keras_espmedsam.models.image_converter import NORMALIZATIONS
 
 UNKNOWN_LICENCE = "unknown"
@@ -179,9 +180,7 @@ def _scoped(task, request):
 
 
 def _size_of(task, modality):
-    # A converter of another kind has one size for all modalities.
-    converter = task.preprocessor.image_converter
-    return getattr(converter, "for_modality", lambda name: converter)(modality).image_size
+    return converter_of(task.preprocessor.image_converter, modality).image_size
 
 
 def _outputs(request, targets, self_prompts):

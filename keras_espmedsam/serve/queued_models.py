@@ -1,6 +1,5 @@
 """A segmenter and a recogniser whose calls go through the queue of a server."""
 
-import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from keras_espmedsam.serve.served_model import ServedModel
 class _Queued:
     """Stands for a model in one request."""
 
-    def __init__(self, model: Any, name: str, queue: BatchQueue, deadline: float):
+    def __init__(self, model: Any, name: str, queue: BatchQueue, deadline: float | None):
         self._model = model
         self._name = name
         self._queue = queue
@@ -55,7 +54,7 @@ class QueuedSegmenter(_Queued):
     Args:
         model: the model.
         queue: the queue that makes its calls.
-        deadline: `time.monotonic()` until which the request has to be answered.
+        deadline: `time.monotonic()` until which the request has to be answered; None for never.
 
     Example:
         >>> import types
@@ -71,7 +70,6 @@ class QueuedSegmenter(_Queued):
     """
 
     def __init__(self, model: ServedModel, queue: BatchQueue, deadline: float | None = None):
-        deadline = time.monotonic() + 3600 if deadline is None else deadline
         super().__init__(model.segmenter, model.name, queue, deadline)
 
     def segment(
