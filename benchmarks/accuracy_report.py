@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import numpy as np
+from report_pages import table
 from scipy import stats
 
 from keras_espmedsam.data import atomic_path
@@ -78,11 +79,6 @@ def _with_interval(found, digits=3):
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _table(header, rows):
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
-
-
 def accuracy_table(results, split, measure):
     """One row per system: each data set's mean with its interval, and the mean of the sets."""
     names = list(by_dataset(next(iter(results.values())), split, measure))
@@ -93,7 +89,7 @@ def accuracy_table(results, split, measure):
         cells = [_with_interval(interval([sets[name]]), digits) for name in names]
         mean = _with_interval(interval(sets.values()), digits)
         rows.append([result["title"], *cells, f"**{mean}**"])
-    return _table(["", *names, "mean of the sets"], rows)
+    return table(["", *names, "mean of the sets"], rows)
 
 
 def budget_table(results):
@@ -111,7 +107,7 @@ def budget_table(results):
                 "" if cpu is None else f"{cpu / 60:.0f}",
             ]
         )
-    return _table(["", "parameters", "GMAC", "ms per image", "CPU minutes of training"], rows)
+    return table(["", "parameters", "GMAC", "ms per image", "CPU minutes of training"], rows)
 
 
 def difference_table(results):
@@ -121,7 +117,7 @@ def difference_table(results):
         if name != SHIPPED:
             found = _compared(results[SHIPPED], result)
             rows.append([result["title"], *(cell for pair in found for cell in pair)])
-    return _table(["version 1 against", "test", "", "unseen", ""], rows)
+    return table(["version 1 against", "test", "", "unseen", ""], rows)
 
 
 def claim_table(results):
@@ -132,7 +128,7 @@ def claim_table(results):
             found = _compared(results[RECIPE], results[name])
             cells = (f"{VERDICTS[verdict]} ({shown})" for shown, verdict in found)
             rows.append([claim, *cells])
-    return _table(["claim", "test", "unseen"], rows)
+    return table(["claim", "test", "unseen"], rows)
 
 
 def wheel_table(shipped, folder):
@@ -146,7 +142,7 @@ def wheel_table(shipped, folder):
         apart = max(abs(found[name] - value) for name, value in measured.items())
         cells = (f"{found[name]:.4f}" for name in measured)
         rows.append([report["backend"], *cells, f"{apart:.5f}"])
-    return _table(["Dice", *measured, "most apart"], rows) if rows[1:] else ""
+    return table(["Dice", *measured, "most apart"], rows) if rows[1:] else ""
 
 
 def mirror_table(shipped, path):
@@ -165,7 +161,7 @@ def mirror_table(shipped, path):
             )
             change = interval([other[name] - one[name] for name in names])
             rows.append([title, *means, _with_interval(change)])
-    return _table(["Dice", "as above", "with `--mirror`", "difference"], rows)
+    return table(["Dice", "as above", "with `--mirror`", "difference"], rows)
 
 
 def _compared(one, other):
@@ -195,7 +191,7 @@ def calibration_table(results):
         ]
         for result in results.values()
     ]
-    return _table(["", *names], rows)
+    return table(["", *names], rows)
 
 
 def worst(result):
@@ -211,9 +207,9 @@ def worst(result):
             [f"`{image['image']}`", image["dice"], image["precision"], image["recall"]]
             for image in images
         ]
-        table = _table(["file", "Dice", "precision", "recall"], rows)
+        listed = table(["file", "Dice", "precision", "recall"], rows)
         title = modality.capitalize() + (f": {target}" if target else "")
-        parts.append(f"### {title}\n\n{table}")
+        parts.append(f"### {title}\n\n{listed}")
     return "\n\n".join(parts)
 
 

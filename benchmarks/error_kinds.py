@@ -17,6 +17,7 @@ import pathlib
 
 import numpy as np
 from preset_accuracy import INDEX, RESULTS, ROOT, records_of, some_of_each
+from report_pages import table
 from scipy import ndimage
 
 from keras_espmedsam.data import atomic_path
@@ -113,8 +114,8 @@ def section(result, seen=None):
         seen: what was seen by eye, from error_kinds_by_eye.json; left out if it is of another
             preset.
     """
-    table = _table(result["targets"], ["modality", "target", "masks", *KINDS, "none"])
-    text = SECTION.format(images=result["images"], name=result["preset"], table=table)
+    counted = _table(result["targets"], ["modality", "target", "masks", *KINDS, "none"])
+    text = SECTION.format(images=result["images"], name=result["preset"], table=counted)
     if seen is None or seen["preset"] != result["preset"]:
         return text
     rows = seen["modalities"]
@@ -129,9 +130,7 @@ def section(result, seen=None):
 
 def _table(rows, names):
     header = ["none of these" if name == "none" else name for name in names]
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]
-    return "\n".join(lines)
+    return table(header, [[row[name] for name in names] for row in rows])
 
 
 def count(preset, name, index, most, overlays):

@@ -1,6 +1,7 @@
 """Write the page and the figure of `benchmarks/guarantees.py`."""
 
 import numpy as np
+from report_pages import table
 
 PAGE = """\
 # Calibrated probabilities and guarantees
@@ -210,11 +211,6 @@ def draw(stored, path):
     pyplot.close(figure)
 
 
-def _table(titles, rows):
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
 def _name(row):
     return [_target(row), row["dataset"], row["split"], row["images"]]
 
@@ -233,7 +229,7 @@ def _calibration(rows):
         [*_name(row), *(f"{row[kind][one]:.4f}" for one in ("ece", "brier") for kind in kinds)]
         for row in rows
     ]
-    return _table(titles, [*body, *_means(rows, kinds)])
+    return table(titles, [*body, *_means(rows, kinds)])
 
 
 def _means(rows, kinds):
@@ -264,7 +260,7 @@ def _dice(rows):
             f"{options['bias']['bias']:.2f}",
         ])  # fmt: skip
     titles = ["target", "test images", "Dice, T", "Dice, T and b", "T alone", "T with b", "b"]
-    return _table(titles, body)
+    return table(titles, body)
 
 
 def _splits(rows):
@@ -279,7 +275,7 @@ def _splits(rows):
         body.append(line)
     titles = ["target", "images", "mean recall (95 %)", "halves below", "false discovery ≤ 0.3: "
               "wrong; shown", "Dice ≥ 0.7: wrong; shown"]  # fmt: skip
-    return _table(titles, body)
+    return table(titles, body)
 
 
 def _places(rows):
@@ -296,7 +292,7 @@ def _places(rows):
         ]
         for row in rows
     ]
-    return _table(titles, body)
+    return table(titles, body)
 
 
 def _own(rows):
@@ -310,4 +306,4 @@ def _own(rows):
             for one in cells
         ]
         body.append([_target(row), row["dataset"], row["images"], *shown])
-    return _table(["target", "data set", "images", "val, recall 0.9", *kinds], body)
+    return table(["target", "data set", "images", "val, recall 0.9", *kinds], body)

@@ -348,6 +348,7 @@ def _print_plan(plan):
 
 def _report(given):
     import leave_one_out_report as report
+    import report_pages
 
     results = report.read_results(given.output)
     results = {n: own for n, own in results.items() if n in (given.only or results)}
@@ -357,10 +358,7 @@ def _report(given):
     if given.page is None:
         print(text)
         return
-    figures = json.dumps(report.figures(results, given.base), indent=1) + "\n"
-    for path, own in ((given.page, text), (given.page.with_suffix(".json"), figures)):
-        with atomic_path(path) as temporary:
-            temporary.write_text(own, encoding="utf-8")
+    report_pages.write_page(given.page, text, report.figures(results, given.base))
 
 
 def main(arguments=None):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from report_pages import table
 
 from keras_espmedsam.errors import InputError
 
@@ -204,7 +205,7 @@ def tables(group):
             row.append(finding(*(own[where]["gain"] for where in TITLES)))
         rows.append([*row, *[""] * (2 * len(own) + 2 - len(row))])
     titles = [cell for where in found[base] for cell in (f"Dice {where}", f"over {base}")]
-    text = "\n" + _table(["recipe", *titles, "finding"], rows) if others else ""
+    text = f"\n{table(['recipe', *titles, 'finding'], rows)}\n" if others else ""
     for where, title in TITLES.items():
         if where not in found[base]:
             continue
@@ -216,7 +217,8 @@ def tables(group):
             cells = [f"{value:.3f}" for value in (*means, found[name][where]["mean"])]
             gain = "" if name == base else _interval(found[name][where]["gain"])
             rows.append([name, *cells, gain])
-        text += f"\nDice {title}:\n\n" + _table(["Dice", *modalities, "mean", f"over {base}"], rows)
+        listed = table(["Dice", *modalities, "mean", f"over {base}"], rows)
+        text += f"\nDice {title}:\n\n{listed}\n"
         names = [(m, *key) for m in modalities for key in sets[base][m]]
         rows = [
             [
@@ -226,18 +228,13 @@ def tables(group):
             ]
             for modality, dataset, target in names
         ]
-        text += "\n" + _table(["data set", "modality", *sets, "images"], rows)
+        text += f"\n{table(['data set', 'modality', *sets, 'images'], rows)}\n"
     return text
 
 
 def _interval(found):
     value, low, high = found
     return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
-
-
-def _table(header, rows):
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def page(results, output, base=None):

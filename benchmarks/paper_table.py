@@ -1,8 +1,8 @@
 """A version's figures in the layout of ESP-MedSAM's own evaluation: a set of each modality at home
 and one elsewhere."""
 
-from markdown_tables import cell_of, table
 from preset_statistics import Means, rows_of
+from report_pages import cell_of, table
 
 # The paper's data sets and how many images of each it tests on: at home, and unseen (arXiv
 # 2407.14153). Beside each: the name of ours that is the same one.

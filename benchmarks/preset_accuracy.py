@@ -60,9 +60,14 @@ def some_of_each(records, most):
         sets.setdefault(record.dataset, []).append(record)
     kept = []
     for own in sets.values():
-        count = min(most, len(own))
-        kept += [own[i * len(own) // count] for i in range(count)]
+        kept += spread(own, most)
     return kept
+
+
+def spread(rows, count):
+    """At most so many, evenly spread; 0 for all."""
+    count = min(count or len(rows), len(rows))
+    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def subgroup(record):

@@ -4,7 +4,6 @@ import json
 import pathlib
 
 import numpy as np
-from markdown_tables import cell, cell_of, table
 from paper_table import paper_table
 from preset_statistics import (
     SPLITS,
@@ -16,6 +15,7 @@ from preset_statistics import (
     rows_of,
     subgroup_rows,
 )
+from report_pages import cell, cell_of, table
 
 from keras_espmedsam.data import atomic_path
 

@@ -28,6 +28,8 @@ import time
 
 import numpy as np
 from PIL import Image, ImageFilter
+from preset_accuracy import spread
+from report_pages import write_page
 from scope_report import figures, page
 
 from keras_espmedsam.data import atomic_path, read_images, read_index, read_targets
@@ -54,12 +56,6 @@ def grouped(index, split):
     for record in read_index(index, (split,)):
         found.setdefault(record.dataset, {})[record.image] = record
     return {name: list(of.values()) for name, of in found.items()}
-
-
-def spread(rows, count):
-    """At most so many, evenly spread; 0 for all."""
-    count = min(count or len(rows), len(rows))
-    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def images_as_given(index, modalities):
@@ -214,13 +210,7 @@ def report(preset, given, target):
     corrupted = json.loads(given.with_suffix(".json").read_text(encoding="utf-8"))
     with np.load(given.with_suffix(".npz")) as archive:
         made = figures(archive, corrupted, scope)
-    text = "\n".join(page(made)) + "\n"
-    for path, own in (
-        (target, text),
-        (target.with_suffix(".json"), json.dumps(made, indent=1) + "\n"),
-    ):
-        with atomic_path(path) as temporary:
-            temporary.write_text(own, encoding="utf-8")
+    write_page(target, "\n".join(page(made)) + "\n", made)
 
 
 def main(arguments=None):

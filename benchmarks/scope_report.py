@@ -3,12 +3,11 @@
 import json
 
 import numpy as np
+from report_pages import table
 from scipy.stats import binomtest
 
-from keras_espmedsam.evaluation.fit_scope import FALSE_FLAGS
+from keras_espmedsam.evaluation.fit_scope import FALSE_FLAGS, PENALTY, weights_of
 from keras_espmedsam.evaluation.logistic_regression import logistic_regression
-
-PENALTY = 2.0
 
 
 def logits(statistics, said, scope):
@@ -32,13 +31,6 @@ def share(flags):
 
 
 # === Scores that know proper images alone, or no photographs ===
-
-
-def weights_of(datasets):
-    """Images of a data set count by the square root of their number."""
-    _, which, counts = np.unique(datasets, return_inverse=True, return_counts=True)
-    weights = counts[which] ** -0.5
-    return weights / weights.sum()
 
 
 def covariance(x, weights, shrinkage=0.1):
@@ -213,10 +205,12 @@ def _percent(one):
     return "" if one is None else f"{one['flagged']:.1%}"
 
 
-def _rows(groups):
-    for name, one in groups.items():
-        interval = f"{one['low']:.1%} to {one['high']:.1%}"
-        yield f"| {name} | {one['images']} | {_percent(one)} | {interval} |"
+def _shares(title, groups):
+    rows = [
+        [name, one["images"], _percent(one), f"{one['low']:.1%} to {one['high']:.1%}"]
+        for name, one in groups.items()
+    ]
+    return table([title, "number", "flagged", "interval"], rows) + "\n"
 
 
 def page(made):
@@ -227,50 +221,42 @@ def page(made):
     yield "[Is this image of the right kind?](../how-to/trust.md#is-this-image-of-the-right-kind)"
     yield "what it is for. Flagged are images with a `scope_score` above 1. The threshold was set"
     yield "on val. Intervals are exact binomial ones of 95 %, as if images were independent.\n"
-    yield "| images | number | flagged | interval |\n|---|---|---|---|"
-    yield from _rows(made["groups"])
-    yield ""
+    yield _shares("images", made["groups"])
     yield "Photographs are two of scikit-image that the fit has not seen, and its astronaut, coffee"
     yield "and page; generated are mosaics, interference and charts, kinds that it has not seen"
     yield "either. Each is given as each of the six modalities.\n"
     yield "## The modalities given as each other\n"
     yield "Test images, rows, that are given as the modality of the column: the share flagged. On"
     yield "the diagonal are proper images.\n"
-    names = list(made["pairs"])
-    yield f"| | {' | '.join(names)} |\n|---{'|---' * len(names)}|"
-    for name, row in made["pairs"].items():
-        yield f"| {name} | {' | '.join(_percent(row[other]) for other in names)} |"
-    yield ""
+    pairs = made["pairs"]
+    rows = [[name, *(_percent(row[other]) for other in pairs)] for name, row in pairs.items()]
+    yield table(["", *pairs], rows) + "\n"
     yield "## Each data set\n"
     yield "`unseen` are other hospitals than those of the training. `other` are images of the same"
     yield "technique and another part of the body: hc18 shows heads of unborn children, given as"
     yield "ultrasound of the breast; ufba425 shows teeth, given as X-rays of the chest.\n"
-    yield "| data set | number | flagged | interval |\n|---|---|---|---|"
-    yield from _rows(made["datasets"])
-    yield ""
+    yield _shares("data set", made["datasets"])
     yield "## Other scores\n"
     yield "Shares flagged by scores on the same statistics, with thresholds set alike: val images"
     yield "given as another modality, where more is better; and proper images of a data set that"
     yield f"was left out of the fit, mean and most of {made['left_out']}, where less is better. The"
     yield "weights have seen these, so a new hospital is further away still.\n"
-    yield "| score | other modality | data set left out | most |\n|---|---|---|---|"
-    for name, one in made["scores"].items():
-        yield (
-            f"| {SCORES[name]} | {one['crossed']:.1%} | {one['left_out']:.1%} "
-            f"| {one['left_out_most']:.1%} |"
-        )
-    yield ""
+    measures = ("crossed", "left_out", "left_out_most")
+    rows = [
+        [SCORES[name], *(f"{one[measure]:.1%}" for measure in measures)]
+        for name, one in made["scores"].items()
+    ]
+    yield table(["score", "other modality", "data set left out", "most"], rows) + "\n"
     yield "## Images of poor quality\n"
     yield f"{made['images_of_a_dataset']} test images of each data set, and worse copies of them:"
     yield "the mean Dice and predicted quality of their masks, and the share of images that is out"
     yield "of scope.\n"
-    yield "| images | strength | number | Dice | predicted | flagged |\n|---|---|---|---|---|---|"
-    for one in made["corrupted"]:
-        yield (
-            f"| {one['kind']} | {one['strength']:g} | {one['masks']} | {one['dice']:.3f} "
-            f"| {one['quality']:.3f} | {one['flagged']:.1%} |"
-        )
-    yield ""
+    rows = [
+        [one["kind"], f"{one['strength']:g}", one["masks"], f"{one['dice']:.3f}"]
+        + [f"{one['quality']:.3f}", f"{one['flagged']:.1%}"]
+        for one in made["corrupted"]
+    ]
+    yield table(["images", "strength", "number", "Dice", "predicted", "flagged"], rows) + "\n"
     yield "## Time\n"
     with_it, without = (made["seconds"][name] for name in ("with", "without"))
     yield f"A pass of one image takes {1000 * with_it:.1f} ms with the score and"

@@ -26,6 +26,7 @@ import numpy as np
 from interleaved import medians
 from preset_accuracy import INDEX, records_of, some_of_each
 from preset_statistics import Means
+from report_pages import table, write_page
 
 from keras_espmedsam.data import atomic_path
 from keras_espmedsam.inference.image_segmentation import SegmentsImages
@@ -293,30 +294,21 @@ def page(made):
         most = own["images_of_a_set"]
         yield f"{own['images']} images, at most {most} of each data set, evenly spread;"
         yield f"by {own['preset']}. Data sets: {', '.join(own['datasets'])}.\n"
-        yield "| modality | Dice | " + " | ".join(names) + " |"
-        yield "|" + "---|" * (len(names) + 2)
-        for modality, row in [*own["modalities"].items(), ("**mean**", own["all"])]:
-            cells = [modality, f"{row['dice']:.3f}", *(_change(row[name]) for name in names)]
-            yield "| " + " | ".join(cells) + " |"
-        yield ""
+        rows = [
+            [modality, f"{row['dice']:.3f}", *(_change(row[name]) for name in names)]
+            for modality, row in [*own["modalities"].items(), ("**mean**", own["all"])]
+        ]
+        yield table(["modality", "Dice", *names], rows) + "\n"
     yield "## Time\n"
     yield "Of a call of `segment` with one image of the model's size, as a multiple of that without"
     yield "options; medians of one run, in turn.\n"
-    yield "| option | time |"
-    yield "|---|---|"
-    for name, ratio in made["costs"].items():
-        yield f"| {name} | {ratio:.1f} |"
+    rows = [[name, f"{ratio:.1f}"] for name, ratio in made["costs"].items()]
+    yield table(["option", "time"], rows)
 
 
 def write_report(results, path):
     made = figures(results)
-    text = "\n".join(page(made)) + "\n"
-    for one, own in (
-        (path, text),
-        (path.with_suffix(".json"), json.dumps(made, indent=1) + "\n"),
-    ):
-        with atomic_path(one) as temporary:
-            temporary.write_text(own, encoding="utf-8")
+    write_page(path, "\n".join(page(made)) + "\n", made)
 
 
 def main():

@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from markdown_tables import table
+from report_pages import table, write_page
 from trust_figures import BAD, GOOD, SHARE, SPLITS, figures, risk_curve
 
 from keras_espmedsam.data import atomic_path
@@ -338,9 +338,7 @@ def write(found, page):
         found: dict, what `trust.py measure` wrote.
         page: path.
     """
-    text = json.dumps(figures(found), indent=1) + "\n"
-    for path, own in ((page, written(json.loads(text))), (page.with_suffix(".json"), text)):
-        with atomic_path(path) as temporary:
-            temporary.write_text(own, encoding="utf-8")
+    made = figures(found)
+    write_page(page, written(json.loads(json.dumps(made))), made)
     with atomic_path(page.with_suffix(".png")) as temporary:
         draw(found["rows"], temporary)

@@ -14,9 +14,9 @@ from card_sources import source_table
 from huggingface_hub import EvalResult, ModelCardData
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "benchmarks"))
-from markdown_tables import cell, table
 from preset_report import modality_table, subgroup_table
 from preset_statistics import SPLITS, Means, rows_of
+from report_pages import cell, table
 
 NAME = "espmedsam_nano_256"
 DESCRIPTION = (

@@ -21,8 +21,10 @@ FEWEST = 8
 FALSE_FLAGS = 0.02
 """The share of the val images that may be flagged."""
 
-# Chosen on left-out data sets and kinds of generated images; three times as much is about as good.
-_PENALTY = 2.0
+PENALTY = 2.0
+"""Of the regression; chosen on left-out data sets and kinds of generated images. Three times as
+much is about as good."""
+
 _DIGITS = 6
 
 
@@ -135,8 +137,8 @@ def _images(record: Record, segmenter: Any, max_pixels: int) -> Iterator[np.ndar
 def _coefficients(own, other, val):
     inputs = np.array([one.statistics for one in (*own, *other)], float)
     labels = np.repeat([0.0, 1.0], [len(own), len(other)])
-    weights = np.concatenate([_weights(own), _weights(other)])
-    offset, factors = logistic_regression(inputs, labels, weights, _PENALTY)
+    weights = np.concatenate([weights_of([one.dataset for one in of]) for of in (own, other)])
+    offset, factors = logistic_regression(inputs, labels, weights, PENALTY)
     logits = np.sort(offset + np.array([one.statistics for one in val], float) @ factors)
     # The logistic function is a half here, and the score 1.
     largest = logits[int(np.ceil((1 - FALSE_FLAGS) * len(logits))) - 1]
@@ -145,9 +147,19 @@ def _coefficients(own, other, val):
     return [float(f"{value:.{_DIGITS}g}") for value in (offset, *factors)]
 
 
-def _weights(samples):
-    counts: dict[str, int] = {}
-    for one in samples:
-        counts[one.dataset] = counts.get(one.dataset, 0) + 1
-    weights = np.array([counts[one.dataset] ** -0.5 for one in samples])
+def weights_of(datasets: Sequence[str]) -> np.ndarray:
+    """Weigh images by one over the square root of how many there are of their data set.
+
+    Args:
+        datasets: the data set of each image.
+
+    Returns:
+        `(images,)`, of which the sum is 1.
+
+    Example:
+        >>> weights_of(["drive", "drive", "drive", "drive", "hrf"]).round(3).tolist()
+        [0.167, 0.167, 0.167, 0.167, 0.333]
+    """
+    _, which, counts = np.unique(datasets, return_inverse=True, return_counts=True)
+    weights = counts[which] ** -0.5
     return weights / weights.sum()
