@@ -298,12 +298,13 @@ def page(made):
             [modality, f"{row['dice']:.3f}", *(_change(row[name]) for name in names)]
             for modality, row in [*own["modalities"].items(), ("**mean**", own["all"])]
         ]
-        yield table(["modality", "Dice", *names], rows) + "\n"
+        yield from table(["modality", "Dice", *names], rows).splitlines()
+        yield ""
     yield "## Time\n"
     yield "Of a call of `segment` with one image of the model's size, as a multiple of that without"
     yield "options; medians of one run, in turn.\n"
     rows = [[name, f"{ratio:.1f}"] for name, ratio in made["costs"].items()]
-    yield table(["option", "time"], rows)
+    yield from table(["option", "time"], rows).splitlines()
 
 
 def write_report(results, path):
