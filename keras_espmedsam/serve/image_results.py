@@ -105,7 +105,7 @@ def _segmented(path, segmenter, recognizer, query, settings, name):
                 writer.write(result)
         known = result.known_targets or result.targets
         masks |= dict.fromkeys(writer.mask_paths(file, known, result.targets))
-        content["images"].append(_described(result))
+        content["images"].append(described_image(result))
         if query.outlines == "geojson" and query.output == "json":
             (outlines,) = folder.glob("*.geojson")
             content["images"][-1]["geojson"] = _json_of(outlines)
@@ -139,8 +139,12 @@ def _check_output(query: SegmentQuery, file: ImageFile) -> None:
         )
 
 
-def _described(result: FileResult) -> dict[str, Any]:
-    """Return what JSON says about an image."""
+def described_image(result: FileResult) -> dict[str, Any]:
+    """Return what JSON says about an image.
+
+    Args:
+        result: of `segment_files`, without an error.
+    """
     assert result.image is not None and result.index is not None  # There was no error.
     height, width = result.image.size
     objects = {**result.masks, **result.instances}
