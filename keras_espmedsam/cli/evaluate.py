@@ -28,7 +28,7 @@ from keras_espmedsam.cli.loading import (
 from keras_espmedsam.cli.report_files import ReportFiles
 from keras_espmedsam.cli.report_tables import print_report
 from keras_espmedsam.cli.standard_streams import stdout_is_lost
-from keras_espmedsam.cli.test_time import MIRROR_OPTION, SCALES_OPTION, parse_scales
+from keras_espmedsam.cli.test_time import MIRROR_OPTION, SCALES_OPTION
 from keras_espmedsam.data.images import MAX_PIXELS
 from keras_espmedsam.data.index import read_column, read_index
 from keras_espmedsam.errors import InputError
@@ -41,6 +41,7 @@ from keras_espmedsam.evaluation.worst_images import DEFAULT_COUNT, worst_images
 from keras_espmedsam.hub.built_in_presets import versioned_name
 from keras_espmedsam.imaging.intensity import parse_intensity
 from keras_espmedsam.inference.load_models import check_name as check_preset
+from keras_espmedsam.inference.test_time import parse_scales
 
 
 def evaluate(

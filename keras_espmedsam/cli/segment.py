@@ -31,7 +31,7 @@ from keras_espmedsam.cli.loading import (
 )
 from keras_espmedsam.cli.quality_report import SET_ASIDE, QualityReport
 from keras_espmedsam.cli.target_summary import TargetSummary
-from keras_espmedsam.cli.test_time import MIRROR_OPTION, SCALES_OPTION, parse_scales
+from keras_espmedsam.cli.test_time import MIRROR_OPTION, SCALES_OPTION
 from keras_espmedsam.cli.thresholds import THRESHOLD_OPTION, GivenThresholds
 from keras_espmedsam.data.formats.unread import described
 from keras_espmedsam.data.images import MAX_PIXELS, ImageFile, inspect_image_file
@@ -47,6 +47,7 @@ from keras_espmedsam.inference.modalities import modality_indices
 from keras_espmedsam.inference.object_files import POLYGONS
 from keras_espmedsam.inference.recognition import AUTO, DEFAULT_RECOGNIZER, shown
 from keras_espmedsam.inference.recognize_files import basis
+from keras_espmedsam.inference.test_time import parse_scales
 
 
 def segment(

@@ -61,6 +61,34 @@ def checked_scales(scales: Any, model: Any = None) -> tuple[float, ...]:
     return found
 
 
+def parse_scales(text: str | None, option: str = "--scales") -> tuple[float, ...] | None:
+    """Return the scales that a text holds, or `None` for the model's image size alone.
+
+    Args:
+        text: numbers with commas between them; `None` for none.
+        option: what the text was given as, for the message.
+
+    Raises:
+        InputError: for anything but different numbers from 0.25 to 4.
+
+    Example:
+        >>> parse_scales("0.75,1,1.25")
+        (0.75, 1.0, 1.25)
+        >>> parse_scales("1") is None
+        True
+    """
+    if text is None:
+        return None
+    try:
+        scales = checked_scales([float(one) for one in text.split(",")])
+    except ValueError:  # An InputError is one, too.
+        raise InputError(
+            f"Received {option} {shown_value(text)}; expected a number from 0.25 to 4, or several "
+            "different ones with commas between them, such as 0.75,1,1.25."
+        ) from None
+    return None if scales == OWN_SIZE else scales
+
+
 def _is_scale(value):
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return number and LEAST_SCALE <= float(value) <= MOST_SCALE
