@@ -4,8 +4,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference.chosen_targets import DEFAULT_THRESHOLD
+from keras_espmedsam.inference.test_time import parse_scales
+
+MOST_SCALES = 4
+"""The most scales of a request."""
+
+LARGEST_SCALE = 2.0
+"""The largest scale of a request: the time of a pass grows with its square, and all wait for it."""
 
 
 class SegmentQuery(BaseModel):
@@ -33,6 +41,12 @@ class SegmentQuery(BaseModel):
     mirror: bool = Field(
         False, description="Average with the result for the mirrored image; takes twice as long."
     )
+    scales: str | None = Field(
+        None,
+        description="Average the results for the image at several sizes, as factors of the "
+        f"model's image size up to {LARGEST_SCALE:g}, such as 0.75,1,1.25; each takes a pass. "
+        "Default: 1.",
+    )
     postprocess: bool = Field(
         True, description="Remove small objects and fill holes, where the model says so."
     )
@@ -58,11 +72,16 @@ class SegmentQuery(BaseModel):
         Raises:
             InputError: when two of them do.
         """
-        if self.guarantee is not None and (self.threshold is not None or self.mirror):
-            other = "threshold" if self.threshold is not None else "mirror"
+        given = {
+            "threshold": self.threshold is not None,
+            "mirror": self.mirror,
+            "scales": request_scales(self.scales) is not None,
+        }
+        others = [name for name, one in given.items() if one]
+        if self.guarantee is not None and others:
             raise InputError(
-                f"Received guarantee with {other}; a guarantee holds for its own thresholds and "
-                "without mirroring, so leave one of the two out."
+                f"Received guarantee with {others[0]}; a guarantee holds for its own thresholds, "
+                "without mirroring and at the model's image size, so leave one of the two out."
             )
         if self.outlines is not None and self.output not in ("json", "zip"):
             raise InputError(
@@ -75,8 +94,31 @@ class SegmentQuery(BaseModel):
         return {
             "threshold": DEFAULT_THRESHOLD if self.threshold is None else self.threshold,
             "mirror": self.mirror,
+            "scales": request_scales(self.scales),
             "postprocess": self.postprocess,
             "guarantee": self.guarantee,
             "targets": self.target or None,
             "intensity": self.intensity,
         }
+
+
+def request_scales(text: str | None) -> tuple[float, ...] | None:
+    """Return the scales of a request, or `None` for the model's image size alone.
+
+    Args:
+        text: numbers with commas between them; `None` for none.
+
+    Raises:
+        InputError: for anything else, and for more or larger scales than a server computes.
+
+    Example:
+        >>> request_scales("0.75,1,1.25")
+        (0.75, 1.0, 1.25)
+    """
+    scales = parse_scales(text, "the scales")
+    if scales is not None and (len(scales) > MOST_SCALES or max(scales) > LARGEST_SCALE):
+        raise InputError(
+            f"Received the scales {shown_value(text)}; a server takes up to {MOST_SCALES}, each "
+            f"up to {LARGEST_SCALE:g}. Use espmedsam segment for others."
+        )
+    return scales

@@ -18,13 +18,15 @@ from keras_espmedsam.inference.chosen_targets import (
 from keras_espmedsam.inference.guarantees import check_guarantee, check_guaranteed
 from keras_espmedsam.inference.modalities import modality_indices
 from keras_espmedsam.inference.recognition import AUTO
+from keras_espmedsam.inference.test_time import checked_scales
+from keras_espmedsam.serve.segment_query import request_scales
 from keras_espmedsam.serve.served_model import ServedModel
 from keras_espmedsam.serve.settings import ServerSettings
 from keras_espmedsam.serve.tensors import InferRequest
 
 IMAGES, MODALITIES = "images", "modalities"
 _FLAGS = ("mirror", "postprocess")
-_TEXTS = ("target", "guarantee")
+_TEXTS = ("target", "guarantee", "scales")
 _PARAMETERS = ("threshold", *_FLAGS, *_TEXTS)
 
 
@@ -41,6 +43,12 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
         ['masks', 'probabilities', 'modalities', 'targets']
     """
     any_size = [-1, -1, -1]
+    further = []
+    if getattr(model.segmenter, "quality", None):
+        further.append({"name": "quality", "datatype": "FP32", "shape": [-1, -1]})
+    if getattr(model.segmenter, "scope", None):
+        further.append({"name": "scope_score", "datatype": "FP32", "shape": [-1]})
+        further.append({"name": "in_scope", "datatype": "UINT8", "shape": [-1]})
     return {
         "name": model.name,
         "versions": ["1"],
@@ -54,6 +62,7 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
             {"name": "probabilities", "datatype": "FP32", "shape": [*any_size, -1]},
             {"name": "modalities", "datatype": "BYTES", "shape": [-1]},
             {"name": "targets", "datatype": "BYTES", "shape": [-1]},
+            *further,
         ],
     }
 
@@ -66,15 +75,18 @@ def infer(
     Args:
         request: with the input `images`, `(batch, height, width, 3)`, `(..., 1)` or without
             channels, UINT8, UINT16 or FP32 in [0, 1]; and perhaps `modalities`, one for each or one
-            for all. Parameters are `threshold`, `target`, `mirror`, `postprocess`, `guarantee`.
+            for all. Parameters are `threshold`, `target`, `mirror`, `scales`, `postprocess`,
+            `guarantee`.
         segmenter: the segmenter.
         recognizer: the recogniser of modalities, or None.
         settings: the limits.
 
     Returns:
         dict of `masks`, uint8 (0 and 1) and `probabilities`, float32, both
-        `(batch, height, width, targets)`; `modalities`, a text for each image; and `targets`, the
-        names of the masks.
+        `(batch, height, width, targets)`; `modalities`, a text for each image; `targets`, the
+        names of the masks; `quality`, float32 `(batch, targets)`, the predicted Dice, if the
+        segmenter predicts that of every mask; and `scope_score`, float32, and `in_scope`, uint8
+        (0 and 1), both `(batch,)`, if it tells them of every image.
 
     Raises:
         InputError: for tensors or parameters that cannot be used.
@@ -82,7 +94,9 @@ def infer(
     options = _options(request.parameters)
     target_set = target_set_of(segmenter)
     thresholds_of(options["threshold"], target_set)
-    check_guarantee(options.get("guarantee"), options.get("mirror", False))
+    scales = options.get("scales")
+    check_guarantee(options.get("guarantee"), options.get("mirror", False), scales is not None)
+    checked_scales(scales, segmenter)
     wanted = checked_targets(options.get("targets"), target_set)
     images = _images(request.inputs, settings.max_pixels)
     known = tuple(segmenter.modalities)
@@ -105,6 +119,20 @@ def infer(
         outputs["probabilities"] = _stacked(found["probabilities"], "float32")
     outputs["modalities"] = np.array(names, object)
     outputs["targets"] = np.array(targets[0], object)
+    return outputs | _judged(found, targets[0])
+
+
+def _judged(found: Mapping[str, Any], targets: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return what a result says of its masks and images, as far as it says it of all."""
+    outputs = {}
+    quality = found.get("quality", [{}])
+    if all(name in one for one in quality for name in targets):
+        values = [[one[name] for name in targets] for one in quality]
+        outputs["quality"] = np.array(values, "float32")
+    scores = found.get("scope_score", [None])
+    if None not in scores:
+        outputs["scope_score"] = np.array(scores, "float32")
+        outputs["in_scope"] = np.array(found["in_scope"], "uint8")
     return outputs
 
 
@@ -127,6 +155,9 @@ def _options(parameters: Mapping[str, Any]) -> dict[str, Any]:
             )
         if name == "target":
             options["targets"] = [value]
+        elif name == "scales":
+            if (scales := request_scales(value)) is not None:
+                options[name] = scales
         else:
             options[name] = value
     if "guarantee" in options and "threshold" in parameters:

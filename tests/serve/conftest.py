@@ -49,6 +49,31 @@ class Brightness:
         return found
 
 
+class Judged(Brightness):
+    """It says of X-rays how good their masks are, and whether they are of the right kind.
+
+    `scales` holds the scales of its calls.
+    """
+
+    quality = {"xray": {"lungs": {}}}
+    scope = {"xray": []}
+    takes_any_size = True
+
+    def __init__(self):
+        super().__init__()
+        self.scales = []
+
+    def segment(self, images, modalities, scales=None, **options):
+        self.scales.append(scales)
+        found = super().segment(images, modalities, **options)
+        xray = [name == "xray" for name in modalities]
+        found["quality"] = [{"lungs": 0.75} if one else {} for one in xray]
+        # As the segmenter's: no score at other sizes than the model's.
+        found["scope_score"] = [1.5 if one and scales is None else None for one in xray]
+        found["in_scope"] = [None if one is None else one <= 1 for one in found["scope_score"]]
+        return found
+
+
 class FirstPixel:
     """A bright first pixel is an X-ray, a dark one fundus; one between is uncertain."""
 
@@ -63,6 +88,11 @@ class FirstPixel:
 @pytest.fixture
 def segmenter():
     return Brightness()
+
+
+@pytest.fixture
+def judged():
+    return Judged()
 
 
 @pytest.fixture

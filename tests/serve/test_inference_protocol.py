@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from keras_espmedsam.serve import ServedModel
+
 IMAGES = np.array([[[0, 255], [0, 200]]], "uint8")
 
 
@@ -76,6 +78,11 @@ def test_what_is_asked_for_has_an_id_and_a_version(client):
         ({"parameters": {"mirror": 1}}, "true or false"),
         ({"parameters": {"guarantee": "recall", "threshold": 0.5}}, "leave one"),
         ({"parameters": {"guarantee": "luck"}}, "guarantee"),
+        ({"parameters": {"guarantee": "recall", "scales": "1,0.5"}}, "leave one"),
+        ({"parameters": {"scales": 0.5}}, "a text"),
+        ({"parameters": {"scales": "1,nan"}}, "different ones"),
+        ({"parameters": {"scales": "1,2.5"}}, "up to 2"),
+        ({"parameters": {"scales": "1,1.1,1.2,1.3,1.4"}}, "up to 4"),
         ({"parameters": {"target": "disc"}}, "disc"),
         ({"parameters": {"target": "nose"}}, "nose"),
         ({"outputs": [{"name": "mask"}]}, "masks"),
@@ -85,6 +92,31 @@ def test_what_does_not_fit_is_told_in_a_sentence(client, change, words):
     answer = infer(client(max_pixels=200), **change)
     assert answer.status_code == 400, answer.content
     assert words in answer.json()["error"]
+
+
+def test_how_good_the_masks_are_and_whether_the_images_are_of_the_right_kind(client, judged):
+    server = client(models=[ServedModel("bright", judged)])
+    found = outputs(infer(server, np.concatenate([IMAGES, IMAGES])))
+    assert found["quality"].tolist() == [[0.75], [0.75]]
+    assert found["scope_score"].tolist() == [1.5, 1.5]
+    assert found["in_scope"].tolist() == [0, 0]
+    listed = {one["name"]: one for one in server.get("/v2/models/bright").json()["outputs"]}
+    assert [one for one in listed if one not in found] == []
+    assert {listed[name]["datatype"] for name in ("quality", "scope_score")} == {"FP32"}
+    # It tells nothing of fundus images.
+    found = outputs(infer(server, modalities=["fundus"]))
+    assert list(found) == ["masks", "probabilities", "modalities", "targets"]
+    wanted = [{"name": "quality"}]
+    answer = infer(server, modalities=["fundus"], outputs=wanted)
+    assert answer.status_code == 400 and "'quality'; expected masks" in answer.json()["error"]
+
+
+def test_scales_are_those_of_the_command(client, judged):
+    server = client(models=[ServedModel("bright", judged)])
+    found = outputs(infer(server, parameters={"scales": "0.75,1"}))
+    assert "quality" in found and "scope_score" not in found
+    outputs(infer(server, parameters={"scales": "1"}))
+    assert set(judged.scales) == {(0.75, 1.0), None}
 
 
 def test_images_with_different_targets_do_not_fit_into_a_tensor(client):

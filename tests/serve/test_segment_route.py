@@ -47,17 +47,18 @@ def test_areas_as_json(client, eye):
     assert target["area_mm2"] is None
 
 
-def test_whether_the_image_is_of_the_right_kind(client, eye, segmenter):
-    own = segmenter.segment
-
-    def segment(images, modalities, **options):
-        scores = [np.float32(1.5) for _ in images]
-        judged = {"scope_score": scores, "in_scope": [one <= 1 for one in scores]}
-        return {**own(images, modalities, **options), **judged}
-
-    segmenter.segment = segment
-    (image,) = client().post("/segment?modality=xray", content=eye).json()["images"]
+def test_whether_the_image_is_of_the_right_kind(client, eye, judged):
+    server = client(models=[ServedModel("bright", judged)])
+    (image,) = server.post("/segment?modality=xray", content=eye).json()["images"]
     assert (image["scope_score"], image["in_scope"]) == (1.5, False)
+    assert image["targets"][0]["predicted_dice"] == 0.75
+
+
+def test_scales_are_those_of_the_command(client, eye, judged):
+    server = client(models=[ServedModel("bright", judged)])
+    (image,) = server.post("/segment?modality=xray&scales=0.75,1", content=eye).json()["images"]
+    assert (0.75, 1.0) in judged.scales
+    assert image["in_scope"] is None
 
 
 def test_the_files_are_those_of_the_command(client, eye, segmenter, tmp_path):
@@ -164,6 +165,8 @@ def test_several_models_have_names(client, segmenter, eye):
         ("modality=xray&intensity=9", 400, "intensity"),
         ("modality=xray&guarantee=recall", 400, "guarantee"),
         ("modality=xray&guarantee=recall&mirror=1", 400, "mirror"),
+        ("modality=xray&guarantee=recall&scales=0.5", 400, "scales"),
+        ("modality=xray&scales=1,3", 400, "up to 2"),
         ("modality=xray&output=png&outlines=coco", 400, "output=zip"),
         ("modality=xray&output=nifti", 400, "NIfTI"),
         ("modality=fundus&output=png", 400, "vessels, disc"),

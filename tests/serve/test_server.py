@@ -25,9 +25,9 @@ import itertools
 import sys
 import threading
 from keras_espmedsam.serve import ServedModel, ServerSettings, run_server
-from tests.serve.conftest import Brightness
+from tests.serve.conftest import Judged
 
-segmenter = Brightness()
+segmenter = Judged()
 calls, gate = itertools.count(), threading.Event()
 # The first call is the server's own; the others wait until stdin is closed.
 segmenter.during = lambda: next(calls) and gate.wait()
@@ -114,7 +114,10 @@ def test_the_client_of_triton_is_served(server):
             if outputs is None:
                 assert found.as_numpy("probabilities").dtype == np.float32
                 assert found.as_numpy("targets").tolist() in ([b"lungs"], ["lungs"])
-    parameters = {"threshold": 0.9}
+                assert found.as_numpy("quality").tolist() == [[0.75]]
+                assert found.as_numpy("scope_score").tolist() == [1.5]
+                assert found.as_numpy("in_scope").tolist() == [0]
+    parameters = {"threshold": 0.9, "scales": "0.75,1"}
     found = client.infer("bright", [tensor, names], parameters=parameters, headers=dict(HEADERS))
     assert not found.as_numpy("masks").any()
     with pytest.raises(triton.InferenceServerException, match="did you mean threshold"):
