@@ -13,6 +13,7 @@ from keras_espmedsam.data.images import ImageFile, inspect_image_file
 from keras_espmedsam.data.object_counts import count_objects
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference import FileResult, ResultWriter, segment_files
+from keras_espmedsam.inference.recognition import AUTO
 from keras_espmedsam.inference.result_names import COCO_FILE
 from keras_espmedsam.serve.problems import Problem, without_path
 from keras_espmedsam.serve.segment_query import SegmentQuery
@@ -72,18 +73,13 @@ def segment_upload(
 
 
 def _segmented(path, segmenter, recognizer, query, settings, name):
-    modality = query.modality
-    if recognizer is None and modality in (None, "auto") and len(segmenter.modalities) > 1:
-        raise InputError(
-            "The server has no recogniser of modalities; give modality, one of: "
-            f"{', '.join(segmenter.modalities)}."
-        )
+    check_recognizer(segmenter, recognizer, query.modality)
     file = inspect_image_file(path, settings.max_pixels)
     _check_output(query, file)
     results = segment_files(
         segmenter,
         [file],
-        modality,
+        query.modality,
         recognizer=recognizer,
         batch_size=settings.batch_size,
         **query.options(),
@@ -122,6 +118,24 @@ def _segmented(path, segmenter, recognizer, query, settings, name):
     (mask,) = masks
     kind = "image/png" if query.output == "png" else "application/octet-stream"
     return Answer(mask.read_bytes(), kind, images)
+
+
+def check_recognizer(segmenter: Any, recognizer: Any, modality: str | None) -> None:
+    """Check that a modality that is to be recognised can be.
+
+    Args:
+        segmenter: the segmenter.
+        recognizer: the recogniser of modalities, or None.
+        modality: what the request gave.
+
+    Raises:
+        InputError: when there is no recogniser, and one is needed.
+    """
+    if recognizer is None and modality in (None, AUTO) and len(segmenter.modalities) > 1:
+        raise InputError(
+            "The server has no recogniser of modalities; give modality, one of: "
+            f"{', '.join(segmenter.modalities)}."
+        )
 
 
 def _check_output(query: SegmentQuery, file: ImageFile) -> None:
