@@ -15,7 +15,7 @@ import threading
 
 from cpu_budget import CpuBudget, cpu_seconds, read_json, write_json
 from peer import Peer
-from peer_data import CONFIG, ROOT
+from peer_data import CONFIG, MODALITIES, ROOT, TARGETS
 
 from keras_espmedsam.errors import InputError
 
@@ -57,10 +57,14 @@ class _EspMedSam(Peer):
         before = read_json(folder / CLOCK) or 0.0
         budget = CpuBudget(seconds, before, clock=lambda: cpu_seconds() + _of_children())
         with _Clock(budget, folder / CLOCK):
-            _train(self._changes(data, folder / "run", share, seed))
+            steps = self._train_share(data, share, seed, folder)
         write_json(folder / CLOCK, budget.used)
-        steps = sum(phase["steps"] * phase["epochs"] for phase in _phases(data, share))
         return {"cpu_seconds": round(budget.used, 1), "steps": steps}
+
+    def _train_share(self, data, share, seed, folder):
+        """Train for a share of the configuration's steps, and return how many that were."""
+        _train(self._changes(data, folder / "run", share, seed))
+        return _steps(data, share)
 
     def _changes(self, data, output, share, seed):
         phases = {
@@ -122,6 +126,10 @@ def _phases(data, share):
             {"epochs": epochs, "steps": steps, "learning_rate.warmup_steps": max(warmup, 0)}
         )
     return found
+
+
+def _steps(data, share):
+    return sum(phase["steps"] * phase["epochs"] for phase in _phases(data, share))
 
 
 def _train(changes):
@@ -194,3 +202,61 @@ class RandomTinyViT(_EspMedSam):
             for key, value in (("batch_norm", "train"), ("optimizer.layer_decay", None))
         }
         return {"model": read_yaml(path, f"The file {path}")["model"], **plain}
+
+
+class Specialists(PretrainedLite):
+    """A network for each modality: all of them together take as many steps as the one for all."""
+
+    title = "ours, Lite0 from ImageNet, one for each modality"
+    changed = (
+        "six trainings, which share the steps of the one for all modalities as their images do; "
+        "what each takes before its first step and for validation is on top"
+    )
+
+    def _train_share(self, data, share, seed, folder):
+        steps = 0
+        for modality, part in shares_of_modalities(data.config.data.weights or {}).items():
+            steps += _steps(data, share * part)
+            output = folder / modality / "run"
+            if not (output / "preset").exists():
+                changes = self._changes(data, output, share * part, seed)
+                _train({**changes, **_of_modality(data, modality)})
+        return steps
+
+    def load(self, data, folder):
+        self._networks = {}
+        for modality in MODALITIES:
+            super().load(data, folder / modality)
+            self._networks[modality] = self._segmenter
+
+    def predict(self, images, modality):
+        self._segmenter = self._networks[modality]
+        return super().predict(images, modality)
+
+    def parameters(self):
+        return sum(network.count_params() for network in self._networks.values())
+
+
+def shares_of_modalities(weights):
+    """Return dict of modality to the share of its images in the training of all of them.
+
+    Args:
+        weights: dict of the name of a modality to how often it is drawn; 1 for others.
+    """
+    drawn = {modality: weights.get(modality, 1.0) for modality in MODALITIES}
+    return {modality: one / sum(drawn.values()) for modality, one in drawn.items()}
+
+
+def _of_modality(data, modality):
+    """Return the changes of the configuration that leave one modality."""
+    records = [one for one in data.training_records() if one.modality == modality]
+    datasets = sorted({one.dataset for one in records})
+    (source,) = data.changes()["data.sources"]
+    weights = {name: value for name, value in data.config.data.weights.items() if name in datasets}
+    return {
+        "data.sources": [
+            {**source, "datasets": datasets, "targets": {modality: [TARGETS[modality]]}}
+        ],
+        "data.weights": weights or None,
+        "augmentation": {modality: data.config.augmentation[modality]},
+    }

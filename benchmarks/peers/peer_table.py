@@ -8,6 +8,7 @@ from keras_espmedsam.errors import InputError, did_you_mean
 PEERS = {
     "smp_unet": ("smp_networks", "PretrainedUnet"),
     "ours": ("labels_only", "PretrainedLite"),
+    "specialists": ("labels_only", "Specialists"),
     "smp_fpn": ("smp_networks", "PretrainedFPN"),
     "nnunet": ("nnunet", "NnUNet"),
     "smp_unet_random": ("smp_networks", "RandomUnet"),

@@ -119,6 +119,12 @@ def test_our_trainings_are_valid_for_any_share_of_the_steps(module, tmp_path, mo
     assert (config.seed, config.output) == (3, tmp_path / "run")
 
 
+def test_specialists_share_the_steps_of_the_training_of_all_modalities(module):
+    shares = module("labels_only").shares_of_modalities({"fundus": 3.0, "drive": 9.0})
+    assert shares["fundus"] == pytest.approx(3 / 8)
+    assert sum(shares.values()) == pytest.approx(1)
+
+
 def test_every_peer_says_what_the_report_needs(module):
     table = module("peer_table")
     for name in table.PEERS:
