@@ -21,6 +21,7 @@ from keras_espmedsam.hub.json_file import read_json
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 METADATA_FILE = "preset.json"
 WEIGHTS_FILE = "model.weights.h5"
+CARD_FILE = "README.md"
 EARLIER_PACKAGE = "keras-espmedsam-earlier-presets"
 """The package with the weights of earlier versions."""
 _MAX_CARD = 2**20
@@ -245,7 +246,7 @@ def read_card(folder: str | os.PathLike) -> str | None:
         >>> read_card(presets_dir() / "espmedsam_nano_256")[:3]
         '---'
     """
-    card = pathlib.Path(folder) / "README.md"
+    card = pathlib.Path(folder) / CARD_FILE
     try:
         if not card.is_file():
             return None

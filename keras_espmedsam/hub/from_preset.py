@@ -19,7 +19,7 @@ from keras_espmedsam.hub.stored_weights import (
     most_numbers,
     stored_weights,
 )
-from keras_espmedsam.hub.write_preset import replaced_preset
+from keras_espmedsam.hub.write_preset import replaced_preset, write_own_origins
 
 # Whether a task is being loaded or saved, so that its parts need no checks of their own.
 _PART = contextvars.ContextVar("part", default=False)
@@ -149,7 +149,8 @@ def knows_builtin_presets(has_weights: bool = True) -> Callable[[type], type]:
             """Save to a folder, with checksums of the files for `from_preset` to compare.
 
             If the program is killed, the folder holds either its old content or the whole new
-            preset. Other files in the folder stay.
+            preset. Other files in the folder stay. If the model's image encoder says what it was
+            begun from, that goes into `origins.json`, and into a card if there is none.
 
             Args:
                 preset_dir: str or path.
@@ -177,6 +178,7 @@ def knows_builtin_presets(has_weights: bool = True) -> Callable[[type], type]:
                     _PART.reset(part)
                 if has_weights:
                     leave_out_mixed_dtype(folder)
+                    write_own_origins(self, folder, preset_dir)
 
         decorated.save_to_preset = save_to_preset
         decorated.presets = _BuiltinPresets()

@@ -8,10 +8,10 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras_espmedsam._files import atomic_path
-from keras_espmedsam._shown import printable
+from keras_espmedsam._shown import printable, shown_value
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.built_in_presets import (
     WEIGHTS_FILE,
@@ -103,18 +103,58 @@ def _read(folder: str | os.PathLike) -> tuple[list[Origin], bool]:
 
 
 def _origin(value: object, what: str) -> Origin:
-    entries = value if isinstance(value, dict) else {}
-    # Not trusted: it is shown in terminals and cards.
-    found = {
-        key: printable(entries[key]) for key in Origin._fields if isinstance(entries.get(key), str)
-    }
-    odd = [key for key in Origin._fields if key not in found and entries.get(key) is not None]
-    if odd or not found.keys() >= {"part", "name"}:
+    origin = _parsed(value if isinstance(value, dict) else {})
+    if origin is None:
         raise InputError(
             f"{what} has an origin that is not understood; expected part and name, and licence, "
             "source and sha256 as text or null. Get the preset again from its source."
         )
-    return Origin(**found)
+    return origin
+
+
+def _parsed(entries: dict[str, object]) -> Origin | None:
+    # Not trusted: it is shown in terminals and cards.
+    found = {
+        key: printable(text) for key in Origin._fields if isinstance(text := entries.get(key), str)
+    }
+    odd = [key for key in Origin._fields if key not in found and entries.get(key) is not None]
+    return None if odd or not found.keys() >= {"part", "name"} else Origin(**found)
+
+
+def checked_origins(given: Any, part: str) -> tuple[Origin, ...]:
+    """Return origins that were given in Python, or stand in a model's configuration.
+
+    Args:
+        given: list of `Origin` or of dicts of its fields; `None` for none.
+        part: the part of those that do not name one.
+
+    Raises:
+        InputError: for anything else.
+
+    Example:
+        >>> checked_origins([{"name": "ResNet-18", "licence": "MIT"}], "image encoder")[0][:3]
+        ('image encoder', 'ResNet-18', 'MIT')
+    """
+    listed = [] if given is None else given
+    # An `Origin` is a tuple, too.
+    if not isinstance(listed, list | tuple) or isinstance(listed, Origin) or len(listed) > _MOST:
+        raise _no_origin(given)
+    found = []
+    for one in listed:
+        entries = one._asdict() if isinstance(one, Origin) else one
+        known = isinstance(entries, dict) and entries.keys() <= {*Origin._fields}
+        origin = _parsed({"part": part, **entries}) if known else None
+        if origin is None:
+            raise _no_origin(one)
+        found.append(origin)
+    return tuple(found)
+
+
+def _no_origin(received: object) -> InputError:
+    return InputError(
+        f"Received {shown_value(received)} for origins; expected a list of at most {_MOST} dicts "
+        "of name, and of part, licence, source and sha256 where they are known, all text."
+    )
 
 
 def origins_of(preset: str | os.PathLike, part: str) -> list[Origin]:

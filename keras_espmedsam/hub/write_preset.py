@@ -14,8 +14,15 @@ from keras_espmedsam._files import (
     remove_leftovers,
 )
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.built_in_presets import CARD_FILE
 from keras_espmedsam.hub.checksums import write_checksums
-from keras_espmedsam.hub.origins import Origin, folder_name, origins_section, write_origins
+from keras_espmedsam.hub.origins import (
+    Origin,
+    folder_name,
+    origins_section,
+    read_origins,
+    write_origins,
+)
 
 _CARD = """\
 # {name}
@@ -125,14 +132,43 @@ def new_preset(output: Path, megabytes: float) -> Iterator[Path]:
         ) from error
 
 
+def write_own_origins(model: Any, folder: Path, saved_to: str | os.PathLike) -> None:
+    """Write what a model's image encoder was begun from, when it is saved to a preset.
+
+    Args:
+        model: a task or a backbone.
+        folder: the temporary folder, which holds the new preset.
+        saved_to: the folder that it will replace. Origins that stand there stay, and a card, too.
+    """
+    own = _of_encoder(model)
+    if not own:
+        return
+    origins = [*read_origins(saved_to), *own]
+    if (Path(saved_to) / CARD_FILE).exists():
+        write_origins(folder, origins)
+    else:
+        _write_card(folder, folder_name(saved_to), origins)
+
+
+def _of_encoder(model: Any) -> Sequence[Origin]:
+    encoder = getattr(getattr(model, "backbone", model), "image_encoder", None)
+    return getattr(encoder, "origins", ())
+
+
+def _write_card(folder: Path, name: str, origins: Sequence[Origin]) -> None:
+    write_origins(folder, origins)
+    card = _CARD.format(name=name, origins=origins_section(read_origins(folder)))
+    (folder / CARD_FILE).write_text(card, encoding="utf-8", newline="\n")
+
+
 def write_preset(segmenter: Any, output: Path, origins: Sequence[Origin] = ()) -> str:
     """Save a preset completely or not at all.
 
     Args:
         segmenter: `ESPMedSAMImageSegmenter`.
         output: `pathlib.Path` from `checked_output`.
-        origins: what its weights were begun from. They go into the preset's `origins.json`, and
-            into a card.
+        origins: what its weights were begun from, beside what its image encoder says. They go into
+            the preset's `origins.json`, and into a card.
 
     Returns:
         str. A sentence that says what was written.
@@ -141,10 +177,8 @@ def write_preset(segmenter: Any, output: Path, origins: Sequence[Origin] = ()) -
         InputError: when the folder cannot be written.
     """
     with new_preset(output, 4 * segmenter.count_params() / 1e6) as temporary:
-        if origins:
-            write_origins(temporary, origins)
-            card = _CARD.format(name=folder_name(output), origins=origins_section(origins))
-            (temporary / "README.md").write_text(card, encoding="utf-8", newline="\n")
+        if all_origins := [*origins, *_of_encoder(segmenter)]:
+            _write_card(temporary, folder_name(output), all_origins)
         segmenter.save_to_preset(temporary)
     return (
         f"Wrote the preset {output}: {', '.join(segmenter.modalities)}; "

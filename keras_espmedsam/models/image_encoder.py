@@ -47,6 +47,7 @@ class ImageEncoder:
         output_stride: int. Pixels of the image per step of the embedding. Derived from a fixed
             input size if not set.
         size_multiple: int. Height and width must be multiples of it.
+        origins: list of `keras_espmedsam.hub.origins.Origin`, what its weights were begun from.
 
     Example:
         >>> encoder = TinyViTBackbone(
@@ -58,6 +59,7 @@ class ImageEncoder:
 
     num_modalities = 0
     size_multiple = 1
+    origins = ()
 
     # Not properties, so that encoders can set them.
     @functools.cached_property

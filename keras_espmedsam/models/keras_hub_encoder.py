@@ -4,6 +4,7 @@ import keras
 from keras_hub.models import Backbone
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.origins import ENCODER, checked_origins, origins_of
 from keras_espmedsam.hub.sizes import check_sizes
 from keras_espmedsam.layers import ModalityAdapter
 from keras_espmedsam.models.encoder_stages import connect, make_neck
@@ -76,6 +77,10 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
             values from 0 to 255, each a number or one per channel, as `(127, 128)`. `None` is what
             the preset's image converter says, and `"imagenet"` without a preset.
         image_shape: tuple `(height, width, 3)`; with `None`s the backbone's own, often any size.
+        origins: list of dicts, or None. What the backbone's weights are: `name`, and where known
+            `licence`, `source` and `sha256`. They are saved with the model, and stand in the card
+            of a preset that is made of it. `None` is what is known of the preset whose weights are
+            loaded, and otherwise nothing.
         dtype: dtype or `keras.DTypePolicy` of the neck, and of a backbone that is built here.
 
     Call: images `(batch, height, width, 3)`, normalised floats, or with several controllers
@@ -85,7 +90,8 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
     Raises:
         InputError: for a backbone without levels, or one that cannot be built or loaded; for a
             preset that does not say how images are normalised, if `normalization` is `None`; for
-            levels that do not exist, or whose controller would change nothing.
+            levels that do not exist, or whose controller would change nothing; for origins that
+            are not understood.
 
     Example:
         >>> densenet = {"class_name": "DenseNetBackbone", "config": {
@@ -115,6 +121,7 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
         controller_levels=None,
         normalization=None,
         image_shape=(None, None, 3),
+        origins=None,
         dtype=None,
         **kwargs,
     ):
@@ -131,6 +138,9 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
             image_shape=image_shape,
         )
         image_shape = tuple(image_shape)
+        if origins is None and preset is not None and load_weights:
+            origins = origins_of(preset, ENCODER)
+        origins = checked_origins(origins, ENCODER)
         if normalization is not None:
             normalization = checked_normalization(normalization)
         elif preset is None:
@@ -207,6 +217,7 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
         self.controller_levels = adapted or controller_levels
         self.normalization = normalization
         self.image_shape = image_shape
+        self.origins = origins
 
     @property
     def levels(self):
@@ -267,6 +278,7 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
         return depths
 
     def get_config(self):
+        origins = [one._asdict() for one in self.origins]
         return {
             **super().get_config(),
             "backbone": self._backbone_config,
@@ -279,6 +291,8 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
             "controller_levels": self.controller_levels,
             "normalization": self.normalization,
             "image_shape": self.image_shape,
+            # A model of which none is known is saved as before there were origins.
+            **({"origins": origins} if origins else {}),
         }
 
 

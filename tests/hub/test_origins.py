@@ -14,13 +14,14 @@ from keras_espmedsam.hub.origins import (
     ORIGINS_FILE,
     TEACHER,
     Origin,
+    checked_origins,
     folder_name,
     origins_of,
     origins_section,
     read_origins,
     write_origins,
 )
-from keras_espmedsam.hub.write_preset import write_preset
+from keras_espmedsam.hub.write_preset import write_own_origins, write_preset
 
 LITE0 = Origin(ENCODER, "EfficientNet-Lite0", "Apache-2.0", "https://example.org", "5793")
 
@@ -112,3 +113,32 @@ def test_write_preset_writes_a_card_of_what_was_begun_from(tmp_path):
     assert card.startswith("# run/preset\n") and "| EfficientNet-Lite0 | Apache-2.0 |" in card
     write_preset(segmenter, tmp_path / "random")
     assert [file.name for file in (tmp_path / "random").iterdir()] == ["config.json"]
+
+
+def test_origins_of_a_configuration_are_checked():
+    assert checked_origins([LITE0, LITE0._asdict(), {"name": "a"}], ENCODER) == (
+        LITE0,
+        LITE0,
+        Origin(ENCODER, "a"),
+    )
+    assert checked_origins(None, ENCODER) == ()
+    wrong = ("Lite0", LITE0, [3], [{"licence": "MIT"}], [{"name": 3}], [{"name": "a"}] * 101)
+    for given in (*wrong, [{"name": "a", "license": "MIT"}]):
+        with pytest.raises(InputError, match="for origins; expected a list of at most 100 dicts"):
+            checked_origins(given, ENCODER)
+
+
+def test_a_model_saved_from_python_says_what_its_encoder_was_begun_from(tmp_path):
+    """Beside what stands in the folder already, whose card stays."""
+    encoder = types.SimpleNamespace(origins=(LITE0,))
+    backbone = types.SimpleNamespace(image_encoder=encoder)
+    new, old = tmp_path / "new", tmp_path / "eyes"
+    new.mkdir()
+    write_own_origins(types.SimpleNamespace(backbone=backbone), new, old)
+    assert read_origins(new) == [LITE0]
+    assert (new / "README.md").read_text().startswith("# eyes\n")
+    (new / "README.md").unlink()
+    before = Origin(MODEL, "mine")
+    write_own_origins(backbone, new, preset(old, before, LITE0, card="# Mine\n"))
+    assert read_origins(new) == [before, LITE0]
+    assert not (new / "README.md").exists()

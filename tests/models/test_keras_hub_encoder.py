@@ -1,4 +1,5 @@
 import json
+import pathlib
 import shutil
 
 import keras
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.hub.origins import read_origins
 from keras_espmedsam.models import ESPMedSAMImageConverter, KerasHubImageEncoder
 from keras_espmedsam.training.build_segmenter import build_segmenter, checkpoint_gradients
 from keras_espmedsam.training.config.model_settings import ModelSettings
+from keras_espmedsam.training.run.begun_from import begun_from
 from keras_espmedsam.training.trainable_parts import select_trainable
 from tests.models.image_encoder_contract import Features, ImageEncoderContract
 
@@ -144,10 +147,14 @@ def test_a_preset_of_keras_hub_is_taken_with_its_weights(build, preset):
     for weight in encoder.stages[0].weights:
         value = np.asarray(build.array(weight), "float32")
         np.testing.assert_allclose(value, own[weight.path], rtol=1e-2)
-    again = KerasHubImageEncoder.from_config(encoder.get_config())
+    (origin,) = encoder.origins
+    assert origin[:2] == ("image encoder", pathlib.Path(folder).name) and len(origin.sha256) == 64
+    again = KerasHubImageEncoder.from_config(json.loads(json.dumps(encoder.get_config())))
+    assert again.origins == encoder.origins
     assert "preset" not in encoder.get_config()
     assert [w.shape for w in again.weights] == [w.shape for w in encoder.weights]
     empty = KerasHubImageEncoder(preset=folder, load_weights=False, neck_dim=8)
+    assert empty.origins == () and "origins" not in empty.get_config()
     kernel = build.array(layer_named(empty, "stem_conv").kernel)
     assert np.abs(kernel - own["stem_conv/kernel"]).max() > 0.01
 
@@ -199,6 +206,7 @@ def test_the_images_size_is_the_backbones_or_asked_for():
         ({"backbone": DENSENET, "neck_levels": ()}, "expected some of P2, P3"),
         ({"backbone": DENSENET, "num_modalities": 2, "controller_levels": ["p3"]}, "one of P2, P3"),
         ({"preset": "./no_such_folder"}, "cannot be loaded"),
+        ({"backbone": DENSENET, "origins": ["ResNet"]}, "Received 'ResNet' for origins"),
     ],
 )
 def test_what_cannot_be_an_encoder_is_refused_in_a_sentence(arguments, words):
@@ -248,7 +256,7 @@ def test_a_configuration_names_it():
         checkpoint_gradients(encoder)
 
 
-def test_a_preset_is_an_encoder_in_one_line_of_a_configuration(preset):
+def test_a_preset_is_an_encoder_in_one_line_of_a_configuration(preset, tmp_path):
     settings = ModelSettings(
         encoder={"preset": preset[0]}, modalities=["xray", "fundus"], controllers=False
     )
@@ -256,6 +264,11 @@ def test_a_preset_is_an_encoder_in_one_line_of_a_configuration(preset):
     segmenter = build_segmenter(settings, image_size=(64, 64))
     encoder = segmenter.backbone.image_encoder
     assert encoder.levels["embedding"] == (8, 256) and encoder.num_modalities == 0
+    assert list(encoder.origins) == begun_from(settings)
+    segmenter.save_to_preset(tmp_path / "mine")
+    assert read_origins(tmp_path / "mine") == list(encoder.origins)
+    assert "origins.json" in (tmp_path / "mine" / "SHA256SUMS").read_text()
+    assert (tmp_path / "mine" / "README.md").is_file()
     with pytest.raises(InputError, match="leave it out, or give encoder"):
         build_segmenter(settings.model_copy(update={"normalization": "released"}))
 
