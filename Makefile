@@ -20,6 +20,7 @@ NO_BACKEND := $(addprefix tests/,benchmarks/test_accuracy.py benchmarks/test_acc
 	benchmarks/test_peers.py benchmarks/test_serve.py \
 	benchmarks/test_test_time.py benchmarks/test_trust.py \
 	converters/test_reader.py \
+	export/test_image_graph.py export/test_triton_config.py \
 	cli/test_interruption.py cli/test_main.py cli/test_serve.py cli/test_standard_streams.py \
 	data imaging \
 	evaluation/test_metrics.py evaluation/test_probability_quality.py \

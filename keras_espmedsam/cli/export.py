@@ -24,13 +24,13 @@ def export(
         ),
     ],
     output: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="Where to write: a folder for saved_model, else a file that ends in .tflite, "
             ".onnx or .xml.",
             show_default=False,
         ),
-    ],
+    ] = None,
     preset: Annotated[
         str, typer.Option(help="A built-in preset, a folder, hf://... or kaggle://...")
     ] = "espmedsam_nano_256",
@@ -77,6 +77,15 @@ def export(
             show_default=False,
         ),
     ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="In place of --output, for onnx: write a model into this repository of Triton "
+            "Inference Server. It takes an image of any size and gives masks of that size.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an export that exists already.")
     ] = False,
@@ -94,30 +103,68 @@ def export(
     Examples:
       espmedsam export --format onnx --output eye.onnx --modality fundus
       espmedsam export --format tflite --output phone.tflite --precision float16
+      espmedsam export --format onnx --triton model_repository
       espmedsam evaluate --preset eye.onnx --data INDEX.csv --dataset drive
     """
     with errors_reported():
         if any_size and size:
             raise InputError("Received both --size and --any-size; give one of them.")
         export_formats.check(format)
+        _check_place(format, output, triton)
+        if triton is not None:
+            _check_triton(any_size, flavor, batch_size, calibration)
         check_preset(preset)
         keep_compiled(compile_cache)
         task = load_task(preset)
         import_tensorflow()  # Now, because writers and runtimes would import it less quietly.
         check_interrupted()
         console = stderr()
-        with console.status(f"Writing {output}"):
-            done = task.export_for(
-                format,
-                output,
-                size="any" if any_size else size,
-                modality=modality,
-                precision=precision,
-                flavor=flavor,
-                batch_size=batch_size,
-                calibration=calibration,
-                overwrite=overwrite,
-                preset=preset,
-                report=console.print,
-            )
+        options = {
+            "modality": modality,
+            "precision": precision,
+            "overwrite": overwrite,
+            "preset": preset,
+            "report": console.print,
+        }
+        with console.status(f"Writing {triton or output}"):
+            if triton is not None:
+                from keras_espmedsam.export import export_triton
+
+                done = export_triton(task, triton, size=size, **options)
+            else:
+                done = task.export_for(
+                    format,
+                    output,
+                    size="any" if any_size else size,
+                    flavor=flavor,
+                    batch_size=batch_size,
+                    calibration=calibration,
+                    **options,
+                )
     typer.echo(done["path"])
+
+
+def _check_place(format, output, triton):
+    if (output is None) == (triton is None):
+        received = "no --output" if output is None else "both --output and --triton"
+        raise InputError(
+            f"Received {received}; give --output, a file or folder to write, or --triton, a model "
+            "repository."
+        )
+    if triton is not None and format != "onnx":
+        raise InputError(f"Received --triton with the format {format}; it is for onnx.")
+
+
+def _check_triton(any_size, flavor, batch_size, calibration):
+    given = {
+        "--any-size": any_size,
+        "--flavor": flavor != "images",
+        "--batch-size": batch_size is not None,
+        "--calibration": calibration is not None,
+    }
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        raise InputError(
+            f"Received --triton with {' and '.join(wrong)}; leave it out: a model for Triton takes "
+            "one image of any size and gives its masks."
+        )

@@ -1,4 +1,4 @@
-"""Export models to other runtimes: SavedModel, TFLite, ONNX and OpenVINO.
+"""Export models to other runtimes: SavedModel, TFLite, ONNX, OpenVINO, and Triton's server.
 
 The parts are loaded on first use, so that formats are listed and recognised without Keras.
 """
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from keras_espmedsam.export.exported_segmenter import ExportedSegmenter as ExportedSegmenter
     from keras_espmedsam.export.formats import ExportFormat as ExportFormat
     from keras_espmedsam.export.formats import get_format as get_format
+    from keras_espmedsam.export.triton import export_triton as export_triton
 
 _PLACES = {
     "ExportFormat": "formats",
@@ -21,10 +22,18 @@ _PLACES = {
     "FORMATS": "formats",
     "export_like_keras": "_export_like_keras",
     "export_model": "_export_model",
+    "export_triton": "triton",
     "get_format": "formats",
 }
 
-__all__ = ["ExportFormat", "ExportedSegmenter", "export_like_keras", "export_model", "get_format"]
+__all__ = [
+    "ExportFormat",
+    "ExportedSegmenter",
+    "export_like_keras",
+    "export_model",
+    "export_triton",
+    "get_format",
+]
 
 
 # Hidden from type checkers, so that they still report unknown names.

@@ -55,9 +55,30 @@ def test_defaults(run, task, tmp_path):
         (["--size", "64", "64", "--any-size"], "give one of them"),
         (["--preset", "nowhere"], "Unknown preset"),
         (["--format", "onxx"], "the format 'onxx'"),
+        (["--triton", "models"], "both --output and --triton"),
     ],
 )
 def test_refused(run, task, options, says):
     result = run("export", "--format", "onnx", "--output", "m.onnx", *options)
     assert result.exit_code == 2
     assert says in result.stderr
+
+
+def test_a_model_repository_of_triton_takes_the_place_of_an_output(run, task, monkeypatch):
+    def export_triton(given, repository, **options):
+        task.asked = {"task": given, "repository": str(repository), **options}
+        return {"path": f"{repository}/eye"}
+
+    monkeypatch.setattr("keras_espmedsam.export.triton.export_triton", export_triton)
+    result = run("export", "--format", "onnx", "--triton", "models", "--modality", "fundus")
+    assert (result.exit_code, result.stdout) == (0, "models/eye\n"), result.output
+    assert task.asked["task"] is task and task.asked["repository"] == "models"
+    assert (task.asked["modality"], task.asked["size"]) == ("fundus", None)
+    for options, says in (
+        (["--format", "tflite"], "it is for onnx"),
+        (["--any-size", "--batch-size", "2"], "--any-size and --batch-size; leave"),
+    ):
+        result = run("export", "--format", "onnx", "--triton", "models", *options)
+        assert result.exit_code == 2 and says in result.stderr
+    result = run("export", "--format", "onnx")
+    assert result.exit_code == 2 and "Received no --output" in result.stderr
