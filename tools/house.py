@@ -26,6 +26,7 @@ FLOORS = (
     ("layers", "losses", "metrics", "optimizers"),
     ("data",),
     ("hub",),
+    ("dicom",),
     ("inference",),
     ("models",),
     ("evaluation", "export", "converters"),

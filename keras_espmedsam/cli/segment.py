@@ -21,6 +21,12 @@ from keras_espmedsam.cli.console import (
     progress_bar,
     stderr,
 )
+from keras_espmedsam.cli.dicom_options import (
+    PROBABILITIES_OPTION,
+    SEG_OPTION,
+    SR_OPTION,
+    dicom_options,
+)
 from keras_espmedsam.cli.loading import (
     DEFAULT_PRESET,
     TRUST_OPTION,
@@ -109,6 +115,9 @@ def segment(
             show_default=False,
         ),
     ] = None,
+    dicom_seg: Annotated[bool, SEG_OPTION] = False,
+    dicom_sr: Annotated[bool, SR_OPTION] = False,
+    dicom_probabilities: Annotated[bool, PROBABILITIES_OPTION] = False,
     threshold: Annotated[list[str] | None, THRESHOLD_OPTION] = None,
     guarantee: Annotated[
         str | None,
@@ -175,7 +184,11 @@ def segment(
     OUTPUT/STEM_nuclei_instances.png (16 bits; .tiff for more than 65,535 objects). If two files
     have the same stem, the folder's name is put in front. A NIfTI file gives one NIfTI mask
     (0 and 1) with the same shape and affine; a DICOM, TIFF or animated file with several images
-    gives one mask for each (STEM_frame1_mask.png). Nothing from a DICOM header is written.
+    gives one mask for each (STEM_frame1_mask.png).
+
+    Nothing from a DICOM header is written, except by --dicom-seg, --dicom-sr and
+    --dicom-probabilities, whose files name the patient as DICOM demands. They need the extra
+    "dicom".
 
     Printed on stderr: which files in folders were skipped, how black and white were chosen if the
     file does not say, and the recognised modality with its confidence (0 to 1). For a file with
@@ -205,6 +218,7 @@ def segment(
       espmedsam segment skin.jpg --modality dermoscopy --preset ./my_preset --threshold 0.3
       espmedsam segment eyes/ --target optic_disc --target optic_cup --threshold optic_cup=0.4
       espmedsam segment slides/ --polygons geojson --counts counts.csv
+      espmedsam segment chest.dcm --modality xray --dicom-seg
     """
     masks: dict[Path, list[Path]] = {}
     inputs = Inputs([])
@@ -233,9 +247,17 @@ def segment(
         if known is not None:
             _check_targets(known, modality, target, thresholds)
         inputs = expand_inputs(images, output)
-        writer = ResultWriter(output, inputs.files, overlay, overwrite, polygons, counts)
-        aside = ResultWriter(output / SET_ASIDE, inputs.files, overlay, overwrite)
         quality = QualityReport(min_quality, report, overwrite, only_in_scope)
+        dicom = dicom_options(
+            *(preset, dicom_seg, dicom_sr, dicom_probabilities),
+            {
+                **{"threshold": threshold, "guarantee": guarantee, "mirror": mirror},
+                **{"scales": each_scale, "raw": no_postprocess, "intensity": intensity},
+            },
+            quality.may_set_aside,
+        )
+        writer = ResultWriter(output, inputs.files, overlay, overwrite, polygons, counts, dicom)
+        aside = ResultWriter(output / SET_ASIDE, inputs.files, overlay, overwrite)
         writers = (writer, aside) if quality.may_set_aside else (writer,)
         files, no_images = _inspected(inputs, max_pixels)
         _tell_left_out(inputs, no_images)

@@ -77,6 +77,10 @@ class ResultNames:
             return self.output / COCO_FILE
         return self._start(file, index)("_polygons.geojson")
 
+    def dicom_object(self, file: ImageFile, kind: str) -> Path:
+        """Return the path of the DICOM object of a file: `"seg"` or `"sr"`."""
+        return self._start(file, None)(f"_{kind}.dcm")
+
     def image(self, file: ImageFile, index: int | None = None) -> str:
         """Return an image's name in tables: its path below the folder that all files are in.
 

@@ -15,6 +15,7 @@ from keras_espmedsam.data.targets import UNNAMED, Targets
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.overlay import write_overlay
 from keras_espmedsam.inference.chosen_targets import checked_targets, choose_targets
+from keras_espmedsam.inference.dicom_files import DicomFiles, DicomOptions
 from keras_espmedsam.inference.file_result import FileResult
 from keras_espmedsam.inference.object_files import ObjectFiles
 from keras_espmedsam.inference.result_names import ResultNames
@@ -47,6 +48,8 @@ class ResultWriter:
             OUTPUT/coco.json; or None.
         counts: path of a CSV table with the number and the areas of each image's objects, or None.
             This and coco.json are written by `finish`.
+        dicom: which DICOM objects are written of DICOM images, after their last frame:
+            OUTPUT/NAME_seg.dcm, OUTPUT/NAME_sr.dcm; or None. Only these copy from the header.
 
     Example:
         >>> import tempfile
@@ -70,6 +73,7 @@ class ResultWriter:
         overwrite: bool = False,
         polygons: str | None = None,
         counts: str | os.PathLike | None = None,
+        dicom: DicomOptions | None = None,
     ):
         paths = [paths] if isinstance(paths, str | os.PathLike) else paths
         if not os.fspath(output):
@@ -81,6 +85,7 @@ class ResultWriter:
         self.overwrite = overwrite
         self._names = ResultNames(self.output, sources)
         self._objects = ObjectFiles(self._names, polygons, counts)
+        self._dicom = DicomFiles(self._names, dicom)
         self._sources = {os.path.realpath(path) for path in sources}
         # The masks and label images of the slices of each volume, by the path of their file.
         self._volumes: dict[Path, dict[Path, list[np.ndarray]]] = {}
@@ -141,6 +146,8 @@ class ResultWriter:
                 f"The folder {self.output} cannot be written: {error.strerror}; give another one."
             ) from error
         self._objects.check()
+        files = list(files)
+        self._dicom.check(files)
         target_set = target_set or Targets({"": (UNNAMED,)})
         names = checked_targets(targets, target_set)
         choices = [
@@ -183,8 +190,8 @@ class ResultWriter:
             result: a result of `segment_files`, in its order. Nothing is written for an error.
 
         Returns:
-            A list with the paths of the written masks, and of the label images after them; empty
-            for a volume before its last slice.
+            A list with the paths of the written masks, and of the label images and DICOM objects
+            after them; empty for a volume before its last slice.
 
         Raises:
             InputError: when it cannot be written, would replace an image or an existing result,
@@ -199,6 +206,7 @@ class ResultWriter:
         if result.error is not None:
             if self._volumes.pop(result.path, None) is not None:
                 self._objects.forget(result.path)
+            self._dicom.forget(result.path)
             return []
         if file is None or index is None or image is None or result.mask is None:
             raise InputError(
@@ -216,10 +224,12 @@ class ResultWriter:
         }
         overlays = [self._names.overlay(file, index)] if self.overlay else []
         places = [*masks, *labels, *overlays, *self._objects.of_image(file, index)]
+        places += self._dicom.of_file(file) if index + 1 == result.count else []
         self._check_order(result, next(iter(masks)))
         self._check_places(places, result.path)
         self.make_folder()
         try:
+            objects = self._dicom.add(result)  # First, because some headers do not allow them.
             for path in overlays:
                 write_overlay(
                     path, image.array, result.mask, result.targets, result.instances, known
@@ -229,6 +239,7 @@ class ResultWriter:
                 result, write_labels, labels, label_suffix(file) != ".png"
             )
             self._objects.add(result)
+            written += objects
             if index + 1 == result.count:
                 self._volumes.pop(result.path, None)
         except (OSError, InputError) as error:
@@ -263,6 +274,7 @@ class ResultWriter:
             for tiff in (False, True)
         ]
         places += [self._names.overlay(file, index), *self._objects.of_image(file, index)]
+        places += self._dicom.of_file(file)
         for path in places:
             if os.path.realpath(path) not in self._sources:
                 try:
@@ -362,7 +374,7 @@ class ResultWriter:
             if self.overlay:
                 found[self._names.overlay(file, index)] = None
             found |= dict.fromkeys(self._objects.of_image(file, index))
-        return found
+        return found | dict.fromkeys(self._dicom.of_file(file))
 
 
 def _same_name(path: Path) -> str:

@@ -12,6 +12,7 @@ from keras_espmedsam.registries.image_encoders import image_encoders
 from keras_espmedsam.registries.losses import losses
 from keras_espmedsam.registries.metrics import metrics
 from keras_espmedsam.registries.registry import Registry
+from keras_espmedsam.registries.segment_codes import segment_codes
 
 __all__ = [
     "Registry",
@@ -23,4 +24,5 @@ __all__ = [
     "image_encoders",
     "losses",
     "metrics",
+    "segment_codes",
 ]

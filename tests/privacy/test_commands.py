@@ -57,6 +57,35 @@ def test_segment(run, images, preset, nothing_of):
 
 
 @one_backend
+def test_only_dicom_objects_that_were_asked_for_name_the_patient(run, images, preset, nothing_of):
+    pytest.importorskip("highdicom")
+    paths = [images["dicom"], images["dicom_jpeg"]]
+    options = ("--preset", shutil.copytree(preset, "small"), "--overlay", "--counts", "counts.csv")
+    options += ("--polygons", "coco", "--report", "report.csv", "--dicom-sr")
+    result = run("segment", *paths, "--modality", "fundus", *options)
+    assert result.code == 0, result.printed
+    objects = sorted(Path("masks").glob("*.dcm"))
+    assert {path.name for path in objects} == {
+        f"image_{name}_{kind}.dcm" for name in ("dicom", "dicom_jpeg") for kind in ("seg", "sr")
+    }
+    name = planted_files._short("PatientName").encode()
+    for path in objects:
+        content = path.read_bytes()
+        assert name in content
+        for place in ("DICOM private text", "DICOM overlay", "DICOM sequence", "DICOM preamble"):
+            assert not planted_files.found_in(content, [planted_files.text(place)]), place
+        path.unlink()
+    nothing_of(result)
+    broken = Path("images/broken.dcm")
+    broken.write_bytes(paths[0].read_bytes()[:-500])
+    again = ("--preset", "small", "--dicom-seg", "--output", "again")
+    result = run("segment", broken, paths[0], "--modality", "fundus", *again)
+    assert result.code == 1, result.printed
+    Path("again/image_dicom_seg.dcm").unlink()
+    nothing_of(result)
+
+
+@one_backend
 def test_segment_with_the_recogniser(run, images, preset, nothing_of):
     result = run("segment", "images", "--preset", shutil.copytree(preset, "small"))
     assert result.code in (0, 1, 2) and "image_tiff.tif" in result.printed

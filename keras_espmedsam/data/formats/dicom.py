@@ -52,7 +52,7 @@ class DicomFormat(FileFormat):
     name = "DICOM"
     suffixes = (".dcm", ".dicom", ".ima")
     signatures = ((128, b"DICM"),)
-    loggers = ("pydicom",)
+    loggers = ("pydicom", "highdicom")
 
     def sniff(self, head: bytes, path: Path) -> bool:
         """Return whether the file has the preamble, or starts with a header element."""
