@@ -3,10 +3,14 @@
 import contextlib
 import contextvars
 import difflib
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from types import FrameType
 
 from keras_espmedsam._shown import LENGTH, shown_sentence
+
+_OURS = (__name__.split(".")[0], "keras", "keras_hub")
 
 
 class InputError(ValueError):
@@ -64,19 +68,31 @@ def told_otherwise() -> Iterator[None]:
         _TOLD_OTHERWISE.reset(token)
 
 
-def warn_of_input(sentence: str, stacklevel: int) -> None:
+def warn_of_input(sentence: str, stacklevel: int | None = None) -> None:
     """Warn with an `InputWarning`, except inside `told_otherwise`.
 
     Args:
         sentence: what is used, and why it may not be intended.
-        stacklevel: as for `warnings.warn` at the place of this call.
+        stacklevel: as for `warnings.warn` at the place of this call; `None` is the first line
+            outside of this package and of Keras.
 
     Example:
         >>> with told_otherwise():
         ...     warn_of_input("Only 12 of its 16 bits are used.", 1)
     """
     if not _TOLD_OTHERWISE.get():
-        warnings.warn(shown_sentence(sentence), InputWarning, stacklevel=stacklevel + 1)
+        level = _level_outside() - 1 if stacklevel is None else stacklevel + 1
+        warnings.warn(shown_sentence(sentence), InputWarning, stacklevel=level)
+
+
+def _level_outside():
+    """Return the stacklevel of the first line outside of these packages, for its own place."""
+    frame: FrameType | None = sys._getframe()
+    level = 1
+    # Keras wraps some methods.
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in _OURS:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from keras_espmedsam.hub.stored_weights import check_weights_file
 from keras_espmedsam.imaging.finite import all_finite
 from keras_espmedsam.models.image_encoder import image_encoder_of
 from keras_espmedsam.models.model_layers import model_layers
+from keras_espmedsam.models.weight_loading import weights_were_loaded
 
 LORA_LAYER_NAMES = ("qkv", "projection", "dense_1", "dense_2", "query", "value")
 """Attention and MLPs of the encoders, and keras-hub's targets in the decoder's attention."""
@@ -139,6 +140,8 @@ class _Adapted:
     def load_lora_weights(self, filepath):
         """Load adapters; a model without adapters is given them first.
 
+        What was fitted to the weights that a segmenter had is removed, with a warning.
+
         Args:
             filepath: str or path of a file written by `save_lora_weights`.
 
@@ -164,6 +167,7 @@ class _Adapted:
         for i, values in kernels.items():
             for name, value in values.items():
                 getattr(layers[i], name).assign(value)
+        weights_were_loaded(self)
 
 
 def lora_layers(model):

@@ -17,6 +17,7 @@ import numpy as np
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.models.lora import refuse_adapters, reset_adapters
 from keras_espmedsam.models.model_layers import model_layers
+from keras_espmedsam.models.weight_loading import weights_were_loaded
 from keras_espmedsam.models.weights_file import check_weights_fit
 
 KEY = "quantization"
@@ -101,6 +102,8 @@ def keeps_quantization(decorated):
     def load_weights(self, filepath, skip_mismatch=False, **kwargs):
         """Load weights as Keras does, but first check that the file is quantised alike.
 
+        What was fitted to the weights that a segmenter had is removed, with a warning.
+
         Args:
             filepath: str or path.
             skip_mismatch: bool. Skip weights that do not fit.
@@ -123,6 +126,7 @@ def keeps_quantization(decorated):
             check_weights_fit(self, filepath)
         super(decorated, self).load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
         reset_adapters(self)
+        weights_were_loaded(self)
 
     decorated.quantize = quantize
     decorated.load_weights = load_weights

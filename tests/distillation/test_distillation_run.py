@@ -265,7 +265,7 @@ def test_a_teacher_is_trained_and_asked_in_a_higher_resolution(config, tmp_path,
         probability_calibration={NAMES[0]: {"mask": {"temperature": 2.0}}},
     ).save_to_preset(tmp_path / "calibrated")
     config["student"] = {"preset": str(tmp_path / "calibrated")}
-    with pytest.warns(InputWarning, match="calibrated with other weights"):
+    with pytest.warns(InputWarning, match="removed: the calibration"):
         preset = distill(config, report=lambda _: None, verbose=0)
     assert load(preset).probability_calibration == {}
     assert set(seen) == {(64, 64)}

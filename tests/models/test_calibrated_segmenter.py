@@ -81,12 +81,13 @@ def test_other_weights_end_them(calibrated, monkeypatch, change):
     monkeypatch.setattr(keras.Model, "fit", lambda *args, **options: None)
     monkeypatch.setattr(keras.Model, "quantize", lambda *args, **options: None)
     monkeypatch.setattr(quantization, "_checked", lambda *args: [])
-    with pytest.warns(InputWarning, match="calibrated with other weights; its calibration and"):
+    with pytest.warns(InputWarning, match="the calibration and the guarantees. Fit") as told:
         if change == "fit":
             x = {"images": np.zeros((1, *SIZE, 3), "uint8"), "modalities": ["skin"]}
             calibrated.fit(x, np.zeros((1, *SIZE), "uint8"))
         else:
             calibrated.quantize("int8")
+    assert [one.filename for one in told] == [__file__]
     assert calibrated.probability_calibration == calibrated.guarantees == {}
 
 
@@ -96,7 +97,7 @@ def test_training_ends_what_it_can_change_alone(calibrated, monkeypatch, recwarn
     able = calibrated.add_modality("ear", init_from="eye").with_quality(quality)
     assert trained_targets(able) == {"ear": {"mask"}} and trained_targets(calibrated) is None
     x = {"images": np.zeros((1, *SIZE, 3), "uint8"), "modalities": ["ear"]}
-    with pytest.warns(InputWarning, match="its guarantees of ear are removed"):
+    with pytest.warns(InputWarning, match="removed of ear: the predicted quality. Fit"):
         able.fit(x, np.zeros((1, *SIZE), "uint8"))
     assert able.probability_calibration == CALIBRATION and able.guarantees == GUARANTEES
     assert list(able.quality) == ["skin"]

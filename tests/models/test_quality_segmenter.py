@@ -80,9 +80,9 @@ def test_training_does_not_see_it(segmenter, plain):
     np.testing.assert_allclose(values[0]["loss"], values[1]["loss"], rtol=1e-5)
     trained = plain.with_quality(segmenter.quality).with_scope(SCOPE)
     trained.compile(optimizer=keras.optimizers.SGD(0.0))
-    with pytest.warns(kem.errors.InputWarning, match="fitted for other weights"):
+    with pytest.warns(kem.errors.InputWarning, match="the predicted quality and the scope. Fit"):
         trained.fit(x, masks, verbose=0)
-    # It was fitted for other weights.
+    # Both were fitted to other weights.
     assert trained.quality == trained.scope == {}
     assert trained.segment(IMAGE, "xray")["quality"] == {}
     assert "quality" not in trained.get_config()

@@ -109,14 +109,5 @@ class CalibratedSegmenter:
             of = guarantees.setdefault(one.modality, {})
             of[one.target] = {**of.get(one.target, {}), **one.guarantees}
         self._set_calibration(calibration, guarantees)
+        self._awaits_weights = False
         return found
-
-    def forget_calibration(self):
-        """Remove the calibration and the guarantees, because the weights are about to change."""
-        if self.probability_calibration or self.guarantees:
-            self._set_calibration(None, None)
-            warn_of_input(
-                "The model was calibrated with other weights; its calibration and its guarantees "
-                "are removed. Calibrate it again when its weights are final.",
-                stacklevel=4,
-            )

@@ -27,16 +27,19 @@ from keras_espmedsam.models.esp_medsam.pixel_weights import weigh_classes
 from keras_espmedsam.models.esp_medsam.quality_segmenter import QualitySegmenter
 from keras_espmedsam.models.esp_medsam.raw_targets import first_channels, labelled_channels
 from keras_espmedsam.models.esp_medsam.scope_segmenter import ScopeSegmenter
-from keras_espmedsam.models.esp_medsam.trained_targets import forget_targets, trained_targets
+from keras_espmedsam.models.esp_medsam.trained_targets import (
+    FITTED,
+    forget_fitted,
+    trained_targets,
+)
+from keras_espmedsam.models.image_encoder import image_encoder_of
 from keras_espmedsam.models.jit_compilation import check_jit_compile
 from keras_espmedsam.models.quantization import keeps_quantization
 from keras_espmedsam.models.raw_training import trains_on_raw_images
 from keras_espmedsam.models.tasks import ImageSegmenter, checked_preprocessor
+from keras_espmedsam.models.weight_loading import tell_of_loading
 from keras_espmedsam.ops.device_constant import device_constant, device_number
 from keras_espmedsam.optimizers import decoupled
-
-# What is fitted for weights that are final.
-_FITTED = ("probability_calibration", "guarantees", "quality", "scope")
 
 
 @knows_builtin_presets()
@@ -120,6 +123,8 @@ class ESPMedSAMImageSegmenter(
         outputs |= self.quality_output(outputs["masks"], modalities)
         outputs |= self.scope_output(backbone.output.get("image_embeddings"), modalities)
         super().__init__(inputs=backbone.input, outputs=outputs, **kwargs)
+        self._awaits_weights = False
+        tell_of_loading(self, backbone, image_encoder_of(backbone))
 
     @property
     def target_set(self):
@@ -145,24 +150,34 @@ class ESPMedSAMImageSegmenter(
         config = super().get_config()
         if self.postprocessing:  # Left out by default, so that version 0.1.0 loads such presets.
             config["postprocessing"] = self.postprocessing
-        for name in _FITTED:
+        for name in FITTED:
             if getattr(self, name):
                 config[name] = getattr(self, name)
         return config
 
     def weights_change(self):
         """Remove what holds for the present weights only."""
-        self.forget_calibration()
-        self.forget_quality()
-        self.forget_scope()
+        forget_fitted(self)
 
     def training_begins(self):
         """Remove what holds for weights that training changes, and keep it for the others."""
-        trained = trained_targets(self)
-        if trained is None:
+        forget_fitted(self, trained_targets(self))
+
+    def weights_loaded(self):
+        """Called when weights were loaded into this model or its backbone.
+
+        A model that was made from a configuration has none before, and its configuration is about
+        those that are loaded first.
+        """
+        if not self._awaits_weights:
             self.weights_change()
-        else:
-            forget_targets(self, trained)
+        self._awaits_weights = False
+
+    @classmethod
+    def from_config(cls, config):
+        segmenter = super().from_config(config)
+        segmenter._awaits_weights = True
+        return segmenter
 
     def rebuilt_with(self, **changes):
         """Return a segmenter of the same backbone, which shares all weights.
@@ -175,7 +190,7 @@ class ESPMedSAMImageSegmenter(
             >>> segmenter.rebuilt_with(postprocessing=rules).postprocessing == rules
             True
         """
-        kept = {name: getattr(self, name) for name in ("postprocessing", *_FITTED)}
+        kept = {name: getattr(self, name) for name in ("postprocessing", *FITTED)}
         return type(self)(self.backbone, self.preprocessor, **{**kept, **changes})
 
     def encode(self, images, modalities=None):

@@ -1,7 +1,6 @@
 """A segmenter's prediction of how good its masks are."""
 
 from keras_espmedsam._upward import upward
-from keras_espmedsam.errors import warn_of_input
 from keras_espmedsam.inference.quality import checked_quality, coefficients_by_channel
 from keras_espmedsam.layers import MaskQuality
 
@@ -43,16 +42,6 @@ class QualitySegmenter:
             return {}
         coefficients = coefficients_by_channel(self.quality, self.target_set)
         return {"quality": MaskQuality(coefficients, name="mask_quality")(logits, modalities)}
-
-    def forget_quality(self):
-        """Predict no quality any more, because the weights are about to change."""
-        if self.quality:
-            self._set_quality(None)
-            warn_of_input(
-                "The quality of the masks was fitted for other weights; it is predicted no more. "
-                "Fit it again when the weights are final.",
-                stacklevel=4,
-            )
 
     def with_quality(self, quality):
         """Return this model with other coefficients of the predicted quality.

@@ -3,7 +3,7 @@
 import keras
 
 from keras_espmedsam._upward import upward
-from keras_espmedsam.errors import InputError, warn_of_input
+from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference.scope import checked_scope, coefficients_by_modality
 from keras_espmedsam.layers import ScopeScore
 
@@ -61,16 +61,6 @@ class ScopeSegmenter:
             32
         """
         return keras.Model(self.backbone.input, self.backbone.output["image_embeddings"])
-
-    def forget_scope(self):
-        """Tell no longer which images are in scope, because the weights are about to change."""
-        if self.scope:
-            self._set_scope(None)
-            warn_of_input(
-                "Which images are in scope was fitted for other weights; it is told no more. Fit "
-                "it again when the weights are final.",
-                stacklevel=4,
-            )
 
     def with_scope(self, scope):
         """Return this model with other coefficients of the scope.

@@ -36,46 +36,55 @@ def trained_targets(segmenter):
     return found
 
 
-def forget_targets(segmenter, trained):
-    """Remove what was fitted for the present weights, of the targets that training can change.
+FITTED = {
+    "probability_calibration": "calibration",
+    "guarantees": "guarantees",
+    "quality": "predicted quality",
+    "scope": "scope",
+}
+"""What a segmenter has that is fitted to its weights: its properties, and what they are called."""
+
+
+def forget_fitted(segmenter, trained=None):
+    """Remove what was fitted to weights that change.
 
     Args:
-        segmenter: `ESPMedSAMImageSegmenter` that is about to be trained.
-        trained: dict of modality to the set of these targets.
+        segmenter: `ESPMedSAMImageSegmenter`.
+        trained: dict of modality to the set of its targets whose masks change; `None` for all.
 
     Warns:
-        InputWarning: if there was any.
+        InputWarning: once, if there was any.
     """
-
-    def kept(options):
-        return {
-            modality: {
-                target: one for target, one in of.items() if target not in trained.get(modality, ())
-            }
-            for modality, of in options.items()
+    fitted = {name: getattr(segmenter, name) for name in FITTED}
+    if trained is None:
+        kept = {name: {} for name in fitted}
+    else:
+        kept = {name: _of_others(fitted[name], trained) for name in fitted if name != "scope"}
+        # The embedding changes with the weights of a modality, and not with those of a target.
+        kept["scope"] = {
+            modality: of
+            for modality, of in fitted["scope"].items()
+            if set(segmenter.target_set.of(modality)) != trained.get(modality, set())
         }
-
-    before = (
-        segmenter.probability_calibration,
-        segmenter.guarantees,
-        segmenter.quality,
-        segmenter.scope,
-    )
-    # The embedding changes with the weights of a modality, and not with those of a target.
-    scope = {
-        modality: of
-        for modality, of in segmenter.scope.items()
-        if set(segmenter.target_set.of(modality)) != trained.get(modality, set())
-    }
-    calibration, guarantees, quality = map(kept, before[:3])
-    if (calibration, guarantees, quality, scope) == before:
+    gone = [f"the {title}" for name, title in FITTED.items() if kept[name] != fitted[name]]
+    if not gone:
         return
-    segmenter._set_calibration(calibration, guarantees)
-    segmenter._set_quality(quality)
-    segmenter._set_scope(scope)
+    segmenter._set_calibration(kept["probability_calibration"], kept["guarantees"])
+    segmenter._set_quality(kept["quality"])
+    segmenter._set_scope(kept["scope"])
+    *others, last = gone
+    named = f"{', '.join(others)} and {last}" if others else last
+    of = "" if trained is None else f" of {', '.join(trained)}"
     warn_of_input(
-        "The model was calibrated with other weights; its calibration and its guarantees of "
-        f"{', '.join(trained)} are removed, and their quality and scope are told no more. "
-        "Calibrate it again when its weights are final.",
-        stacklevel=4,
+        f"The weights change, and what was fitted to them is removed{of}: {named}. Fit it again "
+        "when the weights are final."
     )
+
+
+def _of_others(options, trained):
+    return {
+        modality: {
+            target: one for target, one in of.items() if target not in trained.get(modality, ())
+        }
+        for modality, of in options.items()
+    }

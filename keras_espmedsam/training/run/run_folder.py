@@ -16,6 +16,7 @@ from keras_espmedsam._shown import shown
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.space_for_weights import check_space_for_weights
 from keras_espmedsam.hub.stored_weights import check_finite_weights, check_weights_file
+from keras_espmedsam.models.weight_loading import loading_own_weights
 from keras_espmedsam.training.run.averaged_weights import averaged, keeps_averages
 from keras_espmedsam.training.run.folder_lock import only_program
 from keras_espmedsam.training.run.learning_curves import write_curves
@@ -235,7 +236,8 @@ class RunFolder:
                 with warnings.catch_warnings():
                     # Keras skips layers that it does not find, with only a warning.
                     warnings.filterwarnings("error", "Skipping ", UserWarning)
-                    trained.load_weights(path)
+                    with loading_own_weights():
+                        trained.load_weights(path)
             # Damaged files, or another model's, fail anywhere in Keras and h5py.
             except Exception as error:
                 raise InputError(
