@@ -8,9 +8,12 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.serve.page_files import page_files
 
 OPEN = ("/health", "/v2/health/live", "/v2/health/ready")
 """Addresses that need no token, for those who watch whether the server is alive."""
+
+_PAGE = frozenset(page_files())  # It asks for the token itself, and holds nothing of anyone's.
 
 
 class Guarded:
@@ -44,7 +47,7 @@ class Guarded:
                         },
                         403,
                     )
-            else:
+            elif scope["path"] not in _PAGE:
                 given = headers.get("authorization", "").encode("latin-1")
                 if not secrets.compare_digest(given, self._expected):
                     refusal = JSONResponse(

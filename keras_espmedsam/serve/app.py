@@ -16,6 +16,7 @@ from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.serve.access import Guarded
 from keras_espmedsam.serve.inference_protocol import protocol_router
 from keras_espmedsam.serve.observation import Observed
+from keras_espmedsam.serve.page_route import page_router
 from keras_espmedsam.serve.problems import Problem
 from keras_espmedsam.serve.segment_query import SegmentQuery
 from keras_espmedsam.serve.segment_route import segment_router
@@ -70,6 +71,7 @@ def create_app(models: Iterable[ServedModel], settings: ServerSettings | None = 
     )
     app.include_router(segment_router(service))
     app.include_router(protocol_router(service, keras_espmedsam.__version__))
+    app.include_router(page_router(service))
 
     @app.get("/health", tags=["operation"], summary="Whether the server is alive and ready")
     async def health(response: Response) -> dict[str, Any]:

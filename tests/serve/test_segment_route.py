@@ -224,7 +224,7 @@ def test_a_full_disk_is_the_servers_own_fault(client, eye, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/segment", 405), ("GET", "/", 404)]
+    ("method", "path", "status"), [("GET", "/segment", 405), ("GET", "/nothing", 404)]
 )
 def test_other_addresses(client, method, path, status):
     assert "/openapi.json" in refusal(client().request(method, path), status)
