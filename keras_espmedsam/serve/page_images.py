@@ -17,6 +17,7 @@ from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.images import ImageFile, inspect_image_file
 from keras_espmedsam.data.pixel_spacing import pixel_spacing
 from keras_espmedsam.errors import InputError
+from keras_espmedsam.imaging.bands import bands
 from keras_espmedsam.imaging.intensity import AUTO as AUTO_INTENSITY
 from keras_espmedsam.imaging.intensity import Intensity, parse_intensity
 from keras_espmedsam.imaging.pixels import as_unit_floats, rgb_brightness
@@ -210,7 +211,9 @@ def _maps(result: FileResult) -> np.ndarray:
     # A threshold of k steps is reached exactly where the rounded value is at least k.
     thresholds = (np.arange(1, STEPS + 1) / STEPS).astype(probabilities.dtype)
     for mask, channel in zip(masks, np.moveaxis(probabilities, -1, 0), strict=True):
-        mask |= np.searchsorted(thresholds, channel, side="right").astype(np.uint8)
+        for rows in bands(*channel.shape):  # Eight bytes for each pixel are needed for a while.
+            steps = np.searchsorted(thresholds, channel[rows], side="right")
+            mask[rows] |= steps.astype(np.uint8)
     return masks
 
 

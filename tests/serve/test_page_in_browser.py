@@ -2,7 +2,6 @@
 
 import io
 import json
-import pathlib
 import shutil
 import threading
 import time
@@ -127,8 +126,8 @@ def serve():
     """`serve(settings)`: the address of a server, which runs until the module's tests are done."""
     running = []
 
-    def start(**settings):
-        models = [ServedModel("bright", Brightness(), FirstPixel())]
+    def start(names=("bright",), **settings):
+        models = [ServedModel(name, Brightness(), FirstPixel()) for name in names]
         app = create_app(models, ServerSettings(**settings))
         socket = listening("127.0.0.1", 0)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", lifespan="on"))
@@ -326,7 +325,12 @@ def test_slices_of_a_volume_and_its_targets(page, tmp_path):
 
 
 def test_light_dark_and_narrow(page, photograph):
-    page.choose(photograph)
+    drop = """
+    const data = new DataTransfer();
+    data.items.add(new File([new Uint8Array(arguments[0])], "doe.png"));
+    document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+    """
+    page.wait_after(lambda: page.run(drop, list(photograph.read_bytes())))
     colours = set()
     for scheme in ("light", "dark"):
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -338,11 +342,20 @@ def test_light_dark_and_narrow(page, photograph):
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     assert page.run("return document.documentElement.scrollWidth") <= 390
     assert page.of("overlay").size["width"] > 250
+    page.tool("add")
+    before = page.mask
+    box = page.of("overlay").rect
+    finger = {"x": box["x"] + 0.8 * box["width"], "y": box["y"] + 0.2 * box["height"]}
+    finger["y"] -= page.run("return scrollY")
+    for kind, points in (("touchStart", [finger]), ("touchEnd", [])):
+        touch = {"type": kind, "touchPoints": points}
+        page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", touch)
+    assert np.count_nonzero(page.mask & ~before) > 50
     page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_a_token_is_asked_for_and_kept_nowhere(driver, serve, photograph):
-    page = Page(driver.chrome, serve(token=TOKEN), driver.downloads)
+    page = Page(driver.chrome, serve(("bright", "dim"), token=TOKEN), driver.downloads)
     page.driver.get(page.address)
     page.until(lambda: page.of("token").is_displayed())
     assert not page.of("drop").is_displayed()
@@ -352,6 +365,7 @@ def test_a_token_is_asked_for_and_kept_nowhere(driver, serve, photograph):
     page.of("token").clear()
     page.of("token").send_keys(TOKEN, Keys.ENTER)
     page.until(lambda: page.of("drop").is_displayed())
+    Select(page.of("model")).select_by_value("dim")
     assert "xray" in page.choose(photograph)
     kept = page.run("return [document.cookie, localStorage.length, sessionStorage.length]")
     assert kept == ["", 0, 0]
@@ -368,6 +382,10 @@ def test_what_the_server_refuses_is_said_and_the_image_is_shown(driver, address,
     assert page.of("stage").is_displayed() and not page.of("save").is_displayed()
     told = page.wait_after(lambda: Select(page.of("modality")).select_by_value("xray"))
     assert "xray, as you chose" in told
-    note = pathlib.Path(tmp_path / "note.png")
+    page.driver.find_element("css selector", "summary").click()
+    told = page.wait_after(lambda: page.of("intensity").send_keys("9", Keys.ENTER))
+    assert told.startswith("Received the intensity '9'")
+    page.of("intensity").clear()
+    note = tmp_path / "note.png"
     note.write_text("no image")
     assert page.choose(note).startswith("The image is not an image")

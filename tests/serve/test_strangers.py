@@ -34,6 +34,9 @@ def test_nothing_of_a_header_is_answered_or_logged(client, tmp_path, caplog):
         for query in ("outlines=geojson", "outlines=coco", "output=zip", "output=png"):
             answers.append(server.post(f"/segment?modality=xray&{query}", content=content))
         assert [one.status_code for one in answers[:3]] == [200] * 3, name
+        for address in ("/page/image", "/page/masks?modality=xray"):
+            answers.append(server.post(address, content=content))
+            assert answers[-1].status_code == 200, (name, address)
         cut = server.post("/segment?modality=xray", content=content[: len(content) // 2])
         for one in (*answers, cut):
             assert not planted_files.found_in(one.content), (name, one.url)
