@@ -62,6 +62,15 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    studies: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Images that viewers (3D Slicer, QuPath) label through MONAI Label's plugins. "
+            "Labels are written to the folder labels within it; images are never changed.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images per model call, of one request or several.")
     ] = _DEFAULTS.batch_size,
@@ -90,8 +99,8 @@ def serve(
     """Serve models over HTTP: send an image, get its mask.
 
     Needs the extra "serve". What it offers is described at /openapi.json: POST /segment for images
-    of any supported format, the Open Inference Protocol (KServe v2) for tensors, /metrics for
-    Prometheus, /health.
+    of any supported format, the Open Inference Protocol (KServe v2) for tensors, what MONAI Label's
+    plugins in viewers call, /metrics for Prometheus, /health.
 
     The server runs until Ctrl-C or SIGTERM, and answers every accepted request first. It logs one
     line of JSON per request on stderr, without names, headers or pixels.
@@ -103,6 +112,7 @@ def serve(
       espmedsam serve
       curl --data-binary @eye.png "http://127.0.0.1:8000/segment?modality=fundus"
       espmedsam serve espmedsam_nano_256 eye=models/eye.onnx --port 9000
+      espmedsam serve --studies images
       espmedsam serve --host 0.0.0.0 --token-file token.txt
     """
     with errors_reported(lambda: "every accepted request was answered."):
@@ -114,6 +124,7 @@ def serve(
             seconds=seconds,
             max_bytes=max_bytes,
             max_pixels=max_pixels,
+            studies=studies,
         )
         run = server.run_server  # Says which library is missing, before models are loaded.
         from keras_espmedsam.serve.access import check_address

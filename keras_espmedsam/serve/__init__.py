@@ -31,7 +31,7 @@ if not TYPE_CHECKING:
         if name not in _PLACES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         if name in ("create_app", "run_server"):
-            for library in ("fastapi", "uvicorn", "prometheus_client"):
+            for library in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
                 require(library, "Serving models", "serve")
         return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
 

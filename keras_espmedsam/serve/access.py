@@ -13,6 +13,9 @@ from keras_espmedsam.serve.page_files import page_files
 OPEN = ("/health", "/v2/health/live", "/v2/health/ready")
 """Addresses that need no token, for those who watch whether the server is alive."""
 
+SIGN_IN = ("/auth/", "/auth/token")
+"""Addresses where a viewer asks whether there is a token, and gives it as a password."""
+
 _PAGE = frozenset(page_files())  # It asks for the token itself, and holds nothing of anyone's.
 
 
@@ -47,7 +50,7 @@ class Guarded:
                         },
                         403,
                     )
-            elif scope["path"] not in _PAGE:
+            elif scope["path"] not in (*_PAGE, *SIGN_IN):
                 given = headers.get("authorization", "").encode("latin-1")
                 if not secrets.compare_digest(given, self._expected):
                     refusal = JSONResponse(

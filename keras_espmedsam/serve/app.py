@@ -15,6 +15,8 @@ from keras_espmedsam._shown import shown_value
 from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.serve.access import Guarded
 from keras_espmedsam.serve.inference_protocol import protocol_router
+from keras_espmedsam.serve.monai_label.router import monai_label_router
+from keras_espmedsam.serve.monai_label.studies import Studies
 from keras_espmedsam.serve.observation import Observed
 from keras_espmedsam.serve.page_route import page_router
 from keras_espmedsam.serve.problems import Problem
@@ -32,24 +34,27 @@ def create_app(models: Iterable[ServedModel], settings: ServerSettings | None = 
 
     Args:
         models: the models that it serves.
-        settings: its limits and its token; None for the defaults, without a token.
+        settings: its limits, its token and its studies; None for the defaults, without a token
+            and without studies.
 
     Returns:
         A FastAPI application. Its OpenAPI description is at `/openapi.json`.
 
     Raises:
-        InputError: when there is no model, or two have the same name.
+        InputError: when there is no model, two have the same name, or the studies cannot be used.
 
     Example:
         >>> segmenter = kem.models.ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
         >>> app = create_app([ServedModel("nano", segmenter)])
-        >>> sorted(app.openapi()["paths"])[:3]
-        ['/health', '/metrics', '/models']
+        >>> [path for path in sorted(app.openapi()["paths"]) if path.startswith("/m")]
+        ['/metrics', '/models']
 
-    Source: Open Inference Protocol (KServe v2) for what is below `/v2`.
+    Source: Open Inference Protocol (KServe v2) for what is below `/v2`; MONAI Label's REST API.
     """
     settings = settings or ServerSettings()
     service = Service(models, settings)
+    folder = settings.studies
+    studies = None if folder is None else Studies(folder, settings.max_pixels)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -72,6 +77,7 @@ def create_app(models: Iterable[ServedModel], settings: ServerSettings | None = 
     app.include_router(segment_router(service))
     app.include_router(protocol_router(service, keras_espmedsam.__version__))
     app.include_router(page_router(service))
+    app.include_router(monai_label_router(service, studies, keras_espmedsam.__version__))
 
     @app.get("/health", tags=["operation"], summary="Whether the server is alive and ready")
     async def health(response: Response) -> dict[str, Any]:
@@ -125,6 +131,8 @@ async def _bad_query(request: Request, error: Exception) -> Response:
         known = list(SegmentQuery.model_fields)
         sentence = f"Received the parameter {shown_value(name)}{did_you_mean(name, known)}"
         return _answer(f"{sentence} Expected some of {', '.join(known)}.", 400)
+    if first["type"] == "missing":
+        return _answer(f"The parameter {shown_value(name)} is missing; give it.", 400)
     message = str(first["msg"])
     what = f"Received {shown_value(name)}: {shown_value(first.get('input'))}"
     return _answer(f"{what}; {message[:1].lower()}{message[1:]}.", 400)

@@ -9,7 +9,9 @@ from starlette.requests import ClientDisconnect, Request
 from keras_espmedsam.serve.problems import Problem
 
 
-async def save_body(request: Request, path: Path, max_bytes: int, deadline: float) -> int:
+async def save_body(
+    request: Request, path: Path, max_bytes: int, deadline: float, may_be_empty: bool = False
+) -> int:
     """Write the body of a request to a file.
 
     Args:
@@ -17,6 +19,7 @@ async def save_body(request: Request, path: Path, max_bytes: int, deadline: floa
         path: the file.
         max_bytes: the most bytes.
         deadline: `time.monotonic()` until which the body has to be complete.
+        may_be_empty: whether it may have no bytes.
 
     Returns:
         The number of bytes.
@@ -49,7 +52,7 @@ async def save_body(request: Request, path: Path, max_bytes: int, deadline: floa
         ) from None
     except ClientDisconnect:
         raise Problem(400, "The connection ended before the body was complete.") from None
-    if not size:
+    if not size and not may_be_empty:
         raise Problem(
             400,
             "The body of the request is empty; send the image itself, as with: curl --data-binary "

@@ -85,12 +85,18 @@ class Service:
             return None
         return QueuedRecognizer(model, self.queue, deadline)
 
-    async def answer(self, request: Request, work: Callable[[Path, AcceptedRequest], Any]) -> Any:
+    async def answer(
+        self,
+        request: Request,
+        work: Callable[[Path, AcceptedRequest], Any],
+        may_be_empty: bool = False,
+    ) -> Any:
         """Accept a request, keep its body in a file, and work on it in a thread.
 
         Args:
             request: the request.
             work: called with the path of the body and the accepted request.
+            may_be_empty: whether a request needs no body.
 
         Returns:
             What `work` returns.
@@ -106,7 +112,7 @@ class Service:
             raise
         async with accepted:
             path = accepted.folder / "image"
-            await save_body(request, path, settings.max_bytes, accepted.deadline)
+            await save_body(request, path, settings.max_bytes, accepted.deadline, may_be_empty)
             return await accepted.run(lambda: work(path, accepted))
 
     def _warm_up(self):

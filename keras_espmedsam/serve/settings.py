@@ -1,7 +1,8 @@
-"""The limits of a server, and the token that opens it."""
+"""The limits of a server, the token that opens it, and its folder of images."""
 
 import dataclasses
 import math
+import os
 
 from keras_espmedsam.errors import InputError
 
@@ -10,7 +11,7 @@ _SHORTEST_TOKEN = 16
 
 @dataclasses.dataclass(frozen=True)
 class ServerSettings:
-    """The limits of a server.
+    """The limits of a server, and what it works with.
 
     Args:
         token: what clients send as `Authorization: Bearer TOKEN`; None lets everyone in who
@@ -21,6 +22,8 @@ class ServerSettings:
         seconds: the time that a request may take, from its first byte to its answer.
         max_bytes: the most bytes in the body of a request.
         max_pixels: the most pixels (height x width) of an image, or of all images of one tensor.
+        studies: a folder of images that viewers label; None for none. Labels are written to
+            `labels` within it.
 
     Raises:
         InputError: for a value that cannot be used.
@@ -40,6 +43,7 @@ class ServerSettings:
     seconds: float = 60.0
     max_bytes: int = 100_000_000
     max_pixels: int = 25_000_000
+    studies: str | os.PathLike | None = None
 
     def __post_init__(self):
         for name in ("batch_size", "queue_size", "max_bytes", "max_pixels"):
@@ -57,6 +61,10 @@ class ServerSettings:
             raise InputError(
                 f"Received a token that cannot be used; expected at least {_SHORTEST_TOKEN} "
                 "letters, digits or signs without blanks, such as from: openssl rand -hex 32"
+            )
+        if self.studies is not None and not os.path.isdir(self.studies):
+            raise InputError(
+                f"The studies {os.fspath(self.studies)} are no folder; give a folder with images."
             )
 
 

@@ -10,7 +10,7 @@ from keras_espmedsam.cli import serve
 from keras_espmedsam.errors import InputError
 from tests.cli.conftest import BrightnessClassifier, BrightnessSegmenter
 
-for _library in ("fastapi", "prometheus_client", "uvicorn"):
+for _library in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
     pytest.importorskip(_library, reason="it is of the extra serve")
 
 TOKEN = "0123456789abcdef"
@@ -79,6 +79,14 @@ def test_several_models_and_limits(run, served, tmp_path):
     assert served.loaded.count("mine") == 1
     assert served.address == ("::1", 9000)
     assert served.settings == room.ServerSettings(None, 2, 0.1, 3, 5.0, 10, 20)
+
+
+def test_viewers_get_a_folder_of_images(run, served, tmp_path):
+    assert run("serve", "--studies", str(tmp_path)).exit_code == 0
+    assert served.settings.studies == tmp_path
+    served.loaded.clear()
+    refused(run("serve", "--studies", str(tmp_path / "missing")), "are no folder")
+    assert not served.loaded
 
 
 def test_own_modalities_are_served_without_the_default_recogniser(run, served, monkeypatch):

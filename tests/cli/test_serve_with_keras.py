@@ -9,7 +9,7 @@ from PIL import Image
 from keras_espmedsam.models import ESPMedSAMImageSegmenter
 from keras_espmedsam.serve import ServedModel, ServerSettings
 
-for _library in ("fastapi", "httpx2", "prometheus_client", "uvicorn"):
+for _library in ("fastapi", "httpx2", "prometheus_client", "python_multipart", "uvicorn"):
     pytest.importorskip(_library, reason="it is of the extra serve, or of the group test")
 
 
