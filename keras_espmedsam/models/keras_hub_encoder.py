@@ -250,7 +250,8 @@ class KerasHubImageEncoder(Backbone, ImageEncoder):
             for name in names:
                 x = maps[name]
                 if controllers and name in self.adapters:
-                    x = x + self.adapters[name](x, modalities)
+                    # Maps of keras-hub can be in float32 at half precision, where "+" is refused.
+                    x = keras.ops.add(x, self.adapters[name](x, modalities))
                 features[name] = x
         if self.neck is not None:
             x = self.neck([features[name] for name in self.neck_levels])

@@ -351,6 +351,26 @@ def test_levels_that_nothing_is_computed_from_count_in_the_neck_alone(build):
         )
 
 
+@pytest.mark.slow_on("jax")
+def test_levels_and_controllers_add_up_at_half_precision(build):
+    """Sums within keras-hub's blocks are in the precision of Keras, not of the encoder."""
+    config = {**SHALLOW["config"], "stackwise_block_types": ["unfused"] * 3}
+    unfused = {**SHALLOW, "config": {**config, "stackwise_num_repeats": [1, 2, 1]}}
+    options = {"neck_dim": 8, "num_modalities": 2, "controller_levels": ("P2", "P3")}
+    encoder = build.randomize(KerasHubImageEncoder(unfused, **options))
+    half = KerasHubImageEncoder(unfused, **options, dtype="mixed_float16")
+    half.set_weights(encoder.get_weights())
+    images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
+    inputs = {"images": images, "modalities": np.array([1], "int32")}
+    expected = build.run(Features(encoder), inputs)
+    found = half.features(*map(keras.ops.convert_to_tensor, inputs.values()), training=False)
+    for name, value in expected.items():
+        scale = np.abs(value).max()
+        np.testing.assert_allclose(
+            build.array(found[name]).astype("float32"), value, rtol=0, atol=0.02 * scale
+        )
+
+
 # === In use ===
 
 
