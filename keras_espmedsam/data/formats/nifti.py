@@ -57,7 +57,8 @@ class NiftiFormat(FileFormat):
         Slices are taken along the third axis (and the fourth, time) and turned the way radiologists
         look at them: right in the image is the patient's left (or back), down is the patient's back
         (or feet). Brightness is scaled for the volume as a whole: by the display range of its
-        header, or else from its 0.5 to its 99.5 percentile; uint8 is unchanged.
+        header, or else from its 0.5 to its 99.5 percentile; uint8 is unchanged. Vectors of three
+        of these are colours.
 
         Args:
             path: the file.
@@ -71,11 +72,12 @@ class NiftiFormat(FileFormat):
         Source: DICOM PS3.3, C.7.6.2.1.1, for the orientation.
         """
         image = _load(path)
-        shape = image.shape
+        shape = _shape(image)
         if not 2 <= len(shape) <= 4:
             raise InputError(
                 f"{path} is a NIfTI file of shape {shape}; expected two (one slice), three or four "
-                "dimensions (width, height, slices, time)."
+                "dimensions (width, height, slices, time), or colours of 8 bits as (width, height, "
+                "slices, 1, 3)."
             )
         _check_type(path, image.get_data_dtype())
         _check_length(path, image)
@@ -148,7 +150,9 @@ def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
     data = np.asanyarray(image.dataobj.get_unscaled())
     plain = (slope, intercept) == (1, 0)
     meaning = Meaning()
-    if data.dtype.names:  # RGB24 and RGBA32 are structured types.
+    if len(_shape(image)) < data.ndim:  # Colours as vectors.
+        data = data[..., 0, :]
+    elif data.dtype.names:  # RGB24 and RGBA32 are structured types.
         data = np.stack([data[name] for name in data.dtype.names[:3]], axis=-1)
         plain = True
     else:
@@ -158,6 +162,13 @@ def _slices(path: Path, labels: bool = False) -> Iterator[Frame]:
     for index in slice_indices(volume.shape):
         array = data[index] if plain else data[index] * slope + intercept
         yield Frame(layout.apply(array), layout, volume, meaning)
+
+
+def _shape(image: Any) -> tuple[int, ...]:
+    """Return the shape without colours, which ITK (3D Slicer) writes as vectors of three."""
+    shape, data = image.shape, image.dataobj
+    plain = image.get_data_dtype() == np.uint8 and (data.slope, data.inter) == (1, 0)
+    return shape[:3] if plain and shape[3:] == (1, 3) else shape
 
 
 def _check_length(path: Path, image: Any) -> None:
@@ -187,7 +198,7 @@ def _volume(image: Any) -> Volume:
     header = image.header
     affines = (header.get_sform(coded=True)[0], header.get_qform(coded=True)[0])
     return Volume(
-        shape=image.shape,
+        shape=_shape(image),
         affine=image.affine,
         geometry={name: np.array(header[name]) for name in _GEOMETRY},
         version=2 if isinstance(image, nibabel.Nifti2Image) else 1,

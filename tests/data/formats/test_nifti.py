@@ -83,6 +83,22 @@ def test_rgb(write):
     assert image.array[1, 2].tolist() == [0, 200, 0]
 
 
+@pytest.mark.parametrize("image_class", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_colours_as_vectors_which_itk_writes(tmp_path, write, image_class):
+    data = np.zeros((5, 4, 2, 1, 3), "u1")
+    data[2, 1, 1] = (9, 200, 7)
+    path = write(data, image_class=image_class, intent_code=1007)
+    _, image = read_images(path)
+    assert image.array.shape == (4, 5, 3)
+    assert image.array[1, 2].tolist() == [9, 200, 7]
+    write_mask(tmp_path / "mask.nii.gz", [np.zeros((4, 5), bool)] * 2, image)
+    mask = nibabel.load(tmp_path / "mask.nii.gz")
+    assert mask.shape == (5, 4, 2)
+    np.testing.assert_array_equal(mask.affine, LPS)
+    with pytest.raises(InputError, match="colours of 8 bits"):
+        read_image(write(data.astype("i2")))
+
+
 @pytest.mark.parametrize(
     ("codes", "right", "down"),
     # What a step along the stored axes means, and which way the image must run.
