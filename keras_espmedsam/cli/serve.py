@@ -102,6 +102,8 @@ def serve(
     of any supported format, the Open Inference Protocol (KServe v2) for tensors, what MONAI Label's
     plugins in viewers call, /metrics for Prometheus, /health.
 
+    Open the address in a browser to see, correct and save masks by hand.
+
     The server runs until Ctrl-C or SIGTERM, and answers every accepted request first. It logs one
     line of JSON per request on stderr, without names, headers or pixels.
 

@@ -89,6 +89,7 @@ export class Brush {
       this.#paint([[x, y]]);
       this.#up();
     } else return;
+    this.cursor.scrollIntoView({ block: "nearest", inline: "nearest" });
     event.preventDefault();
   }
 

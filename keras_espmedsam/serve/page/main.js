@@ -238,11 +238,18 @@ function measured(target, mask) {
 
 function zoom() {
   const factor = Number(of("zoom").value);
+  const stage = of("stage"); // What is in its middle stays there.
+  const middle = [
+    (stage.scrollLeft + stage.clientWidth / 2) / stage.scrollWidth,
+    (stage.scrollTop + stage.clientHeight / 2) / stage.scrollHeight,
+  ];
   of("zoom-value").textContent = `${100 * factor} %`;
   const { width, height } = of("image");
   const { style } = of("canvases");
   style.width = `calc(min(100%, var(--tall) * ${width / height}) * ${factor})`;
   style.aspectRatio = `${width} / ${height}`;
+  stage.scrollLeft = middle[0] * stage.scrollWidth - stage.clientWidth / 2;
+  stage.scrollTop = middle[1] * stage.scrollHeight - stage.clientHeight / 2;
 }
 
 // === What the controls do ===
