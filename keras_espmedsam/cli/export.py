@@ -19,15 +19,16 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            help="saved_model, tflite, onnx, openvino, or a format from an installed package.",
+            help="saved_model, tflite, onnx, openvino, web (a page for browsers), or a format from "
+            "an installed package.",
             show_default=False,
         ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Where to write: a folder for saved_model, else a file that ends in .tflite, "
-            ".onnx or .xml.",
+            help="Where to write: a folder for saved_model and web, else a file that ends in "
+            ".tflite, .onnx or .xml.",
             show_default=False,
         ),
     ] = None,

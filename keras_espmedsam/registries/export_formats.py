@@ -15,5 +15,6 @@ export_formats = Registry(
         "tflite": f"{_PACKAGE}.tflite:TFLite",
         "onnx": f"{_PACKAGE}.onnx:ONNX",
         "openvino": f"{_PACKAGE}.openvino:OpenVINO",
+        "web": f"{_PACKAGE}.web:Web",
     },
 )

@@ -14,7 +14,7 @@ from keras_espmedsam.export.formats import all_formats, format_of, get_format
 def test_listing_and_recognising_formats_imports_neither_keras_nor_a_runtime():
     program = (
         "import sys; from keras_espmedsam.export.formats import all_formats, format_of\n"
-        "assert format_of('a.onnx').name == 'onnx' and len(all_formats()) == 4\n"
+        "assert format_of('a.onnx').name == 'onnx' and len(all_formats()) == 5\n"
         "print({'keras', 'tensorflow', 'onnx', 'openvino', 'tf2onnx'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -41,6 +41,9 @@ def test_format_of_a_folder(tmp_path):
     assert format_of(tmp_path) is None
     (tmp_path / "saved_model.pb").write_text("")
     assert format_of(tmp_path).name == "saved_model"
+    (tmp_path / "saved_model.pb").unlink()
+    (tmp_path / "models.json").write_text("{}")
+    assert format_of(tmp_path).name == "web"
 
 
 def test_unknown_names():

@@ -61,6 +61,7 @@ def with_keras_hub():
         if name in ("saved_model", "openvino")
         else name
         for name in export_formats
+        if name != "web"  # ONNX in a folder.
     ],
 )
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow writes all formats")

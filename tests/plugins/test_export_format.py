@@ -166,7 +166,7 @@ def test_what_is_no_format_and_what_is_not_known(installed_plugin, segmenter, tm
     installed_plugin({"a_string.py": "X = 'x'"}, {"export_formats": {"string": "a_string:X"}})
     for name, says in (
         ("string", "expected a class derived from keras_espmedsam.export.ExportFormat"),
-        ("kzip", r"expected one of saved_model, tflite, onnx, openvino, string"),
+        ("kzip", r"expected one of saved_model, tflite, onnx, openvino, web, string"),
     ):
         with pytest.raises(kem.errors.InputError, match=says):
             segmenter.export_for(name, tmp_path / "m.kzip")
