@@ -22,7 +22,7 @@ NO_BACKEND := $(addprefix tests/,benchmarks/test_accuracy.py benchmarks/test_acc
 	converters/test_reader.py \
 	export/test_image_graph.py export/test_triton_config.py \
 	cli/test_interruption.py cli/test_main.py cli/test_serve.py cli/test_standard_streams.py \
-	data dicom imaging \
+	archive cli/test_archives.py data dicom imaging \
 	examples/test_qupath_script.py examples/test_serve_container.py \
 	evaluation/test_metrics.py evaluation/test_probability_quality.py \
 	evaluation/test_risk_control.py inference serve tools \

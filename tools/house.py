@@ -32,7 +32,7 @@ FLOORS = (
     ("evaluation", "export", "converters"),
     ("training",),
     ("distillation",),
-    ("serve",),
+    ("serve", "archive"),
     ("cli",),
 )
 # Where rooms of version 0.1.0 were on the same floors.

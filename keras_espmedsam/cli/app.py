@@ -7,6 +7,7 @@ from keras_espmedsam.cli.add_modality import add_modality
 from keras_espmedsam.cli.add_target import add_target
 from keras_espmedsam.cli.calibrate import calibrate
 from keras_espmedsam.cli.command import Command
+from keras_espmedsam.cli.dicomweb import dicomweb
 from keras_espmedsam.cli.distill import distill
 from keras_espmedsam.cli.doctor import doctor
 from keras_espmedsam.cli.evaluate import evaluate
@@ -15,6 +16,7 @@ from keras_espmedsam.cli.presets import presets
 from keras_espmedsam.cli.segment import segment
 from keras_espmedsam.cli.serve import serve
 from keras_espmedsam.cli.train import train
+from keras_espmedsam.cli.watch import watch
 
 app = typer.Typer(
     name="espmedsam",
@@ -26,7 +28,7 @@ app = typer.Typer(
 )
 for _command in (
     *(segment, evaluate, calibrate, presets, train, distill),
-    *(add_modality, add_target, export, serve, doctor),
+    *(add_modality, add_target, export, serve, dicomweb, watch, doctor),
 ):
     app.command(cls=Command)(_command)
 app.add_typer(convert.app, name="convert")

@@ -91,12 +91,22 @@ def dicom_report(
             content[0],
             series_instance_uid=model.uid("SR series", str(source.SeriesInstanceUID)),
             series_number=REPORT_SERIES,
-            sop_instance_uid=model.uid("SR", str(segmentation.SOPInstanceUID)),
+            sop_instance_uid=report_uid(model, str(segmentation.SOPInstanceUID)),
             instance_number=instance_number(source),
             is_complete=True,
             series_description=f"Areas by {model.name}"[:64],
             **device(model),
         )
+
+
+def report_uid(model: ModelIdentity, segmentation: str) -> str:
+    """Return the SOP Instance UID that the report on a segmentation has.
+
+    Args:
+        model: what made the masks.
+        segmentation: the segmentation's SOP Instance UID.
+    """
+    return model.uid("SR", segmentation)
 
 
 def _measured(areas, spacing):

@@ -87,8 +87,8 @@ def dicom_segmentation(
             series_description=f"Segmentation by {model.name}"[:64],
             series_instance_uid=model.uid("SEG series", str(source.SeriesInstanceUID)),
             series_number=SEGMENTATION_SERIES,
-            sop_instance_uid=model.uid(
-                *("SEG", str(source.SOPInstanceUID), modality, masks.dtype.kind, *targets)
+            sop_instance_uid=segmentation_uid(
+                model, str(source.SOPInstanceUID), modality, targets, fractional
             ),
             instance_number=instance_number(source),
             **device(model),
@@ -100,6 +100,22 @@ def dicom_segmentation(
         if "PlaneOrientationSequence" not in made.SharedFunctionalGroupsSequence[0]:
             made.PatientOrientation = source.get("PatientOrientation")
     return made
+
+
+def segmentation_uid(
+    model: ModelIdentity, image: str, modality: str, targets: Sequence[str], probabilities: bool
+) -> str:
+    """Return the SOP Instance UID that the segmentation of an image has.
+
+    Args:
+        model: what makes the masks.
+        image: the image's SOP Instance UID.
+        modality: the modality's name.
+        targets: the targets' names.
+        probabilities: whether it holds probabilities.
+    """
+    kind = "FRACTIONAL" if probabilities else "BINARY"
+    return model.uid("SEG", image, modality, kind, *targets)
 
 
 def device(model: ModelIdentity) -> dict[str, Any]:
