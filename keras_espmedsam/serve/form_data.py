@@ -11,8 +11,8 @@ class Part(NamedTuple):
     Args:
         content: its bytes.
         media_type: their type.
-        file_name: a name that makes it a file, of ASCII letters, digits, `_` and `.`; None for a
-            field, which clients read as text.
+        file_name: a name without quotes, which makes it a file; None for a field, which clients
+            read as text.
     """
 
     content: bytes
@@ -45,6 +45,6 @@ def form_data(parts: Mapping[str, Part]) -> tuple[bytes, str]:
             f'Content-Disposition: form-data; name="{name}"{file_name}\r\n'
             f"Content-Type: {part.media_type}\r\n\r\n"
         )
-        pieces += [head.encode("ascii"), part.content, b"\r\n"]
+        pieces += [head.encode(), part.content, b"\r\n"]
     pieces.append(f"--{boundary}--\r\n".encode("ascii"))
     return b"".join(pieces), f"multipart/form-data; boundary={boundary}"

@@ -1,5 +1,6 @@
 """Segment an image of the studies, of a session or of the request, for a viewer."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.serve.accepted_requests import AcceptedRequest
+from keras_espmedsam.serve.form_data import Part, form_data
 from keras_espmedsam.serve.monai_label.annotations import (
     AsapRequest,
     annotations_xml,
@@ -18,7 +20,6 @@ from keras_espmedsam.serve.monai_label.annotations import (
 from keras_espmedsam.serve.monai_label.forms import Form, parse_json_object, read_form
 from keras_espmedsam.serve.monai_label.inference import Inferred, infer_file
 from keras_espmedsam.serve.monai_label.label_maps import write_label_map
-from keras_espmedsam.serve.monai_label.multipart import multipart_body
 from keras_espmedsam.serve.monai_label.sessions import Sessions
 from keras_espmedsam.serve.monai_label.stored_files import image_suffix
 from keras_espmedsam.serve.monai_label.studies import ORIGINAL, Studies, split_name
@@ -227,5 +228,8 @@ def _result(inferred: Inferred, path: Path, output: str) -> Response:
     if output == "image":
         headers = {"Content-Disposition": f'attachment; filename="{path.name}"'}
         return Response(content, media_type=kind, headers=headers)
-    body, content_type = multipart_body(inferred.params, path.name, kind, content)
+    params = json.dumps(inferred.params, allow_nan=False).encode()
+    body, content_type = form_data(
+        {"params": Part(params, "application/json"), "image": Part(content, kind, path.name)}
+    )
     return Response(body, headers={"Content-Type": content_type})
