@@ -8,7 +8,9 @@ from keras_espmedsam._startup import require
 from keras_espmedsam.data.decoded_image import DecodedImage
 from keras_espmedsam.data.formats.file_kind import file_kind
 
-_TAGS = ["PixelSpacing", "SharedFunctionalGroupsSequence"]
+_TAGS = ["PixelSpacing", "SharedFunctionalGroupsSequence", "SequenceOfUltrasoundRegions"]
+# Of an ultrasound region: two-dimensional, and measured in cm.
+_PLANE, _CENTIMETRES = 1, 3
 # NIfTI's metres, millimetres and micrometres. Most files that name no unit mean millimetres.
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 
@@ -16,7 +18,8 @@ _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 def pixel_spacing(image: DecodedImage) -> tuple[float, float] | None:
     """Return the height and the width of a pixel in mm, as the image is stored.
 
-    Volumes (NIfTI) and DICOM files with a Pixel Spacing tell it. A DICOM file's Imager Pixel
+    Volumes (NIfTI) and DICOM files with a Pixel Spacing tell it, and ultrasound whose regions are
+    calibrated in cm, all alike. A DICOM file's Imager Pixel
     Spacing does not: it is that of the detector, not of what is seen. Resolutions in PNG, JPEG and
     TIFF files are those of a print or a screen.
 
@@ -33,8 +36,8 @@ def pixel_spacing(image: DecodedImage) -> tuple[float, float] | None:
         >>> pixel_spacing(DecodedImage(np.zeros((5, 4)), Path("scan.nii"), volume=volume))
         (0.5, 2.0)
 
-    Source: DICOM PS3.3, 10.7.1.1 and C.7.6.16.2.1 (Pixel Measures); the NIfTI-1 header's
-        `xyzt_units`.
+    Source: DICOM PS3.3, 10.7.1.1, C.7.6.16.2.1 (Pixel Measures) and C.8.5.5 (US Regions); the
+        NIfTI-1 header's `xyzt_units`.
     """
     if image.volume is not None:
         unit = int(np.ravel(image.volume.geometry.get("xyzt_units", 2))[0]) & 7
@@ -51,9 +54,22 @@ def pixel_spacing(image: DecodedImage) -> tuple[float, float] | None:
         )
         groups = header.get("SharedFunctionalGroupsSequence") or [{}]
         measures = groups[0].get("PixelMeasuresSequence") or [{}]
-        return _checked(header.get("PixelSpacing") or measures[0].get("PixelSpacing"))
+        spacing = header.get("PixelSpacing") or measures[0].get("PixelSpacing")
+        return _checked(spacing or _of_regions(header))
     except Exception:  # Some scanners write what is no number, or no sequence.
         return None
+
+
+def _of_regions(header: Any) -> tuple[float, float] | None:
+    """Return the spacing that all two-dimensional regions of an ultrasound image share."""
+    found = {
+        (10 * abs(float(one.PhysicalDeltaY)), 10 * abs(float(one.PhysicalDeltaX)))
+        if one.PhysicalUnitsXDirection == one.PhysicalUnitsYDirection == _CENTIMETRES
+        else None
+        for one in header.get("SequenceOfUltrasoundRegions") or []
+        if one.RegionSpatialFormat == _PLANE
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def _checked(spacing: Any) -> tuple[float, float] | None:

@@ -49,6 +49,32 @@ def test_the_pixels_of_an_enhanced_dicom_file(write_dicom):
     assert pixel_spacing(image) == (0.75, 1.5)
 
 
+def region(delta=(0.02, 0.03), units=3, format=1):
+    found = Dataset()
+    found.RegionSpatialFormat, found.PhysicalUnitsXDirection = format, units
+    found.PhysicalUnitsYDirection = units
+    found.PhysicalDeltaY, found.PhysicalDeltaX = delta
+    return found
+
+
+@pytest.mark.parametrize(
+    ("regions", "spacing"),
+    [
+        ([region()], (0.2, 0.3)),
+        ([region(), region((-0.02, 0.03)), region((9.0, 9.0), 4, 3)], (0.2, 0.3)),  # a spectrum
+        ([region(), region((0.02, 0.04))], None),  # two images of different depths
+        ([region(units=4)], None),  # seconds
+        ([region(), region(units=0)], None),
+        ([region((0, 0.03))], None),
+        ([Dataset()], None),
+        ([], None),
+    ],
+)
+def test_ultrasound_regions(write_dicom, regions, spacing):
+    found = pixel_spacing(write_dicom(SequenceOfUltrasoundRegions=regions))
+    assert found == (None if spacing is None else pytest.approx(spacing))
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_volumes_pixels_are_in_the_order_of_the_stored_slice(tmp_path, turned):
     affine = np.diag([0.5, 2.0, 3.0, 1.0])

@@ -596,6 +596,42 @@ def test_real_files(shared_dir, name, count, shape, mean):
     )
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "difference"),
+    # The same image, without loss, or with a loss of a few grey values.
+    [
+        ("VL1_J2KR.dcm", "VL1_RLE.dcm", 0),
+        ("sm_image.dcm", "sm_image_jpegls.dcm", 0),
+        ("RG3_J2KI.dcm", "RG3_JLSN.dcm", 0.02),
+    ],
+)
+def test_real_files_of_one_image_in_two_compressions(shared_dir, one, other, difference):
+    pytest.importorskip("imagecodecs", reason="needs the extra medical")
+    paths = [shared_dir / "formats" / name for name in (one, other)]
+    if not all(path.exists() for path in paths):
+        pytest.skip(f"{paths[0]} does not exist")
+    first, second = (np.stack([image.array for image in read_images(path)]) for path in paths)
+    assert first.std() > 0
+    np.testing.assert_allclose(first, second, atol=difference)
+
+
+def test_an_overlay_plane_is_not_drawn(write):
+    """Overlays are notes of a reader or a machine, stored beside the pixels (PS3.3, C.9.2)."""
+    stored = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    plain = read_image(write(stored)).array
+    path = write(stored)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new(0x60000010, "US", 8)
+    dataset.add_new(0x60000011, "US", 8)
+    dataset.add_new(0x60000040, "CS", "G")
+    dataset.add_new(0x60000050, "SS", [1, 1])
+    dataset.add_new(0x60000100, "US", 1)
+    dataset.add_new(0x60000102, "US", 0)
+    dataset.add_new(0x60003000, "OW", b"\xff" * 8)
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read_image(path).array, plain)
+
+
 @pytest.mark.parametrize("segments", [1, 2])
 def test_a_segmentation_serves_as_a_mask_and_not_as_an_image(write, segments):
     """PS3.3, A.51: of one segment its frames are masks; of several, which is meant is unknown."""
