@@ -17,7 +17,13 @@ from keras_espmedsam.serve.monai_label.info_routes import image_counts, some
 from keras_espmedsam.serve.monai_label.next_image import NextImage
 from keras_espmedsam.serve.monai_label.sessions import Sessions
 from keras_espmedsam.serve.monai_label.stored_files import image_suffix
-from keras_espmedsam.serve.monai_label.studies import FINAL, LABELS, StoredFile, Studies
+from keras_espmedsam.serve.monai_label.studies import (
+    FINAL,
+    LABELS,
+    StoredFile,
+    Studies,
+    plain_name,
+)
 from keras_espmedsam.serve.problems import Problem
 from keras_espmedsam.serve.segment_route import ERRORS
 from keras_espmedsam.serve.service import Service
@@ -214,7 +220,8 @@ def add_datastore_routes(
         if chosen is None:
             return {}
         image, why = chosen
-        return {**image.info, **why, "id": image.id, "name": image.name}
+        # Not what clients said about it: a plugin opens a path in it on its own machine.
+        return {**why, "id": image.id, "name": image.name}
 
     @router.put(
         "/session/",
@@ -250,7 +257,9 @@ def _described(stored: StoredFile) -> dict[str, Any]:
 def _file(stored: StoredFile, id: str) -> FileResponse:
     # Under the id: the file's own name may tell who it is of.
     return FileResponse(
-        stored.path, media_type="application/octet-stream", filename=f"{id}{stored.suffix}"
+        stored.path,
+        media_type="application/octet-stream",
+        filename=f"{plain_name(id)}{stored.suffix}",
     )
 
 

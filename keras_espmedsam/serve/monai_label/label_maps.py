@@ -27,6 +27,8 @@ EXTENSIONS = (NRRD, *_NIFTI, PNG)
 def target_numbers(targets: Targets) -> dict[str, int]:
     """Return the number of each target in label maps, the same whatever the modality.
 
+    They have no gaps: the plugin for 3D Slicer takes the third name for the number 3.
+
     Args:
         targets: the targets of a model.
 

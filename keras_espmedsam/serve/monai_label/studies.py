@@ -28,6 +28,7 @@ FINAL, ORIGINAL = "final", "original"
 """Tags of labels: made or corrected by a person, and as a model gave them."""
 _INDEX = "datastore.json"
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+_NOT_PLAIN = re.compile(r"[^\w. +-]")
 _LONGEST_ID = 200
 _INFO_BYTES = 100_000
 _SEVERAL_PARTS = (".nii.gz", ".seg.nrrd")
@@ -66,7 +67,7 @@ class StoredImage(StoredFile):
     @property
     def name(self) -> str:
         """A name with its suffix, by which viewers choose how to read it."""
-        return f"{self.id}{self.suffix}"
+        return f"{plain_name(self.id)}{self.suffix}"
 
 
 class Studies:
@@ -327,6 +328,22 @@ class Studies:
         with _disk(), atomic_path(self._labels / _INDEX) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
         self._written = {entry["file"] for entry in self._index.values()}
+
+
+def plain_name(id: str) -> str:
+    """Return an id that a client chose, as a name that is no path where another client saves it.
+
+    Args:
+        id: the id.
+
+    Example:
+        >>> plain_name("2: ../DOE")
+        '2_ .._DOE'
+        >>> plain_name("../DOE")
+        '_.._DOE'
+    """
+    name = _NOT_PLAIN.sub("_", id)
+    return f"_{name}" if name.startswith(".") else name
 
 
 @contextlib.contextmanager

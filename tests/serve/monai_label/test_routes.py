@@ -208,6 +208,17 @@ def test_images_are_given_and_taken(server, doe, eye, folder, image_bytes):
     assert (folder / "DOE.png").read_bytes() == eye
 
 
+def test_what_one_viewer_says_is_no_path_for_another(server, eye, folder):
+    for one in folder.glob("*.png"):
+        one.unlink()
+    form = {"file": ("x", eye), "params": (None, '{"path": "/etc/passwd", "checksum": "1"}')}
+    assert server.put("/datastore/image?image=../../.bashrc", files=form).status_code == 200
+    sample = server.post("/activelearning/first").json()
+    assert sample == {"id": "../../.bashrc", "name": "_.._.._.bashrc.png"}
+    answer = server.get("/datastore/image?image=../../.bashrc")
+    assert answer.headers["content-disposition"] == 'attachment; filename="_.._.._.bashrc.png"'
+
+
 def test_the_least_sure_image_is_next(server, judged, folder, doe):
     def quality(images, modalities, **options):
         found = original(images, modalities, **options)
