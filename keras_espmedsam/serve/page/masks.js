@@ -19,37 +19,44 @@ export function maskOf(map, edits, threshold = null) {
   return mask;
 }
 
-/** A mask grown by one pixel to all sides; `beyond` is the value outside of the image. */
-function grown(mask, width, height, beyond) {
-  const across = new Uint8Array(mask.length);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0, i = y * width; x < width; x++, i++) {
-      const left = x ? mask[i - 1] : beyond;
-      const right = x < width - 1 ? mask[i + 1] : beyond;
-      across[i] = left | mask[i] | right;
-    }
-  }
-  const found = new Uint8Array(mask.length);
-  for (let i = 0; i < mask.length; i++) {
-    const above = i >= width ? across[i - width] : beyond;
-    const below = i < mask.length - width ? across[i + width] : beyond;
-    found[i] = above | across[i] | below;
-  }
-  return found;
-}
-
 /** The edge of a mask, so many pixels wide: `inside` lies in it, `outside` around it. */
 export function edges(mask, width, height, wide) {
-  let outside = mask;
-  let background = mask.map((value) => 1 - value);
-  for (let k = 0; k < wide; k++) {
-    outside = grown(outside, width, height, 0);
-    background = grown(background, width, height, 1);
+  const inside = new Uint8Array(mask.length);
+  const outside = new Uint8Array(mask.length);
+  const near = besideOther(mask, width, height);
+  for (let y = 0, i = 0; y < height; y++) {
+    const rim = Math.min(y, height - 1 - y) < wide; // The image's border is an edge, too.
+    for (let x = 0; x < width; x++, i++) {
+      if (mask[i] && (rim || Math.min(x, width - 1 - x) < wide)) inside[i] = 1;
+      if (!near[i]) continue;
+      for (let v = Math.max(0, y - wide); v <= Math.min(height - 1, y + wide); v++) {
+        const last = v * width + Math.min(width - 1, x + wide);
+        for (let k = v * width + Math.max(0, x - wide); k <= last; k++) {
+          if (mask[k] === mask[i]) continue;
+          if (mask[k]) inside[k] = 1;
+          else outside[k] = 1;
+        }
+      }
+    }
   }
-  return {
-    inside: background.map((value, i) => value & mask[i]),
-    outside: outside.map((value, i) => value & (1 - mask[i])),
-  };
+  return { inside, outside };
+}
+
+/** Where a pixel has a neighbour of the other value; pixels that touch at a corner are neighbours. */
+function besideOther(mask, width, height) {
+  const found = new Uint8Array(mask.length);
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      const value = mask[i];
+      if (x < width - 1 && mask[i + 1] !== value) found[i] = found[i + 1] = 1;
+      if (y === height - 1) continue;
+      const below = i + width;
+      if (mask[below] !== value) found[i] = found[below] = 1;
+      if (x && mask[below - 1] !== value) found[i] = found[below - 1] = 1;
+      if (x < width - 1 && mask[below + 1] !== value) found[i] = found[below + 1] = 1;
+    }
+  }
+  return found;
 }
 
 export function area(mask) {
