@@ -36,11 +36,13 @@ _PASSES = collections.OrderedDict(
     fold_constants=optimizer.ConstFoldOptimizer,
     merge_duplication=optimizer.MergeDuplicatedNodesOptimizer,
     reshape_optimizer=optimizer.ReshapeOptimizer,
-    remove_identity=optimizer.IdentityOptimizer,
     remove_back_to_back=optimizer.BackToBackOptimizer,
     optimize_transpose=_Transposes,
     global_pool_optimizer=optimizer.GlobalPoolOptimizer,
 )
+# Last, since each output of the graph is one: the pass above gives a reshape an axis too much, and
+# a node after it that removes this; if the reshape is an output itself, it stays that of the graph.
+_LAST = {"remove_identity": optimizer.IdentityOptimizer}
 
 
 def to_onnx(function, signature, variables):
@@ -92,6 +94,7 @@ def to_onnx(function, signature, variables):
             )
             # Without tf2onnx' error handling, which copies the whole graph before each pass.
             converted = optimizer.optimize_graph(converted, False, _PASSES)
+            converted = optimizer.optimize_graph(converted, False, _LAST)
             model = converted.make_model("keras_espmedsam")
     _put_in(model, dict(zip(names[count:], large, strict=True)))
     return model

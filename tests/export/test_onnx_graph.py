@@ -23,8 +23,9 @@ class Layers:
         self.bias = variable("bias", channels)
         self.table = variable("table", 3, channels, 40)
         self.pair = [variable("half", channels, 80) for _ in range(2)]
+        self.last = variable("last", 1, 1, channels, 1)
         self.unread = variable("unread", 100, 100)
-        self.variables = [self.kernel, self.bias, self.table, *self.pair, self.unread]
+        self.variables = [self.kernel, self.bias, self.table, *self.pair, self.last, self.unread]
 
     def __call__(self, images, rows):
         import tensorflow as tf
@@ -34,7 +35,9 @@ class Layers:
         wide = keras.ops.matmul(x, keras.ops.concatenate([one.value for one in self.pair], 1))
         chosen = tf.gather(self.table.value, rows)
         narrow = keras.ops.einsum("bhwc,bcd->bhwd", x, chosen)
-        return {"wide": wide, "narrow": narrow}
+        # Without a second channel, tf2onnx makes a reshape of what it transposes.
+        single = keras.ops.conv(x, self.last, padding="same")
+        return {"wide": wide, "narrow": narrow, "single": single}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,7 @@ def test_the_model_is_the_function_of_any_size_and_batch(layers, known):
     # Weights that it is not told of are captured, and frozen by tf2onnx itself.
     model = _model(layers, variables=None if known else layers.variables[:1])
     assert [one.name for one in model.graph.input] == ["images", "rows"]
-    assert [one.name for one in model.graph.output] == ["wide", "narrow"]
+    assert [one.name for one in model.graph.output] == ["wide", "narrow", "single"]
     for shape, rows in (((1, 6, 5, 3), [2]), ((2, 4, 8, 3), [0, 1])):
         images = np.random.default_rng(1).normal(size=shape).astype("float32")
         rows = np.array(rows, "int32")
