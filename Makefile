@@ -15,7 +15,7 @@ SLOW_BACKENDS := test-slow-torch test-slow-tensorflow test-slow-jax
 # Tests of what works without Keras. They run once, and with a backend that does not exist, so
 # that they fail when something in them begins to need one.
 NO_BACKEND := $(addprefix tests/,benchmarks/test_accuracy.py benchmarks/test_accuracy_report.py \
-	benchmarks/test_preset_accuracy.py \
+	benchmarks/test_browser.py benchmarks/test_preset_accuracy.py \
 	benchmarks/test_guarantees.py benchmarks/test_hostile_files.py benchmarks/test_leave_one_out.py \
 	benchmarks/test_peers.py benchmarks/test_serve.py \
 	benchmarks/test_test_time.py benchmarks/test_trust.py \
@@ -53,7 +53,7 @@ NOT_QUICK := $(addprefix tests/,benchmarks cli/test_end_to_end.py examples expor
 # The backends' tests would share two cores.
 .NOTPARALLEL:
 .PHONY: help setup demo test test-quick test-slow coverage coverage-report docs lint format wheel
-.PHONY: presets api-check release-check clean
+.PHONY: browser presets api-check release-check clean
 .PHONY: test-no-backend test-docs $(TEST_BACKENDS) $(SLOW_BACKENDS)
 
 help: ## print this list
@@ -117,6 +117,9 @@ docs: $(DEV_READY) ## build the documentation into site/, running its tutorials,
 	KERAS_BACKEND=$(BACKEND) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	KERAS_BACKEND=$(BACKEND) ESPMEDSAM_SITE=$(abspath site) \
 		$(BIN)/python -m pytest -q tests/docs/test_site.py
+
+browser: ## build the page for browsers, which `espmedsam export --format web` needs (Node.js)
+	cd examples/browser && npm ci && npm run build
 
 lint: $(DEV_READY) ## check the code, its formatting, its types, its words and who imports whom
 	$(BIN)/ruff check .

@@ -18,8 +18,9 @@ export class Unread extends Error {
 export async function openDicom(bytes, check) {
   let header;
   try {
-    header = parseDicom(bytes);
-  } catch {
+    header = parseDicom(bytes, { inflater: refuseDeflated });
+  } catch (error) {
+    if (error instanceof Unread) throw error;
     throw new Error("The file begins like DICOM, but cannot be read: it is damaged or cut short.");
   }
   const form = formOf(header, Unread);
@@ -46,6 +47,10 @@ export async function openDicom(bytes, check) {
   }
 
   return { count, word: "frame", read };
+}
+
+function refuseDeflated() {
+  throw new Unread("is compressed by deflate, which this page does not decode");
 }
 
 /** What the header says about a frame's values. */

@@ -8,7 +8,6 @@ const PLAIN = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"];
 const RLE = "1.2.840.10008.1.2.5";
 const JPEG = "1.2.840.10008.1.2.4.50";
 const NAMES = {
-  "1.2.840.10008.1.2.1.99": "deflate",
   "1.2.840.10008.1.2.2": "values of the highest byte first",
   "1.2.840.10008.1.2.4.51": "JPEG with 12 bits",
   "1.2.840.10008.1.2.4.57": "lossless JPEG",

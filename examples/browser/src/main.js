@@ -8,7 +8,7 @@ import { area } from "@page/masks.js";
 import { maskPng } from "@page/png.js";
 import { resultName, save } from "@page/saving.js";
 import { TargetList, element } from "@page/targets.js";
-import { kindOf, numbersOf, scopeOf, sentence, spoken } from "@page/words.js";
+import { kindOf, numbersOf, scopeOf, sentence } from "@page/words.js";
 
 import { coloursOf } from "./colours.js";
 import { bitmapOf, openFile } from "./files.js";
@@ -139,11 +139,9 @@ function refresh() {
   of("notices").replaceChildren(...notices.map((one) => element("li", {}, sentence(one))));
   targets.show(listed());
   of("quality-help").hidden = !Object.keys(quality).length;
-  const texts = listed().map((one) => numbersOf(one, measured(one.target)));
-  targets.tell(texts);
+  targets.tell(listed().map((one) => numbersOf(one, measured(one.target))));
   redraw();
-  const told = listed().map((one, k) => `${spoken(one.target)}: ${texts[k]}`);
-  say(`Done. ${of("kind").textContent} ${told.join("; ")}.`);
+  say(`Done. ${of("kind").textContent}`);
 }
 
 /** The targets of the image's modality, with their colours and predicted quality. */
