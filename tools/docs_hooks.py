@@ -27,6 +27,7 @@ import docs_links  # noqa: E402
 import docs_nav  # noqa: E402
 import docs_notebooks  # noqa: E402
 import docs_presets  # noqa: E402
+import docs_try  # noqa: E402
 
 # Files of the repository's root that are pages.
 ROOT_FILES = {
@@ -74,6 +75,11 @@ def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
     if uri.endswith(".ipynb"):
         html = docs_notebooks.for_the_site(html, page.file, files, at)
     return docs_figures.inline_figures(html, uri, ROOT / "docs", link)
+
+
+def on_post_build(config: Any) -> None:
+    """Put the page for browsers beside the documentation, if there is one."""
+    docs_try.copy_page(Path(config.site_dir))
 
 
 def address() -> str | None:
