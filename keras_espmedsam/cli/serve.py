@@ -149,7 +149,8 @@ def serve(
             if several and classifier is None:
                 classifier = load_recognizer(recognizer or DEFAULT_RECOGNIZER)
             recognizes = several and _recognizes(classifier, segmenter, name, recognizer)
-            loaded.append(server.ServedModel(name, segmenter, classifier if recognizes else None))
+            judge = classifier if recognizes else None
+            loaded.append(server.ServedModel(name, segmenter, judge, model))
         run(loaded, settings, host, port, stderr().print)
 
 

@@ -12,7 +12,13 @@ from keras_espmedsam.data.formats.file_kind import file_kind
 from keras_espmedsam.data.images import ImageFile, inspect_image_file
 from keras_espmedsam.data.object_counts import count_objects
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.inference import FileResult, ResultWriter, segment_files
+from keras_espmedsam.inference import (
+    DicomOptions,
+    FileResult,
+    ResultWriter,
+    model_identity,
+    segment_files,
+)
 from keras_espmedsam.inference.recognition import AUTO
 from keras_espmedsam.inference.result_names import COCO_FILE
 from keras_espmedsam.serve.problems import Problem, without_path
@@ -50,6 +56,7 @@ def segment_upload(
     query: SegmentQuery,
     settings: ServerSettings,
     name: str,
+    source: str | None = None,
 ) -> Answer:
     """Segment the images of an uploaded file, like `espmedsam segment`.
 
@@ -60,6 +67,7 @@ def segment_upload(
         query: what is asked for.
         settings: the server's limits.
         name: the model's name, for the answer.
+        source: the preset or path of the model, for DICOM objects.
 
     Raises:
         InputError: for a file, or a query, that cannot be used.
@@ -67,12 +75,12 @@ def segment_upload(
     query.check()
     try:
         path = _named_by_content(path)
-        return _segmented(path, segmenter, recognizer, query, settings, name)
+        return _segmented(path, segmenter, recognizer, query, settings, name, source)
     except InputError as error:
         raise InputError(without_path(str(error), path)) from None
 
 
-def _segmented(path, segmenter, recognizer, query, settings, name):
+def _segmented(path, segmenter, recognizer, query, settings, name, source):
     check_recognizer(segmenter, recognizer, query.modality)
     file = inspect_image_file(path, settings.max_pixels)
     _check_output(query, file)
@@ -85,7 +93,8 @@ def _segmented(path, segmenter, recognizer, query, settings, name):
         **query.options(),
     )
     folder = path.parent / "results"
-    writer = ResultWriter(folder, [path], polygons=query.outlines)
+    dicom = _dicom_options(query, source)
+    writer = ResultWriter(folder, [path], polygons=query.outlines, dicom=dicom)
     content: dict[str, Any] = {"model": name, "images": []}
     masks: dict[Path, None] = {}
     for result in results:
@@ -115,9 +124,23 @@ def _segmented(path, segmenter, recognizer, query, settings, name):
         return Answer(_encoded(content), "application/json", images)
     if query.output == "zip":
         return Answer(_zipped(folder, content), _ZIP, images)
+    if dicom is not None:
+        (segmentation,) = folder.glob("*_seg.dcm")
+        return Answer(segmentation.read_bytes(), "application/dicom", images)
     (mask,) = masks
     kind = "image/png" if query.output == "png" else "application/octet-stream"
     return Answer(mask.read_bytes(), kind, images)
+
+
+def _dicom_options(query: SegmentQuery, source: str | None) -> DicomOptions | None:
+    if query.output != "dicom-seg":
+        return None
+    if source is None:
+        raise InputError(
+            "Received output=dicom-seg, but the server was not told where its model is from, which "
+            "the segmentation has to say; give ServedModel a source, or use espmedsam serve."
+        )
+    return DicomOptions(model_identity(source, query.options()))
 
 
 def check_recognizer(segmenter: Any, recognizer: Any, modality: str | None) -> None:
@@ -144,6 +167,11 @@ def _check_output(query: SegmentQuery, file: ImageFile) -> None:
         raise InputError(
             "Received output=nifti for an image that is no NIfTI file; only such a file has a "
             "NIfTI mask, so give output=png or output=zip."
+        )
+    if query.output == "dicom-seg" and file.format.name != "DICOM":
+        raise InputError(
+            "Received output=dicom-seg for an image that is no DICOM file; only such a file has a "
+            "patient and a study, so give another output."
         )
     if query.output == "png" and (file.one_mask_file or file.count > 1):
         raise InputError(

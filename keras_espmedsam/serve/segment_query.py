@@ -55,10 +55,12 @@ class SegmentQuery(BaseModel):
         description="Values shown as black and white: auto, full or LOW:HIGH. Default: the "
         "model's choice, else auto.",
     )
-    output: Literal["json", "png", "nifti", "zip"] = Field(
+    output: Literal["json", "png", "nifti", "dicom-seg", "zip"] = Field(
         "json",
         description="json: areas and confidence; png: the mask of one target (0 and 255); nifti: "
-        "the mask of one target of a NIfTI file; zip: every file that `espmedsam segment` writes.",
+        "the mask of one target of a NIfTI file; dicom-seg: a DICOM Segmentation of a DICOM file, "
+        "which names the patient as DICOM demands; zip: every file that `espmedsam segment` "
+        "writes.",
     )
     outlines: Literal["geojson", "coco"] | None = Field(
         None,

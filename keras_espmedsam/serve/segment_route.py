@@ -102,11 +102,12 @@ def segment_router(service: Service) -> APIRouter:
         response_class=Response,
         responses={
             200: {
-                "description": "JSON, a PNG or NIfTI mask, or a ZIP archive.",
+                "description": "JSON, a PNG or NIfTI mask, a DICOM Segmentation, or a ZIP archive.",
                 "content": {
                     "application/json": {"example": _EXAMPLE},
                     "image/png": _BINARY,
                     "application/octet-stream": _BINARY,
+                    "application/dicom": _BINARY,
                     "application/zip": _BINARY,
                 },
             },
@@ -133,6 +134,7 @@ def segment_router(service: Service) -> APIRouter:
                 query,
                 service.settings,
                 model.name,
+                model.source,
             ),
         )
         request.state.logged = {"model": model.name, "images": answer.images}

@@ -25,6 +25,8 @@ class ServedModel:
         recognizer: the `TiCImageClassifier` that recognises the modality of images that come
             without one; None if the segmenter has a single modality, or clients shall always name
             it.
+        source: the preset or the path that the segmenter was loaded from, whose name and checksum
+            are told in DICOM objects; None offers no such objects.
 
     Raises:
         InputError: for a name or a segmenter that cannot be used, or a recogniser that knows none
@@ -39,6 +41,7 @@ class ServedModel:
     name: str
     segmenter: Any = dataclasses.field(repr=False)
     recognizer: Any = dataclasses.field(default=None, repr=False)
+    source: str | None = None
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):

@@ -118,6 +118,30 @@ def test_a_volume_gives_a_nifti_mask_of_its_geometry(client, tmp_path, suffix):
     assert "3 slices" in refusal(refused, 400)
 
 
+def test_a_dicom_segmentation(client, segmenter, eye, tmp_path):
+    pydicom = pytest.importorskip("pydicom", reason="it is of the extra dicom")
+    pytest.importorskip("highdicom", reason="it is of the extra dicom")
+    from tests.dicom.conftest import dicom_image
+
+    path = dicom_image(tmp_path / "image.dcm", "ultrasound clip")
+    model = ServedModel("nano", segmenter, source="espmedsam_nano_256")
+    asked, content = "/segment?modality=fundus&output=dicom-seg", path.read_bytes()
+    server = client(models=[model, ServedModel("bright", segmenter)])
+    answer = server.post(f"{asked}&model=nano", content=content)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/dicom"
+    found = pydicom.dcmread(io.BytesIO(answer.content))
+    assert [one.SegmentLabel for one in found.SegmentSequence] == ["vessels", "disc"]
+    assert (found.NumberOfFrames, found.PatientID) == (6, "planted-4711")
+    assert found.ManufacturerModelName == "espmedsam_nano_256"
+    again = server.post(f"{asked}&model=nano&threshold=0.3", content=content)
+    other = pydicom.dcmread(io.BytesIO(again.content))
+    assert other.SOPInstanceUID != found.SOPInstanceUID
+    sentence = refusal(server.post(f"{asked}&model=nano", content=eye), 400)
+    assert "an image that is no DICOM file" in sentence
+    assert "a source" in refusal(server.post(f"{asked}&model=bright", content=content), 400)
+
+
 def test_objects_as_run_lengths_and_as_outlines(client, eye):
     server = client()
     coco = server.post("/segment?modality=xray&outlines=coco", content=eye).json()["coco"]
@@ -159,7 +183,7 @@ def test_several_models_have_names(client, segmenter, eye):
         ("modality=xray&threshold=much", 400, "Received 'threshold': 'much'"),
         ("modality=xray&threshold=2", 400, "less than or equal to 1"),
         ("modality=xray&threshold=nan", 400, "threshold"),
-        ("modality=xray&output=gif", 400, "'json', 'png', 'nifti' or 'zip'"),
+        ("modality=xray&output=gif", 400, "'json', 'png', 'nifti', 'dicom-seg' or 'zip'"),
         ("modality=xray&target=disc", 400, "disc"),
         ("modality=xray&target=", 400, "target"),
         ("modality=xray&intensity=9", 400, "intensity"),
