@@ -25,7 +25,7 @@ NO_BACKEND := $(addprefix tests/,benchmarks/test_accuracy.py benchmarks/test_acc
 	archive cli/test_archives.py data dicom imaging \
 	examples/test_qupath_script.py examples/test_serve_container.py \
 	evaluation/test_metrics.py evaluation/test_probability_quality.py \
-	evaluation/test_risk_control.py inference serve tools \
+	evaluation/test_remembered_outputs.py evaluation/test_risk_control.py inference serve tools \
 	test_annotations.py test_backend_choice.py test_compile_cache.py test_compile_notice.py \
 	test_files.py test_registries.py test_renamed.py test_shown.py test_systems.py \
 	training/data/appearance)

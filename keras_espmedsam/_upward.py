@@ -17,6 +17,7 @@ _PLACES = {
     "export_model": "keras_espmedsam.export",
     "fit_quality": "keras_espmedsam.evaluation",
     "fit_scope": "keras_espmedsam.evaluation",
+    "fit_scope_threshold": "keras_espmedsam.evaluation",
     "format_of": "keras_espmedsam.export.formats",
 }
 

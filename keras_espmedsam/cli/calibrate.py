@@ -88,6 +88,14 @@ def calibrate(
             "more.",
         ),
     ] = False,
+    scope: Annotated[
+        bool,
+        typer.Option(
+            "--scope",
+            help="Also accept these images as being of the right kind, where too many of a "
+            "modality are not, by moving the threshold; 19 images or more.",
+        ),
+    ] = False,
     split: Annotated[
         list[str] | None, typer.Option(help="Split to use; may be repeated. Default: val.")
     ] = None,
@@ -126,6 +134,7 @@ def calibrate(
     Examples:
       espmedsam calibrate --data ours.csv --output our_preset --recall 0.9
       espmedsam calibrate --preset ./trained --data ours.csv --output calibrated --dice 0.8
+      espmedsam calibrate --data ours.csv --output our_preset --quality --scope
       espmedsam segment scans/ --preset our_preset --modality xray --guarantee recall
     """
     with errors_reported():
@@ -143,9 +152,12 @@ def calibrate(
 
             check_enough_masks(records, max_pixels)
         segmenter = load_segmenter(preset)
-        found = []
+        from keras_espmedsam.evaluation import RememberedOutputs, fit_scope_threshold
+
+        found, moved = [], []
         levels = {"recall": recall, "false_discovery_rate": false_discovery_rate, "dice": dice}
-        only_quality = quality and no_probabilities and set(levels.values()) == {None}
+        calibrates = not no_probabilities or set(levels.values()) != {None}
+        calibrates = calibrates or not (quality or scope)  # Then it says what is missing.
         with progress_bar() as bar, compile_notice(segmenter, bar.console.print) as first:
 
             def progress(title: str) -> Callable[[int], None]:
@@ -157,7 +169,21 @@ def calibrate(
 
                 return advance
 
-            if not only_quality:
+            def each(advance: Callable[[int], None]) -> Callable[[Any], None]:
+                return lambda record: advance(1)
+
+            if scope:  # The fastest, and the one that may need more images.
+                moved = fit_scope_threshold(
+                    segmenter,
+                    records,
+                    max_pixels=max_pixels,
+                    progress=each(progress("Moving the threshold of the scope")),
+                )
+                segmenter = segmenter.with_scope(
+                    {**segmenter.scope, **{one.modality: one.coefficients for one in moved}}
+                )
+            outputs = RememberedOutputs(segmenter) if quality and calibrates else None
+            if calibrates:
                 found = segmenter.calibrate(
                     records,
                     **levels,
@@ -166,13 +192,21 @@ def calibrate(
                     bias=bias,
                     batch_size=batch_size,
                     max_pixels=max_pixels,
+                    outputs=outputs,
                     progress=progress("Calibrating"),
                 )
             if quality:
-                advance = progress("Fitting the predicted quality")
                 segmenter = segmenter.fit_quality(
-                    records, max_pixels=max_pixels, progress=lambda record: advance(1)
+                    records,
+                    outputs,
+                    max_pixels=max_pixels,
+                    progress=each(progress("Fitting the predicted quality")),
                 )
+        for one in moved:
+            stderr().print(
+                f"{one.modality}: {one.before} of {one.num_images} images were out of scope, and "
+                f"{one.after} are now."
+            )
         if found:
             stdout().print(_table(found))
         stderr().print(write_preset(segmenter, output, origins_of(preset, MODEL)))

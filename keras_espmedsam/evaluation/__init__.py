@@ -10,6 +10,7 @@ from keras_espmedsam.evaluation.cldice import cldice
 from keras_espmedsam.evaluation.evaluate import evaluate
 from keras_espmedsam.evaluation.fit_quality import fit_quality
 from keras_espmedsam.evaluation.fit_scope import fit_scope
+from keras_espmedsam.evaluation.fit_scope_threshold import ScopeThreshold, fit_scope_threshold
 from keras_espmedsam.evaluation.instance_metrics import (
     INSTANCE_METRICS,
     ObjectMatches,
@@ -31,6 +32,7 @@ from keras_espmedsam.evaluation.metrics import (
     recall,
 )
 from keras_espmedsam.evaluation.paper_metrics import paper_image_measures, summarise_paper
+from keras_espmedsam.evaluation.remembered_outputs import RememberedOutputs
 from keras_espmedsam.evaluation.subgroups import summarise_subgroups
 from keras_espmedsam.evaluation.surface_dice import DEFAULT_TOLERANCE, nsd
 from keras_espmedsam.evaluation.worst_images import worst_images
@@ -43,6 +45,8 @@ __all__ = [
     "INSTANCE_METRICS",
     "MetricError",
     "ObjectMatches",
+    "RememberedOutputs",
+    "ScopeThreshold",
     "calibrate_targets",
     "choose_postprocessing",
     "cldice",
@@ -50,6 +54,7 @@ __all__ = [
     "evaluate",
     "fit_quality",
     "fit_scope",
+    "fit_scope_threshold",
     "hausdorff_distance",
     "hd95",
     "image_measures",

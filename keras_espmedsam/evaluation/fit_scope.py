@@ -114,7 +114,7 @@ def _samples(segmenter, chosen, others, max_crossed, max_pixels, progress):
         step = max(1, len(rows) // max_crossed) if max_crossed else len(rows) + 1
         for number, record in enumerate(rows):
             crossed = split == "train" and max_crossed and not number % step
-            for image in _images(record, segmenter, max_pixels):
+            for image in record_images(record, segmenter, max_pixels):
                 embedding.add(image, modality, dataset, "own" if split == "train" else "val")
                 for other in segmenter.modalities if crossed else ():
                     if other != modality:
@@ -127,7 +127,14 @@ def _samples(segmenter, chosen, others, max_crossed, max_pixels, progress):
     return embedding.done()
 
 
-def _images(record: Record, segmenter: Any, max_pixels: int) -> Iterator[np.ndarray]:
+def record_images(record: Record, segmenter: Any, max_pixels: int) -> Iterator[np.ndarray]:
+    """Yield the images of a record, with the black and white that `segment` would give them.
+
+    Args:
+        record: the record.
+        segmenter: the segmenter.
+        max_pixels: the most pixels that an image may have.
+    """
     said = record.intensity or getattr(segmenter, "intensity", None) or AUTO
     for number, image in enumerate(read_images(record.image, max_pixels, said)):
         if record.index in (None, number):

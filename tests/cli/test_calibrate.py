@@ -20,15 +20,32 @@ class Bright(SegmentsImages):
     def __init__(self):
         self.image_converter = kem.models.ESPMedSAMImageConverter(image_size=(32, 32))
         self.options = self.fitted = None
+        self.scope = {"fundus": [1.0, 0.5, 0.5]}
+        self.outputs = []
 
     def predict_probabilities(self, images, indices):
         return (0.5 + images[..., 0] / 8).clip(0, 1).astype("float32")
 
-    def calibrate(self, records, **options):
+    def calibrate(self, records, outputs, **options):
+        self.outputs.append(outputs)
         self.options = {**options, "progress": None}
         return kem.evaluation.calibrate_targets(self, records, **options)
 
-    def fit_quality(self, records, max_pixels, progress):
+    def with_scope(self, scope):
+        self.scope = scope
+        return self
+
+    def embedding_model(self):
+        return self
+
+    def model_inputs(self, images, indices):
+        return images
+
+    def predict_on_batch(self, images):
+        return images[..., :1]
+
+    def fit_quality(self, records, outputs, max_pixels, progress):
+        self.outputs.append(outputs)
         self.fitted = len(records)
         progress(records[0])
         return self
@@ -99,8 +116,25 @@ def test_the_prediction_of_quality_is_fitted_alone(run, loaded, index):
     assert result.exit_code == 0, result.output
     assert loaded.options is None and loaded.fitted == 10 and not result.stdout.strip()
     assert [output for _, output, _ in loaded.written] == [Path("new")]
+    assert loaded.outputs == [None]
     assert run(*given, "--dice", "0.5").exit_code == 0
     assert loaded.options["dice"] == 0.5 and loaded.options["probabilities"] is False
+    # Both take what the network gives from one place.
+    _, first, second = loaded.outputs
+    assert isinstance(first, kem.evaluation.RememberedOutputs) and first is second
+
+
+def test_the_threshold_of_the_scope_is_moved_alone(run, loaded, index, monkeypatch):
+    given = ("calibrate", "--data", index, "--output", "new", "--no-probabilities", "--scope")
+    result = run(*given)
+    assert result.exit_code == 2 and "give at least 19" in " ".join(result.stderr.split())
+    moved = [kem.evaluation.ScopeThreshold("fundus", 40, 18, 0, [-2.0, 0.5, 0.5])]
+    monkeypatch.setattr(kem.evaluation, "fit_scope_threshold", lambda *args, **options: moved)
+    result = run(*given)
+    assert result.exit_code == 0, result.output
+    assert loaded.options is None and loaded.scope == {"fundus": [-2.0, 0.5, 0.5]}
+    said = "fundus: 18 of 40 images were out of scope, and 0 are now."
+    assert said in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from PIL import Image
 
 from keras_espmedsam.data import Record
 from keras_espmedsam.errors import InputError
-from keras_espmedsam.evaluation import fit_scope
+from keras_espmedsam.evaluation import fit_scope, fit_scope_threshold
+from keras_espmedsam.evaluation.fit_scope_threshold import shift_of
 from keras_espmedsam.models import ESPMedSAMImageConverter
 
 GREY = {"xray": 60, "fundus": 160}
@@ -88,3 +89,38 @@ def test_other_images_take_the_place_of_other_modalities(tmp_path):
 def test_exported_models_are_refused():
     with pytest.raises(InputError, match="before you export"):
         fit_scope(object(), [])
+
+
+def test_the_threshold_moves_to_another_place(tmp_path):
+    data = [one for one in records(tmp_path, 20) if one.split == "val"]
+    able = Flat()
+    # Brightness goes from 0 to 1, and images of eyes have 0.6.
+    able.scope = {"xray": [-0.4, 1.0, 0.0], "fundus": [-0.4, 1.0, 0.0]}
+    seen = []
+    xray, fundus = fit_scope_threshold(able, data, progress=seen.append)
+    assert seen == data and (xray.modality, fundus.modality) == ("xray", "fundus")
+    assert (xray.before, xray.after, xray.coefficients) == (0, 0, able.scope["xray"])
+    assert (fundus.num_images, fundus.before, fundus.after) == (20, 20, 0)
+    assert fundus.coefficients[0] < -0.6 and fundus.coefficients[1:] == [1.0, 0.0]
+    moved = Flat()
+    moved.scope = {"fundus": fundus.coefficients}
+    (again,) = fit_scope_threshold(moved, data)
+    assert again.before == again.after == 0
+
+
+def test_the_shift_is_that_of_conformal_prediction():
+    logits = np.random.default_rng(0).permutation(np.arange(1.0, 101.0))
+    # Of 100 images the 99th: 99 of 101 places of a new one are at or below.
+    assert shift_of(logits) == 99 and shift_of(logits[logits <= 49]) == 49
+    # Chance explains 4 of 100 where 2 are expected, and 6 not.
+    assert shift_of(logits - 96) == 0 and shift_of(logits - 94) == 5
+
+
+@pytest.mark.parametrize(
+    ("scope", "count", "words"), [({}, 20, "fit_scope makes one"), ({"xray": [0, 1, 0]}, 5, "19")]
+)
+def test_no_threshold_is_moved_without_a_scope_and_enough_images(tmp_path, scope, count, words):
+    able = Flat()
+    able.scope = scope
+    with pytest.raises(InputError, match=words):
+        fit_scope_threshold(able, records(tmp_path, count))

@@ -37,6 +37,7 @@ class CalibratedSegmenter:
         confidence=0.9,
         probabilities=True,
         bias=False,
+        outputs=None,
         **options,
     ):
         """Calibrate the probabilities on labelled images, and guarantee masks.
@@ -60,6 +61,8 @@ class CalibratedSegmenter:
                 Masks at threshold 0.5 stay the same.
             bias: bool. Whether to fit a bias, too, which changes these masks; see
                 `calibrate_targets`.
+            outputs: `keras_espmedsam.evaluation.RememberedOutputs` of this model, or None: gives
+                what the network computes, so that `fit_quality` need not compute it again.
             **options: see `keras_espmedsam.evaluation.calibrate_targets`.
 
         Returns:
@@ -77,7 +80,7 @@ class CalibratedSegmenter:
             temperature.
         """
         found = upward("calibrate_targets")(
-            self,
+            outputs or self,
             data,
             recall=recall,
             false_discovery_rate=false_discovery_rate,

@@ -60,7 +60,7 @@ class QualitySegmenter:
         """
         return self.rebuilt_with(quality=quality)
 
-    def fit_quality(self, data, **options):
+    def fit_quality(self, data, outputs=None, **options):
         """Return this model with a prediction of how good its masks are, fitted on labelled images.
 
         No weight changes, and the masks stay the same: the result shares all weights. Give images
@@ -70,6 +70,7 @@ class QualitySegmenter:
         Args:
             data: path of an index of images and masks, whose val split is used, or a list of
                 `keras_espmedsam.data.Record`.
+            outputs: as for `calibrate`.
             **options: see `keras_espmedsam.evaluation.fit_quality`.
 
         Returns:
@@ -78,7 +79,7 @@ class QualitySegmenter:
         Raises:
             InputError: for images that cannot be used.
         """
-        found = upward("fit_quality")(self, data, **options)
+        found = upward("fit_quality")(outputs or self, data, **options)
         merged = {modality: dict(of) for modality, of in self.quality.items()}
         for modality, of in found.items():
             merged.setdefault(modality, {}).update(of)

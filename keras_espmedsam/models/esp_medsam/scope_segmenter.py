@@ -102,3 +102,24 @@ class ScopeSegmenter:
         """
         found = upward("fit_scope")(self, data, **options)
         return self.with_scope({**self.scope, **found})
+
+    def fit_scope_threshold(self, data, **options):
+        """Return this model with thresholds of its scope at which images of a place are accepted.
+
+        For images of another hospital that are flagged although they are of the modality: 19 of
+        them are needed, without masks, and none of other kinds. Modalities of which no more are
+        flagged than at home, or of which there are fewer, keep what they have.
+
+        Args:
+            data: path of an index, whose val split is used, or a list of
+                `keras_espmedsam.data.Record`.
+            **options: see `keras_espmedsam.evaluation.fit_scope_threshold`.
+
+        Returns:
+            `ESPMedSAMImageSegmenter` of the same backbone.
+
+        Raises:
+            InputError: without a scope, and for images that cannot be used or are too few.
+        """
+        found = upward("fit_scope_threshold")(self, data, **options)
+        return self.with_scope({**self.scope, **{one.modality: one.coefficients for one in found}})
