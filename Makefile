@@ -23,7 +23,7 @@ NO_BACKEND := $(addprefix tests/,benchmarks/test_accuracy.py benchmarks/test_acc
 	export/test_image_graph.py export/test_triton_config.py \
 	cli/test_interruption.py cli/test_main.py cli/test_serve.py cli/test_standard_streams.py \
 	archive cli/test_archives.py data dicom imaging \
-	examples/test_qupath_script.py examples/test_serve_container.py \
+	examples/test_qupath_script.py examples/test_serve_container.py napari \
 	evaluation/test_metrics.py evaluation/test_probability_quality.py \
 	evaluation/test_remembered_outputs.py evaluation/test_risk_control.py inference serve tools \
 	test_annotations.py test_backend_choice.py test_compile_cache.py test_compile_notice.py \
@@ -54,7 +54,7 @@ NOT_QUICK := $(addprefix tests/,benchmarks cli/test_end_to_end.py examples expor
 .NOTPARALLEL:
 .PHONY: help setup demo test test-quick test-slow coverage coverage-report docs lint format wheel
 .PHONY: browser presets api-check release-check clean
-.PHONY: test-no-backend test-docs $(TEST_BACKENDS) $(SLOW_BACKENDS)
+.PHONY: test-napari test-no-backend test-docs $(TEST_BACKENDS) $(SLOW_BACKENDS)
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -112,6 +112,17 @@ coverage-report: $(DEV_READY)
 
 $(SLOW_BACKENDS): test-slow-%: $(DEV_READY)
 	KERAS_BACKEND=$* $(BIN)/python -m pytest -q -m slow
+
+# Of a place of its own, because napari and Qt are 0.9 GB, and only these tests need them.
+NAPARI := $(VENV)-napari
+NAPARI_READY := $(NAPARI)/.ready
+$(NAPARI_READY): pyproject.toml
+	$(PYTHON) -m venv $(NAPARI)
+	$(NAPARI)/bin/python -m pip install --quiet --editable '.[napari]' pyqt6 pytest pytest-qt npe2
+	@touch $@
+
+test-napari: $(NAPARI_READY) ## test the plugin for napari, in an environment of its own (gigabytes)
+	KERAS_BACKEND=none QT_QPA_PLATFORM=offscreen $(NAPARI)/bin/python -m pytest -q tests/napari
 
 docs: $(DEV_READY) ## build the documentation into site/, running its tutorials, and check it
 	KERAS_BACKEND=$(BACKEND) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -33,7 +33,7 @@ FLOORS = (
     ("training",),
     ("distillation",),
     ("serve", "archive"),
-    ("cli",),
+    ("cli", "napari"),
 )
 # Where rooms of version 0.1.0 were on the same floors.
 FORMER = {
