@@ -5,14 +5,17 @@ import email.policy
 import io
 import json
 import logging
+import tempfile
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
-from keras_espmedsam.serve import ServedModel
+from keras_espmedsam.serve import ServedModel, ServerSettings, create_app
 from keras_espmedsam.serve.logs import LOGGER, JsonFormatter
+from keras_espmedsam.serve.monai_label.studies import Studies
 from tests.privacy import planted_files
 
 TOKEN = "0123456789abcdef"
@@ -319,6 +322,19 @@ def test_without_studies_there_are_sessions_and_files_only(client, eye):
     answer = infer(server, files=files, status=400)
     assert "no recogniser" in answer.json()["error"]
     assert pixels(parts(infer(server, files=files, modality="xray"))[2]).sum() == 12
+
+
+def test_a_server_that_stops_leaves_no_session_and_frees_the_studies(
+    judged, folder, eye, tmp_path, monkeypatch
+):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    app = create_app([ServedModel("bright", judged)], ServerSettings(studies=folder))
+    with TestClient(app, "http://127.0.0.1") as server:
+        assert server.put("/session/", files={"files": ("a", eye)}).status_code == 200
+        assert list((tmp_path / "temporary").glob("espmedsam-sessions-*/*.png"))
+    assert not list((tmp_path / "temporary").iterdir())
+    Studies(folder, 1000).close()
 
 
 def test_the_token_is_the_password(client):
