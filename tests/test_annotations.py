@@ -10,7 +10,8 @@ import keras_espmedsam
 PACKAGE = pathlib.Path(keras_espmedsam.__file__).parent
 ROOMS = (
     *("_compile_cache", "_compile_notice", "_files", "_renamed", "_startup", "_upward", "cli"),
-    *("data", "errors", "evaluation", "hub", "imaging", "inference", "registries", "serve"),
+    *("archive", "data", "dicom", "errors", "evaluation", "hub", "imaging", "inference"),
+    *("registries", "serve"),
     *("training/config", "training/run"),
 )
 # A package's own table of what it loads when it is first used.

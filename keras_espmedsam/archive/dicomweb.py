@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ _NO_IMAGES = {
     *("SEG", "SR", "PR", "KO", "DOC", "RTSTRUCT", "RTPLAN", "RTDOSE", "REG", "AU", "ECG", "FID"),
     *("RWV", "PLAN", "M3D"),
 }
+# RFC 6750, 2.1.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _TRIES, _BACKOFF = 5, 0.5
 # What a server answers when it may be better later.
 _AGAIN = (408, 429, 500, 502, 503, 504)
@@ -70,6 +73,11 @@ class DicomWebArchive:
         requests = require("requests", "Talking to a DICOM archive", "dicom")
         retries = require("urllib3.util", "Talking to a DICOM archive", "dicom")
         self.url = _checked_url(url)
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise InputError(
+                "Received a token that is empty or has other signs than those of a bearer token; "
+                "check its file or variable."
+            )
         session = requests.Session()
         adapter = requests.adapters.HTTPAdapter(
             max_retries=retries.Retry(

@@ -1,37 +1,16 @@
 """What `espmedsam dicomweb` and `espmedsam watch` have in common."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from keras_espmedsam.archive import FileSegmenter
 from keras_espmedsam.cli.loading import load_recognizer, load_segmenter
 from keras_espmedsam.cli.thresholds import GivenThresholds
-from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference import DicomOptions, model_identity
 from keras_espmedsam.inference.chosen_targets import checked_targets, target_set_of
 from keras_espmedsam.inference.load_models import check_name
 from keras_espmedsam.inference.modalities import modality_indices
 from keras_espmedsam.inference.recognition import AUTO
-
-
-def read_token(path: Path | None, variable: str) -> str | None:
-    """Return the token in a file or, without one, in an environment variable; None for none.
-
-    Raises:
-        InputError: when the file cannot be read, or holds no token.
-    """
-    if path is None:
-        return os.environ.get(variable) or None
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise InputError(f"The token file {path} cannot be read: {reason}.") from error
-    if not token or not token.isprintable() or " " in token:
-        raise InputError(f"The token file {path} holds no token; expected one, on one line.")
-    return token
 
 
 def file_segmenter(

@@ -7,7 +7,7 @@ import typer
 
 from keras_espmedsam._shown import shown_value
 from keras_espmedsam.archive import DicomWebArchive, segment_archive
-from keras_espmedsam.cli.archive_options import file_segmenter, read_token
+from keras_espmedsam.cli.archive_options import file_segmenter
 from keras_espmedsam.cli.console import (
     NOTHING_DONE,
     SOME_FAILED,
@@ -19,6 +19,7 @@ from keras_espmedsam.cli.console import (
 )
 from keras_espmedsam.cli.loading import DEFAULT_PRESET
 from keras_espmedsam.cli.thresholds import THRESHOLD_OPTION
+from keras_espmedsam.cli.token_file import read_token
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference.recognition import DEFAULT_RECOGNIZER
 

@@ -16,6 +16,7 @@ from keras_espmedsam.cli.loading import (
     load_recognizer,
     load_segmenter,
 )
+from keras_espmedsam.cli.token_file import read_token
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference.load_models import check_name as check_preset
 from keras_espmedsam.inference.load_models import is_artefact, stored_targets
@@ -119,7 +120,7 @@ def serve(
     """
     with errors_reported(lambda: "every accepted request was answered."):
         settings = server.ServerSettings(
-            token=_token(token_file),
+            token=read_token(token_file, TOKEN_VARIABLE),
             batch_size=batch_size,
             batch_wait=batch_wait,
             queue_size=queue,
@@ -173,14 +174,3 @@ def _named(model: str) -> tuple[str, str]:
     path = Path(model)
     name = path.stem if is_artefact(model) else path.name or path.absolute().name
     return re.sub(r"[^A-Za-z0-9_.@-]", "_", name), model
-
-
-def _token(path: Path | None) -> str | None:
-    if path is None:
-        return os.environ.get(TOKEN_VARIABLE) or None
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise InputError(f"The token file {path} cannot be read: {reason}.") from error
-    return token

@@ -129,3 +129,10 @@ def test_passwords_in_addresses():
     with pytest.raises(InputError, match="--token-file") as error:
         DicomWebArchive("https://user:s3cret@pacs.example/dicom-web")
     assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize("token", ["", "two words", "s3crét", "a\r\nb"])
+def test_tokens_that_are_none(token):
+    with pytest.raises(InputError, match="Received a token that is empty") as error:
+        DicomWebArchive("https://pacs.example/dicom-web", token)
+    assert not token or token not in str(error.value)
