@@ -42,7 +42,8 @@ def test_format_of_a_folder(tmp_path):
     (tmp_path / "saved_model.pb").write_text("")
     assert format_of(tmp_path).name == "saved_model"
     (tmp_path / "saved_model.pb").unlink()
-    (tmp_path / "models.json").write_text("{}")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "segmenter.onnx").write_text("")
     assert format_of(tmp_path).name == "web"
 
 

@@ -31,7 +31,7 @@ class Web(ExportFormat):
     classifier knows some of them, the page has this classifier, too.
     """
 
-    marker = "models.json"
+    marker = _SEGMENTER  # What Python loads, so that its checksum has to be listed.
     runtime = "onnxruntime"
     writers = ONNX.writers
     precisions = ("float32", "float16")
@@ -54,7 +54,7 @@ class Web(ExportFormat):
         recognizer = _recognizer(task)
         if recognizer is not None:
             models["recognizer"] = _exported(recognizer, path, _RECOGNIZER, DEFAULT_RECOGNIZER)
-        _write_text(path / self.marker, json.dumps(models, indent=1) + "\n")
+        _write_text(path / "models.json", json.dumps(models, indent=1) + "\n")
         _write_list(path)
 
     def check(self, path):
