@@ -47,6 +47,17 @@ def checked_preprocessor(task_class, preprocessor):
 class _ImageTask:
     """Methods that both tasks share."""
 
+    is_folded = False
+
+    def get_config(self):
+        if self.is_folded:
+            # Built from it, the layers would be those from before folding, without their weights.
+            raise InputError(
+                "This model is folded, for inference only, and cannot be built again; save or "
+                "change the model that it was made from."
+            )
+        return super().get_config()
+
     @classmethod
     def from_config(cls, config):
         task = super().from_config(config)
@@ -117,8 +128,8 @@ class _ImageTask:
 
         Returns:
             A task of this class, not trainable, with the same outputs up to rounding (1e-4; a few
-            thousandths of a logit for a quantised task). It cannot be saved: save this one
-            instead. Exporting this one folds it automatically.
+            thousandths of a logit for a quantised task). It cannot be saved or changed, as by
+            `specialize`: do that with this one. Exporting this one folds it automatically.
         """
         return fold(self)
 

@@ -79,6 +79,8 @@ def test_it_is_not_saved(build, tmp_path):
     folded = build.segmenter().fold()
     with pytest.raises(kem.errors.InputError, match="was made from"):
         folded.save_to_preset(str(tmp_path / "preset"))
+    with pytest.raises(kem.errors.InputError, match="change the model that it was made from"):
+        folded.save(tmp_path / "folded.keras")
 
 
 @pytest.mark.slow_on("jax", "tensorflow")
