@@ -44,6 +44,13 @@ _WITHOUT_EXAMPLE = {
     "keras_espmedsam.evaluation.fit_quality.fit_quality": "a segmenter's method shows it",
     "keras_espmedsam.evaluation.fit_scope.fit_scope": "docs/how-to/trust.md runs it on a preset",
     "keras_espmedsam.export._export_like_keras.export_like_keras": "models call it, in `export`",
+    **dict.fromkeys(
+        [
+            "keras_espmedsam.export.bioimageio.export_bioimageio",
+            "keras_espmedsam.export.triton.export_triton",
+        ],
+        "it writes a preset as export_model does; tests/export write small ones",
+    ),
     "keras_espmedsam.serve.server.run_server": "it runs until it is stopped; tests/serve do so",
 }
 

@@ -87,6 +87,15 @@ def export(
             show_default=False,
         ),
     ] = None,
+    bioimageio: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.zip",
+            help="In place of --output, for onnx: write a package of one modality for the tools of "
+            "bioimage.io.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an export that exists already.")
     ] = False,
@@ -111,9 +120,10 @@ def export(
         if any_size and size:
             raise InputError("Received both --size and --any-size; give one of them.")
         export_formats.check(format)
-        _check_place(format, output, triton)
-        if triton is not None:
-            _check_triton(any_size, flavor, batch_size, calibration)
+        places = {"--output": output, "--triton": triton, "--bioimageio": bioimageio}
+        place = _place(format, places)
+        if place != "--output":
+            _check_options(place, any_size, flavor, batch_size, calibration)
         check_preset(preset)
         keep_compiled(compile_cache)
         task = load_task(preset)
@@ -127,11 +137,15 @@ def export(
             "preset": preset,
             "report": console.print,
         }
-        with console.status(f"Writing {triton or output}"):
+        with console.status(f"Writing {places[place]}"):
             if triton is not None:
                 from keras_espmedsam.export import export_triton
 
                 done = export_triton(task, triton, size=size, **options)
+            elif bioimageio is not None:
+                from keras_espmedsam.export import export_bioimageio
+
+                done = export_bioimageio(task, bioimageio, size=size, **options)
             else:
                 done = task.export_for(
                     format,
@@ -145,18 +159,21 @@ def export(
     typer.echo(done["path"])
 
 
-def _check_place(format, output, triton):
-    if (output is None) == (triton is None):
-        received = "no --output" if output is None else "both --output and --triton"
+def _place(format, places):
+    """Return the one option that says where to write."""
+    given = [name for name, path in places.items() if path is not None]
+    if len(given) != 1:
+        received = f"both {' and '.join(given)}" if given else "no --output"
         raise InputError(
             f"Received {received}; give --output, a file or folder to write, or --triton, a model "
-            "repository."
+            "repository, or --bioimageio, a package."
         )
-    if triton is not None and format != "onnx":
-        raise InputError(f"Received --triton with the format {format}; it is for onnx.")
+    if given[0] != "--output" and format != "onnx":
+        raise InputError(f"Received {given[0]} with the format {format}; it is for onnx.")
+    return given[0]
 
 
-def _check_triton(any_size, flavor, batch_size, calibration):
+def _check_options(place, any_size, flavor, batch_size, calibration):
     given = {
         "--any-size": any_size,
         "--flavor": flavor != "images",
@@ -166,6 +183,6 @@ def _check_triton(any_size, flavor, batch_size, calibration):
     wrong = [name for name, value in given.items() if value]
     if wrong:
         raise InputError(
-            f"Received --triton with {' and '.join(wrong)}; leave it out: a model for Triton takes "
-            "one image of any size and gives its masks."
+            f"Received {place} with {' and '.join(wrong)}; leave it out: {place} decides about "
+            "images and batches, in float32 or float16."
         )

@@ -1,4 +1,4 @@
-"""Export models to other runtimes: SavedModel, TFLite, ONNX, OpenVINO, and Triton's server.
+"""Export models to other runtimes: SavedModel, TFLite, ONNX, OpenVINO, Triton and bioimage.io.
 
 The parts are loaded on first use, so that formats are listed and recognised without Keras.
 """
@@ -11,6 +11,7 @@ from keras_espmedsam._renamed import old_attribute
 if TYPE_CHECKING:
     from keras_espmedsam.export._export_like_keras import export_like_keras as export_like_keras
     from keras_espmedsam.export._export_model import export_model as export_model
+    from keras_espmedsam.export.bioimageio import export_bioimageio as export_bioimageio
     from keras_espmedsam.export.exported_segmenter import ExportedSegmenter as ExportedSegmenter
     from keras_espmedsam.export.formats import ExportFormat as ExportFormat
     from keras_espmedsam.export.formats import get_format as get_format
@@ -20,6 +21,7 @@ _PLACES = {
     "ExportFormat": "formats",
     "ExportedSegmenter": "exported_segmenter",
     "FORMATS": "formats",
+    "export_bioimageio": "bioimageio",
     "export_like_keras": "_export_like_keras",
     "export_model": "_export_model",
     "export_triton": "triton",
@@ -29,6 +31,7 @@ _PLACES = {
 __all__ = [
     "ExportFormat",
     "ExportedSegmenter",
+    "export_bioimageio",
     "export_like_keras",
     "export_model",
     "export_triton",

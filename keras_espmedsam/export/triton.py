@@ -68,14 +68,6 @@ def export_triton(
             masks differ from the package's own in more than one pixel of a thousand, which is then
             deleted.
 
-    Example:
-        >>> import tempfile
-        >>> segmenter = ESPMedSAMImageSegmenter.from_preset("espmedsam_nano_256")
-        >>> done = kem.export.export_triton(  # doctest: +SKIP
-        ...     segmenter, tempfile.mkdtemp(), "fundus", modality="fundus")
-        >>> done["inputs"]["image"]["shape"]  # doctest: +SKIP
-        [None, None, 3]
-
     Source: Triton's model repository and its ONNX Runtime backend.
     """
     report = report or (lambda sentence: None)

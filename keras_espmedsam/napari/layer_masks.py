@@ -48,7 +48,7 @@ def choices(preset: str) -> dict[str, tuple[str, ...]]:
         >>> choices("espmedsam_nano_256")["xray"]
         ('all', 'lungs', 'heart', 'clavicles')
     """
-    found = {AUTO: (ALL,)}
+    found: dict[str, tuple[str, ...]] = {AUTO: (ALL,)}
     targets = stored_targets(preset)
     if targets is not None:
         found |= {name: (ALL, *targets.of(name)) for name in targets.modalities}

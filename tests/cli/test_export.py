@@ -82,3 +82,17 @@ def test_a_model_repository_of_triton_takes_the_place_of_an_output(run, task, mo
         assert result.exit_code == 2 and says in result.stderr
     result = run("export", "--format", "onnx")
     assert result.exit_code == 2 and "Received no --output" in result.stderr
+
+
+def test_a_package_of_bioimageio_takes_the_place_of_an_output(run, task, monkeypatch):
+    def export_bioimageio(given, path, **options):
+        task.asked = {"task": given, **options}
+        return {"path": str(path)}
+
+    monkeypatch.setattr("keras_espmedsam.export.bioimageio.export_bioimageio", export_bioimageio)
+    options = ("--bioimageio", "eye.zip", "--modality", "fundus")
+    result = run("export", "--format", "onnx", *options)
+    assert (result.exit_code, result.stdout) == (0, "eye.zip\n"), result.output
+    assert task.asked["task"] is task and task.asked["modality"] == "fundus"
+    result = run("export", "--format", "onnx", "--triton", "models", *options)
+    assert result.exit_code == 2 and "both --triton and --bioimageio" in result.stderr
