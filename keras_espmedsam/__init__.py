@@ -20,8 +20,10 @@ from keras_espmedsam._startup import choose_backend
 __version__ = "0.1.0"
 
 _PARTS = (
+    "archive",
     "converters",
     "data",
+    "dicom",
     "distillation",
     "errors",
     "evaluation",
@@ -44,8 +46,10 @@ __all__ = ["__version__", "compile_cache", *_PARTS]
 
 # For editors and type checkers, which do not run `__getattr__`.
 if TYPE_CHECKING:
+    from keras_espmedsam import archive as archive
     from keras_espmedsam import converters as converters
     from keras_espmedsam import data as data
+    from keras_espmedsam import dicom as dicom
     from keras_espmedsam import distillation as distillation
     from keras_espmedsam import errors as errors
     from keras_espmedsam import evaluation as evaluation

@@ -3,9 +3,10 @@
 from keras_espmedsam.archive.dicomweb import DicomWebArchive, Instance
 from keras_espmedsam.archive.segment_archive import Outcome, segment_archive
 from keras_espmedsam.archive.segment_file import FileSegmenter
-from keras_espmedsam.archive.watch_folder import watch_folder
+from keras_espmedsam.archive.watch_folder import Arrival, watch_folder
 
 __all__ = [
+    "Arrival",
     "DicomWebArchive",
     "FileSegmenter",
     "Instance",

@@ -6,12 +6,13 @@ Nothing here opens a connection.
 
 from keras_espmedsam.dicom.model_identity import ModelIdentity
 from keras_espmedsam.dicom.report import dicom_report, report_uid
-from keras_espmedsam.dicom.segment_codes import SegmentCode, segment_code
+from keras_espmedsam.dicom.segment_codes import Code, SegmentCode, segment_code
 from keras_espmedsam.dicom.segmentation import dicom_segmentation, segmentation_uid
 from keras_espmedsam.dicom.source_image import read_source
 from keras_espmedsam.dicom.write_object import write_dicom_object
 
 __all__ = [
+    "Code",
     "ModelIdentity",
     "SegmentCode",
     "dicom_report",

@@ -3,13 +3,9 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("highdicom", reason="needs the extra dicom")
-pytest.importorskip("dicomweb_client", reason="needs the extra dicom")
-
 from keras_espmedsam.archive import FileSegmenter
 from keras_espmedsam.data import Targets
 from keras_espmedsam.inference import DicomOptions
-from tests.dicom.conftest import MODEL
 
 
 class Bright:
@@ -34,4 +30,6 @@ def bright():
 
 @pytest.fixture
 def segmenter(bright):
+    from tests.dicom.images import MODEL
+
     return FileSegmenter(bright, None, "ultrasound", DicomOptions(MODEL, report=True))

@@ -8,7 +8,9 @@ import pytest
 
 from keras_espmedsam.archive import DicomWebArchive, Instance, dicomweb
 from keras_espmedsam.errors import InputError
-from tests.dicom.conftest import dicom_image
+from tests.dicom.images import dicom_image
+
+pytest.importorskip("dicomweb_client", reason="needs the extra dicom")
 
 
 @pytest.fixture

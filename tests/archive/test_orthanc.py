@@ -4,11 +4,13 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 
 from keras_espmedsam.archive import DicomWebArchive, segment_archive
-from tests.dicom.conftest import dicom_image
+from tests.dicom.images import dicom_image
+
+pydicom = pytest.importorskip("pydicom")
+pytest.importorskip("dicomweb_client", reason="needs the extra dicom")
 
 _SCRIPT = Path(__file__).resolve().parents[2] / "examples/dicom_round_trip.py"
 _SPEC = importlib.util.spec_from_file_location("dicom_round_trip", _SCRIPT)

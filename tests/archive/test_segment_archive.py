@@ -2,13 +2,14 @@
 
 import shutil
 
-import pydicom
 import pytest
 
 from keras_espmedsam.archive import FileSegmenter, Instance, segment_archive
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference import DicomOptions
-from tests.dicom.conftest import MODEL, dicom_image
+from tests.dicom.images import MODEL, dicom_image
+
+pydicom = pytest.importorskip("pydicom")
 
 
 class Folder:

@@ -10,7 +10,7 @@ from PIL import Image
 from keras_espmedsam.archive import FileSegmenter, watch_folder
 from keras_espmedsam.archive.watch_folder import STATE_FILE
 from keras_espmedsam.errors import InputError
-from tests.dicom.conftest import dicom_image
+from tests.dicom.images import dicom_image
 
 
 @pytest.fixture

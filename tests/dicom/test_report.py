@@ -1,15 +1,16 @@
 """Reports of areas: their numbers, units and references."""
 
-import highdicom as hd
-import pydicom
 import pytest
-from pydicom.sr.codedict import codes
 
 from tests.dicom.test_segmentation import conforms, written
+
+hd = pytest.importorskip("highdicom")
+pydicom = pytest.importorskip("pydicom")
 
 
 def measured(path):
     """List of the groups of a report: identifier, area, unit, frame of the segmentation, remark."""
+    codes = pydicom.sr.codedict.codes
     report = hd.sr.ComprehensiveSR.from_dataset(pydicom.dcmread(path))
     found = []
     for group in report.content.get_planar_roi_measurement_groups():

@@ -5,15 +5,15 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 
 from keras_espmedsam.dicom import dicom_segmentation, read_source, write_dicom_object
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.inference import DicomOptions, FileResult, ResultWriter
-from tests.dicom.conftest import KINDS, MODEL, SIZE, dicom_image, results_of
+from tests.dicom.images import KINDS, MODEL, SIZE, dicom_image, results_of
 
 hd = pytest.importorskip("highdicom")
+pydicom = pytest.importorskip("pydicom")
 TARGETS = ("vessels", "optic_cup")
 
 

@@ -121,7 +121,7 @@ def test_a_volume_gives_a_nifti_mask_of_its_geometry(client, tmp_path, suffix):
 def test_a_dicom_segmentation(client, segmenter, eye, tmp_path):
     pydicom = pytest.importorskip("pydicom", reason="it is of the extra dicom")
     pytest.importorskip("highdicom", reason="it is of the extra dicom")
-    from tests.dicom.conftest import dicom_image
+    from tests.dicom.images import dicom_image
 
     path = dicom_image(tmp_path / "image.dcm", "ultrasound clip")
     model = ServedModel("nano", segmenter, source="espmedsam_nano_256")
