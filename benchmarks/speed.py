@@ -5,8 +5,9 @@
 
 Each system is a process of its own. Within a work all of them are loaded, then asked for one run
 each in turn, REPEATS times, so that what else the machine does falls on all of them alike. Figures
-are medians, and ratios to the work's first system. Memory is the largest that a process had, less
-what it had before its first run. Results go to docs/reports/performance.json work by work, the
+are medians, and ratios to the work's first system; works of one core count CPU time, which other
+programs disturb little. Memory is the largest that a process had, less what it had before its first
+run. Results go to docs/reports/performance.json work by work, the
 table to docs/reports/performance.md. Peers need `pip install timm`.
 """
 
@@ -30,6 +31,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs" / "reports"
 REPEATS = 7
 BACKENDS = ("torch", "tensorflow", "jax")
 FORMATS = ("onnx", "openvino", "tflite")
+NANO = "espmedsam_nano_256"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Work:
         systems: tuple of names, `FUNCTION` or `FUNCTION:ARGUMENT`; the first is what the others
             are compared with.
         aims: dict of system to the ratio that was aimed at.
+        one_core: bool. Whether CPU time on one core is measured, not time that passes.
     """
 
     title: str
@@ -50,10 +53,15 @@ class Work:
     batch: int
     systems: tuple
     aims: dict = dataclasses.field(default_factory=dict)
+    one_core: bool = False
 
 
 def _of(name, arguments):
     return tuple(f"{name}:{argument}" for argument in arguments)
+
+
+def _versions(backend):
+    return tuple(f"{name}:{backend}" for name in ("nano_1", "nano", "nano_xray", "nano_fundus"))
 
 
 WORKS = {
@@ -131,6 +139,17 @@ WORKS = {
             *_of("exported_nano", FORMATS),
         ),
     ),
+    **{
+        f"versions_{backend}": Work(
+            f"espmedsam_nano_256 beside its version 1, on one core, {backend}",
+            256,
+            1,
+            _versions(backend),
+            {f"nano:{backend}": 1.2},
+            one_core=True,
+        )
+        for backend in BACKENDS
+    },
     "precision": Work(
         "espmedsam_nano_256 computed in float32 and in bfloat16, eight images",
         256,
@@ -446,19 +465,33 @@ def mixed(size, batch, _=None):
     return _predicting(_published(size), {"images": _images(size, batch), "modalities": indices})
 
 
-def _nano(precision=None):
+def _nano(precision=None, preset=NANO):
     from keras_espmedsam.inference.load_models import load_segmenter
 
-    return load_segmenter("espmedsam_nano_256", precision)
+    return load_segmenter(preset, precision)
 
 
 def _image(size):
     return np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype="uint8")
 
 
-def nano(size, batch, _=None, precision=None):
-    segmenter, images = _nano(precision), [_image(size)] * batch
-    return lambda: segmenter.segment(images, "fundus", batch_size=batch)
+def nano(size, batch, _=None, precision=None, preset=NANO, modality="ultrasound"):
+    segmenter, images = _nano(precision, preset), [_image(size)] * batch
+    return lambda: segmenter.segment(images, modality, batch_size=batch)
+
+
+def nano_1(size, batch, _=None):
+    return nano(size, batch, preset=f"{NANO}@1")
+
+
+def nano_xray(size, batch, _=None):
+    """A modality of three targets."""
+    return nano(size, batch, modality="xray")
+
+
+def nano_fundus(size, batch, _=None):
+    """The modality that version 2 segments at 512 x 512."""
+    return nano(size, batch, modality="fundus")
 
 
 def nano_bfloat16(size, batch, _=None):
@@ -467,7 +500,7 @@ def nano_bfloat16(size, batch, _=None):
 
 def folded_nano(size, batch, _=None):
     segmenter, images = _nano().fold(), [_image(size)] * batch
-    return lambda: segmenter.segment(images, "fundus", batch_size=batch)
+    return lambda: segmenter.segment(images, "ultrasound", batch_size=batch)
 
 
 def exported_nano(size, batch, name, precision="float32"):
@@ -476,7 +509,7 @@ def exported_nano(size, batch, name, precision="float32"):
     path = Path(tempfile.mkdtemp()) / f"nano{get_format(name).suffix}"
     _nano().export_for(name, path, batch_size=batch)
     segmenter, images = ExportedSegmenter(path, precision), [_image(size)] * batch
-    return lambda: segmenter.segment(images, "fundus", batch_size=batch)
+    return lambda: segmenter.segment(images, "ultrasound", batch_size=batch)
 
 
 def exported_nano_bfloat16(size, batch, name):
@@ -485,7 +518,7 @@ def exported_nano_bfloat16(size, batch, name):
 
 def predict(size, batch, _=None):
     segmenter, images = _nano(), np.stack([_image(size)] * batch)
-    x = {"images": images, "modalities": "fundus"}
+    x = {"images": images, "modalities": "ultrasound"}
     return lambda: segmenter.predict(x, batch_size=batch, verbose=0)
 
 
@@ -549,18 +582,22 @@ def _program(*arguments):
 # === One process per system ===
 
 
-def serve(name, size, batch):
+def serve(name, size, batch, core=None):
     """In a process of its own: prepare, then one run for each line of the input."""
+    clock = time.perf_counter
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+        clock = time.process_time
     function, _, argument = name.partition(":")
     run = globals()[function](size, batch, argument)
     before = _memory()
-    for _ in range(3):  # Compilation, and what is kept for later.
+    for _ in range(4):  # Compilation, and what is kept for later.
         run()
     print("ready", flush=True)
     for _ in sys.stdin:
-        begin = time.perf_counter()
+        begin = clock()
         run()
-        print(time.perf_counter() - begin, flush=True)
+        print(clock() - begin, flush=True)
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     peak = max(resource.getrusage(one).ru_maxrss for one in who) * 1024
     print(max(0, peak - before), flush=True)
@@ -580,8 +617,12 @@ class Process:
         backend = "tensorflow" if argument in FORMATS else backend
         # Waiting threads of one system must not spin while another is timed.
         environment = {"KERAS_BACKEND": backend, "OMP_WAIT_POLICY": "PASSIVE"}
+        arguments = [name, work.size, work.batch]
+        if work.one_core:
+            arguments.append(min(os.sched_getaffinity(0)))
+            environment["OMP_NUM_THREADS"] = "1"
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", name, str(work.size), str(work.batch)],
+            [sys.executable, __file__, "--serve", *map(str, arguments)],
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -651,9 +692,12 @@ def write_table(results):
                 f"| {system} | {ratio[0]:.2f} | {ratio[1]:.2f} to {ratio[2]:.2f} | {memory:.2f} "
                 f"| {aim} |"
             )
+        # What was measured before there were versions is of the first.
+        title = work.title.replace(NANO, result.get("preset", f"{NANO}@1"))
         parts.append(
-            f"## {work.title}\n\n{work.size} x {work.size}, batch {work.batch}; {work.systems[0]}: "
-            f"{1000 * first['seconds']:.0f} ms, {first['megabytes']:.0f} MiB. {result['machine']}."
+            f"## {title}\n\n{work.size} x {work.size}, batch {work.batch}; {work.systems[0]}: "
+            f"{1000 * first['seconds']:.0f} ms{' of CPU time' * work.one_core}, "
+            f"{first['megabytes']:.0f} MiB. {result['machine']}."
             f"\n\n    python benchmarks/speed.py {name}\n\n" + "\n".join(rows)
         )
     parts.append(NOTES)
@@ -669,6 +713,11 @@ Written by `benchmarks/speed.py`, which says how: a process per system, all of a
 [float32 or bfloat16](precision.md) and [trips between host and device](device_transfers.md)."""
 
 NOTES = """\
+`versions_*` is the CPU time of one image on one core, of `espmedsam_nano_256` over that of its
+version 1: an ultrasound image (one target), an X-ray (three) and a fundus image (five), which
+version 2 segments at 512 x 512, and version 1 at 256 x 256. Works whose title names version 1 were
+measured with it.
+
 ## What made it fast, and what did not help
 
 On the CPU of the figures above; the numbers here are of single measurements. `whole`, `tic` and
@@ -703,11 +752,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("works", nargs="*", metavar="WORK")
     parser.add_argument("--list", action="store_true", help="the works and their systems")
-    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        name, size, batch = arguments.serve
-        serve(name, int(size), int(batch))
+        name, *numbers = arguments.serve
+        serve(name, *map(int, numbers))
         return
     if arguments.list:
         for name, work in WORKS.items():
@@ -716,12 +765,16 @@ def main():
     unknown = [name for name in arguments.works if name not in WORKS]
     if unknown:
         parser.error(f"unknown work {unknown[0]}; known: {', '.join(WORKS)}")
+    from keras_espmedsam.hub.built_in_presets import versioned_name
+
     path = DOCS / "performance.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     for name in arguments.works or WORKS:
         print(name, flush=True)
+        cores = f"one of {os.cpu_count()}" if WORKS[name].one_core else os.cpu_count()
         results[name] = {
-            "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+            "machine": f"{platform.machine()}, {cores} CPU cores",
+            "preset": versioned_name(NANO),
             "systems": measure(WORKS[name]),
         }
         results = {key: results[key] for key in WORKS if key in results}
