@@ -195,8 +195,8 @@ def images():
         name = names[number % len(names)]
         yield f"made {number}", name, made_image(number, sizes[number % len(sizes)])
     yield "retina", "fundus", data.retina()
-    yield "nuclei (human_mitosis)", "microscopy", data.human_mitosis()
-    yield "skin", "dermoscopy", data.skin()[:800, :800]
+    yield "cell", "microscopy", data.cell()
+    yield "immunohistochemistry", "microscopy", data.immunohistochemistry()
 
 
 def png(image):
@@ -236,6 +236,7 @@ def measure(site, segmenter):
             began = time.perf_counter()
             found = segmenter.segment(image, modality)
             row["keras_seconds"] = round(time.perf_counter() - began, 2)
+            row["foreground"] = round(max(float(mask.mean()) for mask in masks.values()), 3)
             row["differs"] = difference(masks, found["masks"], found["targets"])
             row["resident_mib"] = resident_mib()
             print(json.dumps(row), flush=True)
