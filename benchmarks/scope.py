@@ -5,16 +5,18 @@
     python benchmarks/scope.py report --input runs/scope --page docs/reports/scope.md
 
 `measure` computes the mean and the spread of the embedding's channels, of which `scope_score` is a
-logistic regression, for proper images, for images of each modality that are given as each other
-one, and for photographs and generated images (`tools/outliers.py`). `corrupt` segments some test
-images and worse copies of them, and takes the time of a pass with the score and without. `report`
-takes the preset's coefficients, and compares with scores that know proper images alone: the
-distance of Mahalanobis with a covariance for each modality and with one for all (arXiv 1807.03888),
-relative to that of all images (arXiv 2106.09022), and the distance to the fifth nearest of the
-normalised statistics (arXiv 2204.06507); and with the same regression without photographs and
-generated images. All have their threshold where 2 % of the val images are above. To choose between
-them only the splits train and val count, crossed images of val and data sets that are left out of
-the fit.
+logistic regression, and the logits of the recogniser of modalities, for proper images, for images
+of each modality that are given as each other one, and for photographs and generated images
+(`tools/outliers.py`). `corrupt` segments some test images and worse copies of them. `report` takes
+the preset's coefficients, and the times of `benchmarks/pass_times.py`, and compares with scores
+that know proper images alone: the distance of Mahalanobis with a covariance for each modality and
+with one for all (arXiv 1807.03888), relative to that of all images (arXiv 2106.09022), and the
+distance to the fifth nearest of the normalised statistics (arXiv 2204.06507); and with the same
+regression without photographs and generated images. Of the recogniser it takes the energy
+(arXiv 2010.03759), the largest logit (arXiv 1911.11132) and the largest probability
+(arXiv 1610.02136), and what it says of the modality that was said. All have their threshold where
+2 % of the val images are above. To choose between them only the splits train and val count, crossed
+images of val and data sets that are left out of the fit.
 """
 
 import argparse
@@ -34,6 +36,10 @@ from scope_report import figures, page
 
 from keras_espmedsam.data import atomic_path, read_images, read_index, read_targets
 from keras_espmedsam.evaluation import dice
+from keras_espmedsam.imaging.intensity import AUTO
+from keras_espmedsam.imaging.raw_batch import read_row
+from keras_espmedsam.inference.image_batches import filled_up
+from keras_espmedsam.inference.load_models import load_recognizer
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PRESET = "espmedsam_nano_256"
@@ -91,22 +97,56 @@ def images_as_given(index, modalities):
                 yield {"split": split, "dataset": dataset, "of": "", "said": said}, image
 
 
+class RecognizerLogits:
+    """Computes the logits of the recogniser of modalities, in batches."""
+
+    def __init__(self, recognizer, batch=8):
+        self.recognizer, self.batch = recognizer, batch
+        self.waiting, self.logits = [], []
+
+    def add(self, image):
+        """Add an image; return its place in the logits."""
+        converter = self.recognizer.image_converter
+        self.waiting.append(converter.convert(read_row(converter, [image], 0, AUTO)))
+        place = len(self.logits) + len(self.waiting) - 1
+        if len(self.waiting) == self.batch:
+            self.done()
+        return place
+
+    def done(self):
+        """Return the logits of all images, `(images, classes)`."""
+        if self.waiting:
+            inputs = np.stack(filled_up(self.waiting, self.batch))
+            outputs = self.recognizer.predict_prepared(inputs)
+            self.logits.extend(np.asarray(outputs)[: len(self.waiting)])
+            self.waiting = []
+        return np.array(self.logits, "float32")
+
+
 def measure(preset, index, output):
-    """Store the statistics of the embedding of each image, as it is given."""
+    """Store what the embedding and the recogniser say of each image, as it is given."""
     from keras_espmedsam.evaluation.embedding_samples import EmbeddingSamples
     from keras_espmedsam.models import ESPMedSAMImageSegmenter
 
     segmenter = ESPMedSAMImageSegmenter.from_preset(preset)
-    embedding, known = EmbeddingSamples(segmenter), []
+    recognizer = load_recognizer(None)
+    embedding, recognised = EmbeddingSamples(segmenter), RecognizerLogits(recognizer)
+    known, places, last = [], [], None
     for what, image in images_as_given(index, segmenter.modalities):
         # The place of what is known stands for the data set.
         embedding.add(image, what["said"], len(known))
         known.append(what)
+        # The recogniser does not know as what an image is given.
+        places.append(places[-1] if image is last else recognised.add(image))
+        last = image
     samples = sorted(embedding.done(), key=lambda one: one.dataset)
     with atomic_path(output) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(
             file,
             statistics=np.array([one.statistics for one in samples], "float32"),
+            recognised=recognised.done()[places],
+            classes=np.array(recognizer.class_names),
+            least=np.float32(recognizer.min_confidence),
             known=np.array(json.dumps(known)),
         )
     print(f"{len(known)} images into {output}")
@@ -177,7 +217,6 @@ def corrupt(preset, name, index, output, count):
         "images_of_a_dataset": count,
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "seconds": seconds_of_a_pass(segmenter),
         "corrupted": [
             {"kind": kind, "strength": strength, "masks": len(own["dice"])}
             | {name: float(np.mean(values)) for name, values in own.items()}
@@ -188,28 +227,14 @@ def corrupt(preset, name, index, output, count):
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def seconds_of_a_pass(segmenter, rounds=100):
-    """Seconds of passes with the score and without, in turn: lower quartiles."""
-    image = np.random.default_rng(SEED).integers(0, 255, (256, 256, 3), dtype="uint8")
-    batch = segmenter.image_converter.convert(image)[None], np.zeros(1, "int32")
-    runs = {"with": segmenter, "without": segmenter.with_scope(None)}
-    times = {name: [] for name in runs}
-    for number in range(rounds + 3):
-        for name, model in runs.items():
-            start = time.perf_counter()
-            model.predict_outputs(*batch)
-            if number >= 3:
-                times[name].append(time.perf_counter() - start)
-    return {name: float(np.quantile(values, 0.25)) for name, values in times.items()}
-
-
-def report(preset, given, target):
+def report(preset, given, times, target):
     from keras_espmedsam.models import ESPMedSAMImageSegmenter
 
     scope = ESPMedSAMImageSegmenter.from_preset(preset, load_weights=False).scope
     corrupted = json.loads(given.with_suffix(".json").read_text(encoding="utf-8"))
     with np.load(given.with_suffix(".npz")) as archive:
-        made = figures(archive, corrupted, scope)
+        made = figures(dict(archive), corrupted, scope)
+    made["times"] = json.loads(times.read_text(encoding="utf-8"))
     write_page(target, "\n".join(page(made)) + "\n", made)
 
 
@@ -221,10 +246,11 @@ def main(arguments=None):
     parser.add_argument("--name", help="of the preset in the report; by default its own")
     parser.add_argument("--images", type=int, default=2, help="of a data set, for corrupt")
     parser.add_argument("--input", type=pathlib.Path, default=pathlib.Path("runs/scope"))
+    parser.add_argument("--times", type=pathlib.Path, default=pathlib.Path("runs/pass_times.json"))
     parser.add_argument("--page", type=pathlib.Path, default=ROOT / "docs/reports/scope.md")
     given = parser.parse_args(arguments)
     if given.what == "report":
-        report(given.preset, given.input, given.page)
+        report(given.preset, given.input, given.times, given.page)
         return
     index = pathlib.Path(os.environ.get("ESPMEDSAM_DATA", "")) / "index2.csv"
     if not index.is_file():

@@ -1,12 +1,12 @@
 """Measure how far the predicted quality of masks can be trusted, at home and in unseen data sets.
 
     ESPMEDSAM_DATA=DATA python benchmarks/trust.py measure --output runs/trust.json
-    python benchmarks/trust.py report --input runs/trust.json
+    python benchmarks/trust.py report --input runs/trust.json --times runs/pass_times.json
 
-`measure` segments the images of val, test and unseen, and corrupted copies of some val images; it
-also takes the time of a pass with the prediction and without. If the preset has no prediction, it
-is fitted on the val images first. `report` writes docs/reports/trust.md with its figures and plots;
-see `benchmarks/trust_figures.py` for what is computed, and `benchmarks/trust_report.py`.
+`measure` segments the images of val, test and unseen, and corrupted copies of some val images. If
+the preset has no prediction, it is fitted on the val images first. `report` writes
+docs/reports/trust.md with its figures, its plots and the times of `benchmarks/pass_times.py`; see
+`benchmarks/trust_figures.py` for what is computed, and `benchmarks/trust_report.py`.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import json
 import os
 import pathlib
 import platform
-import time
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -97,23 +96,6 @@ def measured(segmenter, image, record, masks, **more):
     return rows
 
 
-def seconds_of_a_pass(segmenter, rounds=40):
-    """Seconds of passes with the prediction and without, in turn: medians and quartiles."""
-    converter = segmenter.image_converter
-    image = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype="uint8")
-    batch = converter.convert(image)[None], np.zeros(1, "int32")
-    plain = segmenter.with_quality(None)
-    runs = {"with": segmenter.predict_outputs, "without": plain.predict_probabilities}
-    times = {name: [] for name in runs}
-    for number in range(rounds + 3):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run(*batch)
-            if number >= 3:
-                times[name].append(time.perf_counter() - start)
-    return {name: np.quantile(values, (0.5, 0.25, 0.75)).tolist() for name, values in times.items()}
-
-
 def measure(preset, name, index, output, count):
     """Measure one preset, into a JSON file."""
     import keras
@@ -132,7 +114,6 @@ def measure(preset, name, index, output, count):
         "images_of_a_set": count,
         "machine": f"{platform.machine()}, one of {os.cpu_count()} CPU cores",
         "keras": f"{keras.__version__} on {keras.backend.backend()}",
-        "seconds": seconds_of_a_pass(segmenter),
     }
     found["statistics"] = [
         {**one._asdict(), "statistics": [float(value) for value in one.statistics]}
@@ -169,12 +150,16 @@ def main(arguments=None):
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/trust.json"))
     parser.add_argument("--images", type=int, default=0, help="the most of a data set; 0: all")
     parser.add_argument("--input", type=pathlib.Path, default=pathlib.Path("runs/trust.json"))
+    parser.add_argument("--times", type=pathlib.Path, default=pathlib.Path("runs/pass_times.json"))
     parser.add_argument("--page", type=pathlib.Path, default=PAGE)
     given = parser.parse_args(arguments)
     if given.what == "report":
         from trust_report import write
 
-        write(json.loads(given.input.read_text(encoding="utf-8")), given.page)
+        found, times = (
+            json.loads(path.read_text(encoding="utf-8")) for path in (given.input, given.times)
+        )
+        write({**found, "times": times}, given.page)
         return
     index = pathlib.Path(os.environ.get("ESPMEDSAM_DATA", "")) / "index2.csv"
     if not index.is_file():

@@ -20,8 +20,7 @@ import warnings
 import numpy as np
 from scipy.stats import rankdata
 
-from keras_espmedsam.evaluation.quality_regression import fit_coefficients
-from keras_espmedsam.imaging.mask_statistic_names import STATISTICS
+from keras_espmedsam.evaluation.quality_regression import fit_coefficients, predicted_dice
 
 SPLITS = ("val", "test", "unseen")
 GOOD, SHARE, BAD = 0.8, 0.95, 0.5
@@ -143,9 +142,7 @@ def left_out(masks, factor=1.0):
         values = np.full(len(masks), np.nan)
         for number, key in enumerate(keys):
             if key in fit:
-                factors = [fit[key][name] for name in STATISTICS]
-                logit = fit[key]["offset"] + statistics[number] @ factors
-                values[number] = 0.5 * (1 + np.tanh(0.5 * logit))
+                values[number] = predicted_dice(fit[key], statistics[number])
         return values
 
     inside = predicted(np.ones(len(masks), bool))
@@ -189,7 +186,7 @@ def figures(found):
     for row in found["corrupted"]:
         if row["quality"] is not None:
             curves.setdefault((row["kind"], row["strength"]), []).append(row)
-    kept = {name: found[name] for name in ("preset", "machine", "keras", "seconds")}
+    kept = {name: found[name] for name in ("preset", "machine", "keras", "times")}
     return {
         **kept,
         "threshold": least,

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from pass_times import times_table
 from report_pages import table, write_page
 from trust_figures import BAD, GOOD, SHARE, SPLITS, figures, risk_curve
 
@@ -82,14 +83,20 @@ Copies of some val images, worse and worse; the figures are means.
 
 ## Time
 
-A pass of one image takes {with_ms} ms with the prediction and {without_ms} ms without
-({more:+.1%}): medians and quartiles of one run, in turn, beside other work.
+CPU time of a pass of one image, and how much more it is with the prediction, with the
+[scope](scope.md), and with both, as the preset has them: the median of the repeats, the least and
+the most. A pass by the recogniser of modalities stands beside it.
+
+{times}
+
+By `benchmarks/pass_times.py` on {timed}. The preset has both. Why the scope alone costs more on
+PyTorch than with the quality was not found; it computes the same.
 
 ## How
 
     ESPMEDSAM_DATA=DATA KERAS_BACKEND=tensorflow OMP_NUM_THREADS=1 \\
         python benchmarks/trust.py measure --output runs/trust.json
-    python benchmarks/trust.py report --input runs/trust.json
+    python benchmarks/trust.py report --input runs/trust.json --times runs/pass_times.json
 
 {machine}; Keras {keras}. The data sets are those of the [results](results.md).
 """
@@ -97,7 +104,6 @@ A pass of one image takes {with_ms} ms with the prediction and {without_ms} ms w
 
 def written(made):
     """The page, from what trust.json holds."""
-    seconds = made["seconds"]
     return PAGE.format(
         **{name: made[name] for name in ("preset", "machine", "keras")},
         share=SHARE,
@@ -115,9 +121,8 @@ def written(made):
         change=f"{_largest_change(made['penalties']):.4f}",
         left_out=_left_out(made["left_out"]),
         corrupted=_corrupted(made["corrupted"]),
-        with_ms=_milliseconds(seconds["with"]),
-        without_ms=_milliseconds(seconds["without"]),
-        more=seconds["with"][0] / seconds["without"][0] - 1,
+        times=times_table(made["times"]),
+        timed=" and ".join(dict.fromkeys(one["machine"] for one in made["times"].values())),
     )  # fmt: skip
 
 
@@ -130,11 +135,6 @@ def _with_interval(values, digits=3):
     if value is None:
         return ""
     return f"{value:.{digits}f} [{_number(low, digits)}, {_number(high, digits)}]"
-
-
-def _milliseconds(seconds):
-    median, low, high = (1000 * value for value in seconds)
-    return f"{median:.1f} ({low:.1f} to {high:.1f})"
 
 
 def _splits(splits):

@@ -1,6 +1,6 @@
 """Logistic regression of a share, such as a Dice, on statistics that targets have in common."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -65,6 +65,26 @@ def fit_coefficients(
         }
         for name, of in zip(names, solution[count:], strict=True)
     }
+
+
+def predicted_dice(coefficients: Mapping[str, float], statistics: np.ndarray) -> np.ndarray:
+    """Predict the Dice of masks of one target, as the model does.
+
+    Args:
+        coefficients: those of the target, from `fit_coefficients`.
+        statistics: `(masks, 5)`, or `(5,)` for one mask.
+
+    Returns:
+        `(masks,)`, or a number.
+
+    Example:
+        >>> coefficients = {"offset": 0.0, **dict.fromkeys(STATISTICS, 0.0)}
+        >>> predicted_dice(coefficients, np.ones((2, 5))).tolist()
+        [0.5, 0.5]
+    """
+    factors = np.array([coefficients[name] for name in STATISTICS])
+    logits = coefficients["offset"] + np.asarray(statistics, float) @ factors
+    return 0.5 * (1 + np.tanh(0.5 * logits))
 
 
 def _rounded(value):

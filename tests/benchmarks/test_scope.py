@@ -79,18 +79,30 @@ def test_the_page_has_all_that_was_measured(report):
         for said in "ab":
             add(4, split, dataset, "", said)
     # Larger is another modality for a, and smaller for b; the others are beyond both.
+    of = np.array([one["of"] for one in known])
+    # The recogniser is sure of a and b, and not of others.
+    logits = 4.0 * np.stack([of == "a", of == "b"], axis=1) + rng.normal(size=(len(of), 2)) / 9
     archive = {"statistics": np.array(x), "known": np.array(json.dumps(known))}
+    archive |= {"recognised": logits, "classes": np.array(["a", "b"]), "least": np.float32(0.9)}
     one = {"kind": "dark", "strength": 0.5, "masks": 3, "dice": 0.5, "quality": 0.6, "flagged": 0}
     stored = {"preset": "p", "date": "d", "machine": "m", "corrupted": [one]}
     stored["images_of_a_dataset"] = 2
-    stored["seconds"] = {"with": 0.0505, "without": 0.05}
     made = report.figures(archive, stored, {"a": [0.0, 1.0, 1.0], "b": [0.0, -1.0, -1.0]})
     assert made["groups"]["test"]["flagged"] == 0 == made["groups"]["unseen"]["flagged"]
     assert made["groups"]["other modality"]["flagged"] == 1
     assert made["groups"]["photographs"]["flagged"] == 0.5  # b alone does not see them.
     assert made["pairs"]["a"]["b"]["flagged"] == 1 and made["pairs"]["a"]["a"]["flagged"] == 0
     assert made["left_out"] == 4
-    assert {name: row["crossed"] for name, row in made["scores"].items()}["regression"] == 1
+    scores = made["scores"]
+    assert scores["regression"]["crossed"] == scores["said_probability"]["crossed"] == 1
+    # The energy does not know what was said, and what is known by halves is not in scope.
+    assert scores["energy"]["crossed"] < 0.2 and scores["energy"]["photographs"] == 1
+    assert scores["verdict"]["val"] == 0 and scores["verdict"]["photographs"] == 1
+    milliseconds = {"neither": [50, 50], "quality": [50.5, 51], "scope": [50, 50]}
+    milliseconds |= {"both": [51, 52], "recogniser": [5, 5]}
+    made["times"] = {"torch": {"milliseconds": milliseconds}}
     text = "\n".join(report.page(made))
     assert "| a | 0.0% | 100.0% |" in text and "| unseen: a0, as a | 12 | 0.0% |" in text
-    assert "| dark | 0.5 | 3 | 0.500 | 0.600 | 0.0% |" in text and "(+1.0%" in text
+    assert "| dark | 0.5 | 3 | 0.500 | 0.600 | 0.0% |" in text
+    assert "| torch | 50 ms | +1.5% (+1.0% to +2.0%) | +0.0% (+0.0% to +0.0%) | +3.0%" in text
+    assert "| 5 ms (10%) |" in text

@@ -70,9 +70,10 @@ def test_the_report_says_what_is_saved_and_where_it_fails(load, figures, tmp_pat
         for i in range(10)
     ]  # fmt: skip
     rows += [row("unseen", 0.25, 0.9375, "away")] * 2
+    times = {"neither": [50], "quality": [51], "scope": [50], "both": [52], "recogniser": [5]}
     found = {
         **{"preset": "a preset", "machine": "m", "keras": "3"},
-        "seconds": {"with": [0.051, 0.05, 0.06], "without": [0.05, 0.05, 0.05]},
+        "times": {"torch": {"machine": "m", "milliseconds": times}},
         "statistics": [measured(dataset, i) for dataset in ("a", "b") for i in range(12)],
         "rows": rows,
         "corrupted": [{**row("val", 0.4, 0.6), "kind": "dark", "strength": 0.5}],
@@ -90,6 +91,6 @@ def test_the_report_says_what_is_saved_and_where_it_fails(load, figures, tmp_pat
     assert "away (unseen), lungs: predicted 0.94, true mean 0.25; 2 of 2 masks" in page
     assert "not look at 20% of the masks; 100.0% of these" in page
     assert "50.0% of these have a Dice of at least 0.8, so what was asked for does not" in page
-    assert "| dark | 0.5 | 1 | 0.400 | 0.600 |" in page and "(+2.0%)" in page
+    assert "| dark | 0.5 | 1 | 0.400 | 0.600 |" in page and "| +2.0% (+2.0% to +2.0%) |" in page
     assert (tmp_path / "trust.json").is_file()
     assert (tmp_path / "trust.png").read_bytes().startswith(b"\x89PNG")
