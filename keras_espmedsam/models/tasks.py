@@ -17,6 +17,7 @@ from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.inference.image_classification import ClassifiesImages
 from keras_espmedsam.inference.image_segmentation import SegmentsImages, sigmoid
 from keras_espmedsam.inference.scope import FURTHER_OUTPUTS
+from keras_espmedsam.models.batch_prediction import predict_batch
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.input_size import follow_input_size, takes_any_size
 from keras_espmedsam.models.keras_export import exports_from_any_backend
@@ -121,7 +122,7 @@ class _ImageTask:
             The model's outputs, as tensors or arrays.
         """
         with _ONE_AT_A_TIME:
-            return keras.Model.predict_on_batch(self, inputs)
+            return predict_batch(self, inputs)
 
     def fold(self):
         """Return a copy for inference, with batch normalisation folded into the convolutions.
