@@ -63,7 +63,7 @@ class Functional(keras.Model):
     def __init__(self, inputs, outputs, **kwargs):
         super().__init__(inputs, outputs, **kwargs)
         self._infer = None
-        # A pass takes half the time on JAX, and less on PyTorch; on TensorFlow, no gain is measured.
+        # A pass takes half the time on JAX and less on PyTorch; on TensorFlow no gain is measured.
         if keras.backend.backend() != "tensorflow":
             # Not the model itself, whose layers would become this one's, and be saved twice.
             self._infer = inference_graph(self).call
