@@ -127,8 +127,8 @@ DOCUMENT = """\
 
 Written by `benchmarks/peers/compare.py`; the Dice of every image is in [peers.json](peers.json).
 Each method was trained on the same images, {budget:g} CPU seconds of one core for all six
-modalities together, seed {seed}, on {machine}. One network segments all modalities, except that
-nnU-Net has one for each, with a sixth of the time.
+modalities together, seed {seed}, on {machine}.
+One network segments all modalities, except that nnU-Net has one for each, with a sixth of the time.
 
 Dice of each image at its own size, threshold 0.5; the mean of the images of a set, then of the sets
 of a modality, then of the modalities. Intervals are 95 %, over images, and over whole sequences and
@@ -143,7 +143,9 @@ begin with pretrained weights; no method was tuned for it.
 {methods}
 
 CPU seconds are of the process that trains, from its start; preparing files, and choosing the number
-of our steps by a short timing, is not counted.
+of our steps by a short timing, is not counted. A network of ours takes the steps that this timing
+foresees, and so may use less than the budget; others end with it. Other work on the machine makes a
+step take more CPU time, and was not the same for all of them.
 
 ## How
 
