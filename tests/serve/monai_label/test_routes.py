@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import tempfile
+import time
 from xml.etree import ElementTree
 
 import numpy as np
@@ -228,6 +229,8 @@ def test_the_least_sure_image_is_next(server, judged, folder, doe):
         found["quality"] = [{"lungs": 0.9 if one.shape[1] == 6 else 0.3} for one in images]
         return found
 
+    while server.get("/health").status_code != 200:  # The server still runs each batch size once.
+        time.sleep(0.01)
     original, judged.segment = judged.segment, quality
     calls = len(judged.batches)
     (folder / "AAA.png").write_bytes(b"no image")
