@@ -41,6 +41,35 @@ _WITHOUT_EXAMPLE = {
         ],
         "a run is of files; docs/how-to and tests run them",
     ),
+    **dict.fromkeys(
+        [
+            *(
+                f"keras_espmedsam.archive.{name}"
+                for name in (
+                    "dicomweb.DicomWebArchive",
+                    "segment_archive.Outcome",
+                    "segment_archive.segment_archive",
+                    "segment_file.FileSegmenter",
+                    "watch_folder.watch_folder",
+                )
+            ),
+            *(
+                f"keras_espmedsam.dicom.{name}"
+                for name in (
+                    "report.dicom_report",
+                    "report.report_uid",
+                    "segmentation.dicom_segmentation",
+                    "segmentation.segmentation_uid",
+                    "source_image.read_source",
+                    "write_object.write_dicom_object",
+                )
+            ),
+        ],
+        "it needs DICOM images, or an archive of them; docs/how-to/dicom.md and tests have some",
+    ),
+    "keras_espmedsam.evaluation.fit_scope_threshold.fit_scope_threshold": (
+        "docs/how-to/trust.md runs it on a preset"
+    ),
     "keras_espmedsam.evaluation.fit_quality.fit_quality": "a segmenter's method shows it",
     "keras_espmedsam.evaluation.fit_scope.fit_scope": "docs/how-to/trust.md runs it on a preset",
     "keras_espmedsam.export._export_like_keras.export_like_keras": "models call it, in `export`",

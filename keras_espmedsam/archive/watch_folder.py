@@ -36,6 +36,10 @@ class Arrival:
         state: `"done"`, `"failed"` or `"skipped"` (it holds no image).
         written: its results.
         error: why it failed; None otherwise.
+
+    Example:
+        >>> Arrival(Path("received/1.dcm"), "skipped").written
+        ()
     """
 
     path: Path

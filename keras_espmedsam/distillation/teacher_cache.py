@@ -13,7 +13,7 @@ from keras_espmedsam.distillation.variants import checked_variants, vary
 from keras_espmedsam.errors import InputError
 from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.inference.image_batches import filled_up
-from keras_espmedsam.models.batch_prediction import predict_batch
+from keras_espmedsam.models.batch_prediction import compiled_alone
 from keras_espmedsam.models.feature_specs import feature_specs
 from keras_espmedsam.training.data.image_store import ImageStore
 
@@ -217,7 +217,8 @@ class TeacherCache:
             predictor = _Predictor(self.teacher)
             for start in range(0, len(entries), batch_size):
                 batch = entries[start : start + batch_size]
-                found = predict_batch(predictor, self._inputs(images, batch, batch_size))
+                with compiled_alone(predictor):
+                    found = predictor.predict_on_batch(self._inputs(images, batch, batch_size))
                 store.put([key for key, *_ in batch], self._halved(found, images, batch))
                 if progress is not None:
                     progress(start + len(batch), len(entries))

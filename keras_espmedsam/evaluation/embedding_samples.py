@@ -10,7 +10,7 @@ from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.imaging.raw_batch import read_row
 from keras_espmedsam.inference.image_batches import filled_up
 from keras_espmedsam.inference.test_time import converter_of
-from keras_espmedsam.models.batch_prediction import predict_batch
+from keras_espmedsam.models.batch_prediction import compiled_alone
 from keras_espmedsam.ops.embedding_statistics import embedding_statistics
 
 _BATCH = 8
@@ -68,7 +68,8 @@ class EmbeddingSamples:
         images = np.stack(filled_up([canvas for canvas, *_ in waiting], _BATCH))
         indices = np.array(filled_up(numbers, _BATCH), "int32")
         inputs = self._segmenter.model_inputs(images, indices)
-        embeddings = keras.ops.convert_to_tensor(predict_batch(self._model, inputs))
+        with compiled_alone(self._model):
+            embeddings = keras.ops.convert_to_tensor(self._model.predict_on_batch(inputs))
         statistics = keras.ops.convert_to_numpy(embedding_statistics(embeddings))
         for row, (_, said, dataset, kind) in zip(statistics, waiting, strict=False):
             self._samples.append(EmbeddingSample(said, dataset, kind, row))

@@ -32,6 +32,11 @@ class ScopeThreshold(NamedTuple):
         after: how many are with `coefficients`.
         coefficients: those of the modality, as the segmenter's `scope` has them; the offset is
             another one if too many of the images were out of scope.
+
+    Example:
+        >>> found = ScopeThreshold("xray", 20, before=9, after=1, coefficients=[0.5, 1.0])
+        >>> found.before - found.after
+        8
     """
 
     modality: str

@@ -16,6 +16,19 @@ class RememberedOutputs:
         segmenter: an `ESPMedSAMImageSegmenter`. Everything else that is asked of it is its own, as
             it is then; its weights may not change.
         most_bytes: what is kept, at most.
+
+    Example:
+        >>> class Passes:
+        ...     passes = 0
+        ...     def predict_with_statistics(self, images, indices):
+        ...         self.passes += len(images)
+        ...         return images / 255, images.mean(axis=(1, 2))
+        >>> remembered = RememberedOutputs(Passes())
+        >>> images, indices = np.zeros((2, 4, 4, 1), "uint8"), np.array([0, 1])
+        >>> for _ in range(3):
+        ...     values, statistics = remembered.predict_with_statistics(images, indices)
+        >>> values.shape, remembered.passes
+        ((2, 4, 4, 1), 2)
     """
 
     def __init__(self, segmenter: Any, most_bytes: int = MOST_BYTES) -> None:

@@ -1,4 +1,4 @@
-"""Predict one batch with Keras' compiled function."""
+"""Predict a batch by Keras' compiled function alone."""
 
 import contextlib
 import weakref
@@ -10,43 +10,25 @@ from keras_espmedsam.models.model_layers import model_layers
 _uncalled: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def predict_batch(model, inputs):
-    """Return a model's outputs for one batch, as `keras.Model.predict_on_batch` does.
+@contextlib.contextmanager
+def compiled_alone(model):
+    """Keep `predict_on_batch` on JAX from running the model once more, not compiled.
 
-    On JAX, that method runs the model once more, not compiled, as long as any layer in it is not
-    built. keras-hub's EfficientNet holds layers for squeeze-and-excitation that are never called
-    and so never built, and each call would take nine times as long.
+    It does so as long as any layer in the model is not built. keras-hub's EfficientNet holds layers
+    for squeeze-and-excitation that are never called and so never built, and each call would take
+    nine times as long. Within this context such layers count as built.
 
     Args:
-        model: a built `keras.Model`.
-        inputs: inputs of the model.
-
-    Returns:
-        The outputs, as tensors or arrays.
+        model: a built `keras.Model`; of another object, nothing is changed.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
-        >>> tuple(predict_batch(model, np.zeros((4, 2), "float32")).shape)
+        >>> with compiled_alone(model):
+        ...     found = model.predict_on_batch(np.zeros((4, 2), "float32"))
+        >>> tuple(found.shape)
         (4, 3)
     """
-    if keras.backend.backend() != "jax":
-        return keras.Model.predict_on_batch(model, inputs)
-    with _counted_as_built(_uncalled_layers(model)):
-        return keras.Model.predict_on_batch(model, inputs)
-
-
-def _uncalled_layers(model):
-    """Return the layers that are not built, of a model that is."""
-    if not model.built:
-        return ()
-    if model not in _uncalled:
-        _uncalled[model] = [weakref.ref(one) for one in model_layers(model) if not one.built]
-    layers = (one() for one in _uncalled[model])
-    return [layer for layer in layers if layer is not None and not layer.built]
-
-
-@contextlib.contextmanager
-def _counted_as_built(layers):
+    layers = _uncalled_layers(model) if keras.backend.backend() == "jax" else ()
     # Only meanwhile: a built layer without weights can be neither saved nor loaded.
     for layer in layers:
         layer.built = True
@@ -55,3 +37,13 @@ def _counted_as_built(layers):
     finally:
         for layer in layers:
             layer.built = False
+
+
+def _uncalled_layers(model):
+    """Return the layers that are not built, of a model that is."""
+    if not isinstance(model, keras.Model) or not model.built:
+        return ()
+    if model not in _uncalled:
+        _uncalled[model] = [weakref.ref(one) for one in model_layers(model) if not one.built]
+    layers = (one() for one in _uncalled[model])
+    return [layer for layer in layers if layer is not None and not layer.built]

@@ -8,7 +8,7 @@ from keras_espmedsam.errors import InputError
 from keras_espmedsam.hub.other_packages import deserialize_with_others
 from keras_espmedsam.imaging.host_call import as_tuple, plain_refusals
 from keras_espmedsam.imaging.raw_batch import array_rows
-from keras_espmedsam.models.batch_prediction import predict_batch
+from keras_espmedsam.models.batch_prediction import compiled_alone
 from keras_espmedsam.models.compile_notice import compile_notices
 from keras_espmedsam.models.jit_compilation import loaded_jit_compile
 from keras_espmedsam.models.metrics_before_trace import (
@@ -252,7 +252,8 @@ class _RawTraining:
     def predict_on_batch(self, x):
         """Return the model's raw outputs for one batch of raw images."""
         (x,) = self._raw_batch(x, needs_targets=False)
-        return predict_batch(self, x)
+        with compiled_alone(self):
+            return keras.Model.predict_on_batch(self, x)
 
     def _raw_batch(self, x, y=None, sample_weight=None, class_weight=None, needs_targets=True):
         """Convert one batch, given as to `fit`, to the tuple that Keras takes."""

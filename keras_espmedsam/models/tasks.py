@@ -17,7 +17,7 @@ from keras_espmedsam.imaging.intensity import AUTO
 from keras_espmedsam.inference.image_classification import ClassifiesImages
 from keras_espmedsam.inference.image_segmentation import SegmentsImages, sigmoid
 from keras_espmedsam.inference.scope import FURTHER_OUTPUTS
-from keras_espmedsam.models.batch_prediction import predict_batch
+from keras_espmedsam.models.batch_prediction import compiled_alone
 from keras_espmedsam.models.folding import fold
 from keras_espmedsam.models.input_size import follow_input_size, takes_any_size
 from keras_espmedsam.models.keras_export import exports_from_any_backend
@@ -50,14 +50,18 @@ class _ImageTask:
 
     is_folded = False
 
-    def get_config(self):
+    def save(self, filepath, *args, **kwargs):
+        """Write a `.keras` file; see `keras.Model.save`.
+
+        Raises:
+            InputError: for a folded model, whose file could not be loaded.
+        """
         if self.is_folded:
-            # Built from it, the layers would be those from before folding, without their weights.
             raise InputError(
                 "This model is folded, for inference only, and cannot be built again; save or "
                 "change the model that it was made from."
             )
-        return super().get_config()
+        return super().save(filepath, *args, **kwargs)
 
     @classmethod
     def from_config(cls, config):
@@ -121,8 +125,8 @@ class _ImageTask:
         Returns:
             The model's outputs, as tensors or arrays.
         """
-        with _ONE_AT_A_TIME:
-            return predict_batch(self, inputs)
+        with _ONE_AT_A_TIME, compiled_alone(self):
+            return keras.Model.predict_on_batch(self, inputs)
 
     def fold(self):
         """Return a copy for inference, with batch normalisation folded into the convolutions.
