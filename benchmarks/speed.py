@@ -715,10 +715,7 @@ Written by `benchmarks/speed.py`, which says how: a process per system, all of a
 NOTES = """\
 `versions_*` is the CPU time of one image on one core, of `espmedsam_nano_256` over that of its
 version 1: an ultrasound image (one target), an X-ray (three) and a fundus image (five), which
-version 2 segments at 512 x 512, and version 1 at 256 x 256. On JAX, version 2 takes nine times as
-long for a reason outside of the network: keras-hub's EfficientNet without squeeze-and-excitation
-has 30 layers that are never called, and while a layer is not built, Keras' `predict_on_batch` runs
-the model uncompiled before each compiled prediction. Works whose title names version 1 were
+version 2 segments at 512 x 512, and version 1 at 256 x 256. Works whose title names version 1 were
 measured with it.
 
 ## What made it fast, and what did not help
