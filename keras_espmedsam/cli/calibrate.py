@@ -137,7 +137,14 @@ def calibrate(
       espmedsam calibrate --data ours.csv --output our_preset --quality --scope
       espmedsam segment scans/ --preset our_preset --modality xray --guarantee recall
     """
+    levels = {"recall": recall, "false_discovery_rate": false_discovery_rate, "dice": dice}
+    calibrates = not no_probabilities or set(levels.values()) != {None}
     with errors_reported():
+        if not (calibrates or quality or scope):
+            raise InputError(
+                "Received --no-probabilities alone, which leaves nothing to do; leave it out, or "
+                "add --recall, --false-discovery-rate, --dice, --quality or --scope."
+            )
         check_preset(preset)
         if format_of(preset) is not None:
             raise InputError(
@@ -155,9 +162,6 @@ def calibrate(
         from keras_espmedsam.evaluation import RememberedOutputs, fit_scope_threshold
 
         found, moved = [], []
-        levels = {"recall": recall, "false_discovery_rate": false_discovery_rate, "dice": dice}
-        calibrates = not no_probabilities or set(levels.values()) != {None}
-        calibrates = calibrates or not (quality or scope)  # Then it says what is missing.
         with progress_bar() as bar, compile_notice(segmenter, bar.console.print) as first:
 
             def progress(title: str) -> Callable[[int], None]:

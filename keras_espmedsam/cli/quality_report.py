@@ -75,6 +75,7 @@ class QualityReport:
         self._bad = 0
         self._unlike = 0
         self._unpredicted: dict[str, None] = {}
+        self._out_of_scope_unknown: dict[str, None] = {}
         self._rows: list[tuple[Any, ...]] = []
 
     def check(self, segmenter: Any, name: str) -> None:
@@ -110,6 +111,8 @@ class QualityReport:
         least = self.min_quality
         bad = least is not None and any(value < least for value in result.quality.values())
         unlike = self.only_in_scope and result.in_scope is False
+        if self.only_in_scope and result.in_scope is None:
+            self._out_of_scope_unknown[result.modality] = None
         aside = bad or unlike
         self._bad += bad
         self._unlike += unlike
@@ -141,6 +144,11 @@ class QualityReport:
         if self._unlike:
             those = "1 image is" if self._unlike == 1 else f"{self._unlike} images are"
             said.append(f"{those} out of scope.")
+        if self._out_of_scope_unknown:
+            said.append(
+                "Not judged by --only-in-scope, since the model does not tell the scope of "
+                f"{', '.join(self._out_of_scope_unknown)}."
+            )
         if self.min_quality is not None and self._unpredicted:
             said.append(
                 "Not judged by --min-quality, since the model does not predict their quality: "

@@ -247,6 +247,11 @@ def segment(
         if known is not None:
             _check_targets(known, modality, target, thresholds)
         inputs = expand_inputs(images, output)
+        if only_in_scope and each_scale and 1 not in each_scale:
+            raise InputError(
+                f"Received --only-in-scope with --scales {scales}; the scope is told at the "
+                "model's image size, so put 1 among the scales, or leave one of the two out."
+            )
         quality = QualityReport(min_quality, report, overwrite, only_in_scope)
         dicom = dicom_options(
             *(preset, dicom_seg, dicom_sr, dicom_probabilities),
@@ -306,6 +311,8 @@ def segment(
     )
     for sentence in quality.sentences():
         stderr().print(sentence)
+    if min_quality is not None and guarantee is not None:
+        stderr().print("The quality is that of masks at a threshold of 0.5, not the guarantee's.")
     if failures:
         raise typer.Exit(SOME_FAILED if masks else NOTHING_DONE)
     if quality.count:

@@ -17,6 +17,10 @@ from keras_espmedsam.inference.scope import Scope
 FEWEST = 19
 """The fewest images of a modality: of fewer, more than 5 % of new ones could be flagged."""
 
+MOST_FLAGGED = 2 / 3
+"""The largest share of flagged images that may still be of the modality: of proper images of other
+hospitals 45 % at most are, of other modalities' images 83 % at least (docs/reports/scope.md)."""
+
 _SIGNIFICANT = 0.05
 _MARGIN = 1e-3  # So that the image that it is taken from is in scope on every backend.
 _DIGITS = 6
@@ -73,8 +77,8 @@ def fit_scope_threshold(
         list of `ScopeThreshold`, for modalities of the scope with at least 19 images.
 
     Raises:
-        InputError: for a segmenter without a scope, an image that cannot be read, and if no
-            modality has enough images.
+        InputError: for a segmenter without a scope, an image that cannot be read, if no modality
+            has enough images, and for images most of which seem to be of another kind.
 
     Source: split conformal prediction, Vovk, Gammerman and Shafer, Algorithmic learning in a random
         world (2005); Angelopoulos and Bates, arXiv 2107.07511.
@@ -146,4 +150,10 @@ def _moved(modality, statistics, coefficients):
         shift += _MARGIN
         coefficients = [float(f"{offset - shift:.{_DIGITS}g}"), *factors]
     before, after = (int((one > 0).sum()) for one in (logits, logits - shift))
+    if before > MOST_FLAGGED * len(logits):
+        raise InputError(
+            f"{before} of {len(logits)} images of {modality} are out of scope; to accept such "
+            "images would be to accept all kinds. Check that they are of this modality. If they "
+            "are, the model was not made for them: train it on some."
+        )
     return ScopeThreshold(modality, len(logits), before, after, coefficients)

@@ -8,7 +8,11 @@ from keras_espmedsam._shown import shown_value
 from keras_espmedsam.data.targets import Targets
 from keras_espmedsam.errors import InputError, did_you_mean
 from keras_espmedsam.imaging.options_by_target import options_by_target
-from keras_espmedsam.inference.chosen_targets import choose_targets, target_set_of
+from keras_espmedsam.inference.chosen_targets import (
+    DEFAULT_THRESHOLD,
+    choose_targets,
+    target_set_of,
+)
 
 GUARANTEES = ("recall", "false_discovery_rate", "dice")
 """What can be guaranteed."""
@@ -73,12 +77,11 @@ def guaranteed_thresholds(
     held = (getattr(model, "guarantees", None) or {}).get(modality, {})
     missing = [name for name in names if guarantee not in held.get(name, {})]
     if missing:
-        has = sorted({one for target in held.values() for one in target})
         raise InputError(
             f"Received guarantee={guarantee!r}, which this model does not have for "
             f"{', '.join(missing)} of {modality}; it has "
-            f"{', '.join(has) + ' for others of its targets' if has else 'none for this modality'}"
-            f". Choose targets that have it, or {_CALIBRATE}."
+            f"{_shown_guarantees(held) or 'none for this modality'}. "
+            f"Choose targets that have it, or {_CALIBRATE}."
         )
     return {name: held[name][guarantee]["threshold"] for name in names}
 
@@ -104,16 +107,28 @@ def check_guaranteed(
         guaranteed_thresholds(model, guarantee, modality, names)
 
 
-def check_guarantee(guarantee: Any, mirror: bool = False, scaled: bool = False) -> None:
+def _shown_guarantees(held):
+    """Return the guarantees of a modality's targets in words."""
+    return ", ".join(f"{' and '.join(one)} for {target}" for target, one in held.items() if one)
+
+
+def check_guarantee(
+    guarantee: Any,
+    mirror: bool = False,
+    scaled: bool = False,
+    thresholds: Mapping[str, float] | None = None,
+) -> None:
     """Check the name of a guarantee, and that it is not asked for averaged probabilities.
 
     Args:
         guarantee: anything; None for no guarantee.
         mirror: whether probabilities are averaged with those of the mirrored image.
         scaled: whether they are those of other image sizes than the model's.
+        thresholds: from `thresholds_of`.
 
     Raises:
-        InputError: if it is none of `GUARANTEES`, and with `mirror` or `scaled`.
+        InputError: if it is none of `GUARANTEES`, and with `mirror`, `scaled` or a threshold of
+            another value than 0.5.
     """
     if guarantee is None:
         return
@@ -126,6 +141,12 @@ def check_guarantee(guarantee: Any, mirror: bool = False, scaled: bool = False) 
         raise InputError(
             f"Received guarantee with {'mirror=True' if mirror else 'scales'}; what is guaranteed "
             "was measured without it, so leave one of them out."
+        )
+    others = [value for value in (thresholds or {}).values() if value != DEFAULT_THRESHOLD]
+    if others:
+        raise InputError(
+            f"Received guarantee with threshold {others[0]:g}; a guarantee holds for thresholds of "
+            "its own, so leave one of them out."
         )
 
 

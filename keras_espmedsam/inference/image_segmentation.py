@@ -132,10 +132,10 @@ class SegmentsImages:
             postprocess: bool. Whether small objects are removed and holes filled in the masks, if
                 the model's `postprocessing` says so.
             guarantee: `"recall"`, `"false_discovery_rate"` or `"dice"`: make the masks with the
-                thresholds for which the model's `guarantees` hold. `threshold` and
-                `postprocess` then do nothing, and masks of targets may overlap or leave the one
-                that contains them, since any change could break what is guaranteed; `mirror` and
-                `scales` are refused.
+                thresholds for which the model's `guarantees` hold. `postprocess` then does
+                nothing, and masks of targets may overlap or leave the one
+                that contains them, since any change could break what is guaranteed; another
+                `threshold`, `mirror` and `scales` are refused.
             scales: a factor of the model's image size, or several, such as `(0.75, 1, 1.25)`:
                 average the probabilities of the image at each of these sizes; sides are rounded to
                 what the model can take. With `mirror`, each size also sees the mirrored image.
@@ -155,7 +155,8 @@ class SegmentsImages:
             targets of which the model predicts it (none, for presets without `quality`);
             `scope_score`, how unlike the image is to those of its modality that the model was
             fitted to (float), and `in_scope`, whether that is 1 or less: both `None` for a modality
-            of which the model does not tell it, and with `scales`. For several images, each is a
+            of which the model does not tell it, and with `scales` without 1, the size that it was
+            fitted at. For several images, each is a
             list. Without `guarantee`, masks of targets that exclude each other never overlap, and a
             target that is contained in another one never leaves it.
 
@@ -185,7 +186,7 @@ class SegmentsImages:
         wanted = checked_targets(targets, target_set)
         check_batch_size(batch_size)
         each_scale = checked_scales(scales)
-        check_guarantee(guarantee, mirror, each_scale != OWN_SIZE)
+        check_guarantee(guarantee, mirror, each_scale != OWN_SIZE, thresholds)
         images, several = image_rows(images)
         intensity = parse_intensity(intensity)
         indices = modality_indices(self.modalities, modalities, len(images), auto=True)
@@ -209,8 +210,7 @@ class SegmentsImages:
         blank = [False] * len(images)
         able = getattr(self, "quality", None) or {}
         quality: list[dict[str, float]] = [{}] * len(images)
-        # The scope was fitted at the model's image size.
-        scoped = (getattr(self, "scope", None) or ()) if each_scale == OWN_SIZE else ()
+        scoped = getattr(self, "scope", None) or ()
         scores: list[float | None] = [None] * len(images)
         converters = {name: converter_of(converter, name) for name in chosen}
         passes = {
@@ -231,13 +231,15 @@ class SegmentsImages:
                 chosen=of,
                 channels=channels,
             )
-            maps, further = averaged_maps(predict, passes[names[batch[0]]], rows, mirror)
+            maps, further = averaged_maps(
+                predict, passes[names[batch[0]]], rows, mirror, usual=converter
+            )
             for row, (i, one) in enumerate(zip(batch, maps, strict=True)):
                 if able:
                     known = predicted_quality(able, target_set, names[i], further["quality"][row])
                     own = chosen[names[i]].names
                     quality[i] = {name: known[name] for name in own if name in known}
-                if names[i] in scoped:
+                if names[i] in scoped and "scope_score" in further:
                     scores[i] = float(further["scope_score"][row])
                 found[i] = one.results(
                     thresholds_by_name[names[i]],

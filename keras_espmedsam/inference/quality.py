@@ -52,7 +52,8 @@ def _coefficients(given, where):
         )
     for name in COEFFICIENTS:
         value = given[name]
-        if not isinstance(value, numbers.Real) or not math.isfinite(value):
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
             raise InputError(
                 f"Received {shown_value(value)} as {name} in the {where}; expected a number. "
                 "fit_quality makes it."

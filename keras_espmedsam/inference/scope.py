@@ -55,7 +55,10 @@ def checked_scope(given: Any, modalities: Sequence[str], width: int) -> Scope:
 
 def _coefficients(given, modality, count):
     listed = list(given) if isinstance(given, Iterable) else []
-    right = all(isinstance(one, numbers.Real) and math.isfinite(one) for one in listed)
+    right = all(
+        isinstance(one, numbers.Real) and not isinstance(one, bool) and math.isfinite(one)
+        for one in listed
+    )
     if len(listed) != count or not right:
         raise InputError(
             f"Received {shown_value(given)} as the scope of {modality}; expected {count} numbers, "

@@ -17,6 +17,9 @@ Scales = float | Sequence[float]
 OWN_SIZE = (1.0,)
 """The scales of a pass at the model's image size alone."""
 
+AT_OWN_SIZE = ("scope_score",)
+"""What holds for a pass at the model's image size alone, since it was fitted there."""
+
 LEAST_SCALE, MOST_SCALE = 0.25, 4.0
 
 Predicted = tuple[list[ImageMaps], dict[str, np.ndarray]]
@@ -151,7 +154,11 @@ def _shown(size):
 
 
 def averaged_maps(
-    predict: Predict, converters: Sequence[Any], images: list[np.ndarray], mirror: bool
+    predict: Predict,
+    converters: Sequence[Any],
+    images: list[np.ndarray],
+    mirror: bool,
+    usual: Any = None,
 ) -> Predicted:
     """Predict a batch once for each converter, and with `mirror` also mirrored, and average.
 
@@ -160,23 +167,30 @@ def averaged_maps(
         converters: from `scaled_converters`.
         images: RGB images `(height, width, channels)`.
         mirror: whether the images are also predicted mirrored left to right.
+        usual: the converter of the model's image size; the first one by default.
 
     Returns:
         The maps of each image, with the mean probabilities, and the means of what else the model
-        says.
+        says. Those of `AT_OWN_SIZE` are of the passes by the usual converter, and missing without
+        one.
 
     Source: averaging probabilities over mirrored images follows nnU-Net (arXiv 1809.10486), which
     also mirrors top to bottom; most images here have an up and a down.
     """
     flips = (False, True) if mirror else (False,)
     passes = [(converter, flip) for converter in converters for flip in flips]
-    maps, further = predict(passes[0][0], images)
-    for converter, flip in passes[1:]:
+    usual = usual or converters[0]
+    maps: list[ImageMaps] = []
+    further: dict[str, list[np.ndarray]] = {}
+    for converter, flip in passes:
         shown = [image[:, ::-1] for image in images] if flip else images
-        others, again = predict(converter, shown)
-        further = {name: values + again[name] for name, values in further.items()}
-        for one, other in zip(maps, others, strict=True):
+        found, said = predict(converter, shown)
+        for name, values in said.items():
+            if converter is usual or name not in AT_OWN_SIZE:
+                further.setdefault(name, []).append(values)
+        for one, other in zip(maps, found, strict=bool(maps)):
             one.add(other, mirrored=flip)
+        maps = maps or found
     for one in maps:
         one.divide(len(passes))
-    return maps, {name: values / len(passes) for name, values in further.items()}
+    return maps, {name: sum(values) / len(values) for name, values in further.items()}

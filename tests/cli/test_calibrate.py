@@ -143,7 +143,7 @@ def test_the_threshold_of_the_scope_is_moved_alone(run, loaded, index, monkeypat
         (["--recall", "0.95"], "needs at least 19"),
         (["--recall", "2"], "Received recall=2; expected a number between 0 and 1"),
         (["--split", "test"], "test"),
-        (["--no-probabilities"], "Received nothing to calibrate"),
+        (["--no-probabilities"], "leaves nothing to do"),
         (["--quality", "--dataset", "xray_clinic"], "Received at most 1 masks of a target"),
         (["--preset", "eye.onnx", "--recall", "0.9"], "calibrate the preset it was made from"),
     ],

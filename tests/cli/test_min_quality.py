@@ -76,6 +76,29 @@ def test_what_is_out_of_scope_is_named_and_set_aside_when_asked_for(run, image, 
     assert names("others/set_aside") == ["dark_mask.png"]
 
 
+def test_the_scope_is_not_told_without_the_models_own_size(run, image, able):
+    image("eye.png")
+    given = ("segment", "eye.png", "--modality", "fundus", "--only-in-scope")
+    result = run(*given, "--scales", "0.75,1.25")
+    told = " ".join(result.stderr.split())
+    assert result.exit_code == 2 and "so put 1 among the scales" in told
+    assert not Path("masks").exists()
+
+
+def test_a_modality_without_a_scope_is_named(run, image, able, monkeypatch):
+    image("eye.png")
+    predicted = type(able).segment
+
+    def segment(self, *args, **options):
+        found = predicted(self, *args, **options)
+        return {**found, "scope_score": [None for _ in found["scope_score"]]}
+
+    monkeypatch.setattr(type(able), "segment", segment)
+    result = run("segment", "eye.png", "--modality", "fundus", "--only-in-scope")
+    told = " ".join(result.stderr.split())
+    assert result.exit_code == 0 and "does not tell the scope of fundus" in told
+
+
 def test_a_target_without_a_prediction_is_named(run, image, able, monkeypatch):
     image("eye.png")
     given = ("segment", "eye.png", "--modality", "fundus", "--min-quality", "0.1")

@@ -94,18 +94,26 @@ def test_exported_models_are_refused():
 def test_the_threshold_moves_to_another_place(tmp_path):
     data = [one for one in records(tmp_path, 20) if one.split == "val"]
     able = Flat()
-    # Brightness goes from 0 to 1, and images of eyes have 0.6.
-    able.scope = {"xray": [-0.4, 1.0, 0.0], "fundus": [-0.4, 1.0, 0.0]}
+    # Brightness goes from 0 to 1, and images of eyes have about 0.614.
+    able.scope = {"xray": [-0.4, 1.0, 0.0], "fundus": [-0.614, 1.0, 0.0]}
     seen = []
     xray, fundus = fit_scope_threshold(able, data, progress=seen.append)
     assert seen == data and (xray.modality, fundus.modality) == ("xray", "fundus")
     assert (xray.before, xray.after, xray.coefficients) == (0, 0, able.scope["xray"])
-    assert (fundus.num_images, fundus.before, fundus.after) == (20, 20, 0)
-    assert fundus.coefficients[0] < -0.6 and fundus.coefficients[1:] == [1.0, 0.0]
+    assert (fundus.num_images, fundus.after) == (20, 0) and 5 < fundus.before < 13
+    assert fundus.coefficients[0] < -0.614 and fundus.coefficients[1:] == [1.0, 0.0]
     moved = Flat()
     moved.scope = {"fundus": fundus.coefficients}
     (again,) = fit_scope_threshold(moved, data)
     assert again.before == again.after == 0
+
+
+def test_images_of_another_kind_do_not_move_the_threshold(tmp_path):
+    data = [one for one in records(tmp_path, 20) if one.split == "val"]
+    able = Flat()
+    able.scope = {"xray": [-0.4, 1.0, 0.0], "fundus": [-0.4, 1.0, 0.0]}
+    with pytest.raises(InputError, match="20 of 20 images of fundus are out of scope"):
+        fit_scope_threshold(able, data)
 
 
 def test_the_shift_is_that_of_conformal_prediction():

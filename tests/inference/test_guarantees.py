@@ -73,12 +73,17 @@ def test_thresholds_are_found_or_their_lack_is_said():
     assert guaranteed_thresholds(model, "recall", "eye", ["disc"]) == {"disc": 0.25}
     check_guaranteed(model, "recall", ["eye", "lung"], ("disc", "mask"))
     check_guaranteed(model, None, ["eye"], None)
-    with pytest.raises(InputError, match=r"does not have for cup of eye; it has dice, recall for"):
+    with pytest.raises(
+        InputError, match="cup of eye; it has recall and dice for disc"
+    ):
         check_guaranteed(model, "recall", ["eye"], None)
     with pytest.raises(InputError, match=r"for disc of eye; it has none for this modality\. Choo"):
         guaranteed_thresholds(types.SimpleNamespace(), "dice", "eye", ["disc"])
     with pytest.raises(InputError, match=r"guarantee='recalls'; did you mean recall\?"):
         check_guarantee("recalls")
+    with pytest.raises(InputError, match=r"guarantee with threshold 0\.3"):
+        check_guarantee("recall", thresholds={"disc": 0.5, "cup": 0.3})
+    check_guarantee("recall", thresholds={"disc": 0.5})
 
 
 class Dark(SegmentsImages):

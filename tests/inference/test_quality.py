@@ -34,6 +34,7 @@ def test_coefficients_by_channel_and_name():
         ({"xray": {"heart": {"offset": 1}}}, "expected a dict of offset, expected_dice"),
         ({"xray": {"heart": {**NUMBERS, "area": float("nan")}}}, "nan as area"),
         ({"xray": {"heart": {**NUMBERS, "peak": "1"}}}, "as peak"),
+        ({"xray": {"heart": {**NUMBERS, "offset": True}}}, "True as offset"),
         ({"xray": {"liver": NUMBERS}}, "liver"),
         ([1], r"\[1\] as the quality"),
     ],

@@ -25,6 +25,7 @@ def test_coefficients_are_those_of_their_modality():
         ({"xray": (0, 1)}, "scope of xray; expected 3 numbers"),
         ({"xray": (0, 1, float("nan"))}, "expected 3 numbers"),
         ({"xray": (0, 1, "2")}, "expected 3 numbers"),
+        ({"xray": (True, 1, 2)}, "expected 3 numbers"),
         ({"xray": 1}, "expected 3 numbers"),
         ([1], r"\[1\] as the scope; expected a dict"),
     ],

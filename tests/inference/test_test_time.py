@@ -54,6 +54,26 @@ class Sized(SegmentsImages):
 WHITE = np.full((64, 64), 255, "uint8")
 
 
+class Judging(Sized):
+    """Says that images are the less in scope, the larger and the brighter to the left they are."""
+
+    scope = ("eye",)
+
+    def predict_outputs(self, images, indices):
+        scores = images[:, 0, 0, 0] * images.shape[1] / 64
+        return {"probabilities": self.predict_probabilities(images, indices), "scope_score": scores}
+
+
+def test_the_scope_is_told_at_the_own_size_alone():
+    left = WHITE.copy()
+    left[:, 32:] = 0
+    model = Judging()
+    assert model.segment(left, scales=(0.5, 1, 1.5))["scope_score"] == 1
+    assert model.segment(left, scales=(0.5, 1), mirror=True)["scope_score"] == 0.5
+    found = model.segment(left, scales=(0.5, 1.5))
+    assert found["scope_score"] is None and found["in_scope"] is None
+
+
 def test_scales_are_averaged():
     model = Sized()
     found = model.segment(WHITE, scales=(0.5, 1, 1.5))["probabilities"]
