@@ -73,9 +73,7 @@ def test_thresholds_are_found_or_their_lack_is_said():
     assert guaranteed_thresholds(model, "recall", "eye", ["disc"]) == {"disc": 0.25}
     check_guaranteed(model, "recall", ["eye", "lung"], ("disc", "mask"))
     check_guaranteed(model, None, ["eye"], None)
-    with pytest.raises(
-        InputError, match="cup of eye; it has recall and dice for disc"
-    ):
+    with pytest.raises(InputError, match="cup of eye; it has recall and dice for disc"):
         check_guaranteed(model, "recall", ["eye"], None)
     with pytest.raises(InputError, match=r"for disc of eye; it has none for this modality\. Choo"):
         guaranteed_thresholds(types.SimpleNamespace(), "dice", "eye", ["disc"])
