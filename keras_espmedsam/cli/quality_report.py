@@ -112,7 +112,7 @@ class QualityReport:
         bad = least is not None and any(value < least for value in result.quality.values())
         unlike = self.only_in_scope and result.in_scope is False
         if self.only_in_scope and result.in_scope is None:
-            self._out_of_scope_unknown[result.modality] = None
+            self._out_of_scope_unknown[str(result.modality)] = None
         aside = bad or unlike
         self._bad += bad
         self._unlike += unlike

@@ -55,16 +55,18 @@ def checked_scope(given: Any, modalities: Sequence[str], width: int) -> Scope:
 
 def _coefficients(given, modality, count):
     listed = list(given) if isinstance(given, Iterable) else []
-    right = all(
-        isinstance(one, numbers.Real) and not isinstance(one, bool) and math.isfinite(one)
-        for one in listed
-    )
+    right = all(map(_is_finite_number, listed))
     if len(listed) != count or not right:
         raise InputError(
             f"Received {shown_value(given)} as the scope of {modality}; expected {count} numbers, "
             "an offset and two for each channel of the model's embedding. fit_scope makes them."
         )
     return [float(one) for one in listed]
+
+
+def _is_finite_number(value: Any) -> bool:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return number and math.isfinite(value)
 
 
 def is_in_scope(score: float | None) -> bool | None:

@@ -193,4 +193,4 @@ def averaged_maps(
         maps = maps or found
     for one in maps:
         one.divide(len(passes))
-    return maps, {name: sum(values) / len(values) for name, values in further.items()}
+    return maps, {name: np.sum(values, axis=0) / len(values) for name, values in further.items()}
